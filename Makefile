@@ -1,0 +1,96 @@
+# The front door. `make` alone says what there is. Every target prepares .venv first, once.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo report compare doctor test check format smoke constraints clean
+
+RECIPE ?= tiny
+# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, SET="sft.steps=100 sft.learning_rate=1e-4"
+
+POSTTRAIN := .venv/bin/posttrain
+space := $(subst ,, )
+run_folder = $(if $(findstring /,$(RUN)),$(RUN),runs/$(or $(RUN),$(basename $(notdir $(RECIPE)))))
+options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
+  $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
+  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+stage = $(POSTTRAIN) stage $@ --recipe "$(RECIPE)" $(options)
+
+help:  ## this list
+	@echo "make TARGET [RECIPE=tiny] [RUN=name] [FROM=runs/tiny] [ADAPTER=lora] [DATA_ROOT=folder] [SET=\"sft.steps=100 …\"] [DRY_RUN=1]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make pipeline                                    the embedded tiny recipe, from made speech to report"
+	@echo "  make pipeline RECIPE=real_speech DATA_ROOT=DIR   with recorded voices (data/*.yaml say which)"
+	@echo "  make sft ADAPTER=full FROM=runs/tiny RUN=tiny_full   branch off a finished run, sharing what did not change"
+	@echo "  make pipeline RECIPE=llama31_8b DRY_RUN=1        the plan and the memory it needs"
+
+setup: .venv/.ready  ## make .venv with the posttrain command and its pinned dependencies
+
+.venv/.ready: pyproject.toml constraints.txt
+	@for python in python3 python3.13 python3.12 python3.11; do \
+	  $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make setup: needs Python 3.11 or newer with its venv module, found $$(python3 --version 2>&1);" \
+	    "install one (Debian, Ubuntu: apt install python3 python3-venv) and run make again" >&2; exit 1; \
+	fi; \
+	.venv/bin/python -c 'import pip' 2>/dev/null || $$python -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
+	.venv/bin/uv pip install --quiet --python .venv/bin/python -e '.[dev]' -c constraints.txt
+	@touch $@
+
+pipeline: .venv/.ready  ## every stage of RECIPE, an evaluation after each, and the report
+	$(POSTTRAIN) run "$(RECIPE)" $(options)
+
+data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the made speech
+	$(POSTTRAIN) data "$(RECIPE)" $(options)
+
+base: .venv/.ready  ## the language model: trains the tiny Llama, loads a real one
+	$(stage)
+ctc: .venv/.ready  ## the conformer/CTC encoder: trains the tiny one, loads a real one
+	$(stage)
+align: .venv/.ready  ## the projector learns the Llama's embedding space
+	$(stage)
+distill: .venv/.ready  ## the Llama that reads teaches the Llama that hears
+	$(stage)
+sft: .venv/.ready  ## hearing tasks, with ADAPTER= from adapters/
+	$(stage)
+reward: .venv/.ready  ## a reward model from preference pairs
+	$(stage)
+dpo: .venv/.ready  ## direct preference optimisation
+	$(stage)
+grpo: .venv/.ready  ## reinforcement learning from verifiable rewards
+	$(stage)
+
+report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
+	$(POSTTRAIN) report "$(run_folder)"
+
+compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=tiny_full
+	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)"
+
+doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
+	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))
+
+test: .venv/.ready  ## the tests
+	.venv/bin/pytest -n 2
+
+check: .venv/.ready  ## format, lint and types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+format: .venv/.ready  ## let ruff mend what it can
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+smoke: .venv/.ready  ## every stage at toy size, in a fresh runs/smoke
+	rm -rf runs/smoke
+	$(POSTTRAIN) run smoke
+
+constraints: .venv/.ready  ## write constraints.txt anew from pyproject.toml, keeping versions that still fit
+	.venv/bin/uv pip compile --quiet --extra dev --no-header --no-annotate --output-file constraints.txt pyproject.toml
+
+clean:  ## remove .venv and caches; with RUN=name that run too, which only a new run brings back
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache dist build
+	find posttrain tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(if $(RUN),rm -rf "$(run_folder)")

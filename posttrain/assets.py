@@ -1,0 +1,31 @@
+"""Where the entries of adapters/ and data/ are: the project's own folders, or their copies inside an installed wheel."""
+
+from pathlib import Path
+from typing import Literal
+
+from posttrain.errors import InputError
+
+Kind = Literal["adapters", "data"]
+
+
+def folder(kind: Kind) -> Path:
+    """The folder adapters/ or data/ that belongs to this code."""
+    bundled = Path(__file__).parent / "bundled" / kind
+    return bundled if bundled.is_dir() else Path(__file__).parent.parent / kind
+
+
+def path(kind: Kind, name: str) -> Path:
+    """The entry `name` of adapters/ or data/: `lora` finds lora.yaml; a name with a suffix or a folder is taken as it is.
+
+    Raises InputError with the entries there are.
+    """
+    root = folder(kind).resolve()
+    for candidate in (root / name, root / f"{name}.yaml"):
+        if candidate.exists() and candidate.resolve().is_relative_to(root) and candidate.resolve() != root:
+            return candidate
+    raise InputError(f"{kind} has no entry {name!r} ({root}); name one of {', '.join(names(kind))}")
+
+
+def names(kind: Kind) -> list[str]:
+    """Names of the YAML entries of adapters/ or data/, sorted."""
+    return sorted(p.stem for p in folder(kind).glob("*.yaml"))

@@ -1,0 +1,183 @@
+"""Made speech: espeak-ng through ctypes, in voices that are split between train, valid and test.
+
+espeak-ng is not stateless: the same sentence twice in one process may differ by a few samples. So a shard of utterances is
+spoken by one fresh process in fixed order (`python -m posttrain.corpus.speech JOBS OUT`), and the number of shards does not
+depend on the machine: the same plan and seed give the same audio, and it is made once, kept and hashed.
+"""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+import soxr
+
+from posttrain.acoustics import scenes
+
+ESPEAK_RATE_HZ = 22_050
+SAMPLE_RATE = 16_000
+CLIPS_PER_SHARD = 384
+ACCENTS = (
+    "en-us",
+    "en",
+    "en-gb-scotland",
+    "en-gb-x-rp",
+    "en-029",
+    "en-us-nyc",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+)
+# Voice variants by split. Families of one timbre (steph, steph2, …) stay together. Left out: whispering, robots, croaks.
+VARIANTS = {
+    "test": (
+        "f3 m2 Andy linda paul Denis grandma quincy Hugo m7 sandro belinda caleb john".split(),
+        2,
+    ),
+    "valid": ("f4 m6 ed Lee rob michel shelby boris".split(), 2),
+    "train": (
+        "Alex Alicia Andrea Annie Diogo Gene Gene2 Henrique Jacky Marco Mario Michael Mike Nguyen Reed adam anika"
+        " announcer antonio aunty benjamin david edward edward2 f1 f2 f5 grandpa gustave ian iven iven2 iven3 iven4"
+        " klatt3 klatt4 klatt5 klatt6 m1 m3 m4 m5 m8 marcelo max miguel mike2 norbert pablo pedro robert steph steph2"
+        " steph3 travis victor zac".split(),
+        len(ACCENTS),
+    ),
+}
+
+
+def voices(split: str) -> list[str]:
+    """espeak-ng voices `accent+variant` of a split; no variant is in two splits.
+
+    Test and valid variants have two accents each, so that an interval over voices has voices with several clips.
+    """
+    variants, accents = VARIANTS[split]
+    return [f"{ACCENTS[(i * 3 + j) % len(ACCENTS)]}+{v}" for i, v in enumerate(variants) for j in range(accents)]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What one process of a shard speaks and puts into a scene."""
+
+    text: str
+    """Words; empty when nothing is said."""
+    voice: str
+    """espeak-ng voice."""
+    rate_wpm: int
+    """espeak-ng rate, 80–450."""
+    pitch: int
+    """0–99."""
+    pitch_range: int
+    """0–99."""
+    split: str
+    """Whose noises, rooms and babble."""
+    condition: str
+    """Of corpus.types.CONDITIONS."""
+    room: bool
+    """In a simulated room."""
+    seed: int
+    """Of noise, level and pauses."""
+    repeat: bool = False
+    """The utterance before this one again, in another condition."""
+
+
+def synthesise(
+    shards: list[list[Utterance]], folder: Path, done: Callable[[int], None] = lambda clips: None
+) -> Iterator[tuple[np.ndarray, str | None]]:
+    """Speak and mix shards on all cores; yields (int16 waveform (S,), kind of noise) in order.
+
+    `folder` takes the shards' files; `done` hears the number of clips of each finished shard. RuntimeError with the
+    shard's own words when a process fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def run(number: int) -> Path:
+        jobs, out = folder / f"{number}.json", folder / f"{number}.raw"
+        jobs.write_text(json.dumps([asdict(utterance) for utterance in shards[number]]))
+        command = [sys.executable, "-m", "posttrain.corpus.speech", str(jobs), str(out)]
+        result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(f"speech shard {number} failed: {result.stderr[-2000:]}")
+        done(len(shards[number]))
+        return out
+
+    with ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
+        for out in pool.map(run, range(len(shards))):
+            raw = np.fromfile(out, np.int16)
+            start = 0
+            for samples, noise in json.loads(out.with_suffix(".lengths.json").read_text()):
+                yield raw[start : start + samples], noise
+                start += samples
+
+
+class Espeak:
+    """The library, loaded and initialised once in a process."""
+
+    def __init__(self) -> None:
+        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+        synchronous = 2
+        rate_hz = self.library.espeak_Initialize(synchronous, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+        if rate_hz != ESPEAK_RATE_HZ:
+            raise RuntimeError(f"espeak-ng starts at {rate_hz} Hz, expected {ESPEAK_RATE_HZ}; reinstall espeakng-loader")
+        self.chunks: list[bytes] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self.callback = kind(self._collect)
+        self.library.espeak_SetSynthCallback(self.callback)
+
+    def _collect(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: int) -> int:
+        if count > 0 and samples:
+            self.chunks.append(ctypes.string_at(samples, 2 * count))
+        return 0
+
+    def say(self, text: str, voice: str, rate_wpm: int, pitch: int, pitch_range: int) -> np.ndarray:
+        """The sentence as float32 (S,) at 16 kHz in ±1, without the silence around it; ValueError if nothing came."""
+        if self.library.espeak_SetVoiceByName(voice.encode()):
+            raise ValueError(f"voice is {voice}, expected one espeak-ng has")
+        for parameter, value in ((1, rate_wpm), (3, pitch), (4, pitch_range)):
+            self.library.espeak_SetParameter(parameter, value, 0)
+        self.chunks.clear()
+        data = text.encode()
+        by_character, utf8 = 1, 1
+        self.library.espeak_Synth(data, len(data) + 1, 0, by_character, 0, utf8, None, None)
+        self.library.espeak_Synchronize()
+        spoken = np.frombuffer(b"".join(self.chunks), np.int16).astype(np.float32) / 32_768
+        loud = np.flatnonzero(np.abs(spoken) > 1e-3)
+        if not len(loud):
+            raise ValueError(f"espeak-ng said nothing for {text!r}")
+        return soxr.resample(spoken[loud[0] : loud[-1] + 1], ESPEAK_RATE_HZ, SAMPLE_RATE)  # (S,)
+
+
+def render_shard(utterances: list[Utterance]) -> list[tuple[np.ndarray, str | None]]:
+    """Speak all of a shard first, then mix: babble and masked speech come from the shard's own voices."""
+    espeak = Espeak()
+    spoken: list[np.ndarray] = []
+    for u in utterances:
+        if u.repeat:
+            spoken.append(spoken[-1])
+        elif u.text:
+            spoken.append(espeak.say(u.text, u.voice, u.rate_wpm, u.pitch, u.pitch_range))
+        else:
+            spoken.append(np.zeros(0, np.float32))
+    talkers = [speech for speech, u in zip(spoken, utterances, strict=True) if u.text and not u.repeat]
+    rooms = scenes.rooms(u0.split, 24) if any(u.room for u in utterances) and (u0 := utterances[0]) else []
+    return [
+        scenes.compose(speech, u.condition, u.split, np.random.default_rng(u.seed), talkers, rooms if u.room else [])
+        for speech, u in zip(spoken, utterances, strict=True)
+    ]
+
+
+def main(jobs: str, out: str) -> None:
+    """Render the shard in file `jobs` into raw int16 `out` and the lengths and noises beside it."""
+    rendered = render_shard([Utterance(**job) for job in json.loads(Path(jobs).read_text())])
+    np.concatenate([waveform for waveform, _ in rendered]).tofile(out)
+    lengths = [(len(waveform), noise) for waveform, noise in rendered]
+    Path(out).with_suffix(".lengths.json").write_text(json.dumps(lengths))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,27 @@
+"""Which side of the train/valid/test wall a text is on: a property of its words, so no seed can move it."""
+
+import hashlib
+from collections.abc import Sequence
+
+
+def fraction(text: str) -> float:
+    """A fixed number in [0, 1) from the words."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def split_of(text: str, test: float = 0.15, valid: float = 0.05) -> str:
+    """train, valid or test, for texts drawn from an open grammar."""
+    place = fraction(text)
+    return "test" if place < test else "valid" if place < test + valid else "train"
+
+
+def hold_out(wordings: Sequence[str], test: int, valid: float = 0.1) -> dict[str, str]:
+    """Split of each wording of one content: `test` of them unseen, at least one seen, so that what is asked can be
+    learned and how it is asked is new."""
+    if not 0 <= test < len(wordings):
+        raise ValueError(f"test is {test}, expected 0 to {len(wordings) - 1} of {len(wordings)} wordings; add wordings")
+    ranked = sorted(wordings, key=fraction)
+    splits = {text: "test" for text in ranked[:test]}
+    for place, text in enumerate(ranked[test:]):
+        splits[text] = "valid" if place and fraction("valid " + text) < valid else "train"
+    return splits

@@ -1,0 +1,127 @@
+"""The corpus on disk: written once beside its final place, renamed, and read back as immutable lists.
+
+Files: audio.safetensors (one int16 tensor `audio` of all clips, 16 kHz mono), clips.jsonl, examples.jsonl, items.jsonl,
+pairs.jsonl, texts.jsonl, and corpus.json, written last: its existence means that the corpus is whole.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from posttrain.corpus.types import Clip, Example, Pair
+from posttrain.errors import InputError
+
+SAMPLE_RATE = 16_000
+FULL_SCALE = 32_768.0
+LISTS = {"examples": Example, "items": Example, "pairs": Pair}
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is said, asked and answered."""
+
+    folder: Path
+    """Where it lies."""
+    clips: dict[str, Clip]
+    """By id, in order of their audio."""
+    waveforms: torch.Tensor
+    """int16 (S_all,), memory-mapped: all clips one after the other."""
+    examples: list[Example]
+    """Training examples, split train or valid."""
+    items: list[Example]
+    """Evaluation items, split test."""
+    pairs: list[Pair]
+    """Preference pairs of every split."""
+    texts: list[dict[str, str]]
+    """General text lines: split, text."""
+    fingerprint: str
+    """Of plan, seed and audio: two corpora with the same one are the same."""
+    counts: dict[str, Any]
+    """What corpus.json says was made, dropped and counted."""
+
+    def audio(self, clip_id: str) -> torch.Tensor:
+        """The clip's waveform, float32 (S,) in ±1 at 16 kHz; KeyError with the id if there is none."""
+        clip = self.clips[clip_id]
+        return self.waveforms[clip.start : clip.start + clip.samples].float() / FULL_SCALE  # (S,)
+
+    @staticmethod
+    def load(folder: str | Path) -> "Corpus":
+        """The finished corpus in a folder; InputError if it is not there or its parts do not fit."""
+        folder = Path(folder)
+        summary_path = folder / "corpus.json"
+        if not summary_path.is_file():
+            raise InputError(f"{folder} holds no finished corpus (no corpus.json); make it with `make data`")
+        summary = json.loads(summary_path.read_text())
+        with safe_open(folder / "audio.safetensors", framework="pt") as file:
+            waveforms = file.get_tensor("audio")  # (S_all,)
+        clips = {clip.id: clip for clip in _read(folder / "clips.jsonl", Clip)}
+        end = max((clip.start + clip.samples for clip in clips.values()), default=0)
+        if end != len(waveforms) and clips:
+            raise InputError(
+                f"{folder}/audio.safetensors holds {len(waveforms)} samples, expected {end} from clips.jsonl;"
+                " delete the folder and make it again"
+            )
+        lists = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
+        texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
+        return Corpus(folder, clips, waveforms, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
+
+
+def write(
+    folder: Path,
+    clips: list[Clip],
+    pieces: Iterable[np.ndarray],
+    examples: list[Example],
+    items: list[Example],
+    pairs: list[Pair],
+    texts: list[dict[str, str]],
+    summary: dict[str, Any],
+) -> Corpus:
+    """Write a corpus atomically and read it back.
+
+    `pieces`: int16 arrays (S,) in the order of `clips`, whose `start` and `samples` are set here. `summary` goes into
+    corpus.json, with the fingerprint of everything written.
+    """
+    beside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    arrays = list(pieces)
+    if len(arrays) != len(clips):
+        raise ValueError(f"{len(arrays)} waveforms for {len(clips)} clips, expected as many")
+    placed, start = [], 0
+    for clip, array in zip(clips, arrays, strict=True):
+        placed.append(dataclasses.replace(clip, start=start, samples=len(array)))
+        start += len(array)
+    audio = np.concatenate(arrays) if arrays else np.zeros(0, np.int16)  # (S_all,)
+    hashes = {"audio": hashlib.sha256(audio.tobytes()).hexdigest()}
+    save_file({"audio": torch.from_numpy(audio)}, beside / "audio.safetensors")
+    lists = {"clips": placed, "examples": examples, "items": items, "pairs": pairs, "texts": texts}
+    for name, rows in lists.items():
+        text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
+        hashes[name] = hashlib.sha256(text.encode()).hexdigest()
+        (beside / f"{name}.jsonl").write_text(text)
+    fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+    (beside / "corpus.json").write_text(
+        json.dumps({"fingerprint": fingerprint, "hashes": hashes, **summary}, indent=1) + "\n"
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return Corpus.load(folder)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return row if isinstance(row, dict) else dataclasses.asdict(row)
+
+
+def _read(path: Path, kind: type[Row]) -> list[Row]:
+    return [kind(**json.loads(line)) for line in path.read_text().splitlines()]

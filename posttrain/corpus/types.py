@@ -1,0 +1,74 @@
+"""What the corpus is made of: immutable, validated when made."""
+
+from dataclasses import dataclass
+
+CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5", "snr0", "noise", "silence", "real")
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, 16 kHz mono: `samples` int16 values from `start` in the corpus's audio tensor."""
+
+    id: str
+    """Unique in the corpus, such as test/000123."""
+    text: str
+    """The words said, normalised; empty when nothing is said."""
+    speaker: str
+    """Voice or person; never shared between splits."""
+    split: str
+    """train, valid or test."""
+    source: str
+    """made, or the name of a data card."""
+    condition: str
+    """One of CONDITIONS."""
+    noise: str | None
+    """Kind of noise mixed in."""
+    start: int
+    """First sample."""
+    samples: int
+    """Length in samples."""
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"split of clip {self.id} is {self.split}, expected one of {', '.join(SPLITS)}")
+        if self.condition not in CONDITIONS:
+            raise ValueError(f"condition of clip {self.id} is {self.condition}, expected one of {', '.join(CONDITIONS)}")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One chat turn: an instruction, a payload (typed text or a spoken clip) and the right answer."""
+
+    id: str
+    split: str
+    task: str
+    """repeat, answer, command, simplify, help, …"""
+    instruction: str
+    """Typed before the payload."""
+    text: str
+    """The payload's words, also when it is spoken (what a cascade or a teacher reads)."""
+    clip: str | None
+    """Clip id when spoken, None when typed."""
+    answer: str
+    """The right answer."""
+    grader: str
+    """Name of a function in corpus.graders."""
+    probe: str | None = None
+    """For evaluation items: the metric it counts for."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt, the first preferred."""
+
+    id: str
+    split: str
+    kind: str
+    """style, content, abstain, safety, …"""
+    instruction: str
+    text: str
+    clip: str | None
+    chosen: str
+    rejected: str
+    grader: str

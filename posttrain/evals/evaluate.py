@@ -1,0 +1,224 @@
+"""The same evaluation after every stage: answer every item greedily, grade it, and keep the answers.
+
+Row zero (`base`) answers the typed items. The `ctc` row answers the spoken ones as a cascade (CTC hypothesis → base).
+Every later row answers all of them. What is measured from the answers is `metrics.compute`, a pure function.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from posttrain import checkpoint as checkpoints
+from posttrain.config import EvaluationConfig
+from posttrain.corpus.graders import critical_words, grade
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Example, Pair
+from posttrain.evals.errors import edit_errors
+from posttrain.model.adapters import adapters_off
+from posttrain.model.frame_table import FrameTable
+from posttrain.model.speech_llama import SpeechLlama
+
+Line = dict[str, Any]
+
+
+def evaluate(
+    checkpoint: Path,
+    stage: str,
+    corpus: Corpus,
+    table: FrameTable | None,
+    by_stage: dict[str, Path],
+    parents: dict[str, Path],
+    config: EvaluationConfig,
+    device: str,
+) -> tuple[list[Line], dict[str, float]]:
+    """One line per item, and the costs measured on the way.
+
+    `by_stage` names the folders of `base` and `ctc`; `table` holds the frozen encoder's frames of every clip.
+    """
+    if stage == "reward":
+        return _reward_row(checkpoint, parents["model"], corpus, table, config, device), {}
+    if stage == "ctc":
+        llama = checkpoints.load(by_stage["base"], device)
+        assert table is not None
+        spoken = [item for item in corpus.items if item.clip]
+        read = [dataclasses.replace(i, clip=None, text=table.hypotheses[i.clip]) for i in spoken]
+        return _answers(llama, read, spoken, corpus, table, config), {}
+    llama = checkpoints.load(checkpoint, device, table=table)
+    if stage == "base":
+        typed = [item for item in corpus.items if item.clip is None]
+        lines = _answers(llama, typed, typed, corpus, None, config)
+        return lines + _language(llama, llama, corpus, config), {}
+    assert table is not None
+    clock = time.perf_counter()
+    lines = _answers(llama, corpus.items, corpus.items, corpus, table, config)
+    spoken_s = sum(corpus.clips[i.clip].samples / 16_000 for i in corpus.items if i.clip)
+    rtf = (time.perf_counter() - clock) / max(spoken_s, 1e-9)
+    base = _reference(llama, by_stage["base"], device)
+    lines += _language(llama, base, corpus, config)
+    lines += _teacher(llama, base, corpus, config)
+    lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
+    return lines, {"cost/rtf": round(rtf, 4)}
+
+
+def write_answers(path: Path, lines: list[Line]) -> None:
+    """JSON lines, in place only when whole."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def read_answers(folder: Path) -> list[Line]:
+    """The saved lines of a finished stage's folder."""
+    with (folder / "answers.jsonl").open() as file:
+        return [json.loads(line) for line in file]
+
+
+def _answers(
+    llama: SpeechLlama,
+    prompts: list[Example],
+    items: list[Example],
+    corpus: Corpus,
+    table: FrameTable | None,
+    config: EvaluationConfig,
+) -> list[Line]:
+    """`prompts[i]` is what the model is given for `items[i]`: the item itself, or what the CTC head heard of it."""
+    outputs = llama.answer(prompts, config.batch_size, config.max_new_tokens)
+    return [_line(item, output, corpus, table) for item, output in zip(items, outputs, strict=True)]
+
+
+def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) -> Line:
+    """The item, the answer, its grade; for repeated speech the word and character errors, the CTC head's beside."""
+    clip = corpus.clips[item.clip] if item.clip else None
+    line = {
+        "id": item.id,
+        "probe": item.probe,
+        "instruction": item.instruction,
+        "text": item.text,
+        "clip": clip and clip.id,
+        "speaker": clip and clip.speaker,
+        "condition": clip and clip.condition,
+        "source": clip and clip.source,
+        "answer": item.answer,
+        "output": output,
+        "score": grade(item.grader, output, item),
+    }
+    if item.grader == "wer" and clip is not None and table is not None:
+        heard = table.hypotheses[clip.id]
+        line |= edit_errors(clip.text, output) | {"ctc_output": heard}
+        line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
+        line |= critical_words(clip.text, output)
+    return line
+
+
+def _reference(llama: SpeechLlama, base: Path, device: str) -> SpeechLlama | None:
+    """The untouched base to compare with: the same weights with adapters off where they are, else loaded."""
+    return None if llama.shares_base else checkpoints.load(base, device)
+
+
+def _both(llama: SpeechLlama, base: SpeechLlama | None) -> tuple[SpeechLlama, Callable[[], Any]]:
+    """The reference model and the context to run it in."""
+    if base is None:
+        return llama, lambda: adapters_off(llama.model)
+    return base, nullcontext
+
+
+def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+    """Per held-out general text: −log p of its tokens (nats) and KL(base ‖ stage) summed over them."""
+    texts = [line["text"] for line in corpus.texts if line["split"] == "test"]
+    rows = [llama.tokenizer.text_ids(text) for text in texts]
+    spans = [(1, len(row)) for row in rows]
+    lines = []
+    for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
+        nll = -ours.gather(-1, targets[:, None]).sum().item()
+        kl = (theirs.exp() * (theirs - ours)).sum().item()
+        name = "language/perplexity"
+        lines.append({"id": f"language/{i}", "probe": name, "nll": nll, "tokens": len(targets), "kl_base": kl})
+    return lines
+
+
+def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+    """Per spoken item: KL(teacher ‖ student) over the answer's tokens; the teacher is the base, reading."""
+    items = [i for i in corpus.items if i.clip and i.probe in ("wer/clean", "task/spoken_qa")]
+    students, teachers, spans, teacher_spans = [], [], [], []
+    for item in items:
+        answer = llama.tokenizer.answer_ids(item.answer)
+        for rows, where, twin in (
+            (students, spans, item),
+            (teachers, teacher_spans, dataclasses.replace(item, clip=None)),
+        ):
+            prompt = llama.tokenizer.prompt_ids(twin)
+            rows.append(prompt + answer)
+            where.append((len(prompt), len(prompt) + len(answer)))
+    lines = []
+    size = max(1, config.batch_size // 2)
+    for i, ours, theirs, targets in _paired_logprobs(llama, students, spans, base, teachers, teacher_spans, size):
+        kl = (theirs.exp() * (theirs - ours)).sum().item()
+        item = items[i]
+        lines.append({"id": f"teacher/{item.id}", "probe": "distill/kl_teacher", "kl": kl, "tokens": len(targets)})
+    return lines
+
+
+def _paired_logprobs(
+    llama: SpeechLlama,
+    rows: list[list[int]],
+    spans: list[tuple[int, int]],
+    base: SpeechLlama | None,
+    base_rows: list[list[int]],
+    base_spans: list[tuple[int, int]],
+    batch_size: int,
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Row number, the stage's and the base's log-probabilities over the span (L, V), and its tokens (L,)."""
+    reference, off = _both(llama, base)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        ours = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
+        with off():
+            theirs = reference.span_logprobs([base_rows[i] for i in batch], [base_spans[i] for i in batch])
+        for i, a, b in zip(batch, ours, theirs, strict=True):
+            first, last = spans[i]
+            yield i, a, b, torch.tensor(rows[i][first:last], device=a.device)
+
+
+def _ranked(score: Callable[[list[tuple[Example, str]]], list[float]], pairs: list[Pair]) -> list[Line]:
+    """Per held-out preference pair, whether the preferred answer scores higher."""
+    test = [pair for pair in pairs if pair.split == "test"]
+    prompts = [Example(p.id, p.split, p.kind, p.instruction, p.text, p.clip, p.chosen, p.grader) for p in test]
+    chosen = score([(e, p.chosen) for e, p in zip(prompts, test, strict=True)])
+    rejected = score([(e, p.rejected) for e, p in zip(prompts, test, strict=True)])
+    return [
+        {"id": f"pair/{p.id}", "probe": "reward/pairs", "kind": p.kind, "score": float(a > b)}
+        for p, a, b in zip(test, chosen, rejected, strict=True)
+    ]
+
+
+def _likelihoods(llama: SpeechLlama, answers: list[tuple[Example, str]], config: EvaluationConfig) -> list[float]:
+    """Mean log-probability per token: how a model without a reward head ranks answers."""
+    means = llama.logprobs([e for e, _ in answers], [a for _, a in answers], config.batch_size)
+    return [value if math.isfinite(value) else -math.inf for value in means]
+
+
+def _reward_row(
+    checkpoint: Path,
+    parent: Path,
+    corpus: Corpus,
+    table: FrameTable | None,
+    config: EvaluationConfig,
+    device: str,
+) -> list[Line]:
+    """The parent's lines, with the pairs ranked by the reward model instead of by likelihood."""
+    from posttrain.stages.reward import load_reward, score
+
+    model = load_reward(checkpoint, device, table)
+    kept = [line for line in read_answers(parent) if line["probe"] != "reward/pairs"]
+    return kept + _ranked(lambda answers: score(model, answers, config.batch_size), corpus.pairs)

@@ -1,0 +1,51 @@
+"""What this machine and this copy of the code are: device, memory, version; and the one place that prints progress."""
+
+import hashlib
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def say(text: str) -> None:
+    """Progress for people goes to stderr; stdout carries results only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def pick_device(device: str) -> str:
+    """`auto` becomes cuda where there is one, else cpu."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def code_version() -> str:
+    """The git commit where there is one, and always a hash of the package's Python files."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=PACKAGE, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return f"{commit or 'no-git'}+{digest.hexdigest()[:12]}"
+
+
+def reset_peak_rss() -> None:
+    """Linux forgets the peak so far, so that each stage has its own; elsewhere the peak is the process's."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_rss_mb() -> float:
+    """Highest resident memory in MB since `reset_peak_rss`."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
+    except (OSError, StopIteration):
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -1,0 +1,47 @@
+"""Do speech embeddings fall beside the text embeddings of the same words, in order? (Fathullah et al. 2023, section 4)"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+
+from posttrain.corpus.types import Example
+from posttrain.model.speech_llama import SpeechLlama
+
+
+@torch.no_grad()
+def alignment(llama: SpeechLlama, examples: list[Example], limit: int = 100) -> dict[str, float]:
+    """Over the first `limit` clips: cosine and monotonicity, each beside its value for another clip's words.
+
+    `cosine`: mean over text tokens of the largest cosine similarity with a speech token. `monotonicity`: mean Spearman
+    correlation between a text token's place and the place of its most similar speech token (1 = in order).
+    Deviation: 1. The paper shows similarity matrices; these two numbers sum them up.
+    """
+    embed = llama.model.get_input_embeddings()
+    device = llama.model.device
+    speech, text = [], []
+    for example in [e for e in examples if len(e.text.split()) > 2][:limit]:
+        spoken = llama.tokenizer.clip_ids(example.clip or "")
+        typed = llama.tokenizer.text_ids(example.text)[1:]
+        speech.append(embed(torch.tensor(spoken, device=device)).float())  # (N, D)
+        text.append(embed(torch.tensor(typed, device=device)).float())  # (L, D)
+    if not speech:
+        return {}
+    matched = [_pair(s, t) for s, t in zip(speech, text, strict=True)]
+    shifted = [_pair(s, t) for s, t in zip(speech, text[1:] + text[:1], strict=True)]
+    cosine, order = np.nanmean(matched, axis=0)
+    chance_cosine, chance_order = np.nanmean(shifted, axis=0)
+    return {
+        "alignment/cosine": round(float(cosine), 4),
+        "alignment/cosine_other_words": round(float(chance_cosine), 4),
+        "alignment/monotonicity": round(float(order), 4),
+        "alignment/monotonicity_other_words": round(float(chance_order), 4),
+        "alignment/n": len(matched),
+    }
+
+
+def _pair(speech: torch.Tensor, text: torch.Tensor) -> tuple[float, float]:
+    similarity = F.normalize(text, dim=-1) @ F.normalize(speech, dim=-1).T  # (L, N)
+    best, where = similarity.max(dim=-1)
+    order = spearmanr(np.arange(len(text)), where.cpu().numpy()).statistic if where.unique().numel() > 1 else 0.0
+    return best.mean().item(), float(order)

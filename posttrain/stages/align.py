@@ -1,0 +1,31 @@
+"""`align`: frame stacking and the projector learn to speak the Llama's embedding space (Fathullah et al. 2023, R = 0).
+
+Encoder and Llama stay frozen, so every text figure of this stage equals the base's exactly.
+"""
+
+from typing import Any
+
+from posttrain import checkpoint
+from posttrain.config import AlignConfig
+from posttrain.model.alignment import alignment
+from posttrain.stages.context import StageContext
+from posttrain.stages.supervised import train_supervised
+
+
+def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
+    """Train the projector on transcription; metrics hold the alignment of speech and text embeddings (section 4)."""
+    llama = checkpoint.create(
+        context.parents["llm"],
+        context.parents["encoder"],
+        context.table,
+        stack=config.stack,
+        projector_hidden=config.projector_hidden,
+        seed=context.seed,
+        device=context.device,
+    )
+    examples = [e for e in context.corpus.examples if e.split == "train" and e.clip and e.task == "repeat" and e.text]
+    metrics = train_supervised(llama, examples, config, context, "align")
+    valid = [e for e in context.corpus.examples if e.split == "valid" and e.clip and e.task == "repeat" and e.text]
+    metrics |= alignment(llama, valid)
+    checkpoint.save(context.folder, llama, stage="align", parents=context.parents)
+    return metrics

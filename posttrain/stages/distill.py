@@ -1,0 +1,144 @@
+"""`distill`: the Llama that reads the transcript teaches the same Llama hearing the speech (cross-modal distillation).
+
+Loss on answer tokens only, over the same answer for both: w · cross-entropy + (1 − w) · T² · divergence.
+Only the projector trains (`student: same`), so the teacher needs no second copy: on a typed row the student *is* it.
+With `student: half` the student is a Llama of every second layer, all of it trained.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Trainer, TrainingArguments
+
+from posttrain import checkpoint
+from posttrain.config import DistillConfig
+from posttrain.corpus.types import Example
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages.context import StageContext
+from posttrain.stages.trainer import arguments, print_trainable, train
+
+IGNORE = -100
+
+
+def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
+    """Train on spoken transcription and spoken open answers; leaves the parent with a better projector."""
+    llama = checkpoint.load(context.parents["model"], context.device, table=context.table, trainable=True)
+    teacher = llama.model
+    if config.student == "half":
+        llama = checkpoint.halved(llama)
+    examples = [e for e in context.corpus.examples if e.split == "train" and e.clip and e.task in ("repeat", "answer")]
+    examples = [e for e in examples if e.text]
+    if config.answers == "teacher":
+        examples = _teacher_written(teacher, llama, examples)
+    rows = Dataset.from_list([_row(llama, e) for e in examples])
+    args = arguments(
+        TrainingArguments,
+        context,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+    print_trainable(llama.model, "distill")
+    trainer = _DistillTrainer(
+        model=llama.model,
+        args=args,
+        train_dataset=rows,
+        data_collator=_Collator(llama.tokenizer.pad_token_id),
+    )
+    trainer.teacher, trainer.config = teacher, config
+    metrics = train(trainer, context, "distill")
+    checkpoint.save(context.folder, llama, stage="distill", parents=context.parents)
+    return metrics
+
+
+def divergence(
+    student: torch.Tensor, teacher: torch.Tensor, kind: str, temperature: float = 1.0, top_k: int = 0
+) -> torch.Tensor:
+    """Mean divergence per token between two sets of logits (L, V), zero when they are equal, times T².
+
+    forward_kl is KL(teacher ‖ student), reverse_kl is KL(student ‖ teacher), js is the Jensen–Shannon divergence
+    (Hinton et al. 2015 for T²; Gu et al. 2024 for reverse KL). With `top_k`, both are renormalised over the
+    teacher's k likeliest tokens.
+    """
+    if top_k:
+        teacher, kept = teacher.topk(min(top_k, teacher.shape[-1]), dim=-1)  # (L, k)
+        student = student.gather(-1, kept)  # (L, k)
+    q = F.log_softmax(student / temperature, dim=-1)
+    p = F.log_softmax(teacher / temperature, dim=-1)
+    if kind == "forward_kl":
+        loss = _kl(p, q)
+    elif kind == "reverse_kl":
+        loss = _kl(q, p)
+    else:
+        m = torch.logsumexp(torch.stack([p, q]), dim=0) - torch.log(torch.tensor(2.0))
+        loss = 0.5 * (_kl(p, m) + _kl(q, m))
+    return loss * temperature**2
+
+
+def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """KL(p ‖ q) of log-probabilities (L, V), mean over L."""
+    return (p.exp() * (p - q)).sum(-1).mean()
+
+
+class _DistillTrainer(Trainer):
+    """HF Trainer with the loss above; every batch holds the same answers after a spoken and after a typed prompt."""
+
+    teacher: torch.nn.Module
+    config: DistillConfig
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        config = self.config
+        student = _answer_logits(model, inputs["student_ids"], inputs["student_labels"])  # (L, V)
+        with torch.no_grad():
+            teacher = _answer_logits(self.teacher, inputs["teacher_ids"], inputs["teacher_labels"])  # (L, V)
+        labels = inputs["student_labels"][:, 1:]
+        cross_entropy = F.cross_entropy(student, labels[labels != IGNORE])
+        apart = divergence(student, teacher, config.divergence, config.temperature, config.top_k)
+        loss = config.cross_entropy_weight * cross_entropy + (1 - config.cross_entropy_weight) * apart
+        return (loss, student) if return_outputs else loss
+
+
+def _answer_logits(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Logits at the positions that predict an answer token, rows one after the other.  # (L, V)"""
+    mask = ids != model.config.pad_token_id
+    logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
+    return logits[:, :-1][labels[:, 1:] != IGNORE].float()
+
+
+class _Collator:
+    """Pads on the right; labels are IGNORE off the answer."""
+
+    def __init__(self, pad: int):
+        self.pad = pad
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = {}
+        for who in ("student", "teacher"):
+            ids = [torch.tensor(row[who] + row["answer"]) for row in rows]
+            labels = [torch.tensor([IGNORE] * len(row[who]) + row["answer"]) for row in rows]
+            batch[f"{who}_ids"] = pad_sequence(ids, batch_first=True, padding_value=self.pad)
+            batch[f"{who}_labels"] = pad_sequence(labels, batch_first=True, padding_value=IGNORE)
+        return batch
+
+
+def _row(llama: SpeechLlama, example: Example) -> dict[str, Any]:
+    typed = dataclasses.replace(example, clip=None)
+    return {
+        "id": example.id,
+        "student": llama.tokenizer.prompt_ids(example),
+        "teacher": llama.tokenizer.prompt_ids(typed),
+        "answer": llama.tokenizer.answer_ids(example.answer),
+    }
+
+
+def _teacher_written(teacher: Any, llama: SpeechLlama, examples: list[Example]) -> list[Example]:
+    """The examples with the answers that the teacher gives when it reads them (greedy)."""
+    reader = dataclasses.replace(llama, model=teacher)
+    typed = [dataclasses.replace(e, clip=None) for e in examples]
+    answers = reader.answer(typed, 64, 48)
+    return [dataclasses.replace(e, answer=a) for e, a in zip(examples, answers, strict=True) if a]

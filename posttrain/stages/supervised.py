@@ -1,0 +1,55 @@
+"""Supervised training for `align` and `sft`: examples → rows of ids → TRL's SFTTrainer, loss on the answer."""
+
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig as SFTArguments
+from trl import SFTTrainer
+
+from posttrain.corpus.types import Example
+from posttrain.model.adapters import count_trainable
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages.context import StageContext
+from posttrain.stages.trainer import arguments, print_trainable, train
+
+
+def train_supervised(
+    llama: SpeechLlama, examples: list[Example], config: Any, context: StageContext, label: str
+) -> dict[str, Any]:
+    """Train what is trainable of `llama` on the examples; `config` has steps, batch_size, learning_rate."""
+    args = arguments(
+        SFTArguments,
+        context,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        gradient_checkpointing=config.gradient_checkpointing,
+        by_length=True,
+        max_length=None,
+        completion_only_loss=True,
+        dataset_kwargs={"skip_prepare_dataset": False},
+    )
+    print_trainable(llama.model, label)
+    trainer = SFTTrainer(
+        model=llama.model,
+        args=args,
+        train_dataset=rows(llama, examples),
+        processing_class=llama.tokenizer,
+    )
+    metrics = train(trainer, context, label)
+    return metrics | {"examples": len(examples), "trainable_params": count_trainable(llama.model)}
+
+
+def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:
+    """Columns id, input_ids, completion_mask (1 on the answer, `<|eot_id|>` included), length.
+
+    Raises ValueError when an answer holds a clip: labels are words only.
+    """
+    made = []
+    for example in examples:
+        prompt, answer = llama.tokenizer.prompt_ids(example), llama.tokenizer.answer_ids(example.answer)
+        if any(i >= llama.tokenizer.num_words for i in answer):
+            raise ValueError(f"answer of {example.id} holds a clip, expected words only; mend the corpus")
+        mask = [0] * len(prompt) + [1] * len(answer)
+        made.append({"id": example.id, "input_ids": prompt + answer, "completion_mask": mask, "length": len(mask)})
+    return Dataset.from_list(made)
