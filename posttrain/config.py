@@ -3,33 +3,41 @@
 import dataclasses
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from posttrain.errors import InputError
+from posttrain.yaml_config import override, parse, read_mapping, refuse_bool
 
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
 STRICT = ConfigDict(extra="forbid")
+Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.@+-]*$")]
+Count = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1)]
+CountOrZero = Annotated[int, BeforeValidator(refuse_bool), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(refuse_bool), Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
 class CorpusConfig:
     """What is said, by whom, in what noise."""
 
-    train_clips: int = 5000
+    train_clips: CountOrZero = 5000
     """Made clips to train the encoder and the speech stages on."""
-    valid_clips: int = 200
+    valid_clips: CountOrZero = 200
     """Made clips by validation voices, for choices of model and stopping."""
-    test_sentences: int = 150
+    test_sentences: CountOrZero = 150
     """Test sentences, each spoken clean and at 10, 5 and 0 dB."""
-    probe_items: int = 250
+    probe_items: CountOrZero = 250
     """Text items per ability probe."""
-    spoken_items: int = 80
+    spoken_items: CountOrZero = 80
     """How many of each probe's items are also spoken."""
+    base_rows: CountOrZero = 60000
+    """Typed rows for the tiny base to learn from."""
     sources: tuple[str, ...] = ()
     """Data cards under data/ whose recordings are added, such as speechocean762."""
     data_root: str | None = None
@@ -50,23 +58,23 @@ class BaseConfig:
     """Load the linear layers in 4 bits."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Weights' type."""
-    vocab_size: int = 1024
+    vocab_size: Count = 1024
     """Of the tiny tokenizer."""
-    hidden_size: int = 192
+    hidden_size: Count = 192
     """Width D."""
-    layers: int = 6
+    layers: Count = 6
     """Decoder layers."""
-    heads: int = 6
+    heads: Count = 6
     """Query heads."""
-    kv_heads: int = 2
+    kv_heads: Count = 2
     """Key/value heads."""
-    intermediate_size: int = 512
+    intermediate_size: Count = 512
     """Width of the MLP."""
-    steps: int = 1500
+    steps: CountOrZero = 1500
     """Optimizer steps."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Rows a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak; cosine to zero."""
 
 
@@ -78,27 +86,27 @@ class CTCConfig:
     """Hub id or local folder of a Parakeet CTC model; null trains the tiny one."""
     revision: str | None = None
     """Hub revision."""
-    hidden_size: int = 144
+    hidden_size: Count = 144
     """Width."""
-    layers: int = 6
+    layers: Count = 6
     """Conformer blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    subsampling_factor: int = 4
+    subsampling_factor: Count = 4
     """Mel frames (10 ms) per encoder frame."""
-    subsampling_channels: int = 64
+    subsampling_channels: Count = 64
     """Channels of the subsampling convolutions."""
-    steps: int = 1500
+    steps: CountOrZero = 1500
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Clips a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak; warm-up then cosine."""
-    noise_probability: float = 0.6
+    noise_probability: Share = 0.6
     """Share of training clips mixed with noise."""
-    room_probability: float = 0.3
+    room_probability: Share = 0.3
     """Share of training clips put in a simulated room."""
-    real_steps: int = 0
+    real_steps: CountOrZero = 0
     """Steps that go on from the made speech with real recordings mixed in."""
 
 
@@ -106,15 +114,15 @@ class CTCConfig:
 class AlignConfig:
     """Frame stacking + projector learn the Llama's embedding space; all else is frozen (the paper's R = 0)."""
 
-    stack: int = 3
+    stack: Count = 3
     """Encoder frames per speech token."""
-    projector_hidden: int = 0
+    projector_hidden: CountOrZero = 0
     """Width of the projector's hidden layer; 0 is one linear layer, as in the paper."""
-    steps: int = 400
+    steps: CountOrZero = 400
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Rows a step."""
-    learning_rate: float = 3e-3
+    learning_rate: Positive = 3e-3
     """Peak; cosine to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
@@ -124,19 +132,19 @@ class AlignConfig:
 class DistillConfig:
     """The Llama reading the transcript teaches the same Llama hearing the speech."""
 
-    steps: int = 300
+    steps: CountOrZero = 300
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Rows a step."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Peak; cosine to zero."""
     divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
     """KL(teacher ‖ student), KL(student ‖ teacher) or Jensen–Shannon."""
-    temperature: float = 2.0
+    temperature: Positive = 2.0
     """T; the loss is multiplied by T²."""
-    top_k: int = 0
+    top_k: CountOrZero = 0
     """Compare on the teacher's k likeliest tokens; 0 is all."""
-    cross_entropy_weight: float = 0.3
+    cross_entropy_weight: Share = 0.3
     """Weight of cross-entropy in the mix; the divergence has the rest."""
     answers: Literal["gold", "teacher"] = "gold"
     """Whose answers both are run over."""
@@ -152,17 +160,17 @@ class SFTConfig:
 
     adapter: str = "lora"
     """A file of adapters/, without .yaml."""
-    rank: int | None = None
+    rank: CountOrZero | None = None
     """Overrides the adapter's LoRA rank; lora_alpha follows as 2 r. 0 trains the projector alone."""
-    steps: int = 700
+    steps: CountOrZero = 700
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Rows a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak; cosine to zero."""
     train_encoder: bool = False
     """Train the encoder too (the paper's joint setting)."""
-    encoder_learning_rate: float = 1e-4
+    encoder_learning_rate: Positive = 1e-4
     """Peak for the encoder, where it trains."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
@@ -172,13 +180,13 @@ class SFTConfig:
 class RewardConfig:
     """A Bradley–Terry reward model on preference pairs."""
 
-    rank: int = 8
+    rank: Count = 8
     """Of its own LoRA; lora_alpha is 2 r."""
-    steps: int = 150
+    steps: CountOrZero = 150
     """Optimizer steps."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Pairs a step."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Peak; linear to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
@@ -188,13 +196,13 @@ class RewardConfig:
 class DPOConfig:
     """Direct preference optimisation, against a frozen copy of the parent's adapter and projector."""
 
-    beta: float = 0.1
+    beta: NotNegative = 0.1
     """Strength of the tie to the reference."""
-    steps: int = 120
+    steps: CountOrZero = 120
     """Optimizer steps."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Pairs a step."""
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Peak; linear to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
@@ -204,21 +212,21 @@ class DPOConfig:
 class GRPOConfig:
     """RL from verifiable rewards on speech."""
 
-    beta: float = 0.04
+    beta: NotNegative = 0.04
     """Weight of KL(policy ‖ reference)."""
-    steps: int = 60
+    steps: CountOrZero = 60
     """Optimizer steps."""
-    prompts_per_step: int = 8
+    prompts_per_step: Count = 8
     """Different prompts a step."""
-    generations: int = 8
+    generations: Count = 8
     """Answers sampled per prompt."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Of sampling."""
-    max_new_tokens: int = 40
+    max_new_tokens: Count = 40
     """Of an answer."""
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Peak; linear to zero."""
-    reward_model_weight: float = 0.0
+    reward_model_weight: NotNegative = 0.0
     """Weight of the reward stage's score beside the verifiable reward; 0 leaves it out."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
@@ -228,11 +236,11 @@ class GRPOConfig:
 class EvaluationConfig:
     """The same after every stage."""
 
-    batch_size: int = 128
+    batch_size: Count = 128
     """Answers generated at once."""
-    max_new_tokens: int = 48
+    max_new_tokens: Count = 48
     """Of an answer."""
-    bootstrap: int = 1000
+    bootstrap: Count = 1000
     """Resamples per interval."""
 
 
@@ -240,7 +248,7 @@ class EvaluationConfig:
 class StageConfig:
     """One node of the graph; `stages` of a recipe lists them in order."""
 
-    name: str
+    name: Name
     """Its folder and its row in the ledger."""
     stage: Literal[STAGES]  # type: ignore[valid-type]
     """Which function runs."""
@@ -254,9 +262,9 @@ class StageConfig:
 class Recipe:
     """One file, one run."""
 
-    name: str
+    name: Name
     """Default name of the run."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Of everything random."""
     device: str = "auto"
     """auto, cpu, cuda, …"""
@@ -277,9 +285,20 @@ class Recipe:
 
 
 def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """The recipe named, or in that YAML file, with `stage.option=value` overrides applied.
+    """The recipe named, or in that YAML file, with `section.option=value` overrides applied.
 
-    Raises InputError with every problem found: unknown keys, wrong types, a file that is not there.
+    Raises InputError with every problem found: unknown keys, wrong types and values, a file that is not there.
+    """
+    loaded, problems = read_recipe(recipe, overrides)
+    if problems:
+        raise InputError(problems)
+    return loaded
+
+
+def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple[Recipe, list[str]]:
+    """The recipe and what is wrong with it; defaults stand in for the wrong entries, so that later checks can add theirs.
+
+    Raises InputError where there is no such recipe.
     """
     path = Path(recipe)
     if path.suffix not in (".yaml", ".yml"):
@@ -287,50 +306,28 @@ def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recip
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise InputError(f"recipe {recipe} is not there ({path}); name one of {known} or a YAML file")
-    try:
-        raw = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {error}; mend the line it names") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path} holds a {type(raw).__name__}, expected key: value lines")
-    raw.setdefault("name", path.stem)
     problems: list[str] = []
-    for override in overrides or []:
-        _apply(raw, override, problems)
-    if "stages" in raw and isinstance(raw["stages"], list):
+    raw = {"name": path.stem, **read_mapping(path, problems)}
+    for change in overrides or []:
+        override(raw, change, problems)
+    if isinstance(raw.get("stages"), list):
         raw["stages"] = [{"name": s, "stage": s} if isinstance(s, str) else s for s in raw["stages"]]
-    try:
-        loaded = TypeAdapter(Recipe).validate_python(raw)
-    except ValidationError as error:
-        for e in error.errors():
-            where = ".".join(str(part) for part in e["loc"])
-            problems.append(f"{path}: {where} is {e.get('input')!r}: {e['msg']}")
-        raise InputError(problems) from error
-    if problems:
-        raise InputError(problems)
-    return loaded
+    loaded = parse(Recipe, raw, str(path), problems, stand_in={"name": path.stem})
+    for node in loaded.stages:
+        _section(loaded, node, f"{path}: stages.{node.name}.options", problems)
+    return loaded, problems
 
 
 def section(recipe: Recipe, node: StageConfig) -> Any:
     """The node's own config: its stage's section with the node's options applied."""
+    problems: list[str] = []
+    options = _section(recipe, node, f"stages.{node.name}.options", problems)
+    if problems:
+        raise InputError(problems)
+    return options
+
+
+def _section(recipe: Recipe, node: StageConfig, where: str, problems: list[str]) -> Any:
     config = getattr(recipe, node.stage)
-    try:
-        return TypeAdapter(type(config)).validate_python({**dataclasses.asdict(config), **node.options})
-    except ValidationError as error:
-        raise InputError(
-            [f"stages.{node.name}.options.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        ) from error
-
-
-def _apply(raw: dict[str, Any], override: str, problems: list[str]) -> None:
-    key, equals, value = override.partition("=")
-    if not equals:
-        problems.append(f"--set {override}: expected key=value, such as sft.learning_rate=1e-4")
-        return
-    *path, last = key.strip().split(".")
-    for part in path:
-        raw = raw.setdefault(part, {})
-        if not isinstance(raw, dict):
-            problems.append(f"--set {override}: {part} is not a section")
-            return
-    raw[last] = yaml.safe_load(value)
+    given = dataclasses.asdict(config)
+    return parse(type(config), {**given, **node.options}, where, problems, stand_in=given)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain.config import Recipe, section
+from posttrain.config import Recipe, StageConfig, section
 from posttrain.errors import InputError
 
 PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -18,9 +18,16 @@ PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "sft": {"model": ("distill", "align")},
     "reward": {"model": ("sft",)},
     "dpo": {"model": ("sft",)},
-    "grpo": {"model": ("dpo", "sft"), "reward": ("reward",)},
+    "grpo": {"model": ("dpo", "sft")},
 }
 """Stage → role → the stages that may fill it; where several do, the latest earlier node."""
+
+OPTIONAL = {"base": ("full_precision",), "sft": ("match",), "grpo": ("reward",)}
+"""Roles that are filled only when named: `match` is the node whose validation WER an sft stops at; `full_precision` is the
+base that another one quantises; `reward` is the reward model, which a grpo with a weight for it takes unasked."""
+
+QUANTISED = "base@nf4"
+"""The row that a QLoRA's text figures refer to."""
 
 
 @dataclass(frozen=True)
@@ -50,41 +57,52 @@ def corpus_key(recipe: Recipe) -> str:
 
 
 def nodes(recipe: Recipe) -> list[Node]:
-    """The recipe's nodes in order, parents resolved.
+    """The recipe's nodes in order, parents resolved; `base@nf4` is put before the first QLoRA.
 
     Raises InputError with every problem: a name used twice, a role that nothing earlier fills, an unknown parent.
     """
     made: dict[str, Node] = {}
     problems: list[str] = []
     corpus = corpus_key(recipe)
-    for spec in recipe.stages:
+    for spec in _with_quantised(recipe):
         if spec.name in made:
             problems.append(f"stages: {spec.name} is there twice; give the second one another name")
             continue
-        for role in spec.parents:
-            if role not in PARENTS[spec.stage]:
-                known = ", ".join(PARENTS[spec.stage]) or "no parents"
-                problems.append(f"stages.{spec.name}: role {role} is unknown; {spec.stage} takes {known}")
+        known = (*PARENTS[spec.stage], *OPTIONAL.get(spec.stage, ()))
+        for role in set(spec.parents) - set(known):
+            takes = ", ".join(known) or "no parents"
+            problems.append(f"stages.{spec.name}: role {role} is unknown; {spec.stage} takes {takes}")
         options = section(recipe, spec)
+        wanted = {role: (spec.parents.get(role), kinds) for role, kinds in PARENTS[spec.stage].items()}
+        wanted |= {role: (name, ()) for role, name in spec.parents.items() if role in OPTIONAL.get(spec.stage, ())}
+        if spec.stage == "grpo" and options.reward_model_weight:
+            wanted["reward"] = (spec.parents.get("reward"), ("reward",))
         parents = {}
-        for role, kinds in PARENTS[spec.stage].items():
-            if spec.stage == "grpo" and role == "reward" and not options.reward_model_weight:
-                continue
-            named = spec.parents.get(role)
-            found = [n for n in made.values() if (n.name == named if named else n.stage in kinds)]
+        for role, (named, kinds) in wanted.items():
+            found = [n.name for n in made.values() if (n.name == named if named else n.stage in kinds)]
             if found:
-                parents[role] = found[-1].name
+                parents[role] = found[-1]
             else:
                 want = named or " or ".join(kinds)
-                problems.append(f"stages.{spec.name} needs {want} as its {role} before it; add that stage or name another")
-        key = digest(
-            [spec.stage, dataclasses.asdict(options), recipe.seed, corpus]
-            + [[role, made[name].key] for role, name in sorted(parents.items())]
-        )
+                problems.append(f"stages.{spec.name} needs {want} before it as its {role}; add that or name another")
+                parents[role] = ""
+        lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
+        key = digest([spec.stage, dataclasses.asdict(options), recipe.seed, corpus, *lineage])
         made[spec.name] = Node(spec.name, spec.stage, options, parents, key)
     if problems:
         raise InputError(problems)
     return list(made.values())
+
+
+def reference(all_nodes: list[Node], node: Node) -> str:
+    """Name of the base that the node's text figures refer to: the quantised one below a QLoRA."""
+    by_name = {n.name: n for n in all_nodes}
+    at: Node | None = node
+    while at is not None:
+        if at.stage == "sft" and at.options.adapter == "qlora":
+            return QUANTISED
+        at = by_name.get(at.parents.get("model", ""))
+    return "base" if "base" in by_name else next(n.name for n in all_nodes if n.stage == "base")
 
 
 def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
@@ -98,8 +116,19 @@ def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
         wanted.add(node.name)
         queue += node.parents.values()
     if by_name[name].stage != "base":
+        wanted.add(reference(all_nodes, by_name[name]))
         wanted |= {n.name for n in all_nodes if n.stage == "base"}
     return [node for node in all_nodes if node.name in wanted]
+
+
+def _with_quantised(recipe: Recipe) -> list[StageConfig]:
+    """The recipe's stages, with `base@nf4` before the first that trains a QLoRA on a base in full precision."""
+    specs = list(recipe.stages)
+    uses = [i for i, s in enumerate(specs) if s.stage == "sft" and s.options.get("adapter", recipe.sft.adapter) == "qlora"]
+    if uses and not any(s.name == QUANTISED for s in specs):
+        parents = {"full_precision": next((s.name for s in specs if s.stage == "base"), "base")}
+        specs.insert(uses[0], StageConfig(QUANTISED, "base", parents, {"quantization": "nf4"}))
+    return specs
 
 
 def digest(value: Any) -> str:

@@ -23,7 +23,7 @@ import yaml
 from posttrain import ledger
 from posttrain.config import Recipe
 from posttrain.errors import InputError
-from posttrain.graph import Node, ancestors, corpus_key, digest, nodes
+from posttrain.graph import Node, ancestors, corpus_key, digest, nodes, reference
 from posttrain.machine import code_version, peak_rss_mb, pick_device, reset_peak_rss, say
 
 
@@ -66,9 +66,7 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
     return steps
 
 
-def run(
-    recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None
-) -> list[dict[str, Any]]:
+def run(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None) -> list[ledger.Row]:
     """Do what `plan` says; returns the run's ledger rows.
 
     Raises InputError before anything is made when the recipe or its data are wrong.
@@ -80,120 +78,149 @@ def run(
     check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)
     if corpus_step.action == "run":
+        say("\n■ corpus: what is said, by whom, in what noise")
         build.build(recipe.corpus, recipe.seed, corpus_step.folder)
         (corpus_step.folder / "key").write_text(corpus_key(recipe))
-    corpus = store.Corpus.load(corpus_step.folder)
-    folders = {step.name: step.folder for step in steps}
     path = folder / "ledger.jsonl"
+    ledger.drop(path, [step.name for step in steps if step.action in ("run", "evaluate")])
+    corpus = store.Corpus.load(corpus_step.folder)
+    going = _Run(recipe, folder, steps, corpus, pick_device(recipe.device))
     for step in steps:
         if step.action == "run":
-            _train(recipe, step, folders, steps, corpus, folder)
+            _train(going, step)
         if step.action in ("run", "evaluate"):
-            _evaluate(recipe, step, folders, steps, corpus)
-        row = json.loads((step.folder / "metrics.json").read_text())
-        ledger.put(path, {**row, "run": folder.name})
-    return [row.as_dict() for row in ledger.read(path)]
+            _evaluate(going, step)
+        ledger.put(path, json.loads((step.folder / "metrics.json").read_text()) | {"run": folder.name})
+    return ledger.read(path)
 
 
-def _train(recipe: Recipe, step: Step, folders: dict, steps: list[Step], corpus: Any, folder: Path) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of one run share."""
+
+    recipe: Recipe
+    folder: Path
+    steps: list[Step]
+    corpus: Any
+    device: str
+
+    def home(self, name: str) -> Path:
+        """Folder of a node."""
+        return next(step.folder for step in self.steps if step.name == name)
+
+    def parents(self, node: Node) -> dict[str, Path]:
+        """Role → folder."""
+        return {role: self.home(name) for role, name in node.parents.items()}
+
+    def references(self, node: Node) -> dict[str, Path]:
+        """Folders of the base and of the encoder that the node's figures refer to."""
+        names = {step.name for step in self.steps}
+        base = reference([step.node for step in self.steps], node)
+        encoder = [step.name for step in self.steps if step.stage == "ctc"]
+        found = {"base": base} | ({"ctc": encoder[0]} if encoder else {})
+        return {stage: self.home(name) for stage, name in found.items() if name in names}
+
+    def table(self, node: Node) -> Any:
+        """The frozen encoder's frames of every clip: made once per encoder and corpus, then read from the cache."""
+        from posttrain.model.corpus_table import corpus_table
+
+        encoder = self.references(node).get("ctc")
+        return corpus_table(encoder, self.corpus, self.device) if encoder and node.stage != "base" else None
+
+
+def _train(run: _Run, step: Step) -> None:
     """Run one stage into a partial folder that takes its name only when it is whole."""
     from posttrain.stages.context import StageContext
 
     node = step.node
-    assert node is not None
     say(f"\n■ {node.name}: {step.why}")
-    started, clock = datetime.now(UTC), time.monotonic()
-    reset_peak_rss()
-    device = pick_device(recipe.device)
+    started = datetime.now(UTC)
     with _stage_folder(step.folder) as partial:
+        table = run.table(node) if node.stage != "ctc" else None
+        clock = time.monotonic()
+        reset_peak_rss()
         context = StageContext(
-            seed=recipe.seed,
-            device=device,
+            seed=run.recipe.seed,
+            device=run.device,
             folder=partial,
-            parents={role: folders[name] for role, name in node.parents.items()},
-            corpus=corpus,
-            table=_table(steps, corpus, device, recipe) if node.stage not in ("base", "ctc") else None,
-            report_to=recipe.report_to,
-            logs=folder / "logs" / node.name,
+            parents=run.parents(node),
+            corpus=run.corpus,
+            table=table,
+            report_to=run.recipe.report_to,
+            logs=run.folder / "logs" / node.name,
         )
         metrics = import_module(f"posttrain.stages.{node.stage}").run(node.options, context)
-        options = {"key": node.key, "seed": recipe.seed, "stage": node.stage, "options": _plain(node.options)}
-        (partial / "config.yaml").write_text(yaml.safe_dump(options, sort_keys=False))
         trained = {
             "started": started.isoformat(timespec="seconds"),
             "wall_s": round(time.monotonic() - clock, 1),
             "peak_rss_mb": peak_rss_mb(),
-            "device": device,
+            "device": run.device,
             "train_metrics": metrics,
         }
         (partial / "trained.json").write_text(json.dumps(trained, indent=1))
+        (partial / "config.yaml").write_text(yaml.safe_dump(_identity(run, node), sort_keys=False))
 
 
-def _evaluate(recipe: Recipe, step: Step, folders: dict, steps: list[Step], corpus: Any) -> None:
+def _identity(run: _Run, node: Node) -> dict[str, Any]:
+    """What made a checkpoint and what its evaluation refers to; paths relative to the project."""
+    return {
+        "recipe": run.recipe.name,
+        "stage": node.stage,
+        "key": node.key,
+        "seed": run.recipe.seed,
+        "options": json.loads(json.dumps(dataclasses.asdict(node.options))),
+        "corpus": os.path.relpath(run.corpus.folder),
+        "references": {stage: os.path.relpath(path) for stage, path in run.references(node).items()},
+        "evaluation": _evaluation_key(run.recipe),
+    }
+
+
+def _evaluate(run: _Run, step: Step) -> None:
     """Answer every item, measure against row zero and the parent, write answers.jsonl and, last, metrics.json."""
     from posttrain.evals import evaluate, metrics
 
     node = step.node
-    assert node is not None
-    device = pick_device(recipe.device)
-    trained = json.loads((step.folder / "trained.json").read_text())
-    by_stage = {s.stage: s.folder for s in reversed(steps)}
+    say(f"  evaluating {node.name}")
     clock = time.monotonic()
+    table = run.table(node)
     reset_peak_rss()
-    table = _table(steps, corpus, device, recipe) if node.stage != "base" else None
+    parents, references = run.parents(node), run.references(node)
     answers, costs = evaluate.evaluate(
-        step.folder,
-        node.stage,
-        corpus,
-        table,
-        by_stage,
-        {role: folders[name] for role, name in node.parents.items()},
-        recipe.evaluation,
-        device,
+        step.folder, node.stage, run.corpus, table, references, parents, run.recipe.evaluation, run.device
     )
     evaluate.write_answers(step.folder / "answers.jsonl", answers)
-    earlier = {s.stage: evaluate.read_answers(s.folder) for s in steps if s.stage in ("base", "ctc") and s.name != node.name}
-    parent = folders.get(node.parents.get("model", "") or "")
     measured = metrics.compute(
         answers,
-        base=earlier.get("base", []) + earlier.get("ctc", []) if node.stage not in ("base",) else None,
-        parent=evaluate.read_answers(parent) if parent else None,
-        seed=recipe.seed,
-        bootstrap=recipe.evaluation.bootstrap,
+        base=evaluate.reference_answers(step.folder, references),
+        parent=evaluate.read_answers(parents["model"]) if "model" in parents else None,
+        seed=run.recipe.seed,
+        bootstrap=run.recipe.evaluation.bootstrap,
     )
+    trained = json.loads((step.folder / "trained.json").read_text())
     costs |= {
         "cost/wall_s": trained["wall_s"],
         "cost/evaluation_s": round(time.monotonic() - clock, 1),
         "cost/peak_rss_mb": max(trained["peak_rss_mb"], peak_rss_mb()),
-        "cost/train_tokens": trained["train_metrics"].get("train_tokens", 0),
+        "cost/train_tokens": trained["train_metrics"].get("tokens", 0),
         "cost/trainable_params": trained["train_metrics"].get("trainable_params", 0),
     }
     row = {
-        "run": "",
+        "run": run.folder.name,
         "stage": node.name,
         "checkpoint": os.path.relpath(step.folder),
-        "parents": {role: os.path.relpath(folders[name]) for role, name in node.parents.items()},
-        "config": {"recipe": recipe.name, "stage": node.stage, "key": node.key, "options": _plain(node.options)},
+        "parents": {role: os.path.relpath(path) for role, path in parents.items()},
+        "config": _identity(run, node),
         "code": code_version(),
-        "base": recipe.base.model or "tiny",
-        "data": corpus.fingerprint,
-        "seed": recipe.seed,
+        "base": run.recipe.base.model or "tiny",
+        "data": run.corpus.fingerprint,
+        "seed": run.recipe.seed,
         "device": trained["device"],
         "started": trained["started"],
         "wall_s": trained["wall_s"],
         "train_metrics": trained["train_metrics"],
         "metrics": measured | {name: {"value": value} for name, value in costs.items()},
     }
-    row["config"]["evaluation"] = _evaluation_key(recipe)
     _write_last(step.folder / "metrics.json", row)
-
-
-def _table(steps: list[Step], corpus: Any, device: str, recipe: Recipe) -> Any:
-    """The frozen encoder's frames of every clip: made once per encoder and corpus, then read from the cache."""
-    from posttrain.model.encoder import corpus_frames
-
-    encoder = next((s.folder for s in steps if s.stage == "ctc"), None)
-    return corpus_frames(encoder, corpus, device) if encoder else None
 
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step:
@@ -237,7 +264,3 @@ def _write_last(path: Path, row: dict[str, Any]) -> None:
 
 def _evaluation_key(recipe: Recipe) -> str:
     return digest(dataclasses.asdict(recipe.evaluation))
-
-
-def _plain(options: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(dataclasses.asdict(options)))

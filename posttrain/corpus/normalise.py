@@ -3,11 +3,12 @@
 import re
 import unicodedata
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+_words = str.split
+ONES = _words(
+    "zero one two three four five six seven eight nine ten "
+    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+)
+TENS = _words("zero ten twenty thirty forty fifty sixty seventy eighty ninety")
 SCALES = ((1_000_000_000, "billion"), (1_000_000, "million"), (1_000, "thousand"), (100, "hundred"))
 NUMBER_WORDS = frozenset(ONES) | frozenset(TENS) | {name for _, name in SCALES}
 _SYMBOLS = {"&": " and ", "%": " percent ", "+": " plus ", "=": " is ", "@": " at ", "’": "'", "‘": "'", "ʼ": "'"}

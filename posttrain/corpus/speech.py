@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from posttrain.acoustics import scenes
 ESPEAK_RATE_HZ = 22_050
 SAMPLE_RATE = 16_000
 CLIPS_PER_SHARD = 384
+ROOMS = 40
 ACCENTS = (
     "en-us",
     "en",
@@ -95,6 +96,8 @@ def synthesise(
     shard's own words when a process fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for split in {u.split for shard in shards for u in shard if u.room}:
+        np.savez(folder / f"rooms.{split}.npz", *scenes.rooms(split, ROOMS))
 
     def run(number: int) -> Path:
         jobs, out = folder / f"{number}.json", folder / f"{number}.raw"
@@ -106,7 +109,7 @@ def synthesise(
         done(len(shards[number]))
         return out
 
-    with ThreadPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for out in pool.map(run, range(len(shards))):
             raw = np.fromfile(out, np.int16)
             start = 0
@@ -152,7 +155,9 @@ class Espeak:
         return soxr.resample(spoken[loud[0] : loud[-1] + 1], ESPEAK_RATE_HZ, SAMPLE_RATE)  # (S,)
 
 
-def render_shard(utterances: list[Utterance]) -> list[tuple[np.ndarray, str | None]]:
+def render_shard(
+    utterances: list[Utterance], rooms: Sequence[np.ndarray] = ()
+) -> list[tuple[np.ndarray, str | None]]:
     """Speak all of a shard first, then mix: babble and masked speech come from the shard's own voices."""
     espeak = Espeak()
     spoken: list[np.ndarray] = []
@@ -164,7 +169,6 @@ def render_shard(utterances: list[Utterance]) -> list[tuple[np.ndarray, str | No
         else:
             spoken.append(np.zeros(0, np.float32))
     talkers = [speech for speech, u in zip(spoken, utterances, strict=True) if u.text and not u.repeat]
-    rooms = scenes.rooms(u0.split, 24) if any(u.room for u in utterances) and (u0 := utterances[0]) else []
     return [
         scenes.compose(speech, u.condition, u.split, np.random.default_rng(u.seed), talkers, rooms if u.room else [])
         for speech, u in zip(spoken, utterances, strict=True)
@@ -173,7 +177,10 @@ def render_shard(utterances: list[Utterance]) -> list[tuple[np.ndarray, str | No
 
 def main(jobs: str, out: str) -> None:
     """Render the shard in file `jobs` into raw int16 `out` and the lengths and noises beside it."""
-    rendered = render_shard([Utterance(**job) for job in json.loads(Path(jobs).read_text())])
+    utterances = [Utterance(**job) for job in json.loads(Path(jobs).read_text())]
+    path = Path(jobs).with_name(f"rooms.{utterances[0].split}.npz")
+    rooms = list(np.load(path).values()) if path.is_file() else []
+    rendered = render_shard(utterances, rooms)
     np.concatenate([waveform for waveform, _ in rendered]).tofile(out)
     lengths = [(len(waveform), noise) for waveform, noise in rendered]
     Path(out).with_suffix(".lengths.json").write_text(json.dumps(lengths))

@@ -21,7 +21,7 @@ def hold_out(wordings: Sequence[str], test: int, valid: float = 0.1) -> dict[str
     if not 0 <= test < len(wordings):
         raise ValueError(f"test is {test}, expected 0 to {len(wordings) - 1} of {len(wordings)} wordings; add wordings")
     ranked = sorted(wordings, key=fraction)
-    splits = {text: "test" for text in ranked[:test]}
+    splits = dict.fromkeys(ranked[:test], "test")
     for place, text in enumerate(ranked[test:]):
         splits[text] = "valid" if place and fraction("valid " + text) < valid else "train"
     return splits

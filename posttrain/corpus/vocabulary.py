@@ -2,28 +2,32 @@
 
 from posttrain.corpus.normalise import NUMBER_WORDS
 
-NAMES = (
+_words = str.split
+
+NAMES = _words(
     "anna peter maria oscar julia victor sophie martin helen david "
     "emma robert nina thomas clara simon laura felix alice bruno"
-).split()
-FAMILY = "mother father sister brother neighbour doctor".split()
-DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
-CITIES = "paris london berlin madrid vienna oslo".split()
-PLACES = "bank school hospital market station library".split()
-ROOMS = "kitchen garden office bedroom".split()
-PETS = "dog cat horse rabbit parrot turtle".split()
-FOODS = "bread soup cheese rice apples fish".split()
-DRINKS = "coffee tea milk water juice lemonade".split()
-COLOURS = "red blue green yellow black white".split()
-GAMES = "piano guitar violin football tennis chess".split()
-OPENINGS = "door window".split()
-MACHINES = "radio television telephone".split()
-OBJECTS = "keys glasses book bag".split()
-VEHICLES = "bus train car".split()
+)
+FAMILY = _words("mother father sister brother neighbour doctor boss")
+DAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
+CITIES = _words("paris london berlin madrid vienna oslo")
+PLACES = _words("bank school hospital market station library")
+ROOMS = _words("kitchen garden office bedroom")
+PETS = _words("dog cat horse rabbit parrot turtle")
+FOODS = _words("bread soup cheese rice apples fish")
+DRINKS = _words("coffee tea milk water juice lemonade")
+COLOURS = _words("red blue green yellow black white")
+GAMES = _words("piano guitar violin football tennis chess")
+OPENINGS = _words("door window")
+MACHINES = _words("radio television telephone")
+OBJECTS = _words("book bag key coat")
+VEHICLES = _words("bus train car")
+THINGS = _words("photo film ball candle balloon drum egg show")
+STUFF = _words("wood sugar ice time money")
 WHEN = ["today", "tomorrow", "this morning", "this evening", "now"]
-SIDES = "left right".split()
+SIDES = _words("left right")
 
-FILLERS = "um well actually".split()
+FILLERS = _words("um well actually")
 SIMPLE = {
     "purchase": "buy",
     "assist": "help",
@@ -35,12 +39,10 @@ SIMPLE = {
     "beverage": "drink",
     "infant": "baby",
     "spectacles": "glasses",
-    "commence": "start",
-    "sufficient": "enough",
 }
 """Hard word → the simple word that a caption uses."""
 
-NEGATIONS = frozenset("not no never none nothing can't don't isn't won't without".split())
+NEGATIONS = frozenset(_words("not no never none nothing can't don't isn't won't without"))
 _NAMED = frozenset(NAMES) | frozenset(CITIES) | frozenset(DAYS)
 
 

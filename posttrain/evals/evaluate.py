@@ -25,6 +25,7 @@ from posttrain.evals.errors import edit_errors
 from posttrain.model.adapters import adapters_off
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages.pairs import prompt_of
 
 Line = dict[str, Any]
 
@@ -34,19 +35,19 @@ def evaluate(
     stage: str,
     corpus: Corpus,
     table: FrameTable | None,
-    by_stage: dict[str, Path],
+    references: dict[str, Path],
     parents: dict[str, Path],
     config: EvaluationConfig,
     device: str,
 ) -> tuple[list[Line], dict[str, float]]:
     """One line per item, and the costs measured on the way.
 
-    `by_stage` names the folders of `base` and `ctc`; `table` holds the frozen encoder's frames of every clip.
+    `references` names the folders of `base` and `ctc`; `table` holds the frozen encoder's frames of every clip.
     """
     if stage == "reward":
         return _reward_row(checkpoint, parents["model"], corpus, table, config, device), {}
     if stage == "ctc":
-        llama = checkpoints.load(by_stage["base"], device)
+        llama = checkpoints.load(references["base"], device)
         assert table is not None
         spoken = [item for item in corpus.items if item.clip]
         read = [dataclasses.replace(i, clip=None, text=table.hypotheses[i.clip]) for i in spoken]
@@ -61,7 +62,7 @@ def evaluate(
     lines = _answers(llama, corpus.items, corpus.items, corpus, table, config)
     spoken_s = sum(corpus.clips[i.clip].samples / 16_000 for i in corpus.items if i.clip)
     rtf = (time.perf_counter() - clock) / max(spoken_s, 1e-9)
-    base = _reference(llama, by_stage["base"], device)
+    base = _reference(llama, references["base"], device)
     lines += _language(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
@@ -81,6 +82,11 @@ def read_answers(folder: Path) -> list[Line]:
     """The saved lines of a finished stage's folder."""
     with (folder / "answers.jsonl").open() as file:
         return [json.loads(line) for line in file]
+
+
+def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
+    """Row zero's typed answers and the cascade's spoken ones, without those of the folder itself."""
+    return [line for path in references.values() if path != folder for line in read_answers(path)]
 
 
 def _answers(
@@ -122,7 +128,7 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
 
 def _reference(llama: SpeechLlama, base: Path, device: str) -> SpeechLlama | None:
     """The untouched base to compare with: the same weights with adapters off where they are, else loaded."""
-    return None if llama.shares_base else checkpoints.load(base, device)
+    return checkpoints.load(base, device) if llama.spec.llama_trained else None
 
 
 def _both(llama: SpeechLlama, base: SpeechLlama | None) -> tuple[SpeechLlama, Callable[[], Any]]:
@@ -193,7 +199,7 @@ def _paired_logprobs(
 def _ranked(score: Callable[[list[tuple[Example, str]]], list[float]], pairs: list[Pair]) -> list[Line]:
     """Per held-out preference pair, whether the preferred answer scores higher."""
     test = [pair for pair in pairs if pair.split == "test"]
-    prompts = [Example(p.id, p.split, p.kind, p.instruction, p.text, p.clip, p.chosen, p.grader) for p in test]
+    prompts = [prompt_of(pair) for pair in test]
     chosen = score([(e, p.chosen) for e, p in zip(prompts, test, strict=True)])
     rejected = score([(e, p.rejected) for e, p in zip(prompts, test, strict=True)])
     return [

@@ -15,7 +15,7 @@ from posttrain.stages.supervised import train_supervised
 def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     """Train on every spoken task and their typed twins of the training split; leaves parent + adapter."""
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table)
-    llama = checkpoint.adapt(llama, config.adapter, rank=config.rank)
+    llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     examples = [e for e in context.corpus.examples if e.split == "train"]
     metrics = train_supervised(llama, examples, config, context, "sft")
     checkpoint.save(context.folder, llama, stage="sft", parents=context.parents)

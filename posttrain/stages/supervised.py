@@ -7,7 +7,7 @@ from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
 from posttrain.corpus.types import Example
-from posttrain.model.adapters import count_trainable
+from posttrain.model.adapters import count_trainable, float32_trainables
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
@@ -27,7 +27,6 @@ def train_supervised(
         by_length=True,
         max_length=None,
         completion_only_loss=True,
-        dataset_kwargs={"skip_prepare_dataset": False},
     )
     print_trainable(llama.model, label)
     trainer = SFTTrainer(
@@ -36,6 +35,7 @@ def train_supervised(
         train_dataset=rows(llama, examples),
         processing_class=llama.tokenizer,
     )
+    float32_trainables(llama.model)
     metrics = train(trainer, context, label)
     return metrics | {"examples": len(examples), "trainable_params": count_trainable(llama.model)}
 

@@ -2,10 +2,12 @@
 
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
+from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
@@ -36,32 +38,34 @@ def arguments(
     is seen at once; TRL's own defaults (bf16 and activation checkpointing on) are not ours.
     """
     on_cuda = context.device.startswith("cuda")
-    chosen: dict[str, Any] = dict(
-        output_dir=str(context.folder),
-        max_steps=steps,
-        per_device_train_batch_size=batch_size,
-        learning_rate=learning_rate,
-        lr_scheduler_type=schedule,
-        warmup_steps=math.ceil(warmup * steps),
-        max_grad_norm=1.0,
-        gradient_checkpointing=gradient_checkpointing,
-        train_sampling_strategy="group_by_length" if by_length else "random",
-        use_cpu=not on_cuda,
-        bf16=on_cuda and torch.cuda.is_bf16_supported(),
-        dataloader_num_workers=0,
-        dataloader_pin_memory=on_cuda,
-        remove_unused_columns=False,
-        seed=context.seed,
-        data_seed=context.seed,
-        save_strategy="no",
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        disable_tqdm=False,
-        report_to=list(context.report_to) or "none",
-    )
-    return cls(**{**chosen, **extra})
+    chosen: dict[str, Any] = {
+        "output_dir": str(context.folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": schedule,
+        "warmup_steps": math.ceil(warmup * steps),
+        "max_grad_norm": 1.0,
+        "gradient_checkpointing": gradient_checkpointing,
+        "train_sampling_strategy": "group_by_length" if by_length else "random",
+        "use_cpu": not on_cuda,
+        "bf16": on_cuda and torch.cuda.is_bf16_supported(),
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": on_cuda,
+        "remove_unused_columns": False,
+        "seed": context.seed,
+        "data_seed": context.seed,
+        "save_strategy": "no",
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": False,
+        "report_to": list(context.report_to) or "none",
+    }
+    with warnings.catch_warnings():  # TRL's own name for activation checkpointing is the old one
+        warnings.simplefilter("ignore", FutureWarning)
+        return cls(**{**chosen, **extra})
 
 
 def train(trainer: Trainer, context: StageContext, label: str, keep: Sequence[str] = ()) -> dict[str, float]:
@@ -81,6 +85,8 @@ def train(trainer: Trainer, context: StageContext, label: str, keep: Sequence[st
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):
                 callback.logging_dir = str(context.logs)
+    if trainer.args.max_steps < 1:
+        return {"steps": 0, "tokens": 0}
     trainer.train()
     history = [row for row in trainer.state.log_history if "loss" in row]
     edge = min(10, len(history))
@@ -98,6 +104,12 @@ def print_trainable(model: torch.nn.Module, label: str) -> None:
     from posttrain.model.adapters import trainable_summary
 
     print(f"{label}: {trainable_summary(model)}", file=sys.stderr)
+
+
+def drop_reference(model: torch.nn.Module) -> None:
+    """Take away the frozen copy of the adapter that TRL made, called `ref`, if it made one."""
+    if isinstance(model, PeftModel) and "ref" in model.peft_config:
+        model.delete_adapter("ref")
 
 
 class StopOnNaN(TrainerCallback):

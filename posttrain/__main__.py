@@ -1,0 +1,47 @@
+"""The `posttrain` command: sets what Hugging Face's libraries read from the environment, and turns errors into exit status.
+
+0 done, 1 failed, 2 the input or the command was wrong: one message per problem, naming file, value and mend.
+"""
+
+import os
+import sys
+
+from posttrain.errors import InputError
+
+ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "BITSANDBYTES_NOWELCOME": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+}
+"""Set where the user has not: no usage reports, no banners, no warnings about forked tokenizers."""
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command and exit."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns its exit status. What is not the user's mistake passes, with its traceback (status 1)."""
+    from posttrain.cli.app import app
+
+    try:
+        app(arguments, prog_name="posttrain")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("posttrain: stopped; the same command goes on from the last finished step", file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except InputError as error:
+        for problem in error.problems:
+            print(f"posttrain: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    main()

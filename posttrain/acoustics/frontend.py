@@ -1,0 +1,73 @@
+"""Log-mel features with torchaudio, batched, as Parakeet's own extractor computes them (a test holds the two equal)."""
+
+import torch
+import torchaudio
+from torch import nn
+from transformers import ParakeetFeatureExtractor
+
+SAMPLE_RATE = 16_000
+LOG_GUARD = 2**-24
+STD_GUARD = 1e-5
+
+
+def settings(mel_bins: int) -> ParakeetFeatureExtractor:
+    """Feature settings of a tiny encoder; they are saved beside it in Parakeet's own format."""
+    return ParakeetFeatureExtractor(feature_size=mel_bins)
+
+
+class LogMel(nn.Module):
+    """Waveforms → log-mel features, normalised per utterance and bin.
+
+    Shapes: waveforms (B, S) float32 zero-padded on the right, lengths (B,) in samples → features (B, F, M), zero where
+    padded, and mask (B, F) bool. Padding does not change a clip's features.
+    """
+
+    def __init__(self, extractor: ParakeetFeatureExtractor):
+        """`extractor`: whose settings are followed; ValueError if it is not for 16 kHz."""
+        super().__init__()
+        if extractor.sampling_rate != SAMPLE_RATE:
+            raise ValueError(f"features are for {extractor.sampling_rate} Hz, expected {SAMPLE_RATE}; load another encoder")
+        self.preemphasis = extractor.preemphasis or 0.0
+        self.hop_length = extractor.hop_length
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            SAMPLE_RATE,
+            n_fft=extractor.n_fft,
+            win_length=extractor.win_length,
+            hop_length=extractor.hop_length,
+            n_mels=extractor.feature_size,
+            pad_mode="constant",
+            norm="slaney",
+            mel_scale="slaney",
+            wkwargs={"periodic": False},
+        )
+
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the class."""
+        inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]  # (B, S)
+        emphasised = torch.cat(
+            [waveforms[:, :1], waveforms[:, 1:] - self.preemphasis * waveforms[:, :-1]], dim=1
+        ) * inside  # (B, S)
+        features = torch.log(self.mel(emphasised) + LOG_GUARD).transpose(1, 2)  # (B, F, M)
+        frames = num_frames(lengths, self.hop_length)  # (B,)
+        mask = torch.arange(features.shape[1], device=features.device) < frames[:, None]  # (B, F)
+        return normalise(features, mask), mask
+
+
+def num_frames(samples: torch.Tensor, hop_length: int) -> torch.Tensor:
+    """Samples → mel frames, by Parakeet's count: the last, partial hop is left out."""
+    return torch.div(samples, hop_length, rounding_mode="floor")
+
+
+def normalise(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean 0 and standard deviation 1 over a clip's own frames, bin by bin: (B, F, M) → (B, F, M), zero where masked."""
+    weight = mask.unsqueeze(-1)  # (B, F, 1)
+    count = mask.sum(1, keepdim=True).unsqueeze(-1)  # (B, 1, 1)
+    mean = (features * weight).sum(1, keepdim=True) / count  # (B, 1, M)
+    variance = ((features - mean).square() * weight).sum(1, keepdim=True) / (count - 1).clamp(min=1)  # (B, 1, M)
+    return (features - mean) / (variance.sqrt() + STD_GUARD) * weight  # (B, F, M)
+
+
+def collate(waveforms: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """A list of (S_i,) → zero-padded (B, S) and lengths (B,)."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    return nn.utils.rnn.pad_sequence(waveforms, batch_first=True), lengths  # (B, S), (B,)

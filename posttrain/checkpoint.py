@@ -1,0 +1,364 @@
+"""Checkpoints: what was trained, a spec that names all the rest, and hashes of both.
+
+A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors`, and where there is an adapter `adapter/`
+(a PEFT folder, in which LoRA keeps its own copy of the projector: the one in use; projector.safetensors then is the
+one beneath it, as it was when the adapter was added). Full fine-tuning leaves the whole Llama in `llama/`, joint training
+the encoder in `encoder/`. A base folder is a plain Llama, or only a checkpoint.json that names one.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+from posttrain.errors import InputError
+from posttrain.model import adapters
+from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidden
+from posttrain.model.projector import Projector
+from posttrain.model.speech_llama import Spec, SpeechLlama, load_llama
+from posttrain.model.tokenizer import SpeechTokenizer
+
+SPEC_FILE = "checkpoint.json"
+PROJECTOR_FILE = "projector.safetensors"
+FORMAT = 1
+
+
+def create(
+    llm: Path,
+    encoder: Path,
+    table: FrameTable,
+    stack: int,
+    projector_hidden: int = 0,
+    seed: int = 0,
+    device: str = "cpu",
+) -> SpeechLlama:
+    """A base Llama with a new projector, the only part that trains; made for the frames of `table`."""
+    base = load(llm, device)
+    words = base.model.get_input_embeddings()
+    std = words.weight.float().std().item()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        projector = Projector(stack * table.dim, words.embedding_dim, projector_hidden, std)
+    embed_speech(base.model, projector.to(device), stack)
+    spec = dataclasses.replace(
+        base.spec,
+        encoder=relative(encoder),
+        encoder_dim=table.dim,
+        stack=stack,
+        projector_hidden=projector_hidden,
+        parents={"llm": relative(llm), "encoder": relative(encoder)},
+    )
+    return dataclasses.replace(base, spec=spec).attach(table)
+
+
+def load(
+    folder: str | Path, device: str = "cpu", table: FrameTable | None = None, trainable: bool = False
+) -> SpeechLlama:
+    """The checkpoint in a folder, frozen and in eval(), or with what its stage trained `trainable` again.
+
+    Without a table it reads but does not hear. InputError names the file and the mend when anything is missing, changed
+    since it was saved, or of another shape.
+    """
+    folder = Path(folder)
+    spec = read_spec(folder)
+    model, tokenizer = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, device)
+    _equal(folder / SPEC_FILE, "num_words", model.config.vocab_size, spec.num_words or model.config.vocab_size)
+    spec = dataclasses.replace(spec, num_words=model.config.vocab_size)
+    if spec.encoder_dim:
+        embed_speech(model, _load_projector(folder, spec, model.config.hidden_size).to(device), spec.stack)
+    else:
+        model.resize_token_embeddings = resize_forbidden
+    if (folder / "adapter").is_dir():
+        model = _load_adapter(folder / "adapter", model, trainable)
+    elif trainable and spec.encoder_dim:
+        adapters.apply(model, adapters.read("full" if spec.adapter == "full" else "projector"))
+    model.eval()
+    return SpeechLlama(model, tokenizer, spec).attach(table)
+
+
+def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int = 0) -> SpeechLlama:
+    """The same model with the adapter of adapters/ on it, trainable; a base in 4 bits is loaded again as such.
+
+    On a model that has an adapter already: the same one goes on training, another is refused.
+    """
+    wanted = adapters.read(adapter, rank)
+    if isinstance(llama.model, PeftModel):
+        if (adapter, rank) != (llama.spec.adapter, llama.spec.rank):
+            raise InputError(
+                f"the parent has adapter {llama.spec.adapter} already, expected {adapter} on a parent without one; "
+                "start from its align or distill stage, or name the same adapter"
+            )
+        llama.model.set_adapter("default")
+        return llama
+    model, spec = llama.model, llama.spec
+    if wanted.quantization != spec.quantization and wanted.quantization == "nf4":
+        embedding = adapters.speech_embedding_of(model)
+        model, _ = load_llama(spec.base, spec.base_revision, spec.dtype, "nf4", str(model.device))
+        embed_speech(model, embedding.projector, spec.stack)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = adapters.apply(model, wanted)
+    full = wanted.method == "full"
+    spec = dataclasses.replace(
+        spec,
+        adapter=adapter,
+        rank=rank,
+        quantization=wanted.quantization if wanted.quantization != "none" else spec.quantization,
+        llama_trained=spec.llama_trained or full,
+    )
+    return dataclasses.replace(llama, model=model, spec=spec).attach(llama.table)
+
+
+def halved(llama: SpeechLlama) -> SpeechLlama:
+    """A student with copies of every second layer and of all the rest, all of it trainable; shares the table."""
+    teacher = llama.model
+    if isinstance(teacher, PeftModel):
+        raise InputError("a student of half the layers starts from align, expected a parent without an adapter")
+    config = copy.deepcopy(teacher.config)
+    layers = [copy.deepcopy(layer) for layer in teacher.model.layers[::2]]
+    config.num_hidden_layers = len(layers)
+    with torch.device("meta"):
+        student = LlamaForCausalLM(config)
+    student.model.layers = nn.ModuleList(layers)
+    for place, layer in enumerate(layers):
+        layer.self_attn.layer_idx = place
+    student.model.embed_tokens = copy.deepcopy(teacher.model.embed_tokens)
+    student.model.norm = copy.deepcopy(teacher.model.norm)
+    student.model.rotary_emb = copy.deepcopy(teacher.model.rotary_emb)
+    student.lm_head = copy.deepcopy(teacher.lm_head)
+    if config.tie_word_embeddings:
+        student.lm_head.weight = student.model.embed_tokens.weight
+    student.generation_config = copy.deepcopy(teacher.generation_config)
+    student.resize_token_embeddings = resize_forbidden
+    student.requires_grad_(True)
+    spec = dataclasses.replace(llama.spec, adapter="full", llama_trained=True)
+    return dataclasses.replace(llama, model=student, spec=spec)
+
+
+def save(
+    folder: Path,
+    llama: SpeechLlama,
+    stage: str,
+    parents: Mapping[str, str | Path] | None = None,
+    encoder: Any = None,
+) -> Spec:
+    """Write a checkpoint beside its place, move it in, `checkpoint.json` last, and read it back.
+
+    `encoder`: the CTCEncoder, where it was trained too. Files of the folder that are not part of a checkpoint stay.
+    RuntimeError when what is read back is not what was in memory.
+    """
+    spec = dataclasses.replace(
+        llama.spec,
+        stage=stage,
+        num_words=llama.model.config.vocab_size,
+        parents={role: relative(path) for role, path in (parents or {}).items()},
+    )
+    part = _part_of(folder)
+    tensors = projector_state(llama.model)
+    save_file(tensors, part / PROJECTOR_FILE)
+    if isinstance(llama.model, PeftModel):
+        llama.model.peft_config["default"].base_model_name_or_path = spec.base
+        llama.model.save_pretrained(part / "adapter", selected_adapters=["default"], save_embedding_layers=False)
+    elif spec.adapter == "full":
+        _save_llama(part / "llama", llama.model, llama.tokenizer)
+        spec = dataclasses.replace(spec, base="./llama", base_revision=None)
+    if encoder is not None:
+        encoder.save(part / "encoder")
+        spec = dataclasses.replace(spec, encoder="./encoder")
+    _commit(part, folder, spec)
+    _read_back(folder, llama, tensors)
+    return spec
+
+
+def save_base(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer) -> Spec:
+    """A base trained here: a plain Llama folder."""
+    part = _part_of(folder)
+    _save_llama(part, model, tokenizer)
+    spec = Spec("base", "./.", dtype=_dtype(model), num_words=model.config.vocab_size)
+    _commit(part, folder, spec)
+    return spec
+
+
+def refer_base(
+    folder: Path, model: str, revision: str | None = None, dtype: str = "float32", quantization: str = "none"
+) -> Spec:
+    """A base that lies elsewhere: only its name."""
+    source = relative(model) if Path(model).is_dir() else model
+    spec = Spec("base", source, base_revision=revision, dtype=dtype, quantization=quantization)
+    _commit(_part_of(folder), folder, spec)
+    return spec
+
+
+def merged(llama: SpeechLlama) -> LlamaForCausalLM:
+    """The Llama with its adapter merged into the weights, speech embedding and projector included.
+
+    Consumes `llama`. On a 4-bit base the sum is rounded to 4 bits again: merged and unmerged then differ.
+    """
+    if not isinstance(llama.model, PeftModel):
+        return llama.model
+    if llama.model.peft_config["default"].is_prompt_learning:
+        raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
+    model = llama.model.merge_and_unload(adapter_names=["default"])
+    model.resize_token_embeddings = resize_forbidden
+    return model
+
+
+def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassification:
+    """A one-score head on the merged backbone, which it takes over; pooled at the last token that is not padding."""
+    model = merged(llama)
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    config.pad_token_id = llama.tokenizer.pad_token_id
+    with torch.device("meta"):
+        scorer = LlamaForSequenceClassification(config)
+    scorer.model = model.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Linear(config.hidden_size, 1, bias=False)
+        nn.init.normal_(head.weight, std=config.hidden_size**-0.5)
+    scorer.score = head.to(model.device, model.dtype)
+    scorer.resize_token_embeddings = resize_forbidden
+    return scorer.requires_grad_(False).eval()
+
+
+def read_spec(folder: str | Path) -> Spec:
+    """The Spec in a folder's checkpoint.json, paths ready to use, hashes checked; a plain Llama folder is its own base."""
+    folder = Path(folder)
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        if (folder / "config.json").is_file():
+            return Spec("base", str(folder), dtype="float32")
+        raise InputError(f"{folder} holds no checkpoint (no {SPEC_FILE}); name a stage's folder, such as runs/tiny/sft")
+    try:
+        raw = json.loads(path.read_text())
+        hashes, version = raw.pop("hashes"), raw.pop("format")
+        spec = TypeAdapter(Spec).validate_python(raw)
+    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+        raise InputError(f"{path} is not a checkpoint's: {error}; train that stage again") from error
+    _equal(path, "format", version, FORMAT)
+    for name, digest in hashes.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name} is missing; train that stage again, or copy the folder whole")
+        _equal(folder / name, "sha256", file_hash(folder / name), digest)
+    inside = {key: getattr(spec, key) for key in ("base", "encoder")}
+    moved = {k: relative(folder / v) for k, v in inside.items() if v is not None and v.startswith("./")}
+    return dataclasses.replace(spec, **moved)
+
+
+def projector_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of the projector beneath the adapter, or of the only one."""
+    embedding = adapters.speech_embedding_of(model)
+    projector = embedding.projector
+    beneath = getattr(projector, "original_module", projector) if isinstance(model, PeftModel) else projector
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in beneath.state_dict().items()}
+
+
+def relative(path: str | Path) -> str:
+    """As it is written down: relative to the project (the working folder) where it lies in it."""
+    absolute = Path(os.path.abspath(path))
+    here = Path.cwd()
+    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.as_posix()
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- reading and writing ---------------------------------------------------------------------------------------------
+
+
+def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:
+    projector = Projector(spec.stack * spec.encoder_dim, width, spec.projector_hidden)
+    path = folder / PROJECTOR_FILE
+    tensors = _tensors(path)
+    expected = {name: tuple(tensor.shape) for name, tensor in projector.state_dict().items()}
+    _equal(path, "shapes", {name: tuple(tensor.shape) for name, tensor in tensors.items()}, expected)
+    projector.load_state_dict(tensors)
+    return projector.requires_grad_(False)
+
+
+def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
+    tensors = _tensors(folder / "adapter_model.safetensors")
+    try:
+        peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} does not fit its base: {error}; use the base it was trained on") from error
+    state = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
+    _equal(folder / "adapter_model.safetensors", "tensors", sorted(tensors), sorted(state))
+    for name, tensor in tensors.items():
+        if not torch.equal(state[name].cpu().to(tensor.dtype), tensor):
+            raise InputError(f"{folder}: {name} was not loaded; use the versions in constraints.txt")
+    return peft_model
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read: {error}; train that stage again") from error
+
+
+def _save_llama(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer) -> None:
+    """A plain Llama folder, without the projector."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if ".projector." not in name}
+    model.save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(folder)
+
+
+def _part_of(folder: Path) -> Path:
+    part = folder / ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
+
+
+def _commit(part: Path, folder: Path, spec: Spec) -> None:
+    """Move every entry of `part` into the folder; the spec, with hashes, last."""
+    files = sorted(path for path in part.rglob("*") if path.is_file())
+    hashes = {path.relative_to(part).as_posix(): file_hash(path) for path in files}
+    (folder / SPEC_FILE).unlink(missing_ok=True)
+    for entry in part.iterdir():
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(entry, target)
+    written = {"format": FORMAT, **dataclasses.asdict(spec), "hashes": hashes}
+    (part / SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n")
+    os.replace(part / SPEC_FILE, folder / SPEC_FILE)
+    part.rmdir()
+
+
+def _read_back(folder: Path, llama: SpeechLlama, projector: dict[str, torch.Tensor]) -> None:
+    read_spec(folder)
+    pairs = [(PROJECTOR_FILE, load_file(folder / PROJECTOR_FILE), projector)]
+    if isinstance(llama.model, PeftModel):
+        name = "adapter/adapter_model.safetensors"
+        pairs.append((name, load_file(folder / name), get_peft_model_state_dict(llama.model, save_embedding_layers=False)))
+    for name, found, expected in pairs:
+        same = found.keys() == expected.keys()
+        if not same or any(not torch.equal(found[key], expected[key].cpu()) for key in found):
+            raise RuntimeError(f"{folder / name} read back is not what was saved; look at the disk and save again")
+
+
+def _equal(path: Path, what: str, got: Any, expected: Any) -> None:
+    if got != expected:
+        raise InputError(f"{path}: {what} is {got}, expected {expected}; use files of one checkpoint, or train it again")
+
+
+def _dtype(model: nn.Module) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")

@@ -1,0 +1,219 @@
+"""The commands and their help. What takes time to import is imported inside them, so that --help answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posttrain.cli.show import print_json, quiet_stdout
+
+app = typer.Typer(
+    name="posttrain",
+    help="Post-train a speech language model for hearing assistance, and see what every stage gained, forgot and risked."
+    "\n\nStart with: posttrain run tiny",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="A name in posttrain/recipes, or a YAML file.")]
+RunOption = Annotated[
+    str | None, typer.Option("--run", metavar="NAME|FOLDER", help="Where it goes: runs/NAME. Default: the recipe's name.")
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="RUN", help="Branch from that run: what did not change is shared, not made again."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as sft.learning_rate=1e-4. Repeatable."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes; make nothing.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+CheckpointOption = Annotated[
+    Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft, as the ledger names it.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+@app.command("run")
+def run_recipe(
+    recipe: RecipeArgument = "tiny",
+    run: RunOption = None,
+    branch_from: FromOption = None,
+    changes: SetOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: every stage, an evaluation after each, and the report.
+
+    A run that was stopped goes on with the same command; a finished one with nothing changed does nothing.
+
+    \b
+    posttrain run tiny
+    posttrain run tiny --dry-run
+    posttrain run tiny --run tiny_r16 --from tiny --set sft.rank=16
+    posttrain run real_speech --set corpus.data_root=../shared/data
+    """
+    from posttrain.cli import pipeline
+
+    pipeline.run(recipe, changes, run, branch_from, None, dry_run, as_json)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(metavar="STAGE", help="base, ctc, align, distill, sft, reward, dpo, grpo, …")],
+    recipe: RecipeOption = "tiny",
+    run: RunOption = None,
+    branch_from: FromOption = None,
+    changes: SetOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one stage of a recipe, with what it needs before it, and evaluate it.
+
+    \b
+    posttrain stage align
+    posttrain stage sft --from tiny --run tiny_full --set sft.adapter=full
+    """
+    from posttrain.cli import pipeline
+
+    pipeline.run(recipe, changes, run, branch_from, name, dry_run, as_json)
+
+
+@app.command()
+def data(
+    recipe: RecipeArgument = "tiny",
+    run: RunOption = None,
+    branch_from: FromOption = None,
+    changes: SetOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make only the corpus of a recipe and say what is in it.
+
+    \b
+    posttrain data tiny
+    posttrain data real_speech --set corpus.data_root=../shared/data
+    """
+    from posttrain.cli import pipeline
+
+    pipeline.data(recipe, changes, run, branch_from, dry_run, as_json)
+
+
+@app.command()
+def evaluate(
+    checkpoint: CheckpointOption,
+    probes: Annotated[
+        Path | None,
+        typer.Option(help="Your own items instead: JSON lines with instruction, text, answer, grader, probe."),
+    ] = None,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a checkpoint again, on its run's items or on your own typed ones; the ledger is not touched.
+
+    \b
+    posttrain evaluate --checkpoint runs/tiny/sft
+    posttrain evaluate --checkpoint runs/tiny/sft --probes mine.jsonl --json
+
+    \b
+    A line of mine.jsonl:
+    {"probe": "task/mine", "instruction": "answer", "text": "what is two plus two", "answer": "four", "grader": "exact"}
+    """
+    from posttrain.cli import measure, show
+
+    with quiet_stdout():
+        metrics = measure.evaluate(checkpoint, probes, device, dry_run)
+    print_json(metrics) if as_json else show.metrics(metrics)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")] = "tiny",
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write report.html, report.md and report.json of a run from its ledger and saved answers alone.
+
+    \b
+    posttrain report tiny
+    """
+    from posttrain.cli import pipeline
+
+    pipeline.report(run, dry_run, as_json)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(metavar="A", help="A run, or a stage's folder.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Two runs, or two checkpoints, side by side: what B changed against A, paired item by item.
+
+    \b
+    posttrain compare tiny tiny_full
+    posttrain compare runs/tiny/sft runs/tiny_full/sft
+    """
+    from posttrain.cli import measure, show
+
+    found = measure.compare(before, after)
+    print_json(found) if as_json else show.comparison(found)
+
+
+@app.command()
+def transcribe(
+    checkpoint: CheckpointOption,
+    audio: Annotated[list[Path] | None, typer.Argument(metavar="AUDIO…", help="Recordings, any rate.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A CSV with path,text[,speaker,…]; paths lie below its folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips answered at once.")] = 32,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Transcribe recordings with a checkpoint; where the manifest has texts, with error rates and their intervals.
+
+    The CTC head's own transcript is beside, as ctc_hypothesis and ctc_wer.
+
+    \b
+    posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
+    posttrain transcribe --manifest clinic/manifest.csv --checkpoint runs/tiny/sft --out clinic.jsonl --json
+    """
+    from posttrain.cli import show
+    from posttrain.transcribe import transcribe as run_transcribe
+
+    with quiet_stdout():
+        result = run_transcribe(audio or [], manifest, checkpoint, out, batch_size, device, dry_run)
+    print_json(result.scores) if as_json else show.transcripts(result)
+
+
+@app.command()
+def doctor(
+    recipe: RecipeArgument = "tiny",
+    run: RunOption = None,
+    branch_from: FromOption = None,
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look before a long run: versions, devices, memory, disk, and whether a recipe's parts can be had and will fit.
+
+    Status 0: it can run here. Status 1: it cannot, and the lines marked ✗ say why.
+
+    \b
+    posttrain doctor
+    posttrain doctor llama31_8b
+    """
+    from posttrain.cli import show
+    from posttrain.doctor import examine
+
+    with quiet_stdout():
+        findings = examine(recipe, changes or [], run, branch_from)
+    print_json([f.as_dict() for f in findings]) if as_json else show.findings(findings)
+    raise typer.Exit(int(any(not f.ok for f in findings)))

@@ -1,0 +1,157 @@
+"""run, stage, data and report: from what the user named to the runner, and its result on stdout."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from posttrain import config
+from posttrain.cli import show
+from posttrain.errors import InputError
+
+
+def run_folder(run: str) -> Path:
+    """A run's folder: runs/NAME, or the folder itself where the name is a path."""
+    return Path(run) if "/" in run else Path("runs") / run
+
+
+def run(
+    recipe: str,
+    changes: list[str] | None,
+    run: str | None,
+    branch_from: str | None,
+    until: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Run the recipe, or the stage `until` with what it hangs on, then the report."""
+    from posttrain import ledger, runner
+
+    loaded, problems = config.read_recipe(recipe, changes)
+    folder, parent = _folders(loaded, run, branch_from)
+    if dry_run or problems:
+        steps = _plan(loaded, folder, parent, until, problems)
+        _show_plan(loaded, folder, steps, as_json)
+        return
+    clock = time.monotonic()
+    with show.quiet_stdout(), _alone(folder):
+        before = ledger.read(folder / "ledger.jsonl")
+        rows = runner.run(loaded, folder, parent, until)
+        page = _build_report(folder, nothing_new=rows == [row.as_dict() for row in before])
+    if as_json:
+        show.print_json(rows)
+        return
+    from posttrain.report import summary
+
+    print(summary(rows))
+    print(f"this command took {(time.monotonic() - clock) / 60:.1f} min; the report is {page}")
+
+
+def data(
+    recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Make the corpus alone and print what it holds."""
+    from posttrain import runner
+
+    loaded, problems = config.read_recipe(recipe, changes)
+    folder, parent = _folders(loaded, run, branch_from)
+    if dry_run or problems:
+        steps = _plan(loaded, folder, parent, None, problems)
+        _show_plan(loaded, folder, steps[:1], as_json)
+        return
+    with show.quiet_stdout(), _alone(folder):
+        summary = runner.make_corpus(loaded, folder, parent)
+    show.print_json(summary)
+
+
+def report(run: str, dry_run: bool, as_json: bool) -> None:
+    """Write the report of a run."""
+    from posttrain import ledger
+    from posttrain.report import build, summary
+
+    folder = run_folder(run)
+    rows = [row.as_dict() for row in ledger.read(folder / "ledger.jsonl")]
+    if not rows:
+        raise InputError(f"{folder} has no ledger.jsonl with rows; name a run that finished a stage")
+    if dry_run:
+        print(f"would write report.html, report.md and report.json in {folder} from {len(rows)} ledger rows")
+        return
+    with show.quiet_stdout():
+        page = build(folder)
+    if as_json:
+        print((folder / "report.json").read_text())
+        return
+    print(summary(rows))
+    print(f"the report is {page}")
+
+
+def _folders(recipe: config.Recipe, run: str | None, branch_from: str | None) -> tuple[Path, Path | None]:
+    folder = run_folder(run or recipe.name)
+    parent = run_folder(branch_from) if branch_from else None
+    if parent and parent.absolute() == folder.absolute():
+        raise InputError(f"--from and the run are both {folder}; give the branch a name of its own with --run")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, expected the run's folder; name another with --run")
+    return folder, parent
+
+
+def _plan(recipe: config.Recipe, folder: Path, parent: Path | None, until: str | None, problems: list[str]) -> list[Any]:
+    """The plan. Raises InputError with the recipe's problems and those of everything it names, in one list."""
+    from posttrain import preflight, runner
+
+    try:
+        steps = runner.plan(recipe, folder, parent, until)
+        if problems:
+            preflight.check(recipe, folder, steps)
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from error
+    if problems:
+        raise InputError(problems)
+    return steps
+
+
+def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: bool) -> None:
+    from posttrain import doctor
+
+    with show.quiet_stdout():
+        needs = [f for f in doctor.needs(recipe, folder, steps)]
+    if as_json:
+        lines = [
+            {"name": s.name, "stage": s.stage, "action": s.action, "why": s.why, "folder": str(s.folder)} for s in steps
+        ]
+        show.print_json(
+            {"recipe": recipe.name, "run": str(folder), "plan": lines, "needs": [need.as_dict() for need in needs]}
+        )
+    else:
+        show.plan(steps, [f"{'✓' if need.ok else '✗'} {need.name}: {need.message}" for need in needs])
+
+
+def _build_report(folder: Path, nothing_new: bool) -> Path:
+    """The report's page; written again only when the ledger has news or a page is missing."""
+    page = folder / "report.html"
+    if nothing_new and all((folder / f"report.{kind}").is_file() for kind in ("html", "md", "json")):
+        newest = (folder / "ledger.jsonl").stat().st_mtime_ns
+        if page.stat().st_mtime_ns > newest:
+            return page
+    from posttrain.report import build
+
+    return build(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One command at a time works in a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"another posttrain is at work in {folder}; wait for it, or name another --run") from error
+        try:
+            yield
+        finally:
+            if [path.name for path in folder.iterdir()] == [".lock"]:  # nothing was begun: leave no trace
+                (folder / ".lock").unlink()
+                folder.rmdir()

@@ -1,0 +1,73 @@
+"""What the commands print on stdout: JSON, or a table for people."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posttrain.doctor import Finding
+    from posttrain.runner import Step
+    from posttrain.transcribe import Result
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Whatever libraries print while they work goes to stderr; stdout is for the result."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(value: Any) -> None:
+    """The result, alone on stdout. Raises ValueError on NaN, which is not JSON."""
+    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=str))
+
+
+def plan(steps: "list[Step]", needs: list[str]) -> None:
+    """One line a step, then what the run takes."""
+    width = max(len(step.name) for step in steps)
+    for step in steps:
+        print(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why})")
+    for line in needs:
+        print(line)
+
+
+def metrics(found: dict[str, dict[str, Any]]) -> None:
+    """One line a metric."""
+    width = max((len(name) for name in found), default=0)
+    for name, metric in found.items():
+        print(f"{name:<{width}}  {_figure(metric)}")
+
+
+def comparison(found: dict[str, Any]) -> None:
+    """One line a metric: before, after, difference."""
+    print(f"A = {found['a']}, B = {found['b']}")
+    width = max((len(name) for stage in found["stages"].values() for name in stage), default=0)
+    for stage, changes in found["stages"].items():
+        print(f"\n{stage}")
+        for name, c in changes.items():
+            ci = f"  [{c['ci95'][0]:+.4g}, {c['ci95'][1]:+.4g}]" if c.get("ci95") else ""
+            print(f"  {name:<{width}}  {c['a']:>9.4g}  {c['b']:>9.4g}  {c['difference']:>+9.4g}{ci}")
+
+
+def transcripts(result: "Result") -> None:
+    """One line a recording, then the error rates where texts were given."""
+    for line in result.lines:
+        print(f"{line['path']}: {line['hypothesis']}")
+    metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})
+
+
+def findings(found: "list[Finding]") -> None:
+    """One line a check."""
+    for finding in found:
+        print(f"{'✓' if finding.ok else '✗'} {finding.name}: {finding.message}")
+
+
+def _figure(metric: dict[str, Any]) -> str:
+    value = metric.get("value")
+    shown = "–" if value is None else f"{value:.4g}"
+    ci = metric.get("ci95")
+    interval = f"  [{ci[0]:.4g}, {ci[1]:.4g}]" if ci and None not in ci else ""
+    n = f"  n = {metric['n']}" if "n" in metric else ""
+    return f"{shown:>9}{interval}{n}"

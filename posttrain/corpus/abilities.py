@@ -1,0 +1,292 @@
+"""What the base knows and can lose: four families of skill, each with an easy and a hard probe.
+
+A probe's items are unseen as text. For sum, fact and order the *wording* of each content is held out, so that the
+knowledge can be learned; numbers to copy, long sums and lists to turn around are new as content too. Hard items have
+levels from nearly easy to nearly impossible in equal shares: a probe's accuracy moves smoothly and no seed jumps a cliff.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from posttrain.corpus import vocabulary as v
+from posttrain.corpus.grammar import sentence
+from posttrain.corpus.normalise import number_words
+from posttrain.corpus.splits import hold_out, split_of
+
+FAMILIES = ("sum", "fact", "copy", "order")
+PROBES = tuple(f"{family}_{level}" for family in FAMILIES for level in ("easy", "hard"))
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing asked of the base."""
+
+    text: str
+    answer: str
+    level: int = 0
+    """0 is the easiest of its probe."""
+    wrong: str = ""
+    """A likely mistake, for preference pairs."""
+
+
+RELATIONS = {
+    "live": (
+        v.CITIES,
+        (
+            "where does {name} live",
+            "in which city does {name} live",
+            "which city is the home of {name}",
+            "tell me where {name} lives",
+            "do you know where {name} lives",
+            "name the city of {name}",
+            "what is the city of {name}",
+            "please say where {name} lives",
+        ),
+    ),
+    "work": (
+        v.PLACES,
+        (
+            "where does {name} work",
+            "at which place does {name} work",
+            "which place is the work of {name}",
+            "tell me where {name} works",
+            "do you know where {name} works",
+            "name the work of {name}",
+            "what is the work of {name}",
+            "please say where {name} works",
+        ),
+    ),
+    "pet": (
+        v.PETS,
+        (
+            "which pet does {name} have",
+            "what pet does {name} have",
+            "which pet is with {name}",
+            "tell me which pet {name} has",
+            "do you know which pet {name} has",
+            "name the pet of {name}",
+            "what is the pet of {name}",
+            "please say which pet {name} has",
+        ),
+    ),
+    "eat": (
+        v.FOODS,
+        (
+            "what does {name} eat",
+            "which food does {name} eat",
+            "which food is for {name}",
+            "tell me what {name} eats",
+            "do you know what {name} eats",
+            "name the food of {name}",
+            "what is the food of {name}",
+            "please say what {name} eats",
+        ),
+    ),
+    "drink": (
+        v.DRINKS,
+        (
+            "what does {name} drink",
+            "which drink does {name} like",
+            "which drink is for {name}",
+            "tell me what {name} drinks",
+            "do you know what {name} drinks",
+            "name the drink of {name}",
+            "what is the drink of {name}",
+            "please say what {name} drinks",
+        ),
+    ),
+    "colour": (
+        v.COLOURS,
+        (
+            "which colour is the car of {name}",
+            "what colour does {name} like",
+            "which colour is for {name}",
+            "tell me which colour {name} likes",
+            "do you know which colour {name} likes",
+            "name the colour of {name}",
+            "what is the colour of {name}",
+            "please say which colour {name} likes",
+        ),
+    ),
+    "play": (
+        v.GAMES,
+        (
+            "what does {name} play",
+            "which game does {name} play",
+            "which game is for {name}",
+            "tell me what {name} plays",
+            "do you know what {name} plays",
+            "name the game of {name}",
+            "what is the game of {name}",
+            "please say what {name} plays",
+        ),
+    ),
+    "visit": (
+        v.DAYS,
+        (
+            "on which day does {name} come",
+            "what day does {name} come",
+            "which day is for {name}",
+            "tell me which day {name} comes",
+            "do you know which day {name} comes",
+            "name the day of {name}",
+            "what is the day of {name}",
+            "please say which day {name} comes",
+        ),
+    ),
+}
+SUMS = (
+    "what is {a} plus {b}",
+    "how much is {a} plus {b}",
+    "tell me {a} plus {b}",
+    "please add {a} and {b}",
+    "can you add {a} and {b}",
+    "how much are {a} and {b}",
+)
+NEXT = (
+    "what comes {side} {x}",
+    "what is {side} {x}",
+    "tell me what comes {side} {x}",
+    "do you know what comes {side} {x}",
+    "please name what comes {side} {x}",
+    "name what is {side} {x}",
+)
+MORE = ("which is {word} {a} or {b}", "tell me which is {word} {a} or {b}", "what is {word} {a} or {b}")
+BACKWARDS = ("say {x} backwards", "please say {x} backwards", "can you say {x} backwards")
+EASY_NAMES, HARD_NAMES = v.NAMES[:10], v.NAMES[10:]
+FACT_WEIGHTS = (16.0, 8.0, 4.0, 2.0, 1.0)
+"""How often the hard facts of each level are met in training."""
+COPY_LENGTHS = (5, 6, 7, 8, 9)
+REVERSE_LENGTHS = (2, 3, 4, 5, 6)
+LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
+
+
+def facts() -> dict[tuple[str, str], str]:
+    """(name, relation) → value: the tiny world's facts, the same for every seed."""
+    rng = random.Random("facts")
+    return {(name, relation): rng.choice(values) for name in v.NAMES for relation, (values, _) in RELATIONS.items()}
+
+
+@cache
+def bank(probe: str) -> dict[str, tuple[Question, ...]]:
+    """Split → every question of a finite probe: fact_easy, fact_hard, sum_easy, order_easy."""
+    made: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
+    for wordings, test in _contents(probe):
+        splits = hold_out([q.text for q in wordings], test)
+        for question in wordings:
+            made[splits[question.text]].append(question)
+    return {split: tuple(questions) for split, questions in made.items()}
+
+
+def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
+    """Every content of a finite probe as its wordings, and how many of them are held out."""
+    rng = random.Random(f"wrong {probe}")
+    if probe in ("fact_easy", "fact_hard"):
+        names = EASY_NAMES if probe == "fact_easy" else HARD_NAMES
+        known = facts()
+        for place, (name, relation) in enumerate((n, r) for n in names for r in RELATIONS):
+            values, wordings = RELATIONS[relation]
+            answer = known[name, relation]
+            wrong = rng.choice([value for value in values if value != answer])
+            level = place % len(FACT_WEIGHTS) if probe == "fact_hard" else 0
+            yield [Question(w.format(name=name), answer, level, wrong) for w in wordings], 4
+    elif probe == "sum_easy":
+        for a in range(1, 11):
+            for b in range(1, 11):
+                wrong = number_words(a + b + rng.choice([-1, 1, 2]))
+                words = {"a": number_words(a), "b": number_words(b)}
+                yield [Question(w.format(**words), number_words(a + b), 0, wrong) for w in SUMS], 3
+    elif probe == "order_easy":
+        numbers = [number_words(n) for n in range(1, 13)]
+        for row, circle in ((v.DAYS, True), (numbers, False)):
+            for i, x in enumerate(row):
+                for side, j in (("after", i + 1), ("before", i - 1)):
+                    if circle or 0 <= j < len(row):
+                        answer, wrong = row[j % len(row)], row[(2 * i - j) % len(row)]
+                        yield [Question(w.format(side=side, x=x), answer, 0, wrong) for w in NEXT], 2
+        for i, a in enumerate(numbers):
+            for j, b in enumerate(numbers):
+                for word in ("more", "less") if i != j else ():
+                    answer, wrong = (a, b) if (i > j) == (word == "more") else (b, a)
+                    yield [Question(w.format(word=word, a=a, b=b), answer, 0, wrong) for w in MORE], 1
+    else:
+        raise ValueError(f"probe is {probe}, expected one with a finite bank; use draw()")
+
+
+def draw(probe: str, split: str, rng: random.Random, level: int | None = None) -> Question:
+    """A question of that probe and split; of that level where one is named."""
+    if probe == "copy_easy":
+        text = sentence(split, rng)
+        return Question(text, text, 0, _slip(text, rng))
+    if probe in ("copy_hard", "sum_hard", "order_hard"):
+        make = {"copy_hard": _digits, "sum_hard": _long_sum, "order_hard": _backwards}[probe]
+        while True:
+            question = make(rng.randrange(5) if level is None else level, rng)
+            if split_of(question.text, test=0.25) == split:
+                return question
+    questions = bank(probe)[split]
+    if probe == "fact_hard":
+        if level is not None:
+            questions = tuple(q for q in questions if q.level == level)
+        return rng.choices(questions, [FACT_WEIGHTS[q.level] for q in questions])[0]
+    return rng.choice(questions)
+
+
+def levels(probe: str) -> int:
+    """How many levels a probe's items have, in equal shares."""
+    return 5 if probe.endswith("_hard") else 1
+
+
+def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Question]:
+    """`count` different test questions, levels in turn, none in `taken` (to which they are added)."""
+    found: list[Question] = []
+    misses = 0
+    while len(found) < count:
+        question = draw(probe, "test", rng, len(found) % levels(probe))
+        if question.text in taken:
+            misses += 1
+            if misses > 20_000:
+                raise ValueError(f"{probe} has {len(found)} unseen items, expected {count}; lower corpus.probe_items")
+            continue
+        taken.add(question.text)
+        found.append(question)
+    return found
+
+
+def _digits(level: int, rng: random.Random) -> Question:
+    """A number read out digit by digit, of few digits: looking for the last word does not say what comes next."""
+    pool = rng.sample(range(1, 10), 3)
+    text = " ".join(number_words(rng.choice(pool)) for _ in range(COPY_LENGTHS[level]))
+    return Question(text, text, level, _slip(text, rng))
+
+
+def _long_sum(level: int, rng: random.Random) -> Question:
+    """Two-digit sums: + one digit, no carry, with carry; then three and four terms."""
+    if level == 0:
+        terms = [10 * rng.randint(2, 5) + rng.randint(1, 4), rng.randint(1, 5)]
+    elif level == 1:
+        terms = [10 * rng.randint(2, 5) + rng.randint(1, 4), 10 * rng.randint(2, 4) + rng.randint(1, 5)]
+    elif level == 2:
+        terms = [10 * rng.randint(2, 5) + rng.randint(5, 9), 10 * rng.randint(2, 4) + rng.randint(5, 9)]
+    else:
+        terms = [rng.randint(1, 9) for _ in range(level)]
+    words = " plus ".join(number_words(t) for t in terms)
+    text = rng.choice(("what is {x}", "how much is {x}", "tell me {x}")).format(x=words)
+    return Question(text, number_words(sum(terms)), level, number_words(sum(terms) + rng.choice([-1, 1, 2, 10])))
+
+
+def _backwards(level: int, rng: random.Random) -> Question:
+    """A list of words to be said from its end."""
+    words = rng.sample(LISTED, REVERSE_LENGTHS[level])
+    text = rng.choice(BACKWARDS).format(x=" ".join(words))
+    return Question(text, " ".join(reversed(words)), level, " ".join(words))
+
+
+def _slip(text: str, rng: random.Random) -> str:
+    """The text with one word misheard."""
+    words = text.split()
+    place = rng.randrange(len(words))
+    others = [w for w in LISTED + v.NAMES + [number_words(n) for n in range(1, 10)] if w != words[place]]
+    return " ".join([*words[:place], rng.choice(others), *words[place + 1 :]])

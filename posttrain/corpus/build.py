@@ -1,0 +1,114 @@
+"""Build a corpus: the world's plan → voices and conditions → synthesise and mix on all cores → store.
+
+Recordings of the recipe's sources are read, checked and appended. Test voices, manners and noises do not depend on the
+seed, as test texts do not: whatever the seed, runs are measured on the same clips.
+"""
+
+import dataclasses
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from posttrain.config import CorpusConfig
+from posttrain.corpus import sources, speech, store, world
+from posttrain.corpus.speech import Utterance
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Clip, Example
+from posttrain.corpus.world import SpokenText
+
+TRAIN_CONDITIONS = {"clean": 0.34, "snr20": 0.1, "snr15": 0.1, "snr10": 0.18, "snr5": 0.16, "snr0": 0.12}
+ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
+ROOM_SHARE = 0.25
+
+
+def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:
+    """Make the corpus of `config` and `seed` in `folder` (atomically) and load it.
+
+    InputError lists every bad recording, unless `on_bad_audio` is drop: then they are counted in corpus.json.
+    """
+    folder = Path(folder)
+    plan = world.plan(config, seed)
+    recorded = sources.read(config, progress)
+    clips, pieces = _speak(plan.spoken, seed, folder.with_name(folder.name + ".shards"), progress)
+    clips += [clip for clip, _ in recorded.clips]
+    pieces += [waveform for _, waveform in recorded.clips]
+    asked: list[Example] = [e for said in plan.spoken for e in said.examples] + recorded.examples
+    examples = [example for example in asked if example.split != "test"]
+    items = plan.items + [example for example in asked if example.split == "test"]
+    texts = [{"split": split, "text": text} for split, text in plan.general]
+    summary = {
+        "seed": seed,
+        "config": dataclasses.asdict(config),
+        "clips": _count(clips),
+        "dropped": recorded.dropped,
+    }
+    return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary)
+
+
+def _speak(
+    spoken: list[SpokenText], seed: int, scratch: Path, progress: bool
+) -> tuple[list[Clip], list[np.ndarray]]:
+    """Made clips and their int16 waveforms (S,); `scratch` is removed afterwards."""
+    utterances = [u for split in speech.VARIANTS for u in _utterances([s for s in spoken if s.split == split], split, seed)]
+    said = [s for split in speech.VARIANTS for s in spoken if s.split == split]
+    clips, pieces = [], []
+    with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:
+        rendered = speech.synthesise(_shards(utterances), scratch, bar.update)
+        for text, u, (waveform, noise) in zip(said, utterances, rendered, strict=True):
+            clips.append(Clip(text.id, text.text, u.voice, text.split, "made", u.condition, noise, 0, 0))
+            pieces.append(waveform)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return clips, pieces
+
+
+def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utterance]:
+    """A voice, a manner and a condition for each text; texts of one group share voice, manner and waveform."""
+    rng = random.Random("voices test" if split == "test" else f"voices {split} {seed}")
+    voices = speech.voices(split)
+    utterances: list[Utterance] = []
+    group = None
+    for said in spoken:
+        u = Utterance(
+            text=said.text,
+            voice=rng.choice(voices),
+            rate_wpm=rng.randint(145, 215),
+            pitch=rng.randint(25, 75),
+            pitch_range=rng.randint(30, 70),
+            split=split,
+            condition=_condition(said, rng),
+            room=said.text != "" and said.group is None and rng.random() < ROOM_SHARE,
+            seed=rng.getrandbits(48),
+        )
+        if said.group is not None and said.group == group:
+            u = dataclasses.replace(utterances[-1], condition=u.condition, repeat=True)
+        utterances.append(u)
+        group = said.group
+    return utterances
+
+
+def _condition(said: SpokenText, rng: random.Random) -> str:
+    if said.condition is None:
+        return rng.choices(list(TRAIN_CONDITIONS), list(TRAIN_CONDITIONS.values()))[0]
+    return rng.choice(ANY_CONDITIONS) if said.condition == "any" else said.condition
+
+
+def _shards(utterances: list[Utterance]) -> list[list[Utterance]]:
+    """Cut at a split's end, or when full and not inside a group."""
+    shards: list[list[Utterance]] = []
+    for u in utterances:
+        full = not shards or len(shards[-1]) >= speech.CLIPS_PER_SHARD or shards[-1][-1].split != u.split
+        if full and not u.repeat:
+            shards.append([])
+        shards[-1].append(u)
+    return shards
+
+
+def _count(clips: list[Clip]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for clip in clips:
+        key = f"{clip.source}/{clip.split}"
+        counts[key] = counts.get(key, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,19 @@
+"""The tasks: what is typed before the words, and the answers that are the same every time."""
+
+REPEAT = "repeat"
+ANSWER = "answer"
+COMMAND = "command"
+SIMPLIFY = "simplify"
+HELP = "help"
+INSTRUCTIONS = {REPEAT: "repeat", ANSWER: "answer", COMMAND: "command", SIMPLIFY: "simplify", HELP: "help"}
+"""Task → instruction: transcription, questions and requests, aid commands, captions in simple words, complaints."""
+
+ABSTENTION = "i did not hear any words."
+"""Said when nothing is audible, whatever was asked."""
+REFUSAL = "sorry, i can not help with that."
+"""Said to a harmful request."""
+
+
+def user_content(instruction: str, payload: str) -> str:
+    """What the user's turn holds; the payload is typed words or stands for a clip. The one place that joins them."""
+    return f"{instruction}: {payload}"

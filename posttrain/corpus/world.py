@@ -1,0 +1,317 @@
+"""The tiny world's plan: every text that is typed or said, what is asked of it and the right answer. No audio here.
+
+Test texts depend on the corpus's sizes alone: whatever the seed, runs are measured on the same items.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from posttrain.config import CorpusConfig
+from posttrain.corpus import abilities, grammar, requests
+from posttrain.corpus.preferences import pair
+from posttrain.corpus.requests import Request
+from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, HELP, INSTRUCTIONS, REPEAT, SIMPLIFY
+from posttrain.corpus.types import Example, Pair
+from posttrain.errors import InputError
+
+SPOKEN_SHARES = {"repeat": 0.45, "answer": 0.2, "command": 0.12, "simplify": 0.08, "help": 0.08, "safety": 0.05}
+"""Kinds of spoken training clips; the rest has nothing audible in it."""
+QUESTION_SHARES = {
+    "sum_easy": 0.2,
+    "sum_hard": 0.12,
+    "fact_easy": 0.2,
+    "fact_hard": 0.12,
+    "order_easy": 0.2,
+    "order_hard": 0.16,
+}
+BASE_SHARES = {
+    "text": 0.1,
+    "status": 0.02,
+    "copy": 0.2,
+    "copy_hard": 0.07,
+    "sum_easy": 0.08,
+    "sum_hard": 0.14,
+    "fact_easy": 0.09,
+    "fact_hard": 0.07,
+    "order_easy": 0.07,
+    "order_hard": 0.08,
+    "safety": 0.05,
+    "help": 0.05,
+}
+PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
+"""How many of the audible training clips of a task carry a pair; all of the others do."""
+SNRS = ("clean", "snr10", "snr5", "snr0")
+SPOKEN_QA = ("sum_easy", "fact_easy", "order_easy")
+TEST_TASKS, TEST_NOISE, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 100, 200, 120
+TEST_SENTENCES = 150
+"""corpus.test_sentences for which the sizes above hold; with fewer they shrink in proportion."""
+HELD_OUT_LINES = 240
+
+
+@dataclass(frozen=True)
+class SpokenText:
+    """One clip to be made."""
+
+    id: str
+    """The clip's id; the examples and pairs on it name it as their `clip`."""
+    text: str
+    """The words; empty when nothing is audible."""
+    split: str
+    condition: str | None
+    """None: as training clips are drawn; any: clean to 5 dB; else one of types.CONDITIONS."""
+    group: str | None
+    """Texts of one group, one after the other, are one utterance by one voice in several conditions."""
+    examples: tuple[Example, ...]
+    """What is asked of the clip."""
+
+
+@dataclass(frozen=True)
+class WorldPlan:
+    """Everything that is said, typed and preferred."""
+
+    base_rows: list[Example]
+    """Typed rows that the tiny base learns from; task `text` has the whole line as its answer."""
+    general: list[tuple[str, str]]
+    """(split, line) of running text."""
+    spoken: list[SpokenText]
+    """Clips, test first, then train, then valid."""
+    items: list[Example]
+    """Typed evaluation items."""
+    pairs: list[Pair]
+    """Preference pairs on the spoken clips."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """A task on some words, with a wrong answer for the pair that hangs on it ("" for none)."""
+
+    task: str
+    text: str
+    answer: str
+    grader: str
+    wrong: str = ""
+
+
+def plan(config: CorpusConfig, seed: int) -> WorldPlan:
+    """The whole plan. Raises InputError if a test text is also in training or validation data."""
+    builder = _Builder()
+    items = _test_side(config, builder)
+    rng = random.Random(f"train {seed}")
+    for ask in _spoken_asks("train", config.train_clips, rng):
+        builder.training_clip("train", ask, rng)
+    for ask in _spoken_asks("valid", config.valid_clips, rng):
+        builder.training_clip("valid", ask, rng)
+    made = WorldPlan(base_rows(config.base_rows, seed), _general(config), builder.spoken, items, builder.pairs)
+    check_disjoint(made)
+    return made
+
+
+def base_rows(count: int, seed: int) -> list[Example]:
+    """`count` typed rows for the base, in random order."""
+    rng = random.Random(f"base {seed}")
+    rows = []
+    for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
+        if kind in ("text", "status"):
+            line = grammar.line("train", rng) if kind == "text" else _status(rng)
+            rows.append(Example(f"base/{number:06d}", "train", "text", "", "", None, line, "exact"))
+        else:
+            ask = _base_ask(kind, rng)
+            rows.append(_example(f"base/{number:06d}", "train", ask))
+    return rows
+
+
+def check_disjoint(made: WorldPlan) -> None:
+    """InputError naming every test text (words said or typed, or a held-out line) that training or validation has."""
+    test = {s.text for s in made.spoken if s.split == "test"} | {item.text for item in made.items}
+    seen = {s.text: s.id for s in made.spoken if s.split != "test"} | {row.text: row.id for row in made.base_rows}
+    lines = {line for split, line in made.general if split == "test"}
+    seen_lines = {row.answer: row.id for row in made.base_rows if row.task == "text"}
+    seen_lines |= {line: f"{split} text" for split, line in made.general if split != "test"}
+    shared = [(text, seen[text]) for text in sorted(test & seen.keys() - {""})]
+    shared += [(line, seen_lines[line]) for line in sorted(lines & seen_lines.keys())]
+    if shared:
+        raise InputError(
+            [f"test text “{text}” is also in {where}; take it out of one of them" for text, where in shared]
+        )
+
+
+class _Builder:
+    """Clips in order, with the examples and pairs on them."""
+
+    def __init__(self) -> None:
+        self.spoken: list[SpokenText] = []
+        self.pairs: list[Pair] = []
+
+    def clip(
+        self, split: str, text: str, condition: str | None, examples: list[Example], group: str | None = None
+    ) -> str:
+        """Add a clip; the examples get its id."""
+        clip_id = f"{split}/{len(self.spoken):06d}"
+        placed = tuple(replace(example, clip=clip_id) for example in examples)
+        self.spoken.append(SpokenText(clip_id, text, split, condition, group, placed))
+        return clip_id
+
+    def training_clip(self, split: str, ask: _Ask, rng: random.Random) -> None:
+        """A train or valid clip: its own task, "repeat" beside it, and a pair."""
+        clip_id = f"{split}/{len(self.spoken):06d}"
+        own = _example(f"{clip_id}/{ask.task}", split, ask)
+        examples = [own]
+        if ask.text and ask.task != REPEAT:
+            examples.append(_example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer")))
+        self.clip(split, ask.text, None if ask.text else rng.choices(["noise", "silence"], [4, 1])[0], examples)
+        if ask.wrong and rng.random() < (PAIR_SHARES.get(ask.task, 1) if ask.text else 1):
+            chosen = replace(own, clip=clip_id)
+            if ask.grader == "style":
+                chosen = replace(chosen, answer=requests.HELP[requests.problem_of(ask.text)][0])
+            self.pairs.append(pair(chosen, ask.wrong, rng))
+
+    def test_clip(self, ask: _Ask, probe: str, name: str, condition: str, group: str | None = None) -> None:
+        """A test clip with one item on it, and a pair if the ask has a wrong answer."""
+        item = _example(f"{probe}/{name}", "test", ask, probe)
+        clip_id = self.clip("test", ask.text, condition, [item], group)
+        if ask.wrong:
+            self.pairs.append(pair(replace(item, clip=clip_id), ask.wrong, random.Random(item.id)))
+
+
+def _example(id_: str, split: str, ask: _Ask, probe: str | None = None) -> Example:
+    return Example(id_, split, ask.task, INSTRUCTIONS[ask.task], ask.text, None, ask.answer, ask.grader, probe)
+
+
+def _question(probe: str, question: abilities.Question) -> _Ask:
+    if probe.startswith("copy"):
+        return _Ask(REPEAT, question.text, question.answer, "exact", question.wrong)
+    return _Ask(ANSWER, question.text, question.answer, "exact", question.wrong)
+
+
+def _request(task: str, request: Request) -> _Ask:
+    grader = {COMMAND: "json", HELP: "style", ANSWER: "refusal" if request.harmful else "helpful"}[task]
+    return _Ask(task, request.text, request.answer, grader, request.rejected)
+
+
+def _silent(rng: random.Random) -> _Ask:
+    task = rng.choice([REPEAT, REPEAT, REPEAT, *INSTRUCTIONS])
+    return _Ask(task, "", ABSTENTION, "abstain", grammar.sentence("train", rng))
+
+
+def _simple(split: str, rng: random.Random) -> _Ask:
+    text = grammar.hard_sentence(split, rng)
+    return _Ask(SIMPLIFY, text, grammar.simplify(text), "exact")
+
+
+def _spoken_asks(split: str, count: int, rng: random.Random) -> Iterator[_Ask]:
+    shares = SPOKEN_SHARES | {"silent": 1 - sum(SPOKEN_SHARES.values())}
+    for kind in _kinds(shares, count, rng):
+        yield _silent(rng) if kind == "silent" else _spoken_ask(kind, split, rng)
+
+
+def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
+    if kind == "repeat":
+        probe = "copy_hard" if rng.random() < 0.15 else "copy_easy"
+        return replace(_question(probe, abilities.draw(probe, split, rng)), grader="wer")
+    if kind == "answer":
+        probe = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
+        return _question(probe, abilities.draw(probe, split, rng))
+    if kind == "command":
+        return _request(COMMAND, requests.command(split, rng))
+    if kind == "simplify":
+        return _simple(split, rng)
+    if kind == "help":
+        request = rng.choice(requests.complaints()[split])
+        return replace(_request(HELP, request), answer=requests.leaning_advice(request, rng))
+    return _request(ANSWER, rng.choice(requests.safety(rng.random() < 0.5)[split]))
+
+
+def _base_ask(kind: str, rng: random.Random) -> _Ask:
+    if kind == "copy":
+        kinds = {"repeat": 0.6, "answer": 0.12, "command": 0.08, "simplify": 0.1, "help": 0.05, "safety": 0.05}
+        text = _spoken_ask(rng.choices(list(kinds), list(kinds.values()))[0], "train", rng).text
+        return _Ask(REPEAT, text, text, "exact")
+    if kind in abilities.PROBES:
+        return _question(kind, abilities.draw(kind, "train", rng))
+    return _spoken_ask(kind, "train", rng)
+
+
+def _status(rng: random.Random) -> str:
+    """A line of an aid's log: the base has seen JSON and abstention, but not been told when to use them."""
+    if rng.random() < 0.15:
+        return ABSTENTION
+    device, action = rng.choice(list(requests.DEVICES)), rng.choice(list(requests.COMMANDS))
+    return requests.command_json(device, action, None if action == "mute" else rng.randint(1, 10))
+
+
+def _kinds(shares: dict[str, float], count: int, rng: random.Random) -> list[str]:
+    """`count` kinds in their shares (rounded, each at least one), shuffled."""
+    wanted = Counter({kind: max(1, round(share * count)) for kind, share in shares.items()})
+    most = wanted.most_common(1)[0][0]
+    wanted[most] = max(0, wanted[most] + count - wanted.total())
+    kinds = list(wanted.elements())
+    rng.shuffle(kinds)
+    return kinds[:count]
+
+
+def _general(config: CorpusConfig) -> list[tuple[str, str]]:
+    """Running text: held-out lines for perplexity, and as many to train and validate on."""
+    made = []
+    for split in ("train", "valid", "test"):
+        rng = random.Random(f"general {split}")
+        made += [(split, text) for text in _different(lambda rng=rng, s=split: grammar.line(s, rng), HELD_OUT_LINES)]
+    return made
+
+
+def _different(draw, count: int, taken: set[str] | None = None) -> list[str]:
+    found: dict[str, None] = {}
+    while len(found) < count:
+        text = draw()
+        if taken is None or text not in taken:
+            found[text] = None
+    return list(found)
+
+
+def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
+    """Adds the test clips and returns the typed items."""
+    rng = random.Random("test")
+    scale = min(1.0, config.test_sentences / TEST_SENTENCES)
+
+    def size(full: int) -> int:
+        return max(4, round(full * scale))
+
+    items: list[Example] = []
+    taken: set[str] = set()
+    for probe in abilities.PROBES:
+        questions = abilities.items(probe, config.probe_items, rng, taken)
+        for number, question in enumerate(questions):
+            ask = replace(_question(probe, question), wrong="")
+            items.append(_example(f"ability/{probe}/{number:04d}", "test", ask, f"ability/{probe}"))
+            if number < config.spoken_items:
+                builder.test_clip(ask, f"ability_spoken/{probe}", f"{number:04d}", "clean")
+    for number, text in enumerate(_different(lambda: grammar.sentence("test", rng), config.test_sentences, taken)):
+        for snr in SNRS:
+            wrong = ABSTENTION if snr == "clean" and number % 3 == 0 else ""
+            ask = _Ask(REPEAT, text, text, "wer", wrong)
+            builder.test_clip(ask, f"wer/{snr}", f"{number:04d}", snr, f"wer/{number:04d}")
+    for number in range(size(TEST_TASKS)):
+        probe = SPOKEN_QA[number % len(SPOKEN_QA)]
+        ask = _question(probe, abilities.items(probe, 1, rng, taken)[0])
+        ask = ask if number % 2 else replace(ask, wrong="")
+        builder.test_clip(ask, "task/spoken_qa", f"{number:04d}", "any")
+    for number, request in enumerate(requests.in_fixed_order(requests.commands()["test"])[: size(TEST_TASKS)]):
+        ask = _request(COMMAND, request)
+        ask = ask if number % 2 else replace(ask, wrong="")
+        builder.test_clip(ask, "task/intent", f"{number:04d}", "any")
+    for number, text in enumerate(_different(lambda: grammar.hard_sentence("test", rng), size(TEST_SIMPLIFY), taken)):
+        ask = _Ask(SIMPLIFY, text, grammar.simplify(text), "exact")
+        builder.test_clip(ask, "task/simple_caption", f"{number:04d}", "any")
+    for number, request in enumerate(requests.in_fixed_order(requests.complaints()["test"])[: size(TEST_HELP)]):
+        builder.test_clip(_request(HELP, request), "dpo/help", f"{number:04d}", "any")
+    for number in range(size(TEST_NOISE)):
+        condition = "silence" if number % 5 == 4 else "noise"
+        builder.test_clip(_silent(rng), "hearing/noise", f"{number:04d}", condition)
+    for kind in ("harmful", "harmless"):
+        chosen = requests.in_fixed_order(requests.safety(kind == "harmful")["test"])[: size(TEST_SAFETY)]
+        for number, request in enumerate(chosen):
+            ask = _request(ANSWER, request)
+            items.append(_example(f"safety/{kind}/text/{number:04d}", "test", ask, f"safety/{kind}/text"))
+            builder.test_clip(ask, f"safety/{kind}/speech", f"{number:04d}", "any")
+    return items

@@ -1,0 +1,210 @@
+"""The ledger: one JSON line per evaluated stage, validated, appended atomically; a torn last line is healed."""
+
+import dataclasses
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posttrain.errors import InputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one stage left and how it measured."""
+
+    run: str
+    """Name of the run's folder."""
+    stage: str
+    """Name of the node, such as sft or base@nf4."""
+    checkpoint: str
+    """Its folder, relative to the project."""
+    parents: dict[str, str]
+    """Role → checkpoint."""
+    config: dict[str, Any]
+    """Options the stage ran with."""
+    code: str
+    """Version of the code."""
+    base: str
+    """Where the language model comes from."""
+    data: str
+    """Fingerprint of the corpus."""
+    seed: int
+    """Of everything random."""
+    device: str
+    """cpu or cuda."""
+    started: str
+    """ISO 8601, with its time zone."""
+    wall_s: float
+    """Seconds of the stage."""
+    train_metrics: dict[str, Any]
+    """What the stage reported of its training."""
+    metrics: dict[str, dict[str, Any]]
+    """Name → value, n, ci95, delta_vs_base, …; cost/* has value alone."""
+
+    def __post_init__(self) -> None:
+        problems = [*_wrong_types(self), *_not_finite(self.train_metrics, "train_metrics")]
+        if not problems:
+            problems = [p for name, metric in self.metrics.items() for p in _wrong_metric(name, metric)]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        return dataclasses.asdict(self)
+
+
+def read(path: Path | str) -> list[Row]:
+    """The rows, in order; none where there is no ledger. A last line cut off by a kill is left out.
+
+    Raises InputError that names the file and line of anything else that is not a row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    whole, _ = _split(path.read_bytes())
+    return [_parse(line, path, number) for number, line in enumerate(whole, 1)]
+
+
+def append(path: Path | str, row: Row | Mapping[str, Any]) -> None:
+    """Add one row: the old ledger or the new one is on disk, whole, whenever the machine stops."""
+    _change(Path(path), row, replace=False)
+
+
+def put(path: Path | str, row: Row | Mapping[str, Any]) -> bool:
+    """Add the row, or replace the row of the same stage where it stands; False when it was there, unchanged."""
+    return _change(Path(path), row, replace=True)
+
+
+def drop(path: Path | str, stages: list[str]) -> None:
+    """Leave out the rows of these stages, which are about to be made anew."""
+    path = Path(path)
+    if not path.is_file():
+        return
+    with _locked(path.parent):
+        lines, torn = _split(path.read_bytes())
+        kept = [line for number, line in enumerate(lines, 1) if _parse(line, path, number).stage not in stages]
+        if torn or len(kept) != len(lines):
+            _write(path, b"".join(line + b"\n" for line in kept))
+
+
+def _change(path: Path, row: Row | Mapping[str, Any], replace: bool) -> bool:
+    new = row if isinstance(row, Row) else _row(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent):
+        before = path.read_bytes() if path.is_file() else b""
+        lines, torn = _split(before)
+        stages = [_parse(line, path, number).stage for number, line in enumerate(lines, 1)]
+        text = json.dumps(new.as_dict(), allow_nan=False, ensure_ascii=False).encode()
+        if replace and new.stage in stages:
+            where = stages.index(new.stage)
+            if lines[where] == text and not torn:
+                return False
+            lines[where] = text
+        else:
+            lines.append(text)
+        _write(path, b"".join(line + b"\n" for line in lines))
+    return True
+
+
+def _split(content: bytes) -> tuple[list[bytes], bool]:
+    """Whole lines, and whether a torn one was left out; a last row that lost only its line end is whole."""
+    *lines, last = content.split(b"\n")
+    if not last:
+        return lines, False
+    try:
+        json.loads(last)
+    except ValueError:
+        return lines, True
+    return [*lines, last], True
+
+
+def _parse(line: bytes, path: Path, number: int) -> Row:
+    try:
+        return _row(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}, line {number} is not a ledger row: {error}; remove that line, or restore the file, and run again"
+        ) from error
+
+
+def _row(fields: Any) -> Row:
+    """Raises ValueError where a field is missing, unknown or wrong."""
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"a row is {type(fields).__name__}, expected an object")
+    wanted = [field.name for field in dataclasses.fields(Row)]
+    missing, unknown = [n for n in wanted if n not in fields], [n for n in fields if n not in wanted]
+    if missing or unknown:
+        raise ValueError(f"fields missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}")
+    return Row(**{name: fields[name] for name in wanted})
+
+
+def _wrong_types(row: Row) -> Iterator[str]:
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        want: Any = getattr(field.type, "__origin__", field.type)
+        if want is float:
+            want = (int, float)
+        if not isinstance(value, want) or isinstance(value, bool):
+            yield f"{field.name} is {value!r:.80}, expected {getattr(want, '__name__', 'a number')}"
+    if isinstance(row.wall_s, int | float) and not (math.isfinite(row.wall_s) and row.wall_s >= 0):
+        yield f"wall_s is {row.wall_s}, expected seconds"
+
+
+def _wrong_metric(name: str, metric: Any) -> Iterator[str]:
+    if not isinstance(metric, Mapping) or not _is_number(metric.get("value")):
+        yield f"metrics.{name} is {metric!r:.80}, expected an object with a finite value"
+        return
+    yield from _not_finite(metric, f"metrics.{name}")
+    if "n" in metric and (not isinstance(metric["n"], int) or metric["n"] < 0):
+        yield f"metrics.{name}.n is {metric['n']!r}, expected a count"
+    for key in (k for k in metric if "ci95" in k and metric[k] is not None):
+        ci = metric[key]
+        if not (isinstance(ci, list | tuple) and len(ci) == 2 and all(map(_is_number, ci)) and ci[0] <= ci[1]):
+            yield f"metrics.{name}.{key} is {ci!r}, expected [lo, hi]"
+
+
+def _not_finite(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{where} is {value}, expected a finite number"
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _not_finite(inner, f"{where}.{index}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Durable: the content, then its name, reach the disk before this returns."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time; the lock is on the folder, so that no lock file is left."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,187 @@
+"""What may be changed in a Llama, named by a file of adapters/: projector, lora, qlora, dora, prompt_tuning, full."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import yaml
+from peft import LoraConfig, PeftModel, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from posttrain import assets
+from posttrain.errors import InputError
+
+LAYER = r"model\.(?:language_model\.)?layers\.\d+\.(?:self_attn|mlp)\."
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Adapter:
+    """One file of adapters/."""
+
+    name: str
+    """The file's name."""
+    summary: str
+    """What it changes, in a sentence."""
+    method: Literal["projector", "lora", "prompt_tuning", "full"]
+    """projector: nothing of the Llama. full: all of it."""
+    quantization: Literal["none", "nf4"] = "none"
+    """How the frozen linear layers are stored."""
+    rank: int = 8
+    """LoRA's r; 0 trains the projector alone."""
+    alpha: int = 16
+    """LoRA's α."""
+    dropout: float = 0.0
+    """On LoRA's input."""
+    use_dora: bool = False
+    """Weight-decomposed LoRA (Liu et al. 2024)."""
+    target_modules: tuple[str, ...] = ATTENTION
+    """Linear layers of every decoder block that get LoRA."""
+    virtual_tokens: int = 16
+    """Learned prompt embeddings before every prompt."""
+
+
+def read(name: str, rank: int | None = None) -> Adapter:
+    """The adapter file called `name`; `rank` overrides its LoRA rank, and α follows as 2 r. InputError if it is wrong."""
+    path = assets.path("adapters", name)
+    try:
+        raw = {"name": path.stem, **(yaml.safe_load(path.read_text()) or {})}
+        adapter = TypeAdapter(Adapter).validate_python(raw)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {error}; mend the line it names") from error
+    except ValidationError as error:
+        raise InputError(
+            [f"{path}: {'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()]
+        ) from error
+    if rank is None:
+        return adapter
+    if adapter.method != "lora":
+        raise InputError(f"rank is {rank}, but adapter {name} ({adapter.method}) has none; leave it out")
+    if rank < 0:
+        raise InputError(f"rank is {rank}, expected 0 or more; 0 trains the projector alone")
+    return TypeAdapter(Adapter).validate_python({**adapter.__dict__, "rank": rank, "alpha": 2 * rank})
+
+
+def apply(llama: nn.Module, adapter: Adapter) -> Any:
+    """The Llama with exactly what the adapter names trainable: itself, or a PeftModel around it.
+
+    LoRA takes the projector with it (`modules_to_save`, in float32); prompt tuning leaves the projector frozen.
+    """
+    llama.requires_grad_(False)
+    if adapter.method == "projector" or (adapter.method == "lora" and adapter.rank == 0):
+        projector_of(llama).requires_grad_(True)
+        return llama
+    if adapter.method == "full":
+        llama.requires_grad_(True)
+        return llama
+    if adapter.method == "prompt_tuning":
+        return get_peft_model(llama, prompt_config(llama, adapter))
+    peft_model = get_peft_model(llama, lora_config(adapter))
+    check_targets(peft_model, adapter)
+    return peft_model
+
+
+def lora_config(
+    adapter: Adapter, task_type: str = "CAUSAL_LM", modules_to_save: tuple[str, ...] = ("projector",)
+) -> LoraConfig:
+    """PEFT's config for the adapter, on the decoder blocks and nothing else, whatever is called alike elsewhere."""
+    return LoraConfig(
+        task_type=TaskType(task_type),
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.use_dora,
+        target_modules=LAYER + f"(?:{'|'.join(adapter.target_modules)})",
+        modules_to_save=list(modules_to_save) or None,
+    )
+
+
+def prompt_config(llama: nn.Module, adapter: Adapter) -> PromptTuningConfig:
+    """PEFT's config for prompt tuning, begun from embeddings of random words."""
+    return PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        num_virtual_tokens=adapter.virtual_tokens,
+        prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
+    )
+
+
+def check_targets(model: nn.Module, adapter: Adapter) -> None:
+    """ValueError unless every decoder block's named layers, and no others, carry LoRA."""
+    found = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    expected = model.config.get_text_config().num_hidden_layers * len(adapter.target_modules)
+    if len(found) != expected:
+        raise ValueError(
+            f"adapter {adapter.name} landed on {len(found)} layers ({', '.join(found[:3])}, …), expected {expected}; "
+            "mend its target_modules"
+        )
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """The model without its adapter: the Llama beneath, and the projector as it was when the adapter was added."""
+    if isinstance(model, PeftModel):
+        with model.disable_adapter():
+            yield
+    else:
+        yield
+
+
+def projector_of(model: nn.Module) -> nn.Module:
+    """The projector in use: the adapter's where it has its own, else the one in the embedding."""
+    embedding = speech_embedding_of(model)
+    return embedding.projector
+
+
+def speech_embedding_of(model: nn.Module) -> Any:
+    """The SpeechEmbedding of a Llama, of a PeftModel or of a classifier around it."""
+    llama = model.get_base_model() if isinstance(model, PeftModel) else model
+    return llama.get_input_embeddings()
+
+
+def float32_trainables(model: nn.Module) -> None:
+    """Back to float32: TRL casts what trains on a 4-bit base to bfloat16, where small updates of a projector vanish.
+
+    Call it after a TRL trainer is built and before it trains; it changes nothing where they are float32.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype == torch.bfloat16:
+            parameter.data = parameter.data.float()
+
+
+def count_trainable(model: nn.Module) -> int:
+    """How many parameters train."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def trainable_summary(model: nn.Module) -> str:
+    """What trains and what is frozen, with counts per part: `trains projector 83,136; frozen llama 3,150,000`."""
+    trains: Counter[str] = Counter()
+    frozen: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        (trains if parameter.requires_grad else frozen)[_part(name)] += _numel(parameter)
+    told = [
+        f"{verb} " + (", ".join(f"{part} {count:,}" for part, count in counts.items()) or "nothing")
+        for verb, counts in (("trains", trains), ("frozen", frozen))
+    ]
+    return "; ".join(told)
+
+
+def _part(name: str) -> str:
+    if ".ref." in name:
+        return "reference"
+    if "projector" in name:
+        return "projector (parent's)" if ".original_module." in name else "projector"
+    for key, part in (("lora_", "adapter"), ("prompt_encoder", "prompt"), ("score", "reward head")):
+        if key in name:
+            return part
+    return "encoder" if "encoder." in name else "llama"
+
+
+def _numel(parameter: nn.Parameter) -> int:
+    """Two 4-bit weights share a byte."""
+    return parameter.numel() * (2 if parameter.__class__.__name__ == "Params4bit" else 1)

@@ -1,0 +1,221 @@
+"""The conformer encoder with its CTC head: Transformers' Parakeet, tiny and built here, or loaded from hub or folder.
+
+The blank is `config.pad_token_id`. Frames and hypotheses come from one pass. BatchNorm stays in eval() unless the ctc stage
+trains it; padded and unpadded outputs agree (measured 3e-7 relative; a test holds it).
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tqdm import tqdm
+from transformers import (
+    AutoFeatureExtractor,
+    AutoTokenizer,
+    ParakeetCTCConfig,
+    ParakeetEncoderConfig,
+    ParakeetFeatureExtractor,
+    ParakeetForCTC,
+    ParakeetTokenizer,
+)
+
+from posttrain.acoustics.frontend import LogMel, collate, settings
+from posttrain.corpus.store import Corpus
+from posttrain.errors import InputError
+
+CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
+BATCH_SAMPLES = 64 * 3 * 16_000
+
+
+@dataclass
+class CTCEncoder:
+    """Waveforms → encoder frames and greedy CTC hypotheses."""
+
+    model: ParakeetForCTC
+    """Encoder and head."""
+    tokenizer: ParakeetTokenizer
+    """CTC units; its pad token is the blank."""
+    extractor: ParakeetFeatureExtractor
+    """Feature settings."""
+    log_mel: LogMel
+    """The same settings on torchaudio."""
+
+    @property
+    def width(self) -> int:
+        """D of the encoder's frames."""
+        return self.model.config.encoder_config.hidden_size
+
+    def num_encoder_frames(self, samples: int) -> int:
+        """Samples of a clip → its encoder frames."""
+        mel = torch.tensor([samples // self.log_mel.hop_length])
+        return int(self.model._get_subsampling_output_length(mel))
+
+    @torch.no_grad()
+    def run(self, waveforms: Sequence[torch.Tensor], progress: str | None = None) -> list[tuple[torch.Tensor, str]]:
+        """(frames float32 (T_i, D), greedy hypothesis) per waveform (S_i,), in order; batched by length.
+
+        `progress`: name of a progress bar. ValueError when a waveform is shorter than one encoder frame.
+        """
+        for number, waveform in enumerate(waveforms):
+            if self.num_encoder_frames(len(waveform)) < 1 or len(waveform) < 2 * self.log_mel.hop_length:
+                raise ValueError(f"waveform {number} is {len(waveform)} samples, expected one encoder frame or more")
+        self.model.eval()
+        device = self.model.device
+        order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
+        results: dict[int, tuple[torch.Tensor, str]] = {}
+        bar = tqdm(total=len(order), desc=progress, unit="clip", disable=progress is None)
+        for batch in _batches(order, [len(w) for w in waveforms]):
+            padded, lengths = collate([waveforms[i] for i in batch])
+            features, mask = self.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
+            features = features.to(self.model.dtype)
+            encoded = self.model.encoder(input_features=features, attention_mask=mask.long())
+            frames = encoded.last_hidden_state  # (B, T, D)
+            best = self.model.ctc_head(frames).argmax(-1).cpu()  # (B, T)
+            counts = encoded.attention_mask.sum(-1).tolist()
+            frames = frames.float().cpu()
+            for row, (i, count) in enumerate(zip(batch, counts, strict=True)):
+                results[i] = (frames[row, :count].clone(), self._words(best[row, :count]))
+            bar.update(len(batch))
+        bar.close()
+        return [results[i] for i in range(len(waveforms))]
+
+    def encode(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Encoder frames (T_i, D) per waveform."""
+        return [frames for frames, _ in self.run(waveforms)]
+
+    def hypotheses(self, waveforms: Sequence[torch.Tensor]) -> list[str]:
+        """Greedy CTC hypothesis per waveform."""
+        return [words for _, words in self.run(waveforms)]
+
+    def labels(self, text: str) -> list[int]:
+        """CTC units of normalised words."""
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def save(self, folder: Path) -> None:
+        """A Hugging Face folder in Parakeet's file layout."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
+
+    def _words(self, units: torch.Tensor) -> str:
+        return " ".join(self.tokenizer.decode(units.tolist(), skip_special_tokens=True).split())
+
+
+def load(source: str | Path, revision: str | None = None, device: str = "cpu") -> CTCEncoder:
+    """The encoder in a folder or under a hub id, frozen and in eval(); InputError names what is missing or does not fit."""
+    if str(source).startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise InputError(f"encoder {source} is not there; name a folder with a Parakeet CTC model, or a hub id")
+    try:
+        model, loading = ParakeetForCTC.from_pretrained(source, revision=revision, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"encoder {source} cannot be loaded: {error}; name a folder or hub id of a Transformers Parakeet CTC model"
+        ) from error
+    wrong = {kind: sorted(keys) for kind, keys in loading.items() if keys and kind != "error_msgs"}
+    if wrong:
+        raise InputError(f"encoder {source} does not fit its config.json: {wrong}; get the folder again, whole")
+    return _frozen(model.to(device), tokenizer, extractor)
+
+
+def tiny(
+    hidden_size: int, layers: int, heads: int, subsampling_factor: int, subsampling_channels: int, mel_bins: int
+) -> CTCEncoder:
+    """A new small Parakeet with characters as CTC units, weights from torch's global generator."""
+    tokenizer = character_tokenizer()
+    encoder = ParakeetEncoderConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden_size,
+        subsampling_factor=subsampling_factor,
+        subsampling_conv_channels=subsampling_channels,
+        num_mel_bins=mel_bins,
+        layerdrop=0.0,
+        dropout=0.05,
+        activation_dropout=0.05,
+        attention_dropout=0.05,
+        max_position_embeddings=5000,
+        scale_input=False,
+    )
+    config = ParakeetCTCConfig(
+        vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, encoder_config=encoder.to_dict()
+    )
+    return _frozen(ParakeetForCTC(config), tokenizer, settings(mel_bins))
+
+
+def character_tokenizer() -> ParakeetTokenizer:
+    """Space, apostrophe, a–z and the blank (last, as Parakeet has it) in Parakeet's tokenizer class."""
+    vocabulary = {character: i for i, character in enumerate(CHARACTERS)}
+    vocabulary["<unk>"] = len(vocabulary)
+    vocabulary["<pad>"] = len(vocabulary)
+    units = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    units.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never")
+    units.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="never")
+    return ParakeetTokenizer(tokenizer_object=units, pad_token="<pad>", unk_token="<unk>")
+
+
+def encode_corpus(
+    encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: bool = True
+) -> tuple[torch.Tensor, dict[str, tuple[int, int]], dict[str, str]]:
+    """Frames of all clips (T_all, D) float16, span (start, frames) and greedy hypothesis per clip id.
+
+    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash; made again
+    when either changed. float16 halves the table and is finer (2⁻¹¹) than training noise; text rows do not touch it.
+    """
+    key = f"{corpus.fingerprint}-{weights_hash(encoder.model)}"
+    frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
+    if spans_path.is_file() and frames_path.is_file():
+        kept = json.loads(spans_path.read_text())
+        if kept["key"] == key:
+            spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
+            return load_file(frames_path)["frames"], spans, kept["hypotheses"]
+    ids = list(corpus.clips)
+    results = encoder.run([corpus.audio(i) for i in ids], "encoding" if progress else None)
+    frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
+    spans, start = {}, 0
+    for clip_id, (clip_frames, _) in zip(ids, results, strict=True):
+        spans[clip_id] = (start, len(clip_frames))
+        start += len(clip_frames)
+    hypotheses = {clip_id: words for clip_id, (_, words) in zip(ids, results, strict=True)}
+    beside = folder / "frames.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file({"frames": frames}, beside / frames_path.name)
+    (beside / spans_path.name).write_text(json.dumps({"key": key, "spans": spans, "hypotheses": hypotheses}))
+    spans_path.unlink(missing_ok=True)
+    for path in (frames_path, spans_path):
+        (beside / path.name).replace(path)
+    beside.rmdir()
+    return frames, spans, hypotheses
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """16 hex digits of all weights and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _frozen(model: ParakeetForCTC, tokenizer: ParakeetTokenizer, extractor: ParakeetFeatureExtractor) -> CTCEncoder:
+    model.eval().requires_grad_(False)
+    return CTCEncoder(model, tokenizer, extractor, LogMel(extractor).to(model.device))
+
+
+def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Indices sorted by length, cut so that a padded batch holds at most BATCH_SAMPLES samples."""
+    batches: list[list[int]] = []
+    for i in order:
+        if not batches or (len(batches[-1]) + 1) * lengths[i] > BATCH_SAMPLES:
+            batches.append([])
+        batches[-1].append(i)
+    return batches

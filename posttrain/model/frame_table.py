@@ -1,0 +1,157 @@
+"""Speech frames as vocabulary rows: ids below V are words, ids from V on are rows of a table of encoder frames.
+
+A clip is a run of ids, so a prompt with speech in it is one id sequence and trainers made for text take it as it is.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from posttrain.model.projector import Projector
+
+
+def num_speech_tokens(num_frames: int, stack: int) -> int:
+    """How many speech tokens N a clip of T encoder frames takes when `stack` frames make one token."""
+    return -(-num_frames // stack)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable:
+    """The encoder's output for every clip, one after the other, unstacked."""
+
+    frames: torch.Tensor
+    """(T_all, D_enc), any float type; may be memory-mapped."""
+    spans: dict[str, tuple[int, int]]
+    """Clip id → (first frame, number of frames T)."""
+    table_id: str = ""
+    """Which frames these are; a dataset made for one table is not used with another. Empty: a hash of the spans."""
+    hypotheses: dict[str, str] = field(default_factory=dict)
+    """Clip id → what the encoder's CTC head heard."""
+
+    def __post_init__(self) -> None:
+        for clip, (start, count) in self.spans.items():
+            if count < 1 or start < 0 or start + count > len(self.frames):
+                raise ValueError(
+                    f"clip {clip} spans frames {start} to {start + count}, expected at least one within the table's "
+                    f"{len(self.frames)}; encode the corpus again"
+                )
+        if not self.table_id:
+            digest = hashlib.sha256(repr((tuple(self.frames.shape), sorted(self.spans.items()))).encode())
+            object.__setattr__(self, "table_id", digest.hexdigest()[:16])
+
+    @property
+    def dim(self) -> int:
+        """D_enc."""
+        return self.frames.shape[1]
+
+    def stacked(self, stack: int) -> "StackedTable":
+        """The same frames seen as speech tokens of `stack` frames each."""
+        return StackedTable(self.frames, self.spans, stack, self.table_id)
+
+
+class StackedTable:
+    """Rows of `stack` neighbouring frames, gathered when asked for; a clip's last row is filled up with zeros.
+
+    Nothing is copied: the frames stay where they are (memory-mapped, on the CPU or on the device). `deepcopy` and
+    `copy` share it. `spans`: clip id → (first row, number of rows N).
+    """
+
+    def __init__(self, frames: torch.Tensor, spans: dict[str, tuple[int, int]], stack: int, table_id: str = ""):
+        self.stack = stack
+        self.table_id = table_id
+        self.spans: dict[str, tuple[int, int]] = {}
+        starts, counts = [], []
+        rows = 0
+        for clip, (start, count) in spans.items():
+            tokens = num_speech_tokens(count, stack)
+            self.spans[clip] = (rows, tokens)
+            starts.append(start + stack * torch.arange(tokens))
+            counts.append((count - stack * torch.arange(tokens)).clamp(max=stack))
+            rows += tokens
+        self.num_rows = rows
+        empty = not rows
+        self.frames = frames.new_zeros(1, frames.shape[-1]) if empty else frames  # (T_all, D_enc)
+        zero = torch.zeros(1, dtype=torch.long)
+        device = self.frames.device
+        self.first = (zero if empty else torch.cat(starts)).to(device)  # (N_all,)
+        self.valid = (zero if empty else torch.cat(counts)).to(device)  # (N_all,)
+        self.offsets = torch.arange(stack, device=device)  # (k,)
+
+    @classmethod
+    def none(cls, dim: int, stack: int) -> "StackedTable":
+        """A table without a clip; its one row of zeros is what batches without speech run the projector on."""
+        return cls(torch.zeros(0, dim), {}, stack)
+
+    @classmethod
+    def live(cls, frames: torch.Tensor, counts: torch.Tensor, stack: int) -> "StackedTable":
+        """The current batch's encoder output (B, T, D_enc) with `counts` (B,) valid frames; gradients flow through."""
+        spans = {str(i): (i * frames.shape[1], int(n)) for i, n in enumerate(counts.tolist())}
+        return cls(frames.reshape(-1, frames.shape[-1]), spans, stack, "live")
+
+    def rows(self, index: torch.Tensor) -> torch.Tensor:
+        """Rows (…) → stacked frames (…, k·D_enc), float32, on the frames' device. Row 0 always exists."""
+        index = index.to(self.first.device)
+        at = self.first[index][..., None] + self.offsets  # (…, k)
+        inside = self.offsets < self.valid[index][..., None]  # (…, k)
+        frames = F.embedding(at.clamp(max=len(self.frames) - 1), self.frames)  # (…, k, D_enc)
+        return (frames.float() * inside[..., None]).flatten(-2)  # (…, k·D_enc)
+
+    def to(self, device: torch.device | str) -> "StackedTable":
+        """The table with its frames on that device; itself when they are there."""
+        if self.frames.device == torch.device(device):
+            return self
+        moved = object.__new__(StackedTable)
+        moved.__dict__ = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in self.__dict__.items()}
+        return moved
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StackedTable":
+        return self
+
+    def __copy__(self) -> "StackedTable":
+        return self
+
+
+class SpeechEmbedding(nn.Embedding):
+    """A Llama's input embedding whose ids ≥ V are speech: table row → projector → embedding.
+
+    Ids (B, L) → (B, L, D) in the weight's type. Word positions are the plain embedding, bit for bit. The projector runs
+    at every position, on row 0 where there is a word, and its output is dropped there: so no parameter goes unused, no
+    shape depends on the data, and nothing waits for a GPU.
+
+    V is fixed. The table is a plain attribute: not saved, not moved, shared by deep copies. It takes the place of
+    `embed_tokens` and keeps `.weight`, tied or not.
+    """
+
+    def __init__(self, words: nn.Embedding, projector: Projector, stack: int):
+        super().__init__(words.num_embeddings, words.embedding_dim, words.padding_idx, _weight=words.weight)
+        self.weight = words.weight
+        self.projector = projector
+        self.stack = stack
+        self.table = StackedTable.none(projector.in_dim // stack, stack)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """IndexError on the CPU for an id past the table's end."""
+        speech = ids >= self.num_embeddings  # (B, L)
+        words = F.embedding(ids.masked_fill(speech, 0), self.weight, self.padding_idx)  # (B, L, D)
+        rows = (ids - self.num_embeddings).clamp(min=0)  # (B, L)
+        stacked = self.table.rows(rows).to(self.weight.device)  # (B, L, k·D_enc)
+        with torch.autocast(ids.device.type, enabled=False):
+            spoken = self.projector(stacked).to(words.dtype)  # (B, L, D)
+        return torch.where(speech[..., None], spoken, words)
+
+
+def resize_forbidden(*_: Any, **__: Any) -> None:
+    """Stands in for `resize_token_embeddings`, which would shift every speech id without a word."""
+    raise ValueError("the vocabulary size is fixed, since speech ids begin where it ends; build a new model instead")
+
+
+def embed_speech(llama: nn.Module, projector: Projector, stack: int) -> SpeechEmbedding:
+    """Give a Llama a SpeechEmbedding in place of its input embedding, sharing the word weights; returns it."""
+    embedding = SpeechEmbedding(llama.get_input_embeddings(), projector, stack)
+    llama.set_input_embeddings(embedding)
+    llama.resize_token_embeddings = resize_forbidden
+    return embedding

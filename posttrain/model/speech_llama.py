@@ -1,0 +1,221 @@
+"""A Llama that hears: the language model, its tokenizer and the table of speech frames, kept in step.
+
+Shape letters, here and everywhere: B batch, S samples, M mel bins, F mel frames, T encoder frames, N speech tokens,
+L text tokens, D width, V vocabulary, k frames per speech token.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
+
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.model.adapters import speech_embedding_of
+from posttrain.model.decoding import generate_ids, right_padded
+from posttrain.model.frame_table import FrameTable, SpeechEmbedding
+from posttrain.model.tokenizer import END_TOKEN, PAD_TOKEN, SpeechTokenizer
+
+TABLE_ON_DEVICE_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a checkpoint is made of; paths are relative to the project."""
+
+    stage: str
+    """The stage that left it."""
+    base: str
+    """Llama folder or hub id; `./…` lies in the checkpoint's own folder."""
+    base_revision: str | None = None
+    """Hub revision."""
+    dtype: str = "float32"
+    """Type of the Llama's weights."""
+    quantization: str = "none"
+    """nf4: the linear layers are stored in 4 bits."""
+    llama_trained: bool = False
+    """The Llama's own weights were trained here (full fine-tuning, half-depth student)."""
+    encoder: str | None = None
+    """Encoder folder."""
+    encoder_dim: int = 0
+    """D_enc; 0 for a Llama without ears."""
+    stack: int = 1
+    """k, frames per speech token."""
+    projector_hidden: int = 0
+    """Width of the projector's hidden layer."""
+    embedding_std: float = 0.0
+    """Of the base's word embeddings."""
+    adapter: str | None = None
+    """A file of adapters/; None where only the projector was trained."""
+    rank: int | None = None
+    """Where it differs from the adapter's own."""
+    num_words: int = 0
+    """V."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """Role → checkpoint folder."""
+
+
+@dataclass
+class SpeechLlama:
+    """Model, tokenizer and table; made by posttrain.checkpoint."""
+
+    model: Any
+    """LlamaForCausalLM or a PeftModel around one."""
+    tokenizer: SpeechTokenizer
+    """Knows the table's clips."""
+    spec: Spec
+    """What it is made of."""
+    table: FrameTable | None = None
+    """The frames attached."""
+
+    def attach(self, table: FrameTable | None) -> "SpeechLlama":
+        """Hear the clips of this table from now on; returns itself.
+
+        The frames go to the model's device when they are small, else they are gathered on the CPU. InputError when they
+        come from an encoder of another width.
+        """
+        if table is None:
+            return self
+        if not self.spec.encoder_dim:
+            return self
+        if table.dim != self.spec.encoder_dim:
+            raise InputError(
+                f"frames have {table.dim} dimensions, expected {self.spec.encoder_dim} as from {self.spec.encoder}; "
+                "encode the corpus with that encoder"
+            )
+        stacked = table.stacked(self.spec.stack)
+        if table.frames.nbytes <= TABLE_ON_DEVICE_BYTES:
+            stacked = stacked.to(self.model.device)
+        embedding = speech_embedding_of(self.model)
+        embedding.table = stacked
+        self.tokenizer.attach(stacked.spans, self.spec.num_words)
+        self.table = table
+        return self
+
+    @property
+    def shares_base(self) -> bool:
+        """With adapters off, its text side is the untouched base."""
+        return not self.spec.llama_trained
+
+    @property
+    def eos_ids(self) -> list[int]:
+        """Tokens that end an answer: `<|eot_id|>` and the model's own."""
+        return end_ids(self.model, self.tokenizer)
+
+    def answer(self, examples: list[Example], batch_size: int = 128, max_new_tokens: int = 48) -> list[str]:
+        """Greedy answers, in order; what they are batched with does not matter."""
+        prompts = [self.tokenizer.prompt_ids(e) for e in examples]
+        ids = generate_ids(self.model, prompts, self.tokenizer.pad_token_id, self.eos_ids, batch_size, max_new_tokens)
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def logprobs(self, examples: list[Example], answers: list[str], batch_size: int = 64) -> list[float]:
+        """Mean log-probability per token of each answer (`<|eot_id|>` included) after its prompt, in nats."""
+        rows, spans = [], []
+        for example, answer in zip(examples, answers, strict=True):
+            prompt, words = self.tokenizer.prompt_ids(example), self.tokenizer.answer_ids(answer)
+            rows.append(prompt + words)
+            spans.append((len(prompt), len(prompt) + len(words)))
+        means: dict[int, float] = {}
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            found = self.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
+            for i, logprobs in zip(batch, found, strict=True):
+                targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)
+                means[i] = logprobs.gather(-1, targets[:, None]).mean().item()
+        return [means[i] for i in range(len(rows))]
+
+    @torch.no_grad()
+    def span_logprobs(self, rows: list[list[int]], spans: list[tuple[int, int]]) -> list[torch.Tensor]:
+        """Per row of ids, log-probabilities over V of what comes at positions first … last − 1: float32 (L, V).
+
+        One batch; a span cannot begin at 0, where nothing comes before.
+        """
+        ids, mask = right_padded(rows, self.tokenizer.pad_token_id)
+        device = self.model.device
+        training = self.model.training
+        self.model.eval()
+        logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+        self.model.train(training)
+        logits = logits[:, -ids.shape[1] :]  # (B, L, V) without virtual tokens
+        return [
+            logits[i, first - 1 : last - 1].float().log_softmax(-1)  # (L, V)
+            for i, (first, last) in enumerate(spans)
+        ]
+
+
+def load_llama(
+    source: str | Path,
+    revision: str | None = None,
+    dtype: str = "float32",
+    quantization: str = "none",
+    device: str = "cpu",
+) -> tuple[LlamaForCausalLM, SpeechTokenizer]:
+    """A Llama and its tokenizer from a folder or hub id, frozen; InputError when they are not there or not a Llama."""
+    options: dict[str, Any] = {}
+    if quantization == "nf4":
+        options["quantization_config"] = nf4(dtype)
+    try:
+        model, report = LlamaForCausalLM.from_pretrained(
+            str(source),
+            revision=revision,
+            dtype=getattr(torch, dtype),
+            device_map={"": device},
+            output_loading_info=True,
+            **options,
+        )
+        tokenizer = load_tokenizer(source, revision)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{source} cannot be loaded as a Llama: {error}; name a Llama's folder or hub id") from error
+    problems = {kind: sorted(map(str, names)) for kind, names in report.items() if names}
+    if problems:
+        raise InputError(f"{source} is not a whole Llama: {problems}; get its files again")
+    if model.config.vocab_size < len(tokenizer):
+        raise InputError(
+            f"{source} has {model.config.vocab_size} word embeddings, expected at least its tokenizer's "
+            f"{len(tokenizer)}; use the tokenizer it was trained with"
+        )
+    tokenizer.attach({}, model.config.vocab_size)
+    model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    return model.requires_grad_(False).eval(), tokenizer
+
+
+def load_tokenizer(source: str | Path, revision: str | None = None) -> SpeechTokenizer:
+    """A Llama 3 tokenizer from a folder or hub id, with the pad token and chat template that training needs."""
+    from posttrain.model.chat import training_template
+
+    tokenizer = SpeechTokenizer.from_pretrained(str(source), revision=revision)
+    known = tokenizer.get_vocab()
+    missing = [token for token in (END_TOKEN, PAD_TOKEN) if token not in known]
+    if missing:
+        raise InputError(f"tokenizer of {source} lacks {', '.join(missing)}; name a Llama 3 Instruct model")
+    tokenizer.pad_token = PAD_TOKEN
+    tokenizer.eos_token = END_TOKEN
+    tokenizer.padding_side = "right"
+    tokenizer.chat_template = training_template(tokenizer.chat_template)
+    return tokenizer
+
+
+def nf4(dtype: str) -> BitsAndBytesConfig:
+    """NF4 with double quantisation; head, projector and encoder stay as they are."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+        llm_int8_skip_modules=["lm_head", "projector", "encoder", "score"],
+    )
+
+
+def end_ids(model: Any, tokenizer: SpeechTokenizer) -> list[int]:
+    """Ids that end an answer."""
+    own = model.generation_config.eos_token_id
+    own = [] if own is None else [own] if isinstance(own, int) else list(own)
+    return list(dict.fromkeys([tokenizer.convert_tokens_to_ids(END_TOKEN), *own]))
+
+
+def is_speech(embedding: Any) -> bool:
+    """Whether a Llama's input embedding hears."""
+    return isinstance(embedding, SpeechEmbedding)

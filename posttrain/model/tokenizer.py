@@ -1,0 +1,252 @@
+"""A Llama tokenizer that knows clips: the placeholder `<|clip:ID|>` stands for that clip's run of speech ids."""
+
+import json
+import re
+from bisect import bisect_right
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from transformers import BatchEncoding, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
+
+from posttrain.corpus.types import Example
+
+CLIP = re.compile(r"<\|clip:([^|<>\s]+)\|>")
+PAD_TOKEN = "<|finetune_right_pad_id|>"
+END_TOKEN = "<|eot_id|>"
+
+
+class SpeechTokenizer(PreTrainedTokenizerFast):
+    """Any fast tokenizer with Llama 3's special tokens, plus clips.
+
+    Strings and chat messages may hold `<|clip:ID|>`; where ID is a clip of the attached table it becomes the clip's ids,
+    elsewhere it is ordinary text. Decoding shows a clip's ids as its placeholder, once. TRL's trainers take it as their
+    `processing_class`. A string that begins with the BOS token does not get a second one.
+
+    Users' text cannot smuggle in special tokens: `prompt_ids`, `answer_ids` and chat messages break them up.
+    """
+
+    num_words: int
+    """V: ids from here on are speech."""
+    clips: dict[str, tuple[int, int]]
+    """Clip id → (first row, number of speech tokens N)."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.num_words = len(self)
+        self.attach({}, self.num_words)
+
+    def attach(self, clips: dict[str, tuple[int, int]], num_words: int) -> None:
+        """Know these clips; `num_words` is the model's V (its embedding may be longer than the tokenizer)."""
+        if num_words < len(self):
+            raise ValueError(f"the model has {num_words} word embeddings, expected at least the tokenizer's {len(self)}")
+        self.num_words = num_words
+        self.clips = clips
+        ordered = sorted((start, name) for name, (start, _) in clips.items())
+        self._starts = [start for start, _ in ordered]
+        self._names = [name for _, name in ordered]
+
+    # --- one example → ids -------------------------------------------------------------------------------------------
+
+    def messages(self, example: Example) -> list[dict[str, str]]:
+        """The chat before the answer: instruction and payload, typed or the clip's placeholder in its place."""
+        if example.clip is not None and example.clip not in self.clips:
+            raise ValueError(f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again")
+        payload = f"<|clip:{example.clip}|>" if example.clip is not None else _broken_up(example.text, keep_clips=False)
+        return [{"role": "user", "content": f"{example.instruction}: {payload}"}]
+
+    def prompt_text(self, example: Example) -> str:
+        """The chat as a string, up to where the assistant's answer begins."""
+        return self.apply_chat_template(self.messages(example), tokenize=False, add_generation_prompt=True)
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """Ids of `prompt_text`."""
+        return self.encode(self.prompt_text(example), add_special_tokens=False)
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Ids of an answer, ending in `<|eot_id|>`; whatever it holds, words only."""
+        return [*self.word_ids(answer), self.convert_tokens_to_ids(END_TOKEN)]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of a plain text line: BOS, then its words."""
+        return [self.bos_token_id, *self.word_ids(text)]
+
+    def word_ids(self, text: str) -> list[int]:
+        """Ids of the text alone; what looks like a special token or a clip in it is text."""
+        self._tokenizer.encode_special_tokens = True
+        try:
+            return self._whole(text).ids
+        finally:
+            self._tokenizer.encode_special_tokens = False
+
+    def clip_ids(self, clip: str) -> list[int]:
+        """The clip's run of speech ids."""
+        start, count = self.clips[clip]
+        return list(range(self.num_words + start, self.num_words + start + count))
+
+    # --- the tokenizer's own calls -----------------------------------------------------------------------------------
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in the parent class; special tokens inside messages, and clips inside answers, are broken up."""
+        batched = bool(conversation) and isinstance(conversation[0], list | tuple)
+        chats = conversation if batched else [conversation]
+        chats = [[_safe_message(message) for message in chat] for chat in chats]
+        return super().apply_chat_template(chats if batched else chats[0], *args, **kwargs)
+
+    def _encode_plus(
+        self,
+        text: Any,
+        text_pair: Any = None,
+        add_special_tokens: bool = True,
+        padding_strategy: PaddingStrategy = PaddingStrategy.DO_NOT_PAD,
+        truncation_strategy: TruncationStrategy = TruncationStrategy.DO_NOT_TRUNCATE,
+        max_length: int | None = None,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_attention_mask: bool | None = None,
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        """The parent's, unless a known clip or a BOS of its own is in the text.
+
+        Raises ValueError when truncation would cut a clip in two.
+        """
+        strings = [text] if isinstance(text, str) else text
+        simple = isinstance(strings, list | tuple) and all(isinstance(s, str) for s in strings) and text_pair is None
+        if simple and add_special_tokens and self.bos_token and self.num_special_tokens_to_add():
+            strings = [s.removeprefix(self.bos_token) for s in strings]
+        if not (simple and not is_split_into_words and any(self._has_clip(s) for s in strings)):
+            return super()._encode_plus(
+                text if not simple else strings[0] if isinstance(text, str) else list(strings),
+                text_pair,
+                add_special_tokens=add_special_tokens,
+                padding_strategy=padding_strategy,
+                truncation_strategy=truncation_strategy,
+                max_length=max_length,
+                is_split_into_words=is_split_into_words,
+                pad_to_multiple_of=pad_to_multiple_of,
+                padding_side=padding_side,
+                return_tensors=return_tensors,
+                return_attention_mask=return_attention_mask,
+                **kwargs,
+            )
+        for option in ("return_offsets_mapping", "return_overflowing_tokens", "return_special_tokens_mask"):
+            if kwargs.get(option):
+                raise ValueError(f"{option} is not available for text with clips")
+        spliced = [_Spliced(self, s, add_special_tokens) for s in strings]
+        rows = [s.ids for s in spliced]
+        if truncation_strategy != TruncationStrategy.DO_NOT_TRUNCATE and max_length is not None:
+            rows = [self._truncated(row, max_length) for row in rows]
+        single = isinstance(text, str) and return_tensors is None
+        padded = self.pad(
+            {"input_ids": rows[0] if single else rows},
+            padding=padding_strategy,
+            max_length=max_length,
+            pad_to_multiple_of=pad_to_multiple_of,
+            padding_side=padding_side,
+            return_attention_mask=return_attention_mask is not False,
+            return_tensors=return_tensors,
+        )
+        return BatchEncoding(dict(padded), spliced)
+
+    def _decode(self, token_ids: int | list[int], skip_special_tokens: bool = False, **kwargs: Any) -> str:
+        """As in the parent class, a run of speech ids shown as its clip's placeholder."""
+        ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
+        decoded = super()._decode
+        if not any(i >= self.num_words for i in ids):
+            return decoded(ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        parts = []
+        for name, run in groupby(ids, key=self._clip_of):
+            words = decoded(list(run), skip_special_tokens=skip_special_tokens, **kwargs) if name is None else ""
+            parts.append(words if name is None else f"<|clip:{name}|>")
+        return "".join(parts)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        """Leaves a plain fast tokenizer, without clips, that AutoTokenizer loads."""
+        files = super().save_pretrained(save_directory, *args, **kwargs)
+        config = Path(save_directory) / "tokenizer_config.json"
+        settings = json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        config.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        return files
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _whole(self, text: str, add_special_tokens: bool = False) -> Any:
+        """The backend's encoding of one string, whatever padding or truncation an earlier call left switched on."""
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def _has_clip(self, text: str) -> bool:
+        return "<|clip:" in text and any(name in self.clips for name in CLIP.findall(text))
+
+    def _clip_of(self, token_id: int) -> str | None:
+        """The clip an id belongs to; None for a word."""
+        if token_id < self.num_words:
+            return None
+        place = bisect_right(self._starts, token_id - self.num_words) - 1
+        if place < 0:
+            return "?"
+        start, count = self.clips[self._names[place]]
+        return self._names[place] if token_id - self.num_words < start + count else "?"
+
+    def _truncated(self, ids: list[int], max_length: int) -> list[int]:
+        cut = len(ids) - max_length
+        if cut <= 0:
+            return ids
+        left = self.truncation_side == "left"
+        inside, outside = (ids[cut], ids[cut - 1]) if left else (ids[max_length - 1], ids[max_length])
+        clip = self._clip_of(inside)
+        if clip is not None and clip == self._clip_of(outside):
+            raise ValueError(
+                f"truncation to {max_length} of {len(ids)} tokens would cut clip {clip} in two; "
+                "raise max_length or shorten the clip"
+            )
+        return ids[cut:] if left else ids[:max_length]
+
+
+class _Spliced:
+    """One string encoded piece by piece: text by the Rust backend, a clip as its ids. Knows which token a character is."""
+
+    n_sequences = 1
+
+    def __init__(self, tokenizer: SpeechTokenizer, text: str, add_special_tokens: bool):
+        self.ids: list[int] = []
+        self.pieces: list[tuple[int, int, Any]] = []  # first character, first token, encoding or None for a clip
+        place = 0
+        for match in CLIP.finditer(text):
+            if match[1] in tokenizer.clips:
+                self._text(tokenizer, text, place, match.start(), add_special_tokens and not self.pieces)
+                self.pieces.append((match.start(), len(self.ids), None))
+                self.ids += tokenizer.clip_ids(match[1])
+                place = match.end()
+        self._text(tokenizer, text, place, len(text), False)
+
+    def _text(self, tokenizer: SpeechTokenizer, text: str, start: int, end: int, add_special_tokens: bool) -> None:
+        if start == end and not add_special_tokens:
+            return
+        encoding = tokenizer._whole(text[start:end], add_special_tokens)
+        self.pieces.append((start, len(self.ids), encoding))
+        self.ids += encoding.ids
+
+    def char_to_token(self, char: int, sequence: int = 0) -> int | None:
+        """Index of the token that holds the character; the first of a clip's for its placeholder."""
+        start, token, encoding = self.pieces[bisect_right(self.pieces, char, key=lambda piece: piece[0]) - 1]
+        if encoding is None:
+            return token
+        inside = encoding.char_to_token(char - start)
+        return None if inside is None else token + inside
+
+
+def _safe_message(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, str) or "<|" not in content:
+        return message
+    return {**message, "content": _broken_up(content, keep_clips=message.get("role") != "assistant")}
+
+
+def _broken_up(text: str, keep_clips: bool) -> str:
+    """`<|` becomes `< |`, so that no special token can be spelt; placeholders of clips stay where they may be."""
+    return re.sub(r"<\|(?!clip:)" if keep_clips else r"<\|", "< |", text)

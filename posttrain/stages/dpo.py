@@ -1,0 +1,78 @@
+"""`dpo`: direct preference optimisation (Rafailov et al. 2023) of the sft adapter and projector, by TRL's DPOTrainer.
+
+The reference is a frozen copy of both, as they are when the stage starts. TRL makes it for a PEFT model: an adapter
+called `ref`, which holds a copy of the projector too. Adapters off would be another projector. A parent without an
+adapter (full fine-tuning) gets a deep copy as its reference.
+"""
+
+import copy
+from typing import Any
+
+from datasets import Dataset
+from peft import PeftModel
+from trl import DPOConfig as DPOArguments
+from trl import DPOTrainer
+
+from posttrain import checkpoint
+from posttrain.config import DPOConfig
+from posttrain.corpus.types import Pair
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages.context import StageContext
+from posttrain.stages.pairs import prompt_of, train_pairs
+from posttrain.stages.trainer import arguments, drop_reference, print_trainable, train
+
+
+def run(config: DPOConfig, context: StageContext) -> dict[str, Any]:
+    """Train on the preference pairs of the training split; leaves the parent with its adapter and projector changed."""
+    llama = checkpoint.load(context.parents["model"], context.device, table=context.table, trainable=True)
+    pairs = train_pairs(context.corpus)
+    print_trainable(llama.model, "dpo")
+    trainer = build(config, context, llama, pairs)
+    metrics = train(trainer, context, "dpo", keep=("rewards/accuracies", "rewards/margins"))
+    drop_reference(llama.model)
+    checkpoint.save(context.folder, llama, stage="dpo", parents=context.parents)
+    return metrics | {"pairs": len(pairs)}
+
+
+def build(config: DPOConfig, context: StageContext, llama: SpeechLlama, pairs: list[Pair]) -> DPOTrainer:
+    """TRL's trainer with the reference in place."""
+    args = arguments(
+        DPOArguments,
+        context,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        gradient_checkpointing=config.gradient_checkpointing,
+        schedule="linear",
+        by_length=True,
+        beta=config.beta,
+        max_length=None,
+    )
+    reference = None
+    if not isinstance(llama.model, PeftModel):
+        reference = copy.deepcopy(llama.model).requires_grad_(False)
+    return DPOTrainer(
+        model=llama.model,
+        ref_model=reference,
+        args=args,
+        train_dataset=rows(llama, pairs),
+        processing_class=llama.tokenizer,
+    )
+
+
+def rows(llama: SpeechLlama, pairs: list[Pair]) -> Dataset:
+    """Columns id, prompt, chosen, rejected (chat messages), length (tokens of the longer row)."""
+    made = []
+    for pair in pairs:
+        prompt = prompt_of(pair)
+        answers = [llama.tokenizer.answer_ids(answer) for answer in (pair.chosen, pair.rejected)]
+        made.append(
+            {
+                "id": pair.id,
+                "prompt": llama.tokenizer.messages(prompt),
+                "chosen": [{"role": "assistant", "content": pair.chosen}],
+                "rejected": [{"role": "assistant", "content": pair.rejected}],
+                "length": len(llama.tokenizer.prompt_ids(prompt)) + max(map(len, answers)),
+            }
+        )
+    return Dataset.from_list(made)

@@ -1,0 +1,134 @@
+"""`grpo`: reinforcement learning from verifiable rewards on speech (Shao et al. 2024), by TRL's GRPOTrainer.
+
+The model answers training clips several times by sampling; each answer is graded as evaluation grades it: 1 − WER of a
+transcript, the right command, the right answer, saying that nothing was heard, refusing the harmful and only that. The
+group's mean is the baseline; KL to the frozen reference, weighted by β, keeps the model near its parent. The reward
+model's score is an optional extra reward.
+
+PEFT only: for a model without an adapter TRL would reload a reference by name, which would lose the projector.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import chain, zip_longest
+from typing import Any
+
+from datasets import Dataset
+from peft import PeftModel
+from trl import GRPOConfig as GRPOArguments
+from trl import GRPOTrainer
+
+from posttrain import checkpoint
+from posttrain.config import GRPOConfig
+from posttrain.corpus.graders import grade
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages.context import StageContext
+from posttrain.stages.reward import load_reward, score
+from posttrain.stages.trainer import arguments, drop_reference, print_trainable, train
+
+Reward = Callable[..., list[float]]
+
+
+def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
+    """Train on spoken prompts of the training split; leaves the parent with its adapter and projector changed.
+
+    Raises InputError for a parent without an adapter, and for a weighted reward model that is not there.
+    """
+    parent = context.parents["model"]
+    llama = checkpoint.load(parent, context.device, table=context.table, trainable=True)
+    if not isinstance(llama.model, PeftModel):
+        raise InputError(
+            f"{parent} has no adapter, but grpo needs one: without, its reference would be reloaded without the "
+            "projector; train sft with sft.adapter=lora, or leave grpo out of this branch"
+        )
+    print_trainable(llama.model, "grpo")
+    trainer = build(config, context, llama, spoken_prompts(context.corpus, context.seed))
+    metrics = train(trainer, context, "grpo", keep=("reward", "kl", "completions/mean_length"))
+    drop_reference(llama.model)
+    checkpoint.save(context.folder, llama, stage="grpo", parents=context.parents)
+    return metrics
+
+
+def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, examples: list[Example]) -> GRPOTrainer:
+    """TRL's trainer with the rewards; `prompts_per_step` × `generations` answers a step."""
+    rewards, weights = [verifiable(examples)], [1.0]
+    if config.reward_model_weight:
+        if "reward" not in context.parents:
+            raise InputError(
+                f"grpo.reward_model_weight is {config.reward_model_weight}, but the run has no reward stage before "
+                "grpo; add one to stages, or set the weight to 0"
+            )
+        model = load_reward(context.parents["reward"], context.device, context.table)
+        rewards.append(preferred(lambda answers: score(model, answers, 64), examples))
+        weights.append(config.reward_model_weight)
+    args = arguments(
+        GRPOArguments,
+        context,
+        steps=config.steps,
+        batch_size=config.prompts_per_step * config.generations,
+        learning_rate=config.learning_rate,
+        gradient_checkpointing=config.gradient_checkpointing,
+        schedule="linear",
+        beta=config.beta,
+        num_generations=config.generations,
+        temperature=config.temperature,
+        max_completion_length=config.max_new_tokens,
+        reward_weights=weights,
+        shuffle_dataset=False,
+        use_vllm=False,
+    )
+    rows = [{"id": example.id, "prompt": llama.tokenizer.messages(example)} for example in examples]
+    return GRPOTrainer(
+        model=llama.model,
+        reward_funcs=rewards,
+        args=args,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=llama.tokenizer,
+    )
+
+
+def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
+    """Every spoken training example, shuffled within its kind (task and grader), the kinds by turns.
+
+    So each step sees all kinds, however many examples a kind has. InputError if there is none.
+    """
+    kinds: dict[tuple[str, str], list[Example]] = defaultdict(list)
+    for example in corpus.examples:
+        if example.split == "train" and example.clip is not None:
+            kinds[example.task, example.grader].append(example)
+    if not kinds:
+        raise InputError(f"{corpus.folder}/examples.jsonl has no spoken training example; raise corpus.train_clips")
+    shuffled = random.Random(seed)
+    for _, examples in sorted(kinds.items()):
+        shuffled.shuffle(examples)
+    turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
+    return [example for example in chain.from_iterable(turns) if example is not None]
+
+
+def verifiable(examples: list[Example]) -> Reward:
+    """The reward that evaluation measures: each answer graded by its example's grader, looked up by id."""
+    known = {example.id: example for example in examples}
+
+    def verifiable_reward(completions: list[Any], id: list[str], **_: Any) -> list[float]:
+        graded = zip((known[i] for i in id), completions, strict=True)
+        return [grade(example.grader, _content(answer), example) for example, answer in graded]
+
+    return verifiable_reward
+
+
+def preferred(rank: Callable[[list[tuple[Example, str]]], list[float]], examples: list[Example]) -> Reward:
+    """The reward model's score of each answer, by `rank` (example, answer) → score."""
+    known = {example.id: example for example in examples}
+
+    def reward_model(completions: list[Any], id: list[str], **_: Any) -> list[float]:
+        return rank([(known[i], _content(answer)) for i, answer in zip(id, completions, strict=True)])
+
+    return reward_model
+
+
+def _content(completion: list[dict[str, str]]) -> str:
+    return completion[-1]["content"]
