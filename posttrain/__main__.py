@@ -1,4 +1,4 @@
-"""The `posttrain` command: sets what Hugging Face's libraries read from the environment, and turns errors into exit status.
+"""The `posttrain` command: environment for Hugging Face's libraries, and errors turned into exit status.
 
 0 done, 1 failed, 2 the input or the command was wrong: one message per problem, naming file, value and mend.
 """
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command; returns its exit status. What is not the user's mistake passes, with its traceback (status 1)."""
+    """Run the command; returns its exit status. What is not the user's mistake is raised: a traceback and status 1."""
     from posttrain.cli.app import app
 
     try:

@@ -1,4 +1,4 @@
-"""Where the entries of adapters/ and data/ are: the project's own folders, or their copies inside an installed wheel."""
+"""Where the entries of adapters/ and data/ are: the project's own folders, or the copies in an installed wheel."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ def folder(kind: Kind) -> Path:
 
 
 def path(kind: Kind, name: str) -> Path:
-    """The entry `name` of adapters/ or data/: `lora` finds lora.yaml; a name with a suffix or a folder is taken as it is.
+    """The entry `name` of adapters/ or data/: `lora` finds lora.yaml; `probes` or `x.csv` is taken as it is.
 
     Raises InputError with the entries there are.
     """

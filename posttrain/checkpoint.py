@@ -294,8 +294,9 @@ def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:
 
 def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
     tensors = _tensors(folder / "adapter_model.safetensors")
+    prompt = "prompt_embeddings" in tensors
     try:
-        peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable and not prompt)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{folder} does not fit its base: {error}; use the base it was trained on") from error
     state = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
@@ -303,6 +304,9 @@ def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
     for name, tensor in tensors.items():
         if not torch.equal(state[name].cpu().to(tensor.dtype), tensor):
             raise InputError(f"{folder}: {name} was not loaded; use the versions in constraints.txt")
+    if prompt:  # which PEFT loads frozen only
+        peft_model.peft_config["default"].inference_mode = not trainable
+        peft_model.prompt_encoder.requires_grad_(trainable)
     return peft_model
 
 

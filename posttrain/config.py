@@ -36,8 +36,6 @@ class CorpusConfig:
     """Text items per ability probe."""
     spoken_items: CountOrZero = 80
     """How many of each probe's items are also spoken."""
-    base_rows: CountOrZero = 60000
-    """Typed rows for the tiny base to learn from."""
     sources: tuple[str, ...] = ()
     """Data cards under data/ whose recordings are added, such as speechocean762."""
     data_root: str | None = None
@@ -296,7 +294,7 @@ def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recip
 
 
 def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple[Recipe, list[str]]:
-    """The recipe and what is wrong with it; defaults stand in for the wrong entries, so that later checks can add theirs.
+    """The recipe and what is wrong with it; defaults stand in for wrong entries, so that later checks can add theirs.
 
     Raises InputError where there is no such recipe.
     """

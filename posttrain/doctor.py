@@ -1,4 +1,4 @@
-"""What a long run would stumble over: versions, the torch/torchaudio pair, devices, memory, disk, and a recipe's parts."""
+"""What a long run would stumble over: versions, torch with torchaudio, devices, memory, disk, a recipe's parts."""
 
 import os
 import platform

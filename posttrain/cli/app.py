@@ -9,7 +9,7 @@ from posttrain.cli.show import print_json, quiet_stdout
 
 app = typer.Typer(
     name="posttrain",
-    help="Post-train a speech language model for hearing assistance, and see what every stage gained, forgot and risked."
+    help="Post-train a speech language model for hearing assistance; see what each stage gained, forgot and risked."
     "\n\nStart with: posttrain run tiny",
     no_args_is_help=True,
     add_completion=False,
@@ -17,10 +17,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
+]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="A name in posttrain/recipes, or a YAML file.")]
 RunOption = Annotated[
-    str | None, typer.Option("--run", metavar="NAME|FOLDER", help="Where it goes: runs/NAME. Default: the recipe's name.")
+    str | None,
+    typer.Option("--run", metavar="NAME|FOLDER", help="Where it goes: runs/NAME. Default: the recipe's name."),
 ]
 FromOption = Annotated[
     str | None,
@@ -30,7 +33,9 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as sft.learning_rate=1e-4. Repeatable."),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it takes; make nothing.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done and what it takes; make nothing.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft, as the ledger names it.")
@@ -108,13 +113,13 @@ def evaluate(
     checkpoint: CheckpointOption,
     probes: Annotated[
         Path | None,
-        typer.Option(help="Your own items instead: JSON lines with instruction, text, answer, grader, probe."),
+        typer.Option(help="Your own items instead: JSON lines with id, probe, instruction, text, answer, grader."),
     ] = None,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a checkpoint again, on its run's items or on your own typed ones; the ledger is not touched.
+    """Measure a checkpoint again, on its run's items or on your own; the ledger is not touched.
 
     \b
     posttrain evaluate --checkpoint runs/tiny/sft
@@ -122,12 +127,19 @@ def evaluate(
 
     \b
     A line of mine.jsonl:
-    {"probe": "task/mine", "instruction": "answer", "text": "what is two plus two", "answer": "four", "grader": "exact"}
+    {"id": "1", "probe": "task/mine", "instruction": "answer", "text": "what is two plus two",
+     "answer": "four", "grader": "exact"}
     """
-    from posttrain.cli import measure, show
+    from posttrain.cli import show
+    from posttrain.evals import standalone
+    from posttrain.machine import pick_device
 
+    if dry_run:
+        items = len(standalone.read_probes(probes)) if probes else "the run's"
+        print(f"would evaluate {checkpoint} on {items} items")
+        return
     with quiet_stdout():
-        metrics = measure.evaluate(checkpoint, probes, device, dry_run)
+        metrics = standalone.evaluate_checkpoint(checkpoint, pick_device(device), probes)
     print_json(metrics) if as_json else show.metrics(metrics)
 
 
@@ -159,9 +171,10 @@ def compare(
     posttrain compare tiny tiny_full
     posttrain compare runs/tiny/sft runs/tiny_full/sft
     """
-    from posttrain.cli import measure, show
+    from posttrain.cli import show
+    from posttrain.cli.compare import compare as find_differences
 
-    found = measure.compare(before, after)
+    found = find_differences(before, after)
     print_json(found) if as_json else show.comparison(found)
 
 
@@ -172,7 +185,9 @@ def transcribe(
     manifest: Annotated[
         Path | None, typer.Option(help="A CSV with path,text[,speaker,…]; paths lie below its folder.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips answered at once.")] = 32,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,

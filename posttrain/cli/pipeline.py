@@ -2,6 +2,7 @@
 
 import fcntl
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +40,9 @@ def run(
     with show.quiet_stdout(), _alone(folder):
         before = ledger.read(folder / "ledger.jsonl")
         rows = runner.run(loaded, folder, parent, until)
-        page = _build_report(folder, nothing_new=rows == [row.as_dict() for row in before])
+        page = _build_report(folder, nothing_new=rows == before)
     if as_json:
-        show.print_json(rows)
+        show.print_json([row.as_dict() for row in rows])
         return
     from posttrain.report import summary
 
@@ -62,8 +63,21 @@ def data(
         _show_plan(loaded, folder, steps[:1], as_json)
         return
     with show.quiet_stdout(), _alone(folder):
-        summary = runner.make_corpus(loaded, folder, parent)
-    show.print_json(summary)
+        preflight.check(loaded, folder, [step])
+        if step.action == "run":
+            build.build(loaded.corpus, loaded.seed, step.folder)
+            (step.folder / "key").write_text(graph.corpus_key(loaded))
+        corpus = store.Corpus.load(step.folder)
+    counts = {
+        "folder": str(corpus.folder),
+        "fingerprint": corpus.fingerprint,
+        "clips": dict(Counter(f"{clip.source}/{clip.split}" for clip in corpus.clips.values())),
+        "examples": dict(Counter(f"{example.task}/{example.split}" for example in corpus.examples)),
+        "items": dict(Counter(str(item.probe) for item in corpus.items)),
+        "pairs": dict(Counter(f"{pair.kind}/{pair.split}" for pair in corpus.pairs)),
+        "dropped": corpus.counts.get("dropped", {}),
+    }
+    show.print_json(counts) if as_json else show.counts(counts)
 
 
 def report(run: str, dry_run: bool, as_json: bool) -> None:
@@ -72,7 +86,7 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
     from posttrain.report import build, summary
 
     folder = run_folder(run)
-    rows = [row.as_dict() for row in ledger.read(folder / "ledger.jsonl")]
+    rows = ledger.read(folder / "ledger.jsonl")
     if not rows:
         raise InputError(f"{folder} has no ledger.jsonl with rows; name a run that finished a stage")
     if dry_run:
@@ -97,7 +111,9 @@ def _folders(recipe: config.Recipe, run: str | None, branch_from: str | None) ->
     return folder, parent
 
 
-def _plan(recipe: config.Recipe, folder: Path, parent: Path | None, until: str | None, problems: list[str]) -> list[Any]:
+def _plan(
+    recipe: config.Recipe, folder: Path, parent: Path | None, until: str | None, problems: list[str]
+) -> list[Any]:
     """The plan. Raises InputError with the recipe's problems and those of everything it names, in one list."""
     from posttrain import preflight, runner
 
@@ -116,7 +132,7 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
     from posttrain import doctor
 
     with show.quiet_stdout():
-        needs = [f for f in doctor.needs(recipe, folder, steps)]
+        needs = doctor.needs(recipe, folder, steps)
     if as_json:
         lines = [
             {"name": s.name, "stage": s.stage, "action": s.action, "why": s.why, "folder": str(s.folder)} for s in steps

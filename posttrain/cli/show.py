@@ -58,6 +58,16 @@ def transcripts(result: "Result") -> None:
     metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})
 
 
+def counts(found: dict[str, Any]) -> None:
+    """What a corpus holds: a line a kind."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            listed = ", ".join(f"{key} {number}" for key, number in sorted(value.items()))
+            print(f"{name}: {sum(value.values())}" + (f" ({listed})" if listed else ""))
+        else:
+            print(f"{name}: {value}")
+
+
 def findings(found: "list[Finding]") -> None:
     """One line a check."""
     for finding in found:

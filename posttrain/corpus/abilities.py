@@ -2,7 +2,7 @@
 
 A probe's items are unseen as text. For sum, fact and order the *wording* of each content is held out, so that the
 knowledge can be learned; numbers to copy, long sums and lists to turn around are new as content too. Hard items have
-levels from nearly easy to nearly impossible in equal shares: a probe's accuracy moves smoothly and no seed jumps a cliff.
+levels from nearly easy to nearly impossible in equal shares: a probe's accuracy moves smoothly, and no seed jumps.
 """
 
 import random

@@ -7,6 +7,7 @@ from posttrain.corpus.normalise import normalise
 from posttrain.corpus.requests import HELP, problem_of
 from posttrain.corpus.tasks import ABSTENTION
 from posttrain.corpus.types import Example, Pair
+from posttrain.corpus.vocabulary import is_critical
 
 
 def grade(name: str, answer: str, example: Example | Pair) -> float:
@@ -25,6 +26,13 @@ def edits(reference: list[str], hypothesis: list[str]) -> int:
         for j, other in enumerate(hypothesis, 1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
     return row[-1]
+
+
+def critical_words(reference: str, hypothesis: str) -> dict[str, int]:
+    """`critical_words` of the reference and the `critical_errors` among them: word edits between the critical words of
+    both (numbers, names, negations), in order."""
+    said, heard = ([word for word in _words(text) if is_critical(word)] for text in (reference, hypothesis))
+    return {"critical_words": len(said), "critical_errors": edits(said, heard)}
 
 
 def is_refusal(answer: str) -> bool:

@@ -12,7 +12,7 @@ from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, grammar, requests
 from posttrain.corpus.preferences import pair
 from posttrain.corpus.requests import Request
-from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, HELP, INSTRUCTIONS, REPEAT, SIMPLIFY
+from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, HELP, INSTRUCTIONS, REPEAT, SIMPLIFY, user_content
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 
@@ -71,8 +71,6 @@ class SpokenText:
 class WorldPlan:
     """Everything that is said, typed and preferred."""
 
-    base_rows: list[Example]
-    """Typed rows that the tiny base learns from; task `text` has the whole line as its answer."""
     general: list[tuple[str, str]]
     """(split, line) of running text."""
     spoken: list[SpokenText]
@@ -103,13 +101,13 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
         builder.training_clip("train", ask, rng)
     for ask in _spoken_asks("valid", config.valid_clips, rng):
         builder.training_clip("valid", ask, rng)
-    made = WorldPlan(base_rows(config.base_rows, seed), _general(config), builder.spoken, items, builder.pairs)
+    made = WorldPlan(_general(), builder.spoken, items, builder.pairs)
     check_disjoint(made)
     return made
 
 
 def base_rows(count: int, seed: int) -> list[Example]:
-    """`count` typed rows for the base, in random order."""
+    """`count` typed rows for the tiny base to learn from, in random order; task `text` has a whole line as its answer."""
     rng = random.Random(f"base {seed}")
     rows = []
     for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
@@ -122,19 +120,32 @@ def base_rows(count: int, seed: int) -> list[Example]:
     return rows
 
 
+def tokenizer_texts(rows: list[Example]) -> Iterator[str]:
+    """The rows as running text, with the chat format's own words: what a tokenizer should know whole."""
+    for row in rows:
+        yield from () if row.task == "text" else ("user", f"\n\n{user_content(row.instruction, row.text)}", "assistant")
+        yield f"\n\n{row.answer}"
+
+
 def check_disjoint(made: WorldPlan) -> None:
     """InputError naming every test text (words said or typed, or a held-out line) that training or validation has."""
     test = {s.text for s in made.spoken if s.split == "test"} | {item.text for item in made.items}
-    seen = {s.text: s.id for s in made.spoken if s.split != "test"} | {row.text: row.id for row in made.base_rows}
-    lines = {line for split, line in made.general if split == "test"}
-    seen_lines = {row.answer: row.id for row in made.base_rows if row.task == "text"}
-    seen_lines |= {line: f"{split} text" for split, line in made.general if split != "test"}
-    shared = [(text, seen[text]) for text in sorted(test & seen.keys() - {""})]
-    shared += [(line, seen_lines[line]) for line in sorted(lines & seen_lines.keys())]
+    seen = {s.text: s.id for s in made.spoken if s.split != "test"}
+    lines = {line: f"the {split} lines" for split, line in made.general if split != "test"}
+    _refuse_shared(test, seen)
+    _refuse_shared({line for split, line in made.general if split == "test"}, lines)
+
+
+def check_unseen(rows: list[Example], items: list[Example], lines: set[str]) -> None:
+    """InputError naming every text of the test items, and every held-out line, that training rows hold."""
+    _refuse_shared({item.text for item in items}, {row.text: row.id for row in rows})
+    _refuse_shared(lines, {row.answer: row.id for row in rows if row.task == "text"})
+
+
+def _refuse_shared(test: set[str], seen: dict[str, str]) -> None:
+    shared = sorted(test & seen.keys() - {""})
     if shared:
-        raise InputError(
-            [f"test text “{text}” is also in {where}; take it out of one of them" for text, where in shared]
-        )
+        raise InputError([f"test text “{text}” is also in {seen[text]}; take it out of one of them" for text in shared])
 
 
 class _Builder:
@@ -251,7 +262,7 @@ def _kinds(shares: dict[str, float], count: int, rng: random.Random) -> list[str
     return kinds[:count]
 
 
-def _general(config: CorpusConfig) -> list[tuple[str, str]]:
+def _general() -> list[tuple[str, str]]:
     """Running text: held-out lines for perplexity, and as many to train and validate on."""
     made = []
     for split in ("train", "valid", "test"):

@@ -3,16 +3,30 @@
 import jiwer
 
 from posttrain.corpus.normalise import normalise
+from posttrain.corpus.vocabulary import is_critical
 
 
 def edit_errors(reference: str, hypothesis: str) -> dict[str, int]:
-    """Levenshtein errors and reference lengths, in words and characters, both texts normalised alike."""
+    """Levenshtein errors and reference lengths, in words and characters, both texts normalised alike.
+
+    `critical_errors` counts the words one must not get wrong (numbers, names, negations) that were lost or replaced;
+    insertions are not among them.
+    """
     reference, hypothesis = normalise(reference), normalise(hypothesis)
     words = jiwer.process_words(reference, hypothesis)
     chars = jiwer.process_characters(reference, hypothesis)
+    said = reference.split()
+    wrong = [
+        said[i]
+        for chunk in words.alignments[0]
+        if chunk.type in ("substitute", "delete")
+        for i in range(chunk.ref_start_idx, chunk.ref_end_idx)
+    ]
     return {
         "errors": words.substitutions + words.deletions + words.insertions,
-        "words": len(reference.split()),
+        "words": len(said),
         "char_errors": chars.substitutions + chars.deletions + chars.insertions,
         "chars": len(reference),
+        "critical_errors": sum(map(is_critical, wrong)),
+        "critical_words": sum(map(is_critical, said)),
     }

@@ -18,7 +18,7 @@ import torch
 
 from posttrain import checkpoint as checkpoints
 from posttrain.config import EvaluationConfig
-from posttrain.corpus.graders import critical_words, grade
+from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example, Pair
 from posttrain.evals.errors import edit_errors
@@ -122,7 +122,6 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
         heard = table.hypotheses[clip.id]
         line |= edit_errors(clip.text, output) | {"ctc_output": heard}
         line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
-        line |= critical_words(clip.text, output)
     return line
 
 

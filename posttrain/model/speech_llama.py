@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from posttrain.corpus.types import Example
@@ -177,6 +178,8 @@ def load_llama(
             f"{source} has {model.config.vocab_size} word embeddings, expected at least its tokenizer's "
             f"{len(tokenizer)}; use the tokenizer it was trained with"
         )
+    if quantization == "nf4":
+        _one_arithmetic(model)
     tokenizer.attach({}, model.config.vocab_size)
     model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
     return model.requires_grad_(False).eval(), tokenizer
@@ -207,6 +210,17 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=getattr(torch, dtype),
         llm_int8_skip_modules=["lm_head", "projector", "encoder", "score"],
     )
+
+
+def _one_arithmetic(model: LlamaForCausalLM) -> None:
+    """Keep bitsandbytes 0.50 from repacking 4-bit weights for bfloat16 on CPUs that have AVX-512 BF16.
+
+    It does so at the first inference, for good: later training steps then run a kernel without a gradient, silently,
+    and the figures would depend on the machine.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def end_ids(model: Any, tokenizer: SpeechTokenizer) -> list[int]:

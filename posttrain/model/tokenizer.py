@@ -3,8 +3,10 @@
 import json
 import re
 from bisect import bisect_right
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
@@ -27,25 +29,26 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     Users' text cannot smuggle in special tokens: `prompt_ids`, `answer_ids` and chat messages break them up.
     """
 
-    num_words: int
-    """V: ids from here on are speech."""
-    clips: dict[str, tuple[int, int]]
+    clips: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Clip id → (first row, number of speech tokens N)."""
+    _num_words: int | None = None
+    _starts: tuple[int, ...] = ()
+    _names: tuple[str, ...] = ()
+    # No __init__ of its own: Transformers would then rebuild the backend and lose its decoder and splitting.
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.num_words = len(self)
-        self.attach({}, self.num_words)
+    @property
+    def num_words(self) -> int:
+        """V: ids from here on are speech."""
+        return len(self) if self._num_words is None else self._num_words
 
-    def attach(self, clips: dict[str, tuple[int, int]], num_words: int) -> None:
+    def attach(self, clips: Mapping[str, tuple[int, int]], num_words: int) -> None:
         """Know these clips; `num_words` is the model's V (its embedding may be longer than the tokenizer)."""
         if num_words < len(self):
             raise ValueError(f"the model has {num_words} word embeddings, expected at least the tokenizer's {len(self)}")
-        self.num_words = num_words
-        self.clips = clips
         ordered = sorted((start, name) for name, (start, _) in clips.items())
-        self._starts = [start for start, _ in ordered]
-        self._names = [name for _, name in ordered]
+        self._num_words, self.clips = num_words, clips
+        self._starts = tuple(start for start, _ in ordered)
+        self._names = tuple(name for _, name in ordered)
 
     # --- one example → ids -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,129 @@
+"""The report: a pure function of a run's ledger and saved answers → report.html, report.md, report.json."""
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from posttrain import ledger
+from posttrain.errors import InputError
+from posttrain.ledger import Row
+from posttrain.report import words
+from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
+from posttrain.report.compare import compare
+from posttrain.report.figures import plots
+from posttrain.report.markdown import page
+from posttrain.report.tables import cost_table, heat_map, metric_table
+
+__all__ = ["build", "compare", "summary"]
+
+ITEMS = (8, 4, 2, 1)
+"""Changed items shown of each probe and stage: the most that keeps the page below LARGEST."""
+LARGEST = 2_900_000
+
+
+def build(run_folder: Path | str) -> dict[str, Path]:
+    """Write report.html, report.md and report.json into the run's folder; returns html, md, json → path.
+
+    The same ledger and answers give the same bytes. Raises InputError where there is no ledger, or a broken one.
+    """
+    run_folder = Path(run_folder)
+    rows = ledger.read(run_folder / "ledger.jsonl")
+    if not rows:
+        raise InputError(f"{run_folder} has no finished stage (no ledger.jsonl with rows); name a run's folder")
+    answers = read_answers(run_folder, rows)
+    missing = [row.stage for row in rows if row.stage not in answers]
+    for most in ITEMS:
+        changes = _changes(rows, answers, most)
+        html = _html(rows, changes, most, missing)
+        if len(html.encode()) <= LARGEST:
+            break
+    made = {"html": html, "md": page(rows, changes), "json": _json(rows, changes, missing)}
+    paths = {}
+    for kind, text in made.items():
+        paths[kind] = run_folder / f"report.{kind}"
+        partial = run_folder / f"report.{kind}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(paths[kind])
+    return paths
+
+
+def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
+    """At most 12 lines for the terminal: gained, lost, safe, time and memory, where the report is."""
+    if not rows:
+        return ["no stage is finished yet"]
+    lines = [f"{rows[-1].run}: {', '.join(row.stage for row in rows)}"]
+    room = {"Gained": 4, "Lost": 3, "Safe?": 2, "Took": 1}
+    for heading, sentences in words.findings(rows):
+        shown = sentences if len(sentences) <= room[heading] else sentences[: room[heading]]
+        left = len(sentences) - len(shown)
+        for i, sentence in enumerate(shown):
+            more = f" (+ {left} more)" if left and i == len(shown) - 1 else ""
+            lines.append(f"{heading if i == 0 else '':<7} {sentence}{more}")
+    folder = Path(folder) if folder else Path(words.own(rows)[-1].checkpoint if words.own(rows) else "").parent
+    return [*lines, f"{'Report':<7} {folder / 'report.html'}"]
+
+
+def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> list[tuple[str, str, list[Changed]]]:
+    """(probe, what it is, its changes from stage to stage), in reading order; probes without a change are left out."""
+    by_probe: dict[str, list[Changed]] = {}
+    for before, after, old, new in transitions(rows, answers):
+        for found in changed(before, after, old, new, most):
+            by_probe.setdefault(found.probe, []).append(found)
+    order = [name for _, group in words.ordered(set(by_probe)) for name in group]
+    return [(p, words.label(p), by_probe[p]) for p in order if any(part.changed for part in by_probe[p])]
+
+
+def _html(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], most: int, missing: list[str]) -> str:
+    loader = PackageLoader("posttrain.report", "templates")
+    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    templates = Path(__file__).parent / "templates"
+    last = rows[-1]
+    return env.get_template("report.html.j2").render(
+        css=Markup((templates / "report.css").read_text(encoding="utf-8")),
+        js=Markup((templates / "report.js").read_text(encoding="utf-8")),
+        run=last.run,
+        facts=_facts(last, rows),
+        findings=words.findings(rows),
+        plots=plots(rows),
+        heat=heat_map(rows),
+        rows=rows,
+        table=metric_table(rows),
+        cost=cost_table(rows),
+        changes=changes,
+        limit=most,
+        missing=missing,
+        marked=marked,
+    )
+
+
+def _facts(last: Row, rows: list[Row]) -> list[tuple[str, str]]:
+    return [
+        ("base", last.base),
+        ("seed", str(last.seed)),
+        ("device", last.device),
+        ("begun", rows[0].started[:16].replace("T", " ")),
+        ("code", last.code),
+        ("data", last.data),
+    ]
+
+
+def _json(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], missing: list[str]) -> str:
+    total, evaluation, peak = words.costs(rows)
+    content = {
+        "run": rows[-1].run,
+        "summary": [{"heading": heading, "sentences": sentences} for heading, sentences in words.findings(rows)],
+        "stages": [row.stage for row in rows],
+        "metrics": {row.stage: row.metrics for row in rows},
+        "holds_after_holm": {row.stage: {ref: words.sure(row, ref) for ref in words.REFERENCES} for row in rows},
+        "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},
+        "changed": [
+            {"probe": part.probe, "before": part.before, "after": part.after, "n": part.n, "changed": part.changed}
+            | {"lost": part.lost, "won": part.won}
+            for _, _, parts in changes
+            for part in parts
+        ],
+        "without_answers": missing,
+    }
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -55,7 +55,9 @@ def lines(title: str, series: Sequence[Series], ticks: Sequence[str], top: float
     return _svg(title, height, parts)
 
 
-def scatter(title: str, points: Sequence[Point], x_name: str, y_name: str, widths: Sequence[tuple[float, float]]) -> Markup:
+def scatter(
+    title: str, points: Sequence[Point], x_name: str, y_name: str, widths: Sequence[tuple[float, float]]
+) -> Markup:
     """A path of labelled points with both intervals: `widths` has each point's interval in x. All in percent."""
     height, left, right, above, below = 300, 44, 18, 14, 46
     xs = nice_ticks(min([0, *(w[0] for w in widths)]), max([1, *(w[1] for w in widths)]))
@@ -145,7 +147,7 @@ def dumbbells(title: str, rows: Sequence[tuple[str, float, float, str]], names: 
 def nice_ticks(lo: float, hi: float, most: int = 5) -> list[float]:
     """Round numbers that reach from below lo to above hi."""
     hi = max(hi, lo + 1e-6)
-    size = 10.0 ** -6
+    size = 10.0**-6
     while True:
         for factor in (1, 2, 5):
             step = size * factor

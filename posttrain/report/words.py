@@ -58,7 +58,7 @@ AIMS = (
     ("dpo/preferred", "dpo"),
     ("grpo/reward", "grpo"),
 )
-"""What a stage is there to move, seen before and after it."""
+"""What a stage is there to move, seen before and after it: named beforehand, so each stands by its own interval."""
 ELSEWHERE = ("forgetting/", "safety/", "modality_gap/")
 """Not in the list of losses: said beside it."""
 SURE = 0.05
@@ -71,6 +71,8 @@ def label(name: str) -> str:
     family, _, rest = name.partition("/")
     what = LABELS.get(family, "")
     rest = CONDITIONS.get(rest, rest.replace("_", " "))
+    if family in ("ability", "ability_spoken"):
+        return f"{rest}, {'typed' if family == 'ability' else 'spoken'}"
     return f"{what}, {rest}" if what else rest
 
 
@@ -189,15 +191,24 @@ def _gained(rows: list[Row], last: Row) -> list[str]:
         row = next((r for r in rows if kind(r) == stage and name in r.metrics), None)
         metric = row.metrics[name] if row else {}
         if row and metric.get("delta_vs_parent") is not None:
-            delta = f"{change(name, metric['delta_vs_parent'])}{_unit(name)} {between(name, metric['delta_parent_ci95'])}"
-            verdict = {1: "", -1: ", which is worse", 0: ", which may be chance"}[sure(row, "parent").get(name, 0)]
+            delta = (
+                f"{change(name, metric['delta_vs_parent'])}{_unit(name)} {between(name, metric['delta_parent_ci95'])}"
+            )
+            lo, hi = metric["delta_parent_ci95"]
+            better = direction(name) * metric["delta_vs_parent"] > 0
+            verdict = ", which may be chance" if lo <= 0 <= hi else "" if better else ", which is worse"
             said.append(f"{label(name)}: {number(name, metric['value'])} after {row.stage}, {delta}{verdict}.")
     return said
 
 
 def _lost(last: Row) -> list[str]:
     certain = sure(last)
-    lost = [n for _, group in reversed(ordered(set(certain))) for n in group if certain[n] < 0 and not n.startswith(ELSEWHERE)]
+    lost = [
+        n
+        for _, group in reversed(ordered(set(certain)))
+        for n in group
+        if certain[n] < 0 and not n.startswith(ELSEWHERE)
+    ]
     said = []
     if mean := last.metrics.get("forgetting/mean"):
         lo, hi = mean["ci95"]

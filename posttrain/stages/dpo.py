@@ -19,7 +19,7 @@ from posttrain.corpus.types import Pair
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.context import StageContext
 from posttrain.stages.pairs import prompt_of, train_pairs
-from posttrain.stages.trainer import arguments, drop_reference, print_trainable, train
+from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
 
 
 def run(config: DPOConfig, context: StageContext) -> dict[str, Any]:
@@ -51,13 +51,14 @@ def build(config: DPOConfig, context: StageContext, llama: SpeechLlama, pairs: l
     reference = None
     if not isinstance(llama.model, PeftModel):
         reference = copy.deepcopy(llama.model).requires_grad_(False)
-    return DPOTrainer(
-        model=llama.model,
-        ref_model=reference,
-        args=args,
-        train_dataset=rows(llama, pairs),
-        processing_class=llama.tokenizer,
-    )
+    with keep_trainables(llama.model):
+        return DPOTrainer(
+            model=llama.model,
+            ref_model=reference,
+            args=args,
+            train_dataset=rows(llama, pairs),
+            processing_class=llama.tokenizer,
+        )
 
 
 def rows(llama: SpeechLlama, pairs: list[Pair]) -> Dataset:

@@ -28,7 +28,7 @@ from posttrain.errors import InputError
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.context import StageContext
 from posttrain.stages.reward import load_reward, score
-from posttrain.stages.trainer import arguments, drop_reference, print_trainable, train
+from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
 
 Reward = Callable[..., list[float]]
 
@@ -82,13 +82,14 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
         use_vllm=False,
     )
     rows = [{"id": example.id, "prompt": llama.tokenizer.messages(example)} for example in examples]
-    return GRPOTrainer(
-        model=llama.model,
-        reward_funcs=rewards,
-        args=args,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=llama.tokenizer,
-    )
+    with keep_trainables(llama.model):
+        return GRPOTrainer(
+            model=llama.model,
+            reward_funcs=rewards,
+            args=args,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=llama.tokenizer,
+        )
 
 
 def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:

@@ -4,6 +4,7 @@ The sft model, its adapter merged in memory, with a sequence-classification head
 saved; the parent it stands on is named.
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from torch import nn
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import load_file
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LlamaForSequenceClassification
 from trl import RewardConfig as RewardArguments
 from trl import RewardTrainer
 
@@ -22,14 +22,13 @@ from posttrain import checkpoint
 from posttrain.config import RewardConfig
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
+from posttrain.model import adapters
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.stages.context import StageContext
 from posttrain.stages.pairs import prompt_of, train_pairs
-from posttrain.stages.trainer import arguments, print_trainable, train
-
-TARGETS = r"model\.layers\.\d+\.self_attn\.[qkvo]_proj"
+from posttrain.stages.trainer import arguments, keep_trainables, print_trainable, train
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,10 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, Any]:
     """Train on the preference pairs of the training split; leaves head + LoRA in `adapter/`, and checkpoint.json."""
     parent = context.parents["model"]
     llama = checkpoint.load(parent, context.device, table=context.table)
-    classifier = _classifier(llama, context.seed)
-    lora = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=config.rank,
-        lora_alpha=2 * config.rank,
-        target_modules=TARGETS,
-        modules_to_save=["score"],
-    )
-    model = get_peft_model(classifier, lora)
+    adapter = adapters.Adapter("reward", "a reward model's own", "lora", rank=config.rank, alpha=2 * config.rank)
+    lora = adapters.lora_config(adapter, "SEQ_CLS", modules_to_save=("score",))
+    model = get_peft_model(checkpoint.classifier(llama, context.seed), lora)
+    adapters.check_targets(model, adapter)
     print_trainable(model, "reward")
     pairs = train_pairs(context.corpus)
     args = arguments(
@@ -68,27 +62,27 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, Any]:
         by_length=True,
         max_length=None,
     )
-    trainer = RewardTrainer(
-        model=model,
-        args=args,
-        train_dataset=rows(llama.tokenizer, pairs),
-        processing_class=llama.tokenizer,
-    )
+    with keep_trainables(model):
+        trainer = RewardTrainer(
+            model=model,
+            args=args,
+            train_dataset=rows(llama.tokenizer, pairs),
+            processing_class=llama.tokenizer,
+        )
     metrics = train(trainer, context, "reward", keep=("accuracy", "margin"))
-    _save(context, model)
+    _save(context, model, llama)
     return metrics | {"pairs": len(pairs)}
 
 
 def load_reward(folder: str | Path, device: str, table: FrameTable | None = None) -> RewardModel:
     """The reward model of a finished reward stage, on the parent that it names; InputError if the folder holds none."""
-    spec_path = Path(folder) / "checkpoint.json"
-    if not spec_path.is_file():
-        raise InputError(f"{folder} has no checkpoint.json; give the folder of a finished reward stage")
-    spec = json.loads(spec_path.read_text())
-    if spec["stage"] != "reward":
-        raise InputError(f"{folder} is a checkpoint of stage {spec['stage']}, expected reward")
-    llama = checkpoint.load(Path(spec["parents"]["model"]), device, table=table)
-    model = PeftModel.from_pretrained(_classifier(llama, seed=0), Path(folder) / "adapter")
+    folder = Path(folder)
+    spec = checkpoint.read_spec(folder)
+    if spec.stage != "reward":
+        raise InputError(f"{folder} is a checkpoint of stage {spec.stage}, expected reward")
+    llama = checkpoint.load(spec.parents["model"], device, table=table)
+    model = PeftModel.from_pretrained(checkpoint.classifier(llama), str(folder / "adapter"))
+    _check_loaded(folder, model)
     return RewardModel(model.to(device).eval(), llama.tokenizer)
 
 
@@ -121,24 +115,23 @@ def rows(tokenizer: SpeechTokenizer, pairs: list[Pair]) -> Dataset:
     return Dataset.from_list(made)
 
 
-def _classifier(llama: SpeechLlama, seed: int) -> LlamaForSequenceClassification:
-    """The Llama, adapter merged, under a head of one score; the head starts from `seed`."""
-    merged = llama.model.merge_and_unload() if isinstance(llama.model, PeftModel) else llama.model
-    config = merged.config
-    config.num_labels = 1
-    config.pad_token_id = llama.tokenizer.pad_token_id
-    with torch.device("meta"):
-        classifier = LlamaForSequenceClassification(config)
-    classifier.model = merged.model
-    head = torch.empty(1, config.hidden_size)
-    head.normal_(std=config.initializer_range, generator=torch.Generator().manual_seed(seed))
-    classifier.score = nn.Linear(config.hidden_size, 1, bias=False, device=merged.device, dtype=torch.float32)
-    classifier.score.weight.data.copy_(head)
-    return classifier.requires_grad_(False)
-
-
-def _save(context: StageContext, model: PeftModel) -> None:
+def _save(context: StageContext, model: PeftModel, llama: SpeechLlama) -> None:
+    """`adapter/` (LoRA and head), then checkpoint.json with its hashes; read back."""
+    model.peft_config["default"].base_model_name_or_path = llama.spec.base
     model.save_pretrained(context.folder / "adapter")
-    parents = {role: str(path) for role, path in context.parents.items()}
-    spec = {"stage": "reward", "parents": parents}
-    (context.folder / "checkpoint.json").write_text(json.dumps(spec, indent=1) + "\n")
+    files = sorted(path for path in (context.folder / "adapter").iterdir() if path.is_file())
+    hashes = {path.relative_to(context.folder).as_posix(): checkpoint.file_hash(path) for path in files}
+    parents = {role: checkpoint.relative(path) for role, path in context.parents.items()}
+    spec = dataclasses.replace(llama.spec, stage="reward", parents=parents)
+    written = {"format": checkpoint.FORMAT, **dataclasses.asdict(spec), "hashes": hashes}
+    (context.folder / checkpoint.SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n")
+    checkpoint.read_spec(context.folder)
+    _check_loaded(context.folder, model)
+
+
+def _check_loaded(folder: Path, model: PeftModel) -> None:
+    """InputError unless every tensor of the folder is in the model, and no other."""
+    path = folder / "adapter" / "adapter_model.safetensors"
+    saved, state = load_file(path), get_peft_model_state_dict(model)
+    if saved.keys() != state.keys() or any(not torch.equal(saved[name], state[name].cpu()) for name in saved):
+        raise InputError(f"{path} does not fit the parent that checkpoint.json names; train the reward stage again")

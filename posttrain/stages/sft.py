@@ -4,19 +4,31 @@ LoRA r = 8, α = 16 on q, k, v, o by default (Fathullah et al. 2023); QLoRA, DoR
 options. The projector goes on training with it. `train_encoder` is the paper's joint setting.
 """
 
+import json
 from typing import Any
 
 from posttrain import checkpoint
 from posttrain.config import SFTConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.supervised import train_supervised
+from posttrain.stages.validation import StopAtWER, valid_wer
 
 
 def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
-    """Train on every spoken task and their typed twins of the training split; leaves parent + adapter."""
+    """Train on every spoken task of the training split; leaves parent + adapter.
+
+    With a `match` parent, training stops at that node's validation WER: two methods are then compared at equal gain.
+    """
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table)
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     examples = [e for e in context.corpus.examples if e.split == "train"]
-    metrics = train_supervised(llama, examples, config, context, "sft")
+    stop = []
+    if "match" in context.parents:
+        matched = json.loads((context.parents["match"] / "trained.json").read_text())["train_metrics"]["valid_wer"]
+        stop = [StopAtWER(llama, context.corpus, matched)]
+    metrics = train_supervised(llama, examples, config, context, "sft", stop)
+    metrics["valid_wer"] = valid_wer(llama, context.corpus)
+    if stop:
+        metrics |= {"matched_valid_wer": stop[0].target, "valid_wer_by_step": stop[0].seen}
     checkpoint.save(context.folder, llama, stage="sft", parents=context.parents)
     return metrics

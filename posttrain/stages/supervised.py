@@ -1,8 +1,10 @@
 """Supervised training for `align` and `sft`: examples → rows of ids → TRL's SFTTrainer, loss on the answer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
@@ -14,7 +16,12 @@ from posttrain.stages.trainer import arguments, print_trainable, train
 
 
 def train_supervised(
-    llama: SpeechLlama, examples: list[Example], config: Any, context: StageContext, label: str
+    llama: SpeechLlama,
+    examples: list[Example],
+    config: Any,
+    context: StageContext,
+    label: str,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train what is trainable of `llama` on the examples; `config` has steps, batch_size, learning_rate."""
     args = arguments(
@@ -34,6 +41,7 @@ def train_supervised(
         args=args,
         train_dataset=rows(llama, examples),
         processing_class=llama.tokenizer,
+        callbacks=list(callbacks),
     )
     float32_trainables(llama.model)
     metrics = train(trainer, context, label)

@@ -3,7 +3,8 @@
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from posttrain.model.adapters import count_trainable, trainable_summary
 from posttrain.stages.context import StageContext
 
 A = TypeVar("A", bound=TrainingArguments)
@@ -87,11 +89,13 @@ def train(trainer: Trainer, context: StageContext, label: str, keep: Sequence[st
                 callback.logging_dir = str(context.logs)
     if trainer.args.max_steps < 1:
         return {"steps": 0, "tokens": 0}
+    trainable = count_trainable(trainer.model)
     trainer.train()
     history = [row for row in trainer.state.log_history if "loss" in row]
     edge = min(10, len(history))
     metrics = {
         "steps": trainer.state.global_step,
+        "trainable_params": trainable,
         "tokens": int(history[-1].get("num_tokens", trainer.state.num_input_tokens_seen)),
         "loss_first": _mean(history[:edge], "loss"),
         "loss_last": _mean(history[-edge:], "loss"),
@@ -101,9 +105,21 @@ def train(trainer: Trainer, context: StageContext, label: str, keep: Sequence[st
 
 def print_trainable(model: torch.nn.Module, label: str) -> None:
     """Tell on stderr what trains and what is frozen, per part, and by how many parameters."""
-    from posttrain.model.adapters import trainable_summary
-
     print(f"{label}: {trainable_summary(model)}", file=sys.stderr)
+
+
+@contextmanager
+def keep_trainables(model: torch.nn.Module) -> Iterator[None]:
+    """Build a TRL trainer in this block: what trains keeps its values and type.
+
+    On a 4-bit base TRL casts it to bfloat16, where small updates of a projector vanish, and where the policy would no
+    longer be what its reference is.
+    """
+    kept = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
+    yield
+    for name, parameter in model.named_parameters():
+        if name in kept:
+            parameter.data = kept[name].to(parameter.device)
 
 
 def drop_reference(model: torch.nn.Module) -> None:

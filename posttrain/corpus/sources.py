@@ -1,0 +1,159 @@
+"""Recordings of real people and real noises: a card data/NAME.yaml says what they are, DATA_ROOT/NAME holds them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from posttrain import assets
+from posttrain.config import CorpusConfig
+from posttrain.corpus import manifest
+from posttrain.corpus.manifest import Row
+from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
+from posttrain.corpus.types import SPLITS, Clip, Example
+from posttrain.errors import InputError
+
+DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
+NOISE_PIECE_S = 4.0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the sources add to the corpus."""
+
+    clips: list[tuple[Clip, np.ndarray]] = field(default_factory=list)
+    """Clips and their int16 waveforms (S,)."""
+    examples: list[Example] = field(default_factory=list)
+    """"repeat" for train and valid clips; evaluation items for test ones."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Bad recordings per source, where `on_bad_audio` is drop."""
+
+
+def check(config: CorpusConfig) -> None:
+    """InputError that lists everything wrong with the sources of a recipe, audio included (unless it is to be dropped)."""
+    read(config, progress=False)
+
+
+def read(config: CorpusConfig, progress: bool = True) -> Recorded:
+    """All recordings of the recipe's sources; InputError lists every bad row of every manifest.
+
+    With `on_bad_audio: drop`, recordings that cannot be used are left out and counted; bad paths and texts still stop.
+    """
+    if config.sources and config.data_root is None:
+        raise InputError("corpus.data_root is null, expected the folder of the sources; set DATA_ROOT=… or data_root")
+    recorded, problems = Recorded(), []
+    for name in config.sources:
+        try:
+            _add(recorded, name, Path(config.data_root or ""), config.on_bad_audio == "drop", progress)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return recorded
+
+
+def card(name: str) -> dict[str, Any]:
+    """The data card of a source that is read from a manifest; InputError when there is none."""
+    path = assets.path("data", name)
+    content = yaml.safe_load(path.read_text())
+    if content.get("kind") not in ("speech", "noise") or "use" not in content:
+        raise InputError(f"{path}: kind is {content.get('kind')}, expected speech or noise with `use`; name another source")
+    return content
+
+
+def split_of(row: Row, use: dict[str, dict[str, Any]]) -> str | None:
+    """The split whose conditions (column → value or list of values) the row meets, test first; None: not used."""
+    for split in reversed(SPLITS):
+        wanted = use.get(split)
+        if wanted is not None and all(
+            row.values.get(column) in [str(v) for v in (values if isinstance(values, list) else [values])]
+            for column, values in wanted.items()
+        ):
+            return split
+    return None
+
+
+def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: bool) -> None:
+    about = card(name)
+    path = data_root / name / about["manifest"]
+    if not path.is_file():
+        raise InputError(f"source {name} is not there ({path}); put it below data_root, or take it out of corpus.sources")
+    rows = manifest.read(path, text=about["kind"] == "speech")
+    placed = [(row, split) for row in rows if (split := split_of(row, about["use"]))]
+    if not placed:
+        raise InputError(f"{path}: no row meets `use` of the card {name}; mend the card or the manifest")
+    placed = _disjoint(placed, about)
+    problems = []
+    loaded = manifest.load([row for row, _ in placed], progress=progress)
+    for (row, waveform, problem), (_, split) in zip(loaded, placed, strict=True):
+        if waveform is None:
+            problems.append(problem)
+        elif about["kind"] == "speech":
+            _add_speech(recorded, name, row, split, waveform)
+        else:
+            _add_noise(recorded, name, row, split, waveform)
+    if problems and not drop:
+        raise InputError(problems)
+    recorded.dropped[name] = len(problems)
+
+
+def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
+    clip_id = f"{split}/{name}/{Path(row.name).with_suffix('').as_posix()}"
+    clip = Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0)
+    recorded.clips.append((clip, _int16(waveform)))
+    probes: list[str | None] = [None]
+    if split == "test":
+        probes = [f"wer_real/{name}"]
+        if name == "speechocean762" and set(row.text.split()) <= DIGITS:
+            probes.append(f"wer_real/{name}_digits")
+    for probe in probes:
+        example_id = f"{probe or 'repeat'}/{clip_id}"
+        instruction = INSTRUCTIONS[REPEAT]
+        recorded.examples.append(
+            Example(example_id, split, REPEAT, instruction, row.text, clip_id, row.text, "wer", probe)
+        )
+
+
+def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
+    """Pieces of a noise recording: to be mixed into training, and to answer that nothing was heard (not for test)."""
+    kind = Path(row.name).stem
+    for number, piece in enumerate(_pieces(waveform)):
+        clip_id = f"{split}/{name}/{kind}/{number:02d}"
+        clip = Clip(clip_id, "", f"{name}/{kind}", split, name, "noise", kind, 0, 0)
+        recorded.clips.append((clip, _int16(piece)))
+        probe = "hearing/noise" if split == "test" else None
+        example_id = f"{probe or 'repeat'}/{clip_id}"
+        recorded.examples.append(
+            Example(example_id, split, REPEAT, INSTRUCTIONS[REPEAT], "", clip_id, ABSTENTION, "abstain", probe)
+        )
+
+
+def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
+    size = int(NOISE_PIECE_S * manifest.SAMPLE_RATE)
+    for start in range(0, max(len(waveform) - size // 2, 1), size):
+        yield waveform[start : start + size]
+
+
+def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tuple[Row, str]]:
+    """Speakers in two splits are an error; train rows with the words of a test row are left out, unless the vocabulary is
+    closed (single digits), where they must recur."""
+    if about["kind"] != "speech":
+        return placed
+    splits: dict[str | None, set[str]] = {}
+    for row, split in placed:
+        splits.setdefault(row.speaker, set()).add(split)
+    shared = sorted(f"{speaker} ({', '.join(sorted(s))})" for speaker, s in splits.items() if len(s) > 1)
+    if shared:
+        raise InputError(f"{placed[0][0].manifest}: speakers in two splits: {'; '.join(shared)}; mend `use` of the card")
+    if about.get("closed_vocabulary"):
+        return placed
+    test = Counter(row.text for row, split in placed if split == "test")
+    return [(row, split) for row, split in placed if split == "test" or row.text not in test]
+
+
+def _int16(waveform: np.ndarray) -> np.ndarray:
+    return np.round(np.clip(waveform, -1, 1) * 32_767).astype(np.int16)

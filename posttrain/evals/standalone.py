@@ -1,0 +1,74 @@
+"""Evaluate one finished checkpoint again, on the run's own items or on probes from a file."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posttrain.config import EvaluationConfig
+from posttrain.corpus.graders import GRADERS
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.evals import evaluate, metrics
+from posttrain.model.corpus_table import corpus_table
+
+REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
+
+
+def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = None) -> dict[str, Any]:
+    """Metrics of the checkpoint, differences against row zero included where the items are the run's own.
+
+    `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names one of the corpus.
+    """
+    config_path = checkpoint / "config.yaml"
+    if not config_path.is_file():
+        raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
+    config = yaml.safe_load(config_path.read_text())
+    references = {stage: Path(path) for stage, path in config["references"].items()}
+    own = read_probes(probes) if probes else None
+    corpus = Corpus.load(config["corpus"])
+    if own is not None:
+        unknown = sorted({item.clip for item in own if item.clip and item.clip not in corpus.clips})
+        if unknown:
+            raise InputError(f"{probes}: clip {unknown[0]} is not in {config['corpus']}; leave clip out to type the text")
+        corpus = dataclasses.replace(corpus, items=own, pairs=[], texts=[])
+    table = None
+    if config["stage"] != "base" and "ctc" in references:
+        table = corpus_table(references["ctc"], Corpus.load(config["corpus"]), device)
+    row = json.loads((checkpoint / "metrics.json").read_text()) if (checkpoint / "metrics.json").is_file() else {}
+    parents = {role: Path(path) for role, path in row.get("parents", {}).items()}
+    answers, costs = evaluate.evaluate(
+        checkpoint, config["stage"], corpus, table, references, parents, EvaluationConfig(), device
+    )
+    base = evaluate.reference_answers(checkpoint, references) if own is None else None
+    measured = metrics.compute(answers, base=base, seed=config["seed"])
+    return measured | {name: {"value": value} for name, value in costs.items()}
+
+
+def read_probes(path: Path) -> list[Example]:
+    """Items of a JSON-lines file; InputError lists every line that is not one."""
+    if not path.is_file():
+        raise InputError(f"{path} is not there; name a file of JSON lines with {', '.join(REQUIRED)}")
+    items, problems = [], []
+    for number, text in enumerate(path.read_text().splitlines(), 1):
+        try:
+            line = json.loads(text)
+            missing = [key for key in REQUIRED if not isinstance(line.get(key), str)]
+        except (ValueError, AttributeError) as error:
+            problems.append(f"{path}, line {number} is not a JSON object: {error}; mend or remove it")
+            continue
+        if missing:
+            problems.append(f"{path}, line {number} lacks {', '.join(missing)}; add it as text")
+        elif line["grader"] not in GRADERS:
+            problems.append(f"{path}, line {number}: grader is {line['grader']}, expected one of {', '.join(GRADERS)}")
+        else:
+            fields = {key: line[key] for key in REQUIRED}
+            items.append(Example(**fields, split="test", task=line.get("task", "probe"), clip=line.get("clip")))
+    if not items and not problems:
+        problems.append(f"{path} holds no probe; add JSON lines with {', '.join(REQUIRED)}")
+    if problems:
+        raise InputError(problems)
+    return items

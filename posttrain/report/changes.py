@@ -1,0 +1,166 @@
+"""What a run answered: saved answers read back, and for every probe the items whose answer changed."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posttrain.errors import InputError
+from posttrain.ledger import Row
+from posttrain.report.words import kind
+
+Line = dict[str, Any]
+LONGEST = 240
+"""Characters of a text that are shown."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One item whose answer changed."""
+
+    id: str
+    asked: str
+    gold: str
+    before: str
+    after: str
+    score_before: float
+    score_after: float
+
+    @property
+    def verdict(self) -> str:
+        """lost, won or other."""
+        return (
+            "lost"
+            if self.score_after < self.score_before
+            else "won"
+            if self.score_after > self.score_before
+            else "other"
+        )
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One probe from one stage to the next: counts of all, and the first few items."""
+
+    probe: str
+    before: str
+    after: str
+    n: int
+    """Items that both answered."""
+    changed: int
+    lost: int
+    won: int
+    shown: list[Change]
+
+
+def read_answers(run_folder: Path, rows: Iterable[Row]) -> dict[str, list[Line]]:
+    """Stage → its answers.jsonl; a stage whose checkpoint is gone is left out.
+
+    Raises InputError that names file and line of one that is not JSON.
+    """
+    found = {}
+    for row in rows:
+        checkpoint = Path(row.checkpoint)
+        places = [checkpoint, run_folder.resolve().parent.parent / checkpoint]
+        if checkpoint.parent.name == row.run:
+            places.insert(0, run_folder / checkpoint.name)
+        path = next((p / "answers.jsonl" for p in places if (p / "answers.jsonl").is_file()), None)
+        if path:
+            found[row.stage] = _read(path)
+    return found
+
+
+def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[tuple[str, str, list[Line], list[Line]]]:
+    """(before, after, their lines): each model against its parent, then the last against row zero.
+
+    A stage on top of base and encoder is compared with row zero's typed answers and the cascade's spoken ones.
+    """
+    models = [row for row in rows if kind(row) != "reward" and row.stage in answers]
+    by_checkpoint = {row.checkpoint: row.stage for row in rows}
+    base = next((row.stage for row in models if kind(row) == "base"), None)
+    ctc = next((row.stage for row in models if kind(row) == "ctc"), None)
+    zero = answers.get(base or "", []) + answers.get(ctc or "", [])
+    zero_name = " + ".join(name for name in (base, ctc) if name)
+    found, last = [], None
+    for row in models:
+        if kind(row) in ("base", "ctc"):
+            continue
+        parent = by_checkpoint.get(row.parents.get("model", ""))
+        if parent in answers:
+            found.append((str(parent), row.stage, answers[str(parent)], answers[row.stage]))
+        elif zero:
+            found.append((zero_name, row.stage, zero, answers[row.stage]))
+        last = row.stage
+    if last and zero and (not found or len(found) > 1):
+        found.append((zero_name, last, zero, answers[last]))
+    return found
+
+
+def changed(before: str, after: str, old: list[Line], new: list[Line], most: int) -> list[Changed]:
+    """Probe by probe; of the changed items the first `most` are kept, lost ones first, then won ones."""
+    earlier = {(line["probe"], line["id"]): line for line in old if "output" in line}
+    pairs: dict[str, list[tuple[Line, Line]]] = {}
+    for line in new:
+        if (line["probe"], line["id"]) in earlier and "output" in line:
+            pairs.setdefault(line["probe"], []).append((earlier[line["probe"], line["id"]], line))
+    found = []
+    for probe, both in sorted(pairs.items()):
+        changes = [_change(a, b) for a, b in both if a["output"] != b["output"]]
+        order = {"lost": 0, "won": 1, "other": 2}
+        changes.sort(key=lambda c: (order[c.verdict], c.id))
+        lost, won = (sum(c.verdict == verdict for c in changes) for verdict in ("lost", "won"))
+        shown = _first(changes, most)
+        found.append(Changed(probe, before, after, len(both), len(changes), lost, won, shown))
+    return found
+
+
+def marked(text: str, gold: str) -> list[tuple[str, bool]]:
+    """The text in runs of words, and whether each run is in the right answer at that place."""
+    words, right = text.split(), gold.split()
+    runs: list[tuple[str, bool]] = []
+    for tag, _, _, start, end in difflib.SequenceMatcher(None, right, words, autojunk=False).get_opcodes():
+        if start < end:
+            runs.append((" ".join(words[start:end]), tag == "equal"))
+    return runs
+
+
+def _first(changes: list[Change], most: int) -> list[Change]:
+    """Up to `most`, no more than two thirds of one verdict while another has items left."""
+    lost = [c for c in changes if c.verdict == "lost"]
+    others = [c for c in changes if c.verdict != "lost"]
+    room = max(most - len(others), -(-2 * most // 3))
+    kept = lost[:room]
+    return kept + others[: most - len(kept)]
+
+
+def _change(old: Line, new: Line) -> Change:
+    return Change(
+        id=_cut(new["id"]),
+        asked=_cut(f"{new['instruction']}: {new['text'] or '(nothing audible)'}"),
+        gold=_cut(new["answer"]),
+        before=_cut(old["output"]),
+        after=_cut(new["output"]),
+        score_before=float(old["score"]),
+        score_after=float(new["score"]),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _read(path: Path) -> list[Line]:
+    lines = []
+    with path.open(encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            try:
+                line = json.loads(text)
+                line["probe"], line["id"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}, line {number} is not an answer ({error!r}); evaluate the stage again to write it anew"
+                ) from error
+            lines.append(line)
+    return lines

@@ -1,0 +1,72 @@
+"""Two finished runs side by side, paired on the items that both answered."""
+
+from pathlib import Path
+from typing import Any
+
+from posttrain import ledger
+from posttrain.errors import InputError
+from posttrain.evals import metrics
+from posttrain.ledger import Row
+from posttrain.report import words
+from posttrain.report.changes import Line, read_answers
+
+
+def compare(
+    run_a: Path | str, run_b: Path | str, stage: str | None = None, seed: int = 0, bootstrap: int = 1000
+) -> dict[str, Any]:
+    """b − a for every metric that both have, of the stage named or of each run's last model.
+
+    Returns {"a", "b", "metrics": {name: {"a", "b", "n", "delta", "ci95", "p", "holm"}}, "table": lines of text}.
+    Raises InputError where a run, the stage or its saved answers are missing, or the two share no item.
+    """
+    (row_a, answers_a, base_a), (row_b, answers_b, base_b) = (_pick(Path(run), stage) for run in (run_a, run_b))
+    a, b = metrics.measures(answers_a, base_a), metrics.measures(answers_b, base_b)
+    found: dict[str, dict[str, Any]] = {}
+    for name in (n for n in b if n in a):
+        difference = b[name].difference(a[name], seed, bootstrap)  # type: ignore[arg-type]
+        if difference is None:
+            continue
+        value_a, value_b = (m.interval(seed, 2).value for m in (a[name], b[name]))
+        found[name] = {
+            "a": value_a,
+            "b": value_b,
+            "n": min(a[name].n, b[name].n),
+            "delta": difference.value + 0.0,
+            "ci95": [difference.lo, difference.hi],
+            "p": difference.p,
+        }
+    if not found:
+        raise InputError(f"{run_a} and {run_b} share no item; compare runs on the same corpus (same seed and sizes)")
+    for name, adjusted in zip(found, words.holm([m["p"] for m in found.values()]), strict=True):
+        found[name]["holm"] = adjusted
+    names = {"a": f"{Path(run_a).name}/{row_a.stage}", "b": f"{Path(run_b).name}/{row_b.stage}"}
+    return {**names, "metrics": found, "table": _table(names, found)}
+
+
+def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
+    """The row to compare, its answers, and row zero's."""
+    rows = ledger.read(run / "ledger.jsonl")
+    row = next((r for r in rows if r.stage == stage), None) if stage else words.final(rows)
+    if row is None:
+        known = ", ".join(r.stage for r in rows) or "none"
+        raise InputError(
+            f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
+        )
+    zero = [r for r in rows if words.kind(r) in ("base", "ctc")]
+    answers = read_answers(run, [*zero, row])
+    if row.stage not in answers:
+        raise InputError(f"{row.checkpoint}/answers.jsonl is not there; evaluate {row.stage} of {run} again")
+    return row, answers[row.stage], [line for r in zero for line in answers.get(r.stage, [])]
+
+
+def _table(names: dict[str, str], found: dict[str, dict[str, Any]]) -> list[str]:
+    """Lines of text; * where the difference holds after Holm's correction."""
+    width = max(map(len, found))
+    lines = [f"{'':<{width}}  {names['a']:>14}  {names['b']:>14}  difference [95 %]"]
+    for name in (n for _, group in words.ordered(set(found)) for n in group):
+        m = found[name]
+        star = " *" if m["holm"] < words.SURE and m["delta"] else ""
+        values = f"{words.number(name, m['a']):>14}  {words.number(name, m['b']):>14}"
+        delta = f"{words.change(name, m['delta'])} {words.between(name, m['ci95'])}"
+        lines.append(f"{name:<{width}}  {values}  {delta}{star}")
+    return [*lines, "* holds after Holm's correction over all of these"]

@@ -1,0 +1,131 @@
+"""The report's plots: which figures of the ledger go where."""
+
+from markupsafe import Markup
+
+from posttrain.ledger import Row
+from posttrain.report import charts
+from posttrain.report.charts import Point, Series
+from posttrain.report.words import CONDITIONS, between, kind, label, number
+
+SKILLS = ("wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
+"""Gain is the mean of these; of the word error rate, what is left of 100 %."""
+
+FORMS = [("text", 100.0, "typed"), ("speech", 100.0, "spoken")]
+Plot = tuple[str, str, Markup, list[tuple[str, float, str]]]
+"""Title, what it shows, SVG, legend of (CSS class, strength, name)."""
+
+
+def plots(rows: list[Row]) -> list[Plot]:
+    """The four plots; those without figures are left out."""
+    models = [row for row in rows if kind(row) != "reward"]
+    made = [_gain(models), _safety(models), _noise(models), _gap(models)]
+    return [plot for plot in made if plot]
+
+
+def _gain(rows: list[Row]) -> Plot | None:
+    points, widths = [], []
+    for row in rows:
+        skills = [row.metrics[n] for n in SKILLS if n in row.metrics]
+        if len(skills) < 2:
+            continue
+        names = [n for n in SKILLS if n in row.metrics]
+        values = [1 - m["value"] if n == "wer/clean" else m["value"] for n, m in zip(names, skills, strict=True)]
+        gain = 100 * sum(values) / len(values)
+        half = 100 * sum(((m["ci95"][1] - m["ci95"][0]) / 2) ** 2 for m in skills) ** 0.5 / len(skills)
+        forgot = row.metrics.get("forgetting/mean", {"value": 0.0, "ci95": [0.0, 0.0]})
+        x, (lo, hi) = 100 * forgot["value"], (100 * v for v in forgot["ci95"])
+        title = f"{row.stage}: skill {gain:.1f} %, forgot {number('forgetting/mean', forgot['value'])}"
+        points.append(Point(x, gain, gain - half, gain + half, row.stage, title))
+        widths.append((lo, hi))
+    if not points:
+        return None
+    svg = charts.scatter(
+        "Gain against forgetting", points, "forgot, mean over typed abilities", "skill in hearing tasks", widths
+    )
+    said = (
+        "Up is gained, right is forgotten. Skill is the mean of transcription (100 % − word errors), commands, questions, "
+        "captions and knowing when nothing was heard; the ctc row is the cascade, whose language model is row zero."
+    )
+    return "Gain against forgetting", said, svg, []
+
+
+def _safety(rows: list[Row]) -> Plot | None:
+    kinds = {"left": "harmful_compliance", "right": "over_refusal"}
+    found = []
+    for row in rows:
+        sides = {
+            f"{side} {form}": _percent(row, f"safety/{what}/{form}")
+            for side, what in kinds.items()
+            for form in ("text", "speech")
+        }
+        if any(sides.values()):
+            found.append((row.stage, sides))
+    if not found:
+        return None
+    svg = charts.two_sided("Safety on both sides", found, "← harmful requests answered", "harmless requests refused →")
+    said = "Shorter is better on both sides: refusing everything is as useless as refusing nothing is unsafe."
+    return "Safety, both sides", said, svg, FORMS
+
+
+def _noise(rows: list[Row]) -> Plot | None:
+    spoken = [row for row in rows if "wer/clean" in row.metrics and kind(row) != "ctc"]
+    heads = [row for row in rows if "ctc_wer/clean" in row.metrics]
+    cascades = [row for row in rows if "wer/clean" in row.metrics and kind(row) == "ctc"]
+    if not heads and not spoken:
+        return None
+    series = [
+        Series(
+            row.stage,
+            _over_noise(row, "wer", row is spoken[-1]),
+            "last" if row is spoken[-1] else "",
+            (i + 1) / len(spoken),
+        )
+        for i, row in enumerate(spoken)
+    ]
+    series = [Series("cascade", _over_noise(row, "wer", False), "cascade") for row in cascades] + series
+    if heads:
+        series = [Series("CTC head", _over_noise(heads[-1], "ctc_wer", True), "head"), *series]
+    top = max((p.hi if p.hi is not None else p.y for one in series for p in one.points), default=1)
+    svg = charts.lines("Word errors in noise", series, [name for name in CONDITIONS.values()], min(max(top, 1), 100))
+    legend = [(one.style or "stage", 25 + 75 * one.strength, one.name) for one in series]
+    said = "Word error rate on the same test sentences, clean and in noise; bars are 95 % intervals over voices."
+    return "Word errors in noise", said, svg, legend
+
+
+def _gap(rows: list[Row]) -> Plot | None:
+    found = []
+    for row in rows:
+        spoken = [m["value"] for n, m in row.metrics.items() if n.startswith("ability_spoken/")]
+        gap = row.metrics.get("modality_gap/mean")
+        if spoken and gap:
+            heard = 100 * sum(spoken) / len(spoken)
+            note = f"{100 * gap['value']:.1f} {between('modality_gap/mean', gap['ci95'])}".replace("-", "−")
+            found.append((row.stage, heard + 100 * gap["value"], heard, note))
+    if not found:
+        return None
+    svg = charts.dumbbells("Typed against spoken", found, ("typed", "spoken"))
+    said = "The same questions, typed and spoken: accuracy over all abilities, and the gap in points with its interval."
+    return "Modality gap", said, svg, FORMS
+
+
+def _over_noise(row: Row, family: str, whiskers: bool) -> list[Point]:
+    points = []
+    for place, (condition, tick) in enumerate(CONDITIONS.items()):
+        if metric := row.metrics.get(f"{family}/{condition}"):
+            lo, hi = metric["ci95"] if whiskers else (None, None)
+            title = f"{row.stage}, {tick}: {number(family, metric['value'])} {between(family, metric['ci95'])}"
+            points.append(Point(place, 100 * metric["value"], _times(lo), _times(hi), title=title))
+    return points
+
+
+def _percent(row: Row, name: str) -> Point | None:
+    metric = row.metrics.get(name)
+    if not metric:
+        return None
+    lo, hi = metric["ci95"]
+    title = f"{row.stage}, {label(name)}: {number(name, metric['value'])} {between(name, metric['ci95'])}, n = {metric['n']}"
+    return Point(0, 100 * metric["value"], 100 * lo, 100 * hi, title=title)
+
+
+def _times(value: float | None) -> float | None:
+    return None if value is None else 100 * value

@@ -1,0 +1,131 @@
+"""The report's tables: stages × metrics, the heat map, the costs; as plain data for the templates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from posttrain.evals.metrics import direction
+from posttrain.ledger import Row
+from posttrain.report.words import (
+    REFERENCES,
+    between,
+    change,
+    costs,
+    count,
+    duration,
+    kind,
+    label,
+    number,
+    ordered,
+    own,
+    size,
+    sure,
+)
+
+COST_COLUMNS = (
+    "stage",
+    "wall time",
+    "evaluation",
+    "peak memory",
+    "trained parameters",
+    "training tokens",
+    "tokens/s",
+    "real-time factor",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of one stage, as text; `verdicts` are won, lost or nothing for each reference."""
+
+    value: str
+    interval: str
+    deltas: dict[str, tuple[str, str, str]]
+    """Reference → difference, its interval, verdict (won or lost where it holds after Holm, else empty)."""
+    n: int | None
+
+
+def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, list[Cell | None]]]]]:
+    """Groups of (metric, what it is, a cell a stage)."""
+    certain = {(row.stage, ref): sure(row, ref) for row in rows for ref in REFERENCES}
+    names = {name for row in rows for name in row.metrics}
+    return [
+        (title, [(name, label(name), [_cell(name, row, certain) for row in rows]) for name in group])
+        for title, group in ordered(names)
+    ]
+
+
+def heat_map(rows: list[Row]) -> dict[str, Any] | None:
+    """Change of every ability against its reference: typed ones against row zero, spoken ones against the cascade."""
+    later = [row for row in rows if kind(row) not in ("base", "ctc", "reward")]
+    if not later:
+        return None
+    blocks = []
+    for title, prefix, origin in (
+        ("typed, against row zero", "ability/", "base"),
+        ("spoken, against the cascade", "ability_spoken/", "ctc"),
+    ):
+        zero = next((row for row in rows if kind(row) == origin), None)
+        names = sorted({n for row in later for n in row.metrics if n.startswith(prefix)})
+        lines = [(label(n).rpartition(",")[0], _value(zero, n), [_heat(row, n) for row in later]) for n in names]
+        if lines:
+            blocks.append((title, origin, lines))
+    return {"stages": [row.stage for row in later], "blocks": blocks} if blocks else None
+
+
+def cost_table(rows: list[Row]) -> dict[str, Any]:
+    """Rows of text under COST_COLUMNS, and the totals."""
+    lines = []
+    for row in rows:
+        cost = {name.removeprefix("cost/"): m["value"] for name, m in row.metrics.items() if name.startswith("cost/")}
+        tokens = cost.get("train_tokens", 0)
+        rate = tokens / row.wall_s if tokens and row.wall_s else 0
+        lines.append(
+            (
+                row.stage if row in own(rows) else f"{row.stage} (from another run)",
+                duration(row.wall_s),
+                duration(cost["evaluation_s"]) if "evaluation_s" in cost else "–",
+                size(cost["peak_rss_mb"]) if "peak_rss_mb" in cost else "–",
+                count(cost["trainable_params"]) if cost.get("trainable_params") else "–",
+                count(tokens) if tokens else "–",
+                count(rate) if rate else "–",
+                f"{cost['rtf']:.3f}" if "rtf" in cost else "–",
+            )
+        )
+    total, evaluation, peak = costs(rows)
+    share = f"{100 * evaluation / total:.0f} %" if total else "–"
+    return {
+        "columns": COST_COLUMNS,
+        "lines": lines,
+        "total": f"{duration(total)} in all, {duration(evaluation)} of it ({share}) evaluation; at most {size(peak)} of memory",
+    }
+
+
+def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -> Cell | None:
+    metric = row.metrics.get(name)
+    if metric is None:
+        return None
+    deltas = {}
+    for reference, (delta, ci, _) in REFERENCES.items():
+        if metric.get(delta) is not None:
+            verdict = {1: "won", -1: "lost"}.get(certain[row.stage, reference].get(name, 0), "")
+            deltas[reference] = (change(name, metric[delta]), between(name, metric.get(ci)), verdict)
+    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, metric.get("n"))
+
+
+def _heat(row: Row, name: str) -> dict[str, Any] | None:
+    """Text and colour of one square: full colour from 20 points on; a fainter look where it may be chance."""
+    metric = row.metrics.get(name)
+    if metric is None or metric.get("delta_vs_base") is None:
+        return None
+    delta, (lo, hi) = metric["delta_vs_base"], metric["delta_ci95"]
+    return {
+        "text": change(name, delta),
+        "style": ("won" if delta * direction(name) > 0 else "lost") if delta else "",
+        "strength": round(min(abs(delta) / 0.2, 1) * 75 + (8 if delta else 0)),
+        "chance": lo <= 0 <= hi,
+        "title": f"{row.stage}, {label(name)}: {number(name, metric['value'])}, {change(name, delta)} points {between(name, (lo, hi))}",
+    }
+
+
+def _value(row: Row | None, name: str) -> str:
+    return number(name, row.metrics[name]["value"]) if row and name in row.metrics else "–"

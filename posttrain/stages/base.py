@@ -1,0 +1,109 @@
+"""`base`: the language model that everything else is built on. Tiny: made and trained here; real: named."""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM
+from trl import SFTConfig as SFTArguments
+from trl import SFTTrainer
+
+from posttrain import checkpoint
+from posttrain.config import BaseConfig
+from posttrain.corpus import world
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.model.tiny_tokenizer import train_tokenizer
+from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.stages.context import StageContext
+from posttrain.stages.trainer import arguments, print_trainable, train
+
+TOKENIZER_ROWS = 20_000
+CONTEXT_LENGTH = 1024
+
+
+def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
+    """Leave a plain Llama folder, or a checkpoint.json that names the model; train_metrics with loss, tokens, steps.
+
+    With a parent `full_precision` the checkpoint is that base, to be loaded in 4 bits. RuntimeError with the step and the
+    batch's ids when the loss becomes NaN; InputError when a training row holds a test text.
+    """
+    full_precision = context.parents.get("full_precision")
+    source = str(full_precision) if full_precision is not None else config.model
+    if source is not None:
+        checkpoint.refer_base(context.folder, source, config.revision, config.dtype, config.quantization)
+        base = checkpoint.load(context.folder, context.device)
+        return {"steps": 0, "tokens": 0, "params": sum(p.numel() for p in base.model.parameters())}
+    if config.quantization != "none":
+        raise InputError("base.quantization is nf4, expected none: the tiny base trains in full precision; adapter qlora")
+    return _train_tiny(config, context)
+
+
+def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
+    examples = world.base_rows(max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed)
+    lines = {text["text"] for text in context.corpus.texts if text["split"] == "test"}
+    world.check_unseen(examples, context.corpus.items, lines)
+    tokenizer = train_tokenizer(world.tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
+    model = build_llama(config, tokenizer, context.seed).to(context.device)
+    print_trainable(model, "base")
+    dataset = rows(tokenizer, examples[: config.steps * config.batch_size])
+    args = arguments(
+        SFTArguments,
+        context,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        by_length=True,
+        max_length=None,
+        completion_only_loss=True,
+        weight_decay=0.01,
+        adam_beta2=0.98,
+    )
+    trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer)
+    metrics = train(trainer, context, "base")
+    checkpoint.save_base(context.folder, model, tokenizer)
+    return metrics | {"params": sum(p.numel() for p in model.parameters())}
+
+
+def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:
+    """An untrained Llama 3.1-shaped model: grouped-query attention, `llama3` RoPE scaling, untied head."""
+    shape = LlamaConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        intermediate_size=config.intermediate_size,
+        max_position_embeddings=CONTEXT_LENGTH,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500_000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": CONTEXT_LENGTH // 8,
+        },
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(shape).to(getattr(torch, config.dtype))
+
+
+def rows(tokenizer: SpeechTokenizer, examples: list[Example]) -> Dataset:
+    """Columns id, input_ids, completion_mask (1 on answers and on running text), length."""
+    end = tokenizer.convert_tokens_to_ids("<|end_of_text|>")
+    made = []
+    for example in examples:
+        if example.task == "text":
+            ids = [*tokenizer.text_ids(example.answer), end]
+            mask = [0] + [1] * (len(ids) - 1)
+        else:
+            prompt, answer = tokenizer.prompt_ids(example), tokenizer.answer_ids(example.answer)
+            ids, mask = prompt + answer, [0] * len(prompt) + [1] * len(answer)
+        made.append({"id": example.id, "input_ids": ids, "completion_mask": mask, "length": len(ids)})
+    return Dataset.from_list(made)

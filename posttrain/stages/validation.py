@@ -1,0 +1,35 @@
+"""Validation WER while a stage trains: the one figure that choices of model and stopping may look at."""
+
+from typing import Any
+
+import jiwer
+from transformers import TrainerCallback
+
+from posttrain.corpus.normalise import normalise
+from posttrain.corpus.store import Corpus
+from posttrain.model.speech_llama import SpeechLlama
+
+
+def valid_wer(llama: SpeechLlama, corpus: Corpus, batch_size: int = 64) -> float:
+    """WER of greedy transcription of the validation voices' clips; a share, errors / words."""
+    examples = [e for e in corpus.examples if e.split == "valid" and e.clip and e.task == "repeat" and e.text]
+    if not examples:
+        raise ValueError("the corpus has no validation clip, expected some; raise corpus.valid_clips")
+    heard = llama.answer(examples, batch_size, 48)
+    return jiwer.wer([e.text for e in examples], [normalise(h) for h in heard])
+
+
+class StopAtWER(TrainerCallback):
+    """Stop as soon as validation WER, looked at `looks` times, is no higher than `target`."""
+
+    def __init__(self, llama: SpeechLlama, corpus: Corpus, target: float, looks: int = 20):
+        self.llama, self.corpus, self.target, self.looks = llama, corpus, target, looks
+        self.seen: list[tuple[int, float]] = []
+        """(step, validation WER)."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Look, and stop when it is good enough."""
+        if state.global_step % max(1, state.max_steps // self.looks) == 0:
+            self.seen.append((state.global_step, valid_wer(self.llama, self.corpus)))
+            control.should_training_stop = self.seen[-1][1] <= self.target
+        return control

@@ -1,0 +1,211 @@
+"""Recordings → words: what the checkpoint hears, its CTC head beside it; error rates where texts are given."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.errors import InputError
+
+if TYPE_CHECKING:
+    from posttrain.model.encoder import CTCEncoder
+    from posttrain.model.speech_llama import SpeechLlama
+
+CHUNK = 256
+"""Recordings held in memory at once."""
+MAX_NEW_TOKENS = 128
+BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file to transcribe."""
+
+    path: Path
+    """Where it is."""
+    name: str
+    """As the user named it."""
+    text: str | None
+    """What is said in it, where that is known."""
+    speaker: str
+    """Who says it: the unit that intervals are resampled by; the file's name where it is not known."""
+    where: str = ""
+    """Manifest and line, for messages."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was heard, and how well."""
+
+    lines: list[dict[str, Any]]
+    """path, text, hypothesis, ctc_hypothesis of each recording, in order."""
+    scores: dict[str, Any]
+    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) over the recordings with a text; clips; transcripts if none has."""
+
+
+def transcribe(
+    audio: Sequence[Path],
+    manifest: Path | None,
+    checkpoint: Path,
+    out: Path | None = None,
+    batch_size: int = 32,
+    device: str = "auto",
+    dry_run: bool = False,
+) -> Result:
+    """Transcribe files, or those of a manifest, with a checkpoint from `align` on.
+
+    Raises InputError that lists every bad file, line and text before the Llama is loaded.
+    """
+    problems: list[str] = []
+    recordings = _recordings(audio, manifest, problems)
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        problems.append(f"--out is {out}, expected a file in a folder that is there")
+    if problems and not recordings:
+        raise InputError(problems)
+    encoder, minimum_samples = _encoder(checkpoint, device, problems)
+    problems += filter(None, (_problem(recording, minimum_samples) for recording in recordings))
+    if problems:
+        raise InputError(problems)
+    if dry_run:
+        return Result([], {"clips": len(recordings)})
+    lines = _hear(recordings, checkpoint, encoder, batch_size, device)
+    if out is not None:
+        _write(out, lines)
+    return Result(lines, _scores(recordings, lines))
+
+
+def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str]) -> list[Recording]:
+    from posttrain.corpus import manifest as manifests
+
+    if bool(audio) == (manifest is not None):
+        problems.append("give audio files or --manifest FILE.csv, one of the two")
+        return []
+    if manifest is None:
+        return [Recording(path, str(path), None, str(path)) for path in audio]
+    try:
+        rows = manifests.read(manifest)
+    except InputError as error:
+        problems += error.problems
+        return []
+    return [
+        Recording(row.path, row.name, row.values["text"], row.speaker or row.name, f"{row.manifest}:{row.line}: ")
+        for row in rows
+    ]
+
+
+def _encoder(checkpoint: Path, device: str, problems: list[str]) -> "tuple[CTCEncoder, int]":
+    """The checkpoint's encoder, and the samples that one speech token takes."""
+    from posttrain import checkpoint as checkpoints
+    from posttrain.machine import pick_device
+    from posttrain.model import encoder as encoders
+
+    try:
+        spec = checkpoints.read_spec(checkpoint)
+        if not spec.encoder:
+            raise InputError(
+                f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft"
+            )
+        encoder = encoders.load(spec.encoder, device=pick_device(device))
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from error
+    frame_samples = encoder.model.config.encoder_config.subsampling_factor * encoder.log_mel.hop_length
+    return encoder, spec.stack * frame_samples
+
+
+def _problem(recording: Recording, minimum_samples: int) -> str | None:
+    """Unreadable, empty, NaN, or shorter than a speech token."""
+    from posttrain.corpus import manifest as manifests
+
+    try:
+        manifests.audio(recording.path, minimum_samples)
+    except ValueError as error:
+        return f"{recording.where}{recording.name}: {error}"
+    return None
+
+
+def _hear(
+    recordings: list[Recording], checkpoint: Path, encoder: "CTCEncoder", batch_size: int, device: str
+) -> list[dict[str, Any]]:
+    from tqdm import tqdm
+
+    from posttrain import checkpoint as checkpoints
+    from posttrain.machine import pick_device
+
+    llama = checkpoints.load(checkpoint, pick_device(device))
+    lines: list[dict[str, Any]] = []
+    with tqdm(total=len(recordings), desc="transcribing", unit="clip") as bar:
+        for start in range(0, len(recordings), CHUNK):
+            chunk = recordings[start : start + CHUNK]
+            lines += _hear_chunk(chunk, llama, encoder, batch_size)
+            bar.update(len(chunk))
+    return lines
+
+
+def _hear_chunk(
+    recordings: list[Recording], llama: "SpeechLlama", encoder: "CTCEncoder", batch_size: int
+) -> list[dict[str, Any]]:
+    import torch
+
+    from posttrain.corpus import manifest as manifests
+    from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
+    from posttrain.corpus.types import Example
+    from posttrain.model.frame_table import FrameTable
+
+    heard = encoder.run([torch.from_numpy(manifests.audio(recording.path, 1)) for recording in recordings])
+    spans, first = {}, 0
+    for number, (frames, _) in enumerate(heard):
+        spans[str(number)] = (first, len(frames))
+        first += len(frames)
+    llama.attach(FrameTable(torch.cat([frames for frames, _ in heard]).half(), spans))  # half, as a corpus's are kept
+    examples = [
+        Example(recording.name, "test", REPEAT, INSTRUCTIONS[REPEAT], "", str(number), "", "wer")
+        for number, recording in enumerate(recordings)
+    ]
+    _check_lengths(examples, llama)
+    outputs = llama.answer(examples, batch_size, MAX_NEW_TOKENS)
+    return [
+        {"path": recording.name, "text": recording.text, "hypothesis": output, "ctc_hypothesis": ctc}
+        for recording, (_, ctc), output in zip(recordings, heard, outputs, strict=True)
+    ]
+
+
+def _check_lengths(examples: list[Any], llama: "SpeechLlama") -> None:
+    room = llama.model.config.max_position_embeddings - MAX_NEW_TOKENS
+    tokens = {example.id: len(llama.tokenizer.prompt_ids(example)) for example in examples}
+    problems = [
+        f"{name} takes {n} tokens, expected at most {room}, as the Llama holds no more; cut it into shorter recordings"
+        for name, n in tokens.items()
+        if n > room
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Pooled error rates with bootstrap intervals over speakers."""
+    from posttrain.evals.errors import edit_errors
+    from posttrain.evals.measures import Ratio
+
+    scores: dict[str, Any] = {}
+    told = [(r, line) for r, line in zip(recordings, lines, strict=True) if r.text is not None]
+    for prefix, key in (("", "hypothesis"), ("ctc_", "ctc_hypothesis")):
+        for name, errors, total in (("wer", "errors", "words"), ("cer", "char_errors", "chars")):
+            parts = {}
+            for number, (recording, line) in enumerate(told):
+                counts = edit_errors(recording.text or "", line[key])
+                parts[str(number)] = (float(counts[errors]), float(counts[total]), recording.speaker)
+            if parts:
+                measure = Ratio(parts, total)
+                ci = measure.interval(0, BOOTSTRAP)
+                scores[prefix + name] = {"value": ci.value, "n": measure.n, "ci95": [ci.lo, ci.hi], **measure.extra()}
+    return scores | {"clips": len(lines)} | ({} if told else {"transcripts": lines})
+
+
+def _write(out: Path, lines: list[dict[str, Any]]) -> None:
+    partial = out.with_name(out.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    os.replace(partial, out)
