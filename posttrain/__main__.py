@@ -14,6 +14,7 @@ ENVIRONMENT = {
     "BITSANDBYTES_NOWELCOME": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TRL_EXPERIMENTAL_SILENCE": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 """Set where the user has not: no usage reports, no banners, no warnings about forked tokenizers."""
 INTERRUPTED = 130

@@ -94,6 +94,8 @@ class CTCConfig:
     """Mel frames (10 ms) per encoder frame."""
     subsampling_channels: Count = 64
     """Channels of the subsampling convolutions."""
+    mel_bins: Count = 64
+    """Log-mel features per mel frame."""
     steps: CountOrZero = 1500
     """Optimizer steps."""
     batch_size: Count = 32
@@ -194,7 +196,7 @@ class RewardConfig:
 class DPOConfig:
     """Direct preference optimisation, against a frozen copy of the parent's adapter and projector."""
 
-    beta: NotNegative = 0.1
+    beta: Positive = 0.1
     """Strength of the tie to the reference."""
     steps: CountOrZero = 120
     """Optimizer steps."""
@@ -210,14 +212,14 @@ class DPOConfig:
 class GRPOConfig:
     """RL from verifiable rewards on speech."""
 
-    beta: NotNegative = 0.04
+    beta: Positive = 0.04
     """Weight of KL(policy ‖ reference)."""
     steps: CountOrZero = 60
     """Optimizer steps."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
-    generations: Count = 8
-    """Answers sampled per prompt."""
+    generations: Annotated[int, Field(ge=2)] = 8
+    """Answers sampled per prompt; their mean is the baseline."""
     temperature: Positive = 1.0
     """Of sampling."""
     max_new_tokens: Count = 40

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.config import Recipe, load_recipe
+from posttrain.config import Recipe
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,17 +38,11 @@ class Finding:
         return asdict(self)
 
 
-def examine(
-    recipe: str, changes: list[str] | None = None, run: str | None = None, branch_from: str | None = None
-) -> list[Finding]:
+def examine(recipe: Recipe, folder: Path, branch_from: Path | None = None) -> list[Finding]:
     """Everything about this machine, and about this recipe on it. InputError where the recipe itself is wrong."""
     from posttrain import runner
-    from posttrain.cli.pipeline import run_folder
 
-    loaded = load_recipe(recipe, changes)
-    folder = run_folder(run or loaded.name)
-    steps = runner.plan(loaded, folder, run_folder(branch_from) if branch_from else None)
-    return [*machine(folder), *needs(loaded, folder, steps)]
+    return [*machine(folder), *needs(recipe, folder, runner.plan(recipe, folder, branch_from))]
 
 
 def machine(folder: Path) -> list[Finding]:

@@ -5,7 +5,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,61 +67,59 @@ def read(path: Path | str) -> list[Row]:
     path = Path(path)
     if not path.is_file():
         return []
-    whole, _ = _split(path.read_bytes())
-    return [_parse(line, path, number) for number, line in enumerate(whole, 1)]
+    return [_parse(line, path, number) for number, line in enumerate(_whole_lines(path.read_bytes()), 1)]
 
 
 def append(path: Path | str, row: Row | Mapping[str, Any]) -> None:
     """Add one row: the old ledger or the new one is on disk, whole, whenever the machine stops."""
-    _change(Path(path), row, replace=False)
+    new = row if isinstance(row, Row) else _row(row)
+    _change(Path(path), lambda rows: [*rows, new])
 
 
 def put(path: Path | str, row: Row | Mapping[str, Any]) -> bool:
     """Add the row, or replace the row of the same stage where it stands; False when it was there, unchanged."""
-    return _change(Path(path), row, replace=True)
-
-
-def drop(path: Path | str, stages: list[str]) -> None:
-    """Leave out the rows of these stages, which are about to be made anew."""
-    path = Path(path)
-    if not path.is_file():
-        return
-    with _locked(path.parent):
-        lines, torn = _split(path.read_bytes())
-        kept = [line for number, line in enumerate(lines, 1) if _parse(line, path, number).stage not in stages]
-        if torn or len(kept) != len(lines):
-            _write(path, b"".join(line + b"\n" for line in kept))
-
-
-def _change(path: Path, row: Row | Mapping[str, Any], replace: bool) -> bool:
     new = row if isinstance(row, Row) else _row(row)
+
+    def change(rows: list[Row]) -> list[Row]:
+        if all(old.stage != new.stage for old in rows):
+            return [*rows, new]
+        return [new if old.stage == new.stage else old for old in rows]
+
+    return _change(Path(path), change)
+
+
+def drop(path: Path | str, stages: Collection[str]) -> None:
+    """Take out the rows of these stages, which are about to run again."""
+    path = Path(path)
+    if path.is_file():
+        _change(path, lambda rows: [row for row in rows if row.stage not in stages])
+
+
+def _change(path: Path, change: Callable[[list[Row]], list[Row]]) -> bool:
+    """Write what `change` makes of the rows; False, and nothing written, where it makes the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent):
-        before = path.read_bytes() if path.is_file() else b""
-        lines, torn = _split(before)
-        stages = [_parse(line, path, number).stage for number, line in enumerate(lines, 1)]
-        text = json.dumps(new.as_dict(), allow_nan=False, ensure_ascii=False).encode()
-        if replace and new.stage in stages:
-            where = stages.index(new.stage)
-            if lines[where] == text and not torn:
-                return False
-            lines[where] = text
-        else:
-            lines.append(text)
-        _write(path, b"".join(line + b"\n" for line in lines))
+        content = path.read_bytes() if path.is_file() else b""
+        rows = [_parse(line, path, number) for number, line in enumerate(_whole_lines(content), 1)]
+        new = b"".join(_line(row) for row in change(rows))
+        if new == content:
+            return False
+        _write(path, new)
     return True
 
 
-def _split(content: bytes) -> tuple[list[bytes], bool]:
-    """Whole lines, and whether a torn one was left out; a last row that lost only its line end is whole."""
+def _line(row: Row) -> bytes:
+    return json.dumps(row.as_dict(), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def _whole_lines(content: bytes) -> list[bytes]:
+    """The lines without a torn last one; a last row that lost only its line end is whole."""
     *lines, last = content.split(b"\n")
-    if not last:
-        return lines, False
     try:
         json.loads(last)
     except ValueError:
-        return lines, True
-    return [*lines, last], True
+        return lines
+    return [*lines, last]
 
 
 def _parse(line: bytes, path: Path, number: int) -> Row:

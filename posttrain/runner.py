@@ -116,16 +116,31 @@ class _Run:
         """Folders of the base and of the encoder that the node's figures refer to."""
         names = {step.name for step in self.steps}
         base = reference([step.node for step in self.steps], node)
-        encoder = [step.name for step in self.steps if step.stage == "ctc"]
+        encoder = [step.name for step in self.steps if step.stage == "ctc" and node.stage != "base"]
         found = {"base": base} | ({"ctc": encoder[0]} if encoder else {})
         return {stage: self.home(name) for stage, name in found.items() if name in names}
 
-    def table(self, node: Node) -> Any:
-        """The frozen encoder's frames of every clip: made once per encoder and corpus, then read from the cache."""
+    def table(self, node: Node, trained: bool) -> Any:
+        """Frames of every clip by the encoder that the node starts from or, `trained`, leaves; None without one.
+
+        Made once per encoder and corpus, then read from the cache.
+        """
         from posttrain.model.corpus_table import corpus_table
 
-        encoder = self.references(node).get("ctc")
-        return corpus_table(encoder, self.corpus, self.device) if encoder and node.stage != "base" else None
+        if node.stage == "base" or (node.stage == "ctc" and not trained):
+            return None
+        folder = self._encoder(node, trained)
+        return corpus_table(folder, self.corpus, self.device) if folder else None
+
+    def _encoder(self, node: Node, trained: bool) -> Path | None:
+        """The nearest jointly trained encoder upwards, else the ctc stage's."""
+        by_name = {step.name: step.node for step in self.steps}
+        at = node if trained else by_name.get(node.parents.get("model", ""))
+        while at is not None:
+            if at.stage == "sft" and at.options.train_encoder:
+                return self.home(at.name) / "encoder"
+            at = by_name.get(at.parents.get("model", ""))
+        return self.references(node).get("ctc")
 
 
 def _train(run: _Run, step: Step) -> None:
@@ -136,7 +151,7 @@ def _train(run: _Run, step: Step) -> None:
     say(f"\n■ {node.name}: {step.why}")
     started = datetime.now(UTC)
     with _stage_folder(step.folder) as partial:
-        table = run.table(node) if node.stage != "ctc" else None
+        table = run.table(node, trained=False)
         clock = time.monotonic()
         reset_peak_rss()
         context = StageContext(
@@ -182,7 +197,7 @@ def _evaluate(run: _Run, step: Step) -> None:
     node = step.node
     say(f"  evaluating {node.name}")
     clock = time.monotonic()
-    table = run.table(node)
+    table = run.table(node, trained=True)
     reset_peak_rss()
     parents, references = run.parents(node), run.references(node)
     answers, costs = evaluate.evaluate(

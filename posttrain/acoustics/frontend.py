@@ -26,7 +26,9 @@ class LogMel(nn.Module):
         """`extractor`: whose settings are followed; ValueError if it is not for 16 kHz."""
         super().__init__()
         if extractor.sampling_rate != SAMPLE_RATE:
-            raise ValueError(f"features are for {extractor.sampling_rate} Hz, expected {SAMPLE_RATE}; load another encoder")
+            raise ValueError(
+                f"features are for {extractor.sampling_rate} Hz, expected {SAMPLE_RATE}; load another encoder"
+            )
         self.preemphasis = extractor.preemphasis or 0.0
         self.hop_length = extractor.hop_length
         self.mel = torchaudio.transforms.MelSpectrogram(
@@ -44,9 +46,9 @@ class LogMel(nn.Module):
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See the class."""
         inside = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]  # (B, S)
-        emphasised = torch.cat(
-            [waveforms[:, :1], waveforms[:, 1:] - self.preemphasis * waveforms[:, :-1]], dim=1
-        ) * inside  # (B, S)
+        emphasised = (
+            torch.cat([waveforms[:, :1], waveforms[:, 1:] - self.preemphasis * waveforms[:, :-1]], dim=1) * inside
+        )  # (B, S)
         features = torch.log(self.mel(emphasised) + LOG_GUARD).transpose(1, 2)  # (B, F, M)
         frames = num_frames(lengths, self.hop_length)  # (B,)
         mask = torch.arange(features.shape[1], device=features.device) < frames[:, None]  # (B, F)
@@ -59,7 +61,7 @@ def num_frames(samples: torch.Tensor, hop_length: int) -> torch.Tensor:
 
 
 def normalise(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and standard deviation 1 over a clip's own frames, bin by bin: (B, F, M) → (B, F, M), zero where masked."""
+    """Mean 0 and standard deviation 1 over a clip's own frames, bin by bin, zero where masked; (B, F, M)."""
     weight = mask.unsqueeze(-1)  # (B, F, 1)
     count = mask.sum(1, keepdim=True).unsqueeze(-1)  # (B, 1, 1)
     mean = (features * weight).sum(1, keepdim=True) / count  # (B, 1, M)

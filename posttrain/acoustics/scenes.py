@@ -1,7 +1,7 @@
 """Scenes: noise that is made here, rooms, and the one function that mixes speech with noise at an SNR.
 
 numpy only, so that the small processes that make speech need not load torch. All waveforms are float32 (S,) at 16 kHz.
-Kinds of noise are split as voices are: those of TEST_KINDS are never heard in training; babble is of the split's voices.
+Kinds of noise are split as voices are: those of TEST_KINDS are never heard in training; babble is the split's own.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ import numpy as np
 
 SAMPLE_RATE = 16_000
 TRAIN_KINDS = (
-    "white", "pink", "brown", "hum", "fan", "engine", "rain", "clatter", "tones", "speech_shaped", "modulated", "babble",
+    "white", "pink", "brown", "hum", "fan", "engine", "rain", "clatter", "tones", "speech_shaped", "modulated",
+    "babble",
 )  # fmt: skip
 TEST_KINDS = ("traffic", "wind", "crackle", "cutlery", "chirps", "kitchen_fan", "pulsed", "babble")
 SNR_DB = {"snr20": 20.0, "snr15": 15.0, "snr10": 10.0, "snr5": 5.0, "snr0": 0.0}
@@ -191,7 +192,9 @@ def _tones(samples: int, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(samples) / SAMPLE_RATE
     out = 0.03 * rng.standard_normal(samples)
     for _ in range(rng.integers(1, 4)):
-        gate = (np.sin(2 * np.pi * rng.uniform(0.5, 4) * time + rng.random() * 6) > rng.uniform(-0.8, 0.5)).astype(float)
+        gate = (np.sin(2 * np.pi * rng.uniform(0.5, 4) * time + rng.random() * 6) > rng.uniform(-0.8, 0.5)).astype(
+            float
+        )
         out = out + gate * np.sin(2 * np.pi * rng.uniform(200, 3500) * time)
     return out
 
@@ -200,16 +203,18 @@ def _chirps(samples: int, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(samples) / SAMPLE_RATE
     low, span, rate = rng.uniform(400, 1500), rng.uniform(300, 2500), rng.uniform(0.5, 3)
     hz = low + span * (0.5 + 0.5 * np.sin(2 * np.pi * rate * time))
-    return np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE) * (0.3 + _slow(samples, rng, 4)) + 0.05 * rng.standard_normal(
-        samples
-    )
+    return np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE) * (
+        0.3 + _slow(samples, rng, 4)
+    ) + 0.05 * rng.standard_normal(samples)
 
 
 def _babble(samples: int, rng: np.random.Generator, talkers: Sequence[np.ndarray]) -> np.ndarray:
     out = np.zeros(samples)
     for _ in range(rng.integers(4, 9)):
         talker = talkers[rng.integers(len(talkers))]
-        out += _fit(talker / (active_rms(talker) + 1e-9), samples, int(rng.integers(len(talker)))) * rng.uniform(0.6, 1.2)
+        out += _fit(talker / (active_rms(talker) + 1e-9), samples, int(rng.integers(len(talker)))) * rng.uniform(
+            0.6, 1.2
+        )
     return out + 0.01 * rng.standard_normal(samples)
 
 
@@ -222,8 +227,10 @@ _MAKERS = {
     "pink": lambda s, r: _spectrum(s, r, None, -3),
     "brown": lambda s, r: _spectrum(s, r, None, -6),
     "hum": lambda s, r: _hum(s, r, 50 * r.integers(1, 3), 12),
-    "fan": lambda s, r: _spectrum(s, r, _SPEECH_SHAPE, r.uniform(-3, 0)) * (0.8 + 0.2 * _slow(s, r, 8))
-    + 0.1 * _hum(s, r, r.uniform(60, 180), 6),
+    "fan": lambda s, r: (
+        _spectrum(s, r, _SPEECH_SHAPE, r.uniform(-3, 0)) * (0.8 + 0.2 * _slow(s, r, 8))
+        + 0.1 * _hum(s, r, r.uniform(60, 180), 6)
+    ),
     "engine": lambda s, r: _hum(s, r, r.uniform(25, 80), 30, 0.1) + 0.5 * _spectrum(s, r, None, -5) / 100,
     "rain": lambda s, r: _spectrum(s, r, _band(400, 6000)) / 30 + _hits(s, r, 60, (0.001, 0.004), (0, 0)),
     "clatter": lambda s, r: _hits(s, r, 5, (0.02, 0.15), (700, 3500)) + 0.05 * r.standard_normal(s),
@@ -232,13 +239,16 @@ _MAKERS = {
     "modulated": lambda s, r: _spectrum(s, r, _SPEECH_SHAPE) * _slow(s, r, r.uniform(4, 12)) ** 2,
     "babble": _babble,
     "traffic": lambda s, r: _spectrum(s, r, None, -4.5) * (0.3 + _slow(s, r, 0.8)) ** 1.5,
-    "wind": lambda s, r: _spectrum(s, r, (np.array([0, 60, 300, 900, 8000]), np.array([0.3, 1, 1, 0.1, 0.01])), -2)
-    * (0.2 + _slow(s, r, 2.5)) ** 2,
+    "wind": lambda s, r: (
+        _spectrum(s, r, (np.array([0, 60, 300, 900, 8000]), np.array([0.3, 1, 1, 0.1, 0.01])), -2)
+        * (0.2 + _slow(s, r, 2.5)) ** 2
+    ),
     "crackle": lambda s, r: _spectrum(s, r, None, -4) / 300 + _hits(s, r, 18, (0.0005, 0.006), (0, 0)),
     "cutlery": lambda s, r: _hits(s, r, 4, (0.03, 0.25), (1800, 6500)) + 0.03 * r.standard_normal(s),
     "chirps": _chirps,
     "kitchen_fan": lambda s, r: _spectrum(s, r, _band(150, 2500), -1.5) / 20 + 0.4 * _hum(s, r, r.uniform(190, 260), 5),
-    "pulsed": lambda s, r: r.standard_normal(s)
-    * (0.15 + (np.sin(2 * np.pi * r.uniform(2, 7) * np.arange(s) / SAMPLE_RATE) > 0)),
+    "pulsed": lambda s, r: (
+        r.standard_normal(s) * (0.15 + (np.sin(2 * np.pi * r.uniform(2, 7) * np.arange(s) / SAMPLE_RATE) > 0))
+    ),
 }
 KINDS = {"train": TRAIN_KINDS, "valid": TRAIN_KINDS, "test": TEST_KINDS}

@@ -161,21 +161,23 @@ def report(
 
 @app.command()
 def compare(
-    before: Annotated[str, typer.Argument(metavar="A", help="A run, or a stage's folder.")],
+    before: Annotated[str, typer.Argument(metavar="A", help="A run's name or folder.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    stage: Annotated[str | None, typer.Option(help="Which stage of both. Default: each run's last model.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Two runs, or two checkpoints, side by side: what B changed against A, paired item by item.
+    """Two runs side by side: B − A for every metric that both have, paired item by item.
 
     \b
     posttrain compare tiny tiny_full
-    posttrain compare runs/tiny/sft runs/tiny_full/sft
+    posttrain compare tiny tiny_qlora --stage sft
     """
-    from posttrain.cli import show
-    from posttrain.cli.compare import compare as find_differences
+    from posttrain.cli.pipeline import run_folder
+    from posttrain.report import compare as find_differences
 
-    found = find_differences(before, after)
-    print_json(found) if as_json else show.comparison(found)
+    found = find_differences(run_folder(before), run_folder(after), stage)
+    table = found.pop("table")
+    print_json(found) if as_json else print("\n".join(table))
 
 
 @app.command()
@@ -225,10 +227,6 @@ def doctor(
     posttrain doctor
     posttrain doctor llama31_8b
     """
-    from posttrain.cli import show
-    from posttrain.doctor import examine
+    from posttrain.cli import pipeline
 
-    with quiet_stdout():
-        findings = examine(recipe, changes or [], run, branch_from)
-    print_json([f.as_dict() for f in findings]) if as_json else show.findings(findings)
-    raise typer.Exit(int(any(not f.ok for f in findings)))
+    raise typer.Exit(pipeline.doctor(recipe, changes, run, branch_from, as_json))

@@ -1,6 +1,7 @@
 """run, stage, data and report: from what the user named to the runner, and its result on stdout."""
 
 import fcntl
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ def run(
         steps = _plan(loaded, folder, parent, until, problems)
         _show_plan(loaded, folder, steps, as_json)
         return
+    if not loaded.base.model and not loaded.ctc.model:  # nothing to download: no bars but those of the stages
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     clock = time.monotonic()
     with show.quiet_stdout(), _alone(folder):
         before = ledger.read(folder / "ledger.jsonl")
@@ -46,24 +49,25 @@ def run(
         return
     from posttrain.report import summary
 
-    print(summary(rows))
-    print(f"this command took {(time.monotonic() - clock) / 60:.1f} min; the report is {page}")
+    print("\n".join(summary(rows, page.parent)))
+    print(f"This command took {(time.monotonic() - clock) / 60:.1f} min.")
 
 
 def data(
     recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Make the corpus alone and print what it holds."""
-    from posttrain import runner
+    from posttrain import graph, preflight
+    from posttrain.corpus import build, store
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
-    if dry_run or problems:
-        steps = _plan(loaded, folder, parent, None, problems)
+    step, *_ = steps = _plan(loaded, folder, parent, None, problems)
+    if dry_run:
         _show_plan(loaded, folder, steps[:1], as_json)
         return
     with show.quiet_stdout(), _alone(folder):
-        preflight.check(loaded, folder, [step])
+        preflight.check(loaded, folder, steps)
         if step.action == "run":
             build.build(loaded.corpus, loaded.seed, step.folder)
             (step.folder / "key").write_text(graph.corpus_key(loaded))
@@ -97,8 +101,18 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print((folder / "report.json").read_text())
         return
-    print(summary(rows))
-    print(f"the report is {page}")
+    print("\n".join(summary(rows, page.parent)))
+
+
+def doctor(recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, as_json: bool) -> int:
+    """What was looked at; 0 where nothing stops the recipe, else 1."""
+    from posttrain.doctor import examine
+
+    loaded = config.load_recipe(recipe, changes)
+    with show.quiet_stdout():
+        findings = examine(loaded, *_folders(loaded, run, branch_from))
+    show.print_json([finding.as_dict() for finding in findings]) if as_json else show.findings(findings)
+    return int(any(not finding.ok for finding in findings))
 
 
 def _folders(recipe: config.Recipe, run: str | None, branch_from: str | None) -> tuple[Path, Path | None]:
@@ -141,7 +155,8 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
             {"recipe": recipe.name, "run": str(folder), "plan": lines, "needs": [need.as_dict() for need in needs]}
         )
     else:
-        show.plan(steps, [f"{'✓' if need.ok else '✗'} {need.name}: {need.message}" for need in needs])
+        show.plan(steps)
+        show.findings(needs)
 
 
 def _build_report(folder: Path, nothing_new: bool) -> Path:

@@ -24,13 +24,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=str))
 
 
-def plan(steps: "list[Step]", needs: list[str]) -> None:
-    """One line a step, then what the run takes."""
+def plan(steps: "list[Step]") -> None:
+    """One line a step."""
     width = max(len(step.name) for step in steps)
     for step in steps:
         print(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why})")
-    for line in needs:
-        print(line)
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> None:
@@ -38,17 +36,6 @@ def metrics(found: dict[str, dict[str, Any]]) -> None:
     width = max((len(name) for name in found), default=0)
     for name, metric in found.items():
         print(f"{name:<{width}}  {_figure(metric)}")
-
-
-def comparison(found: dict[str, Any]) -> None:
-    """One line a metric: before, after, difference."""
-    print(f"A = {found['a']}, B = {found['b']}")
-    width = max((len(name) for stage in found["stages"].values() for name in stage), default=0)
-    for stage, changes in found["stages"].items():
-        print(f"\n{stage}")
-        for name, c in changes.items():
-            ci = f"  [{c['ci95'][0]:+.4g}, {c['ci95'][1]:+.4g}]" if c.get("ci95") else ""
-            print(f"  {name:<{width}}  {c['a']:>9.4g}  {c['b']:>9.4g}  {c['difference']:>+9.4g}{ci}")
 
 
 def transcripts(result: "Result") -> None:

@@ -14,6 +14,7 @@ from posttrain.corpus import vocabulary as v
 from posttrain.corpus.grammar import sentence
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.splits import hold_out, split_of
+from posttrain.errors import InputError
 
 FAMILIES = ("sum", "fact", "copy", "order")
 PROBES = tuple(f"{family}_{level}" for family in FAMILIES for level in ("easy", "hard"))
@@ -248,7 +249,7 @@ def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Q
         if question.text in taken:
             misses += 1
             if misses > 20_000:
-                raise ValueError(f"{probe} has {len(found)} unseen items, expected {count}; lower corpus.probe_items")
+                raise InputError(f"{probe} has {len(found)} unseen items, expected {count}; lower corpus.probe_items")
             continue
         taken.add(question.text)
         found.append(question)

@@ -48,11 +48,11 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary)
 
 
-def _speak(
-    spoken: list[SpokenText], seed: int, scratch: Path, progress: bool
-) -> tuple[list[Clip], list[np.ndarray]]:
+def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> tuple[list[Clip], list[np.ndarray]]:
     """Made clips and their int16 waveforms (S,); `scratch` is removed afterwards."""
-    utterances = [u for split in speech.VARIANTS for u in _utterances([s for s in spoken if s.split == split], split, seed)]
+    utterances = [
+        u for split in speech.VARIANTS for u in _utterances([s for s in spoken if s.split == split], split, seed)
+    ]
     said = [s for split in speech.VARIANTS for s in spoken if s.split == split]
     clips, pieces = [], []
     with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:

@@ -47,8 +47,8 @@ class Row:
 def read(path: str | Path, root: str | Path | None = None, text: bool = True) -> list[Row]:
     """The manifest's rows, with paths below `root` (default: the manifest's folder). Audio is not opened.
 
-    InputError lists every bad line: not UTF-8, a missing file, a path that leaves the root, no usable text (where `text`),
-    and a manifest without rows.
+    InputError lists every bad line: not UTF-8, a missing file, a path that leaves the root, no usable text (where
+    `text`), and a manifest without rows.
     """
     path = Path(path)
     root = Path(root or path.parent).resolve()
@@ -85,8 +85,8 @@ def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES) -> np.ndarra
         mono = soxr.resample(mono, rate_hz, SAMPLE_RATE)
     if len(mono) < minimum_samples:
         raise ValueError(
-            f"audio is {len(mono) / SAMPLE_RATE:.3f} s, expected {minimum_samples / SAMPLE_RATE:.3f} s (one speech token)"
-            " or more; take the row out"
+            f"audio is {len(mono) / SAMPLE_RATE:.3f} s, expected {minimum_samples / SAMPLE_RATE:.3f} s (one speech"
+            " token) or more; take the row out"
         )
     return mono.astype(np.float32)  # (S,)
 
@@ -126,7 +126,9 @@ def _lines(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[
     header = [name.strip().lower() for name in next(reader, [])]
     missing = [name for name in columns if name not in header]
     if missing:
-        problems.append(f"{path}:1: columns are {','.join(header)}, expected {','.join(columns)} among them; add a header")
+        problems.append(
+            f"{path}:1: columns are {','.join(header)}, expected {','.join(columns)} among them; add a header"
+        )
         return
     try:
         for cells in reader:

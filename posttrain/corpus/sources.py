@@ -34,7 +34,7 @@ class Recorded:
 
 
 def check(config: CorpusConfig) -> None:
-    """InputError that lists everything wrong with the sources of a recipe, audio included (unless it is to be dropped)."""
+    """InputError that lists everything wrong with a recipe's sources, audio included (unless it is to be dropped)."""
     read(config, progress=False)
 
 
@@ -61,7 +61,9 @@ def card(name: str) -> dict[str, Any]:
     path = assets.path("data", name)
     content = yaml.safe_load(path.read_text())
     if content.get("kind") not in ("speech", "noise") or "use" not in content:
-        raise InputError(f"{path}: kind is {content.get('kind')}, expected speech or noise with `use`; name another source")
+        raise InputError(
+            f"{path}: kind is {content.get('kind')}, expected speech or noise with `use`; name another source"
+        )
     return content
 
 
@@ -81,7 +83,9 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
     about = card(name)
     path = data_root / name / about["manifest"]
     if not path.is_file():
-        raise InputError(f"source {name} is not there ({path}); put it below data_root, or take it out of corpus.sources")
+        raise InputError(
+            f"source {name} is not there ({path}); put it below data_root, or take it out of corpus.sources"
+        )
     rows = manifest.read(path, text=about["kind"] == "speech")
     placed = [(row, split) for row in rows if (split := split_of(row, about["use"]))]
     if not placed:
@@ -139,8 +143,8 @@ def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tuple[Row, str]]:
-    """Speakers in two splits are an error; train rows with the words of a test row are left out, unless the vocabulary is
-    closed (single digits), where they must recur."""
+    """The rows without train rows that have the words of a test row: they recur only where the vocabulary is closed
+    (single digits). InputError when a speaker is in two splits."""
     if about["kind"] != "speech":
         return placed
     splits: dict[str | None, set[str]] = {}
@@ -148,7 +152,9 @@ def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tupl
         splits.setdefault(row.speaker, set()).add(split)
     shared = sorted(f"{speaker} ({', '.join(sorted(s))})" for speaker, s in splits.items() if len(s) > 1)
     if shared:
-        raise InputError(f"{placed[0][0].manifest}: speakers in two splits: {'; '.join(shared)}; mend `use` of the card")
+        raise InputError(
+            f"{placed[0][0].manifest}: speakers in two splits: {'; '.join(shared)}; mend `use` of the card"
+        )
     if about.get("closed_vocabulary"):
         return placed
     test = Counter(row.text for row, split in placed if split == "test")

@@ -74,7 +74,9 @@ class Corpus:
             )
         lists = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
         texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
-        return Corpus(folder, clips, waveforms, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
+        return Corpus(
+            folder, clips, waveforms, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary
+        )
 
 
 def write(

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from posttrain.checkpoint import read_spec
 from posttrain.config import EvaluationConfig
 from posttrain.corpus.graders import GRADERS
 from posttrain.corpus.store import Corpus
@@ -37,7 +38,8 @@ def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = Non
         corpus = dataclasses.replace(corpus, items=own, pairs=[], texts=[])
     table = None
     if config["stage"] != "base" and "ctc" in references:
-        table = corpus_table(references["ctc"], Corpus.load(config["corpus"]), device)
+        encoder = references["ctc"] if config["stage"] in ("ctc", "reward") else read_spec(checkpoint).encoder
+        table = corpus_table(Path(encoder), Corpus.load(config["corpus"]), device)
     row = json.loads((checkpoint / "metrics.json").read_text()) if (checkpoint / "metrics.json").is_file() else {}
     parents = {role: Path(path) for role, path in row.get("parents", {}).items()}
     answers, costs = evaluate.evaluate(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import GenerationConfig
 
 
@@ -15,25 +16,73 @@ def generate_ids(
     batch_size: int,
     max_new_tokens: int,
 ) -> list[list[int]]:
-    """Greedy continuation ids per prompt, in the prompts' order, without end or padding tokens.
+    """Greedy continuation ids per prompt, in the prompts' order, without the end token.
 
-    Prompts are sorted by length, padded on the left and decoded with a KV cache. A batch stops when all have ended.
+    Prompts are sorted by length, padded on the left and decoded with a KV cache; a row leaves the batch when it ends.
+    It is `generate` without sampling (a test holds them equal), written out for two reasons: `generate` keeps every row
+    until the longest answer ends, and PEFT's prompt tuning puts its virtual tokens before the padding there, so that an
+    answer depends on what it is batched with.
     """
-    config = greedy_config(pad_id, eos_ids, max_new_tokens)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, list[int]] = {}
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        ids, mask = left_padded([prompts[i] for i in batch], pad_id)
-        out = model.generate(
-            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-        )
-        for i, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
-            answers[i] = until(row, {*eos_ids, pad_id})
+        found = _greedy(model, [prompts[i] for i in batch], pad_id, torch.tensor(eos_ids), max_new_tokens)
+        answers.update(zip(batch, found, strict=True))
     model.train(training)
     return [answers[i] for i in range(len(prompts))]
+
+
+def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, max_new_tokens: int) -> list[list[int]]:
+    """One batch."""
+    llama = model.get_base_model() if isinstance(model, PeftModel) else model
+    embeddings, mask = prompt_embeddings(model, rows, pad_id)  # (B, L, D), (B, L)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, L)
+    out = llama(
+        inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+    )
+    answers: list[list[int]] = [[] for _ in rows]
+    going = list(range(len(rows)))
+    last = positions[:, -1:]  # (B, 1)
+    for step in range(max_new_tokens):
+        words = out.logits[:, -1].argmax(-1)  # (B,)
+        ended = torch.isin(words.cpu(), ends)
+        for i, word, end in zip(going, words.tolist(), ended.tolist(), strict=True):
+            if not end:
+                answers[i].append(word)
+        kept = (~ended).nonzero()[:, 0]
+        if not len(kept) or step == max_new_tokens - 1:
+            break
+        cache = out.past_key_values
+        if len(kept) < len(going):
+            going = [going[k] for k in kept.tolist()]
+            kept = kept.to(words.device)
+            cache.batch_select_indices(kept)
+            words, mask, last = words[kept], mask[kept], last[kept]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        last = last + 1
+        out = llama(
+            input_ids=words[:, None], attention_mask=mask, position_ids=last, past_key_values=cache, use_cache=True
+        )
+    return answers
+
+
+def prompt_embeddings(model: Any, rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings (B, L, D) and mask (B, L) of prompts padded on the left, virtual tokens right before each prompt."""
+    virtual = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    llama = model.get_base_model() if isinstance(model, PeftModel) else model
+    count = model.active_peft_config.num_virtual_tokens if virtual else 0
+    ids, mask = left_padded([[pad_id] * count + row for row in rows], pad_id)
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    embeddings = llama.get_input_embeddings()(ids)  # (B, L, D)
+    if virtual:
+        first = ids.shape[1] - mask.sum(1, keepdim=True)  # (B, 1)
+        at = first + torch.arange(count, device=ids.device)  # (B, count)
+        prompts = model.get_prompt(batch_size=len(rows)).to(embeddings.dtype)  # (B, count, D)
+        embeddings = embeddings.scatter(1, at[..., None].expand_as(prompts), prompts)
+    return embeddings, mask
 
 
 def greedy_config(pad_id: int, eos_ids: list[int], max_new_tokens: int, **options: Any) -> GenerationConfig:
@@ -68,10 +117,3 @@ def right_padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torc
     ids, mask = left_padded([row[::-1] for row in rows], pad_id)
     return ids.flip(1), mask.flip(1)  # (B, L), (B, L)
 
-
-def until(ids: list[int], ends: set[int]) -> list[int]:
-    """The ids before the first of `ends`."""
-    for place, token in enumerate(ids):
-        if token in ends:
-            return ids[:place]
-    return ids

@@ -1,11 +1,12 @@
 """The conformer encoder with its CTC head: Transformers' Parakeet, tiny and built here, or loaded from hub or folder.
 
-The blank is `config.pad_token_id`. Frames and hypotheses come from one pass. BatchNorm stays in eval() unless the ctc stage
-trains it; padded and unpadded outputs agree (measured 3e-7 relative; a test holds it).
+The blank is `config.pad_token_id`. Frames and hypotheses come from one pass. BatchNorm stays in eval() unless the ctc
+stage trains it; padded and unpadded outputs agree (a test holds it).
 """
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from posttrain.acoustics.frontend import LogMel, collate, settings
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 
+SPEC_FILE = "checkpoint.json"
 CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
 BATCH_SAMPLES = 64 * 3 * 16_000
 
@@ -108,7 +110,8 @@ class CTCEncoder:
 
 
 def load(source: str | Path, revision: str | None = None, device: str = "cpu") -> CTCEncoder:
-    """The encoder in a folder or under a hub id, frozen and in eval(); InputError names what is missing or does not fit."""
+    """The encoder in a folder or under a hub id, frozen, in eval(); InputError names what is missing or does not fit."""
+    source, revision = _referred(source, revision)
     if str(source).startswith((".", "/", "~")) and not Path(source).is_dir():
         raise InputError(f"encoder {source} is not there; name a folder with a Parakeet CTC model, or a hub id")
     try:
@@ -125,6 +128,38 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
     return _frozen(model.to(device), tokenizer, extractor)
 
 
+def save(encoder: CTCEncoder, folder: Path) -> None:
+    """An encoder trained here: a Parakeet folder, read back, and the checkpoint.json that makes it whole."""
+    encoder.save(folder)
+    read = load(folder)
+    if weights_hash(read.model) != weights_hash(encoder.model):
+        raise RuntimeError(f"{folder} does not read back as what was written; look at the disk")
+    _write_spec(folder, {"encoder": "./.", "revision": None, "weights": weights_hash(read.model)})
+
+
+def refer(folder: Path, source: str, revision: str | None) -> None:
+    """An encoder that lies elsewhere: only its name; a local folder is named relative to the working folder."""
+    if Path(source).is_dir():
+        path = Path(os.path.abspath(source))
+        source = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
+        source = source if source.startswith("/") else f"./{source}"
+    _write_spec(folder, {"encoder": source, "revision": revision})
+
+
+def _write_spec(folder: Path, spec: dict[str, str | None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SPEC_FILE).write_text(json.dumps({"format": 1, "stage": "ctc", **spec}, indent=1) + "\n")
+
+
+def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str | None]:
+    """What a ctc checkpoint names, where it only names one."""
+    path = Path(source) / SPEC_FILE
+    if path.is_file() and not (Path(source) / "config.json").is_file():
+        spec = json.loads(path.read_text())
+        return spec["encoder"], spec["revision"]
+    return source, revision
+
+
 def tiny(
     hidden_size: int, layers: int, heads: int, subsampling_factor: int, subsampling_channels: int, mel_bins: int
 ) -> CTCEncoder:
@@ -139,9 +174,9 @@ def tiny(
         subsampling_conv_channels=subsampling_channels,
         num_mel_bins=mel_bins,
         layerdrop=0.0,
-        dropout=0.05,
-        activation_dropout=0.05,
-        attention_dropout=0.05,
+        dropout=0.1,
+        activation_dropout=0.0,  # drawing the masks would take an eighth of a training step
+        attention_dropout=0.0,
         max_position_embeddings=5000,
         scale_input=False,
     )
@@ -167,8 +202,8 @@ def encode_corpus(
 ) -> tuple[torch.Tensor, dict[str, tuple[int, int]], dict[str, str]]:
     """Frames of all clips (T_all, D) float16, span (start, frames) and greedy hypothesis per clip id.
 
-    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash; made again
-    when either changed. float16 halves the table and is finer (2⁻¹¹) than training noise; text rows do not touch it.
+    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash; made
+    again when either changed. float16 halves the table, and text rows do not touch it.
     """
     key = f"{corpus.fingerprint}-{weights_hash(encoder.model)}"
     frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"

@@ -9,12 +9,14 @@ from markupsafe import Markup
 from posttrain import ledger
 from posttrain.errors import InputError
 from posttrain.ledger import Row
-from posttrain.report import words
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
 from posttrain.report.figures import plots
+from posttrain.report.findings import REFERENCES, costs, findings, sure
 from posttrain.report.markdown import page
 from posttrain.report.tables import cost_table, heat_map, metric_table
+from posttrain.report.terminal import summary
+from posttrain.report.words import label, ordered
 
 __all__ = ["build", "compare", "summary"]
 
@@ -23,8 +25,8 @@ ITEMS = (8, 4, 2, 1)
 LARGEST = 2_900_000
 
 
-def build(run_folder: Path | str) -> dict[str, Path]:
-    """Write report.html, report.md and report.json into the run's folder; returns html, md, json → path.
+def build(run_folder: Path | str) -> Path:
+    """Write report.html, report.md and report.json into the run's folder; returns the path of the page.
 
     The same ledger and answers give the same bytes. Raises InputError where there is no ledger, or a broken one.
     """
@@ -40,29 +42,11 @@ def build(run_folder: Path | str) -> dict[str, Path]:
         if len(html.encode()) <= LARGEST:
             break
     made = {"html": html, "md": page(rows, changes), "json": _json(rows, changes, missing)}
-    paths = {}
-    for kind, text in made.items():
-        paths[kind] = run_folder / f"report.{kind}"
+    for kind, text in reversed(made.items()):
         partial = run_folder / f"report.{kind}.partial"
         partial.write_text(text, encoding="utf-8")
-        partial.replace(paths[kind])
-    return paths
-
-
-def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
-    """At most 12 lines for the terminal: gained, lost, safe, time and memory, where the report is."""
-    if not rows:
-        return ["no stage is finished yet"]
-    lines = [f"{rows[-1].run}: {', '.join(row.stage for row in rows)}"]
-    room = {"Gained": 4, "Lost": 3, "Safe?": 2, "Took": 1}
-    for heading, sentences in words.findings(rows):
-        shown = sentences if len(sentences) <= room[heading] else sentences[: room[heading]]
-        left = len(sentences) - len(shown)
-        for i, sentence in enumerate(shown):
-            more = f" (+ {left} more)" if left and i == len(shown) - 1 else ""
-            lines.append(f"{heading if i == 0 else '':<7} {sentence}{more}")
-    folder = Path(folder) if folder else Path(words.own(rows)[-1].checkpoint if words.own(rows) else "").parent
-    return [*lines, f"{'Report':<7} {folder / 'report.html'}"]
+        partial.replace(run_folder / f"report.{kind}")
+    return run_folder / "report.html"
 
 
 def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> list[tuple[str, str, list[Changed]]]:
@@ -71,8 +55,8 @@ def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> list
     for before, after, old, new in transitions(rows, answers):
         for found in changed(before, after, old, new, most):
             by_probe.setdefault(found.probe, []).append(found)
-    order = [name for _, group in words.ordered(set(by_probe)) for name in group]
-    return [(p, words.label(p), by_probe[p]) for p in order if any(part.changed for part in by_probe[p])]
+    order = [name for _, group in ordered(set(by_probe)) for name in group]
+    return [(p, label(p), by_probe[p]) for p in order if any(part.changed for part in by_probe[p])]
 
 
 def _html(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], most: int, missing: list[str]) -> str:
@@ -85,7 +69,7 @@ def _html(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], most: 
         js=Markup((templates / "report.js").read_text(encoding="utf-8")),
         run=last.run,
         facts=_facts(last, rows),
-        findings=words.findings(rows),
+        findings=findings(rows),
         plots=plots(rows),
         heat=heat_map(rows),
         rows=rows,
@@ -110,13 +94,13 @@ def _facts(last: Row, rows: list[Row]) -> list[tuple[str, str]]:
 
 
 def _json(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], missing: list[str]) -> str:
-    total, evaluation, peak = words.costs(rows)
+    total, evaluation, peak = costs(rows)
     content = {
         "run": rows[-1].run,
-        "summary": [{"heading": heading, "sentences": sentences} for heading, sentences in words.findings(rows)],
+        "summary": [{"heading": h, "sentences": [f.sentence for f in found]} for h, found in findings(rows)],
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},
-        "holds_after_holm": {row.stage: {ref: words.sure(row, ref) for ref in words.REFERENCES} for row in rows},
+        "holds_after_holm": {row.stage: {ref: sure(row, ref) for ref in REFERENCES} for row in rows},
         "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},
         "changed": [
             {"probe": part.probe, "before": part.before, "after": part.after, "n": part.n, "changed": part.changed}

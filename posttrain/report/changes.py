@@ -9,7 +9,7 @@ from typing import Any
 
 from posttrain.errors import InputError
 from posttrain.ledger import Row
-from posttrain.report.words import kind
+from posttrain.report.findings import kind
 
 Line = dict[str, Any]
 LONGEST = 240

@@ -1,6 +1,6 @@
 """Small inline SVG charts, coloured by the page's style sheet; every text in them is escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -59,7 +59,7 @@ def scatter(
     title: str, points: Sequence[Point], x_name: str, y_name: str, widths: Sequence[tuple[float, float]]
 ) -> Markup:
     """A path of labelled points with both intervals: `widths` has each point's interval in x. All in percent."""
-    height, left, right, above, below = 300, 44, 18, 14, 46
+    height, left, right, above, below = 310, 48, 18, 28, 46
     xs = nice_ticks(min([0, *(w[0] for w in widths)]), max([1, *(w[1] for w in widths)]))
     ys = nice_ticks(min([0, *(p.lo or p.y for p in points)]), max([1, *(p.hi or p.y for p in points)]))
 
@@ -74,7 +74,7 @@ def scatter(
         parts.append(_segment(px(x), above, px(x), height - below, "zero" if x == 0 else "grid"))
         parts.append(_text(px(x), height - below + 16, f"{x:g} %", "tick", "middle"))
     parts.append(_text((left + WIDTH - right) / 2, height - 8, x_name, "axis", "middle"))
-    parts.append(_text(left + 8, above + 12, y_name, "axis", "start"))
+    parts.append(_text(left - 36, 14, y_name, "axis", "start"))
     path = " ".join(f"{'L' if i else 'M'}{px(p.x):.1f} {py(p.y):.1f}" for i, p in enumerate(points))
     parts.append(Markup('<path class="trail" d="{}"/>').format(path))
     taken: list[tuple[float, float]] = []
@@ -94,7 +94,7 @@ def two_sided(title: str, rows: Sequence[tuple[str, dict[str, Point | None]]], l
 
     The four keys are "left text", "left speech", "right text" and "right speech"; y of a point is its percentage.
     """
-    pitch, above, label = 40, 34, 92
+    pitch, above, label = 42, 34, 92
     height = above + pitch * len(rows) + 26
     found = [p for _, sides in rows for p in sides.values() if p]
     grid = nice_ticks(0, max([1.0, *(p.hi if p.hi is not None else p.y for p in found)]), 3)
@@ -111,6 +111,8 @@ def two_sided(title: str, rows: Sequence[tuple[str, dict[str, Point | None]]], l
             parts.append(_text(x, height - 6, f"{tick:g} %", "tick", "middle"))
     for number, (name, sides) in enumerate(rows):
         y = above + pitch * number
+        if number:
+            parts.append(_segment(0, y - 7, WIDTH, y - 7, "grid"))
         parts.append(_text(WIDTH / 2, y + 18, name, "name", "middle"))
         for side, sign in (("left", -1), ("right", 1)):
             for place, form in enumerate(("text", "speech")):
@@ -130,7 +132,7 @@ def dumbbells(title: str, rows: Sequence[tuple[str, float, float, str]], names: 
     def px(x: float) -> float:
         return left + (WIDTH - left - right) * (x - grid[0]) / (grid[-1] - grid[0])
 
-    parts = []
+    parts = [_text(WIDTH - right + 12, 14, "gap, points", "axis", "start")]
     for tick in grid:
         parts.append(_segment(px(tick), above - 12, px(tick), height - 22, "grid"))
         parts.append(_text(px(tick), height - 6, f"{tick:g} %", "tick", "middle"))
@@ -157,7 +159,7 @@ def nice_ticks(lo: float, hi: float, most: int = 5) -> list[float]:
         size *= 10
 
 
-def _y_axis(grid: Sequence[float], py, left: float, right: float, unit: str) -> Markup:
+def _y_axis(grid: Sequence[float], py: Callable[[float], float], left: float, right: float, unit: str) -> Markup:
     parts = []
     for tick in grid:
         parts.append(_segment(left, py(tick), right, py(tick), "zero" if tick == 0 else "grid"))

@@ -6,9 +6,11 @@ from typing import Any
 from posttrain import ledger
 from posttrain.errors import InputError
 from posttrain.evals import metrics
+from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
-from posttrain.report import words
 from posttrain.report.changes import Line, read_answers
+from posttrain.report.findings import SURE, final, kind
+from posttrain.report.words import between, change, number, ordered
 
 
 def compare(
@@ -37,7 +39,7 @@ def compare(
         }
     if not found:
         raise InputError(f"{run_a} and {run_b} share no item; compare runs on the same corpus (same seed and sizes)")
-    for name, adjusted in zip(found, words.holm([m["p"] for m in found.values()]), strict=True):
+    for name, adjusted in zip(found, holm([m["p"] for m in found.values()]), strict=True):
         found[name]["holm"] = adjusted
     names = {"a": f"{Path(run_a).name}/{row_a.stage}", "b": f"{Path(run_b).name}/{row_b.stage}"}
     return {**names, "metrics": found, "table": _table(names, found)}
@@ -46,13 +48,13 @@ def compare(
 def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
     """The row to compare, its answers, and row zero's."""
     rows = ledger.read(run / "ledger.jsonl")
-    row = next((r for r in rows if r.stage == stage), None) if stage else words.final(rows)
+    row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
     if row is None:
         known = ", ".join(r.stage for r in rows) or "none"
         raise InputError(
             f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
         )
-    zero = [r for r in rows if words.kind(r) in ("base", "ctc")]
+    zero = [r for r in rows if kind(r) in ("base", "ctc")]
     answers = read_answers(run, [*zero, row])
     if row.stage not in answers:
         raise InputError(f"{row.checkpoint}/answers.jsonl is not there; evaluate {row.stage} of {run} again")
@@ -63,10 +65,10 @@ def _table(names: dict[str, str], found: dict[str, dict[str, Any]]) -> list[str]
     """Lines of text; * where the difference holds after Holm's correction."""
     width = max(map(len, found))
     lines = [f"{'':<{width}}  {names['a']:>14}  {names['b']:>14}  difference [95 %]"]
-    for name in (n for _, group in words.ordered(set(found)) for n in group):
+    for name in (n for _, group in ordered(set(found)) for n in group):
         m = found[name]
-        star = " *" if m["holm"] < words.SURE and m["delta"] else ""
-        values = f"{words.number(name, m['a']):>14}  {words.number(name, m['b']):>14}"
-        delta = f"{words.change(name, m['delta'])} {words.between(name, m['ci95'])}"
+        star = " *" if m["holm"] < SURE and m["delta"] else ""
+        values = f"{number(name, m['a']):>14}  {number(name, m['b']):>14}"
+        delta = f"{change(name, m['delta'])} {between(name, m['ci95'])}"
         lines.append(f"{name:<{width}}  {values}  {delta}{star}")
     return [*lines, "* holds after Holm's correction over all of these"]

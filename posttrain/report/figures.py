@@ -5,7 +5,8 @@ from markupsafe import Markup
 from posttrain.ledger import Row
 from posttrain.report import charts
 from posttrain.report.charts import Point, Series
-from posttrain.report.words import CONDITIONS, between, kind, label, number
+from posttrain.report.findings import kind
+from posttrain.report.words import CONDITIONS, between, label, number
 
 SKILLS = ("wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
 """Gain is the mean of these; of the word error rate, what is left of 100 %."""
@@ -43,8 +44,8 @@ def _gain(rows: list[Row]) -> Plot | None:
         "Gain against forgetting", points, "forgot, mean over typed abilities", "skill in hearing tasks", widths
     )
     said = (
-        "Up is gained, right is forgotten. Skill is the mean of transcription (100 % − word errors), commands, questions, "
-        "captions and knowing when nothing was heard; the ctc row is the cascade, whose language model is row zero."
+        "Up is gained, right is forgotten. Skill is the mean of transcription (100 % − word errors), commands, "
+        "questions, captions and knowing when nothing was heard; the ctc row is the cascade with row zero."
     )
     return "Gain against forgetting", said, svg, []
 
@@ -86,7 +87,7 @@ def _noise(rows: list[Row]) -> Plot | None:
     if heads:
         series = [Series("CTC head", _over_noise(heads[-1], "ctc_wer", True), "head"), *series]
     top = max((p.hi if p.hi is not None else p.y for one in series for p in one.points), default=1)
-    svg = charts.lines("Word errors in noise", series, [name for name in CONDITIONS.values()], min(max(top, 1), 100))
+    svg = charts.lines("Word errors in noise", series, list(CONDITIONS.values()), min(max(top, 1), 100))
     legend = [(one.style or "stage", 25 + 75 * one.strength, one.name) for one in series]
     said = "Word error rate on the same test sentences, clean and in noise; bars are 95 % intervals over voices."
     return "Word errors in noise", said, svg, legend
@@ -123,7 +124,8 @@ def _percent(row: Row, name: str) -> Point | None:
     if not metric:
         return None
     lo, hi = metric["ci95"]
-    title = f"{row.stage}, {label(name)}: {number(name, metric['value'])} {between(name, metric['ci95'])}, n = {metric['n']}"
+    value = f"{number(name, metric['value'])} {between(name, metric['ci95'])}"
+    title = f"{row.stage}, {label(name)}: {value}, n = {metric['n']}"
     return Point(0, 100 * metric["value"], 100 * lo, 100 * hi, title=title)
 
 

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Sequence
 
 from posttrain.ledger import Row
 from posttrain.report.changes import Changed
-from posttrain.report.tables import cost_table, metric_table
-from posttrain.report.words import findings
+from posttrain.report.findings import findings
+from posttrain.report.tables import Cell, cost_table, metric_table
 
 
 def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]]) -> str:
     """Summary, stages × metrics with differences, costs, and for every probe what changed."""
     last = rows[-1]
     parts = [f"# {_plain(last.run)}", f"seed {last.seed}, {_plain(last.device)}, code {_plain(last.code)}"]
-    for heading, sentences in findings(rows):
-        parts += [f"## {heading}", "\n".join(f"- {_plain(sentence)}" for sentence in sentences)]
+    for heading, found in findings(rows):
+        parts += [f"## {heading}", "\n".join(f"- {_plain(finding.sentence)}" for finding in found)]
     parts.append(
         "Value [95 % interval], difference against row zero (typed) or the cascade (spoken); "
         "**bold** where it holds after Holm's correction."
@@ -43,7 +43,7 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _cell(cell) -> str:
+def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
     text = f"{cell.value} {cell.interval}".strip()

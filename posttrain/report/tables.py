@@ -5,21 +5,8 @@ from typing import Any
 
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
-from posttrain.report.words import (
-    REFERENCES,
-    between,
-    change,
-    costs,
-    count,
-    duration,
-    kind,
-    label,
-    number,
-    ordered,
-    own,
-    size,
-    sure,
-)
+from posttrain.report.findings import REFERENCES, costs, kind, own, sure
+from posttrain.report.words import between, change, count, duration, label, number, ordered, size
 
 COST_COLUMNS = (
     "stage",
@@ -42,6 +29,8 @@ class Cell:
     deltas: dict[str, tuple[str, str, str]]
     """Reference → difference, its interval, verdict (won or lost where it holds after Holm, else empty)."""
     n: int | None
+    repeated: bool
+    """Its parent's figure once more, as the reward row has them."""
 
 
 def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, list[Cell | None]]]]]:
@@ -92,11 +81,11 @@ def cost_table(rows: list[Row]) -> dict[str, Any]:
             )
         )
     total, evaluation, peak = costs(rows)
-    share = f"{100 * evaluation / total:.0f} %" if total else "–"
+    share = f"{100 * evaluation / total:.0f} % of it evaluation" if total else "nothing measured"
     return {
         "columns": COST_COLUMNS,
         "lines": lines,
-        "total": f"{duration(total)} in all, {duration(evaluation)} of it ({share}) evaluation; at most {size(peak)} of memory",
+        "total": f"{duration(total)}, {share} ({duration(evaluation)}); at most {size(peak)} of memory",
     }
 
 
@@ -106,10 +95,12 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
         return None
     deltas = {}
     for reference, (delta, ci, _) in REFERENCES.items():
-        if metric.get(delta) is not None:
+        same = name.startswith("ctc_") and not metric.get(delta)
+        if metric.get(delta) is not None and not same:
             verdict = {1: "won", -1: "lost"}.get(certain[row.stage, reference].get(name, 0), "")
             deltas[reference] = (change(name, metric[delta]), between(name, metric.get(ci)), verdict)
-    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, metric.get("n"))
+    repeated = kind(row) == "reward" and not name.startswith("reward/")
+    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, metric.get("n"), repeated)
 
 
 def _heat(row: Row, name: str) -> dict[str, Any] | None:
@@ -118,12 +109,13 @@ def _heat(row: Row, name: str) -> dict[str, Any] | None:
     if metric is None or metric.get("delta_vs_base") is None:
         return None
     delta, (lo, hi) = metric["delta_vs_base"], metric["delta_ci95"]
+    text = change(name, delta)
     return {
-        "text": change(name, delta),
+        "text": text,
         "style": ("won" if delta * direction(name) > 0 else "lost") if delta else "",
         "strength": round(min(abs(delta) / 0.2, 1) * 75 + (8 if delta else 0)),
         "chance": lo <= 0 <= hi,
-        "title": f"{row.stage}, {label(name)}: {number(name, metric['value'])}, {change(name, delta)} points {between(name, (lo, hi))}",
+        "title": f"{row.stage}, {label(name)}: {number(name, metric['value'])}, {text} {between(name, (lo, hi))}",
     }
 
 

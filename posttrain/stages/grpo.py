@@ -55,6 +55,11 @@ def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
 
 def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, examples: list[Example]) -> GRPOTrainer:
     """TRL's trainer with the rewards; `prompts_per_step` × `generations` answers a step."""
+    if len(examples) < config.prompts_per_step:
+        raise InputError(
+            f"grpo.prompts_per_step is {config.prompts_per_step}, but there are {len(examples)} spoken training "
+            "examples; lower it, or raise corpus.train_clips"
+        )
     rewards, weights = [verifiable(examples)], [1.0]
     if config.reward_model_weight:
         if "reward" not in context.parents:
@@ -93,14 +98,14 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
 
 
 def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
-    """Every spoken training example, shuffled within its kind (task and grader), the kinds by turns.
+    """Every spoken training example, shuffled within its kind (task and grader; nothing audible is one kind), by turns.
 
     So each step sees all kinds, however many examples a kind has. InputError if there is none.
     """
     kinds: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for example in corpus.examples:
         if example.split == "train" and example.clip is not None:
-            kinds[example.task, example.grader].append(example)
+            kinds[example.task if example.text else "", example.grader].append(example)
     if not kinds:
         raise InputError(f"{corpus.folder}/examples.jsonl has no spoken training example; raise corpus.train_clips")
     shuffled = random.Random(seed)

@@ -9,6 +9,11 @@ from typing import Any
 
 from posttrain import checkpoint
 from posttrain.config import SFTConfig
+from posttrain.model.adapters import speech_embedding_of
+from posttrain.model.encoder import CTCEncoder
+from posttrain.model.encoder import load as load_encoder
+from posttrain.model.live_table import LiveTable
+from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.context import StageContext
 from posttrain.stages.supervised import train_supervised
 from posttrain.stages.validation import StopAtWER, valid_wer
@@ -22,6 +27,7 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table)
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     examples = [e for e in context.corpus.examples if e.split == "train"]
+    encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
     if "match" in context.parents:
         matched = json.loads((context.parents["match"] / "trained.json").read_text())["train_metrics"]["valid_wer"]
@@ -30,5 +36,15 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     metrics["valid_wer"] = valid_wer(llama, context.corpus)
     if stop:
         metrics |= {"matched_valid_wer": stop[0].target, "valid_wer_by_step": stop[0].seen}
-    checkpoint.save(context.folder, llama, stage="sft", parents=context.parents)
+    if encoder is not None:
+        del speech_embedding_of(llama.model).table
+    checkpoint.save(context.folder, llama, stage="sft", parents=context.parents, encoder=encoder)
     return metrics
+
+
+def _hear_live(llama: SpeechLlama, context: StageContext) -> CTCEncoder:
+    """Put the encoder itself where its frozen frames were; it trains with the rest."""
+    encoder = load_encoder(llama.spec.encoder, device=context.device)
+    embedding = speech_embedding_of(llama.model)
+    embedding.table = LiveTable(encoder, context.corpus, embedding.table)
+    return encoder

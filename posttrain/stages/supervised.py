@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig as SFTArguments
@@ -42,10 +43,22 @@ def train_supervised(
         train_dataset=rows(llama, examples),
         processing_class=llama.tokenizer,
         callbacks=list(callbacks),
+        optimizers=(_optimizer(llama, config), None),
     )
     float32_trainables(llama.model)
     metrics = train(trainer, context, label)
     return metrics | {"examples": len(examples), "trainable_params": count_trainable(llama.model)}
+
+
+def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
+    """AdamW with the encoder's own learning rate, where the encoder trains; else None: the Trainer makes its own."""
+    if not getattr(config, "train_encoder", False):
+        return None
+    named = [(name, p) for name, p in llama.model.named_parameters() if p.requires_grad]
+    encoder = [p for name, p in named if ".table.encoder." in name]
+    others = [p for name, p in named if ".table.encoder." not in name]
+    groups = [{"params": others}, {"params": encoder, "lr": config.encoder_learning_rate}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
 
 
 def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:

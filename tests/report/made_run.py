@@ -10,7 +10,7 @@ from posttrain.corpus.tasks import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)> {{ 7*7 }} | `a` [b](javascript:alert(1))"
-WORDS = "please turn the left aid down before anna calls again at seven because the kitchen is too loud today".split()
+SAID = "please turn the left aid down before anna calls again at seven because the kitchen is too loud today"
 FAMILIES = ("copy_easy", "copy_hard", "fact_easy", "fact_hard", "sum_easy", "sum_hard")
 PARENTS = {
     "base": {},
@@ -132,7 +132,8 @@ def _graded(probe: str, i: int, line: dict, share: float, wrong: str = "five", c
 
 
 def _transcript(snr: str, i: int, wer: float, ctc: float) -> dict:
-    said = [WORDS[(i + k) % len(WORDS)] for k in range(8)]
+    words = SAID.split()
+    said = [words[(i + k) % len(words)] for k in range(8)]
     output = [w if _draw(snr, i, k) > wer else "butter" for k, w in enumerate(said)]
     head = [w if _draw(snr, i, k) > ctc else "budder" for k, w in enumerate(said)]
     errors, ctc_errors = (sum(a != b for a, b in zip(said, x, strict=True)) for x in (output, head))

@@ -103,3 +103,9 @@ def test_a_weight_without_a_reward_stage_is_refused(tmp_path, llama, table):
     context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
     with pytest.raises(InputError, match=r"reward_model_weight is 0\.5, but the run has no reward stage"):
         grpo.run(dataclasses.replace(CONFIG, reward_model_weight=0.5), context)
+
+
+def test_a_step_wider_than_the_corpus_is_refused(tmp_path, llama, table):
+    context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
+    with pytest.raises(InputError, match="prompts_per_step is 8, but there are 4"):
+        grpo.run(dataclasses.replace(CONFIG, prompts_per_step=8), context)

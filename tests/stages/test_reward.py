@@ -19,9 +19,7 @@ def trained(tmp_path, llama, table):
 
 def answers_of(context):
     pairs = train_pairs(context.corpus)
-    return [
-        (prompt_of(p), answer) for answer in ("chosen", "rejected") for p in pairs for answer in (getattr(p, answer),)
-    ]
+    return [(prompt_of(p), p.chosen) for p in pairs] + [(prompt_of(p), p.rejected) for p in pairs]
 
 
 def test_the_reward_model_learns_to_rank_its_pairs_and_is_loaded_as_it_was_left(trained, table):

@@ -1,0 +1,63 @@
+"""Augmentation on the fly: speed, room and noise on waveforms, SpecAugment (torchaudio) on log-mel features."""
+
+import numpy as np
+import torch
+import torchaudio
+
+from posttrain.acoustics import scenes
+
+SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)
+SNR_DB = (-2.0, 22.0)
+NOISE_S = 6.0
+
+
+class Augmenter:
+    """Draws from its own generator: one seed, one sequence of augmented clips."""
+
+    def __init__(
+        self,
+        talkers: list[torch.Tensor],
+        recorded: list[torch.Tensor],
+        noise_probability: float,
+        room_probability: float,
+        seed: int,
+        bank: int = 240,
+        rooms: int = 40,
+    ):
+        """`talkers`: clean speech (S,) for babble. `recorded`: real noises, drawn half the time where there are any."""
+        self.rng = np.random.default_rng(seed)
+        self.noise_probability = noise_probability
+        self.room_probability = room_probability
+        voices = [talker.numpy() for talker in talkers]
+        samples = int(NOISE_S * scenes.SAMPLE_RATE)
+        kinds = [scenes.TRAIN_KINDS[i % len(scenes.TRAIN_KINDS)] for i in range(bank)]
+        self.noises = [scenes.noise(kind, samples, self.rng, voices) for kind in kinds] if noise_probability else []
+        self.recorded = [noise.numpy() for noise in recorded]
+        self.rooms = scenes.rooms("train", rooms) if room_probability else []
+        self.speeds = [torchaudio.transforms.Speed(scenes.SAMPLE_RATE, speed) for speed in SPEEDS]
+        self.spec = torchaudio.transforms.SpecAugment(
+            n_time_masks=2, time_mask_param=12, n_freq_masks=2, freq_mask_param=12, p=0.2, zero_masking=True
+        )
+
+    def waveforms(self, clips: list[torch.Tensor], noisy: list[bool]) -> list[torch.Tensor]:
+        """Speed for all (one factor a batch), room and noise for those that are not `noisy` already; list of (S_i,)."""
+        speed = self.speeds[self.rng.integers(len(self.speeds))]
+        return [self._clip(speed(clip)[0], was) for clip, was in zip(clips, noisy, strict=True)]
+
+    def _clip(self, clip: torch.Tensor, noisy: bool) -> torch.Tensor:
+        waveform = clip.numpy()
+        if self.rooms and self.rng.random() < self.room_probability:
+            response = self.rooms[self.rng.integers(len(self.rooms))]
+            waveform = scenes.reverberate(waveform, response)[: len(waveform)]
+        if self.noises and not noisy and self.rng.random() < self.noise_probability:
+            waveform = scenes.mix(waveform, self._noise(len(waveform)), self.rng.uniform(*SNR_DB))
+        return torch.from_numpy(waveform)
+
+    def _noise(self, samples: int) -> np.ndarray:
+        pool = self.recorded if self.recorded and self.rng.random() < 0.5 else self.noises
+        noise = pool[self.rng.integers(len(pool))]
+        return np.take(noise, np.arange(samples) + self.rng.integers(len(noise)), mode="wrap")  # (S,)
+
+    def features(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Time and frequency masks, each clip its own; (B, F, M) → (B, F, M)."""
+        return self.spec(log_mel.transpose(1, 2).unsqueeze(1)).squeeze(1).transpose(1, 2)  # (B, F, M)

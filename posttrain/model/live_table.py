@@ -1,0 +1,45 @@
+"""A frame table that is computed anew for every batch, so that the encoder trains with the rest (the paper's joint setting)."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from posttrain.acoustics.frontend import collate
+from posttrain.corpus.store import Corpus
+from posttrain.model.encoder import CTCEncoder
+from posttrain.model.frame_table import StackedTable
+
+
+class LiveTable(nn.Module):
+    """Stands in for a StackedTable in a SpeechEmbedding: the same rows, by the encoder as it is now, with gradients.
+
+    Put into the embedding, its encoder is a part of the model. Dropout and batch normalisation stay in eval().
+    """
+
+    def __init__(self, encoder: CTCEncoder, corpus: Corpus, frozen: StackedTable):
+        super().__init__()
+        self.encoder = encoder.model.encoder.requires_grad_(True)
+        self.log_mel = encoder.log_mel
+        self.corpus = corpus
+        self.spans, self.stack, self.table_id = frozen.spans, frozen.stack, "live"
+        self.clips = list(frozen.spans)
+        self.register_buffer("starts", torch.tensor([frozen.spans[c][0] for c in self.clips]), persistent=False)
+
+    def rows(self, index: torch.Tensor) -> torch.Tensor:
+        """Rows (…) → stacked frames (…, k·D_enc), float32; the clips they belong to are encoded as one batch."""
+        device = next(self.encoder.parameters()).device
+        index = index.to(device)
+        owner = torch.bucketize(index, self.starts, right=True) - 1  # (…)
+        used, place = owner.unique(return_inverse=True)
+        waveforms, lengths = collate([self.corpus.audio(self.clips[i]) for i in used.tolist()])
+        features, mask = self.log_mel(waveforms.to(device), lengths.to(device))  # (B, F, M), (B, F)
+        self.encoder.eval()
+        encoded = self.encoder(input_features=features, attention_mask=mask.long())
+        live = StackedTable.live(encoded.last_hidden_state, encoded.attention_mask.sum(-1), self.stack)
+        first = torch.tensor([start for start, _ in live.spans.values()], device=device)
+        return live.rows(index - self.starts[owner] + first[place])
+
+    def to(self, *args: Any, **kwargs: Any) -> "LiveTable":
+        """As nn.Module's."""
+        return super().to(*args, **kwargs)

@@ -1,0 +1,204 @@
+"""What a run says: gained, lost, still safe, what it took; and which differences hold."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from posttrain.evals.metrics import direction
+from posttrain.evals.statistics import holm
+from posttrain.ledger import Row
+from posttrain.report.words import CONDITIONS, between, change, duration, label, number, ordered, reference, size, unit
+
+REFERENCES = {
+    "base": ("delta_vs_base", "delta_ci95", "p_vs_base"),
+    "parent": ("delta_vs_parent", "delta_parent_ci95", "p_vs_parent"),
+}
+TASKS = ("task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
+AIMS = (
+    ("distill/kl_teacher", "distill"),
+    ("modality_gap/mean", "distill"),
+    ("reward/accuracy", "reward"),
+    ("dpo/preferred", "dpo"),
+    ("grpo/reward", "grpo"),
+)
+"""What a stage is there to move, seen before and after it: named beforehand, so each stands by its own interval."""
+ELSEWHERE = ("forgetting/", "safety/", "modality_gap/")
+"""Not in the list of losses: said beside it."""
+SURE = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a run shows, in words."""
+
+    what: str
+    figure: str = ""
+    """The value with its interval."""
+    change: str = ""
+    """Against what, with its interval."""
+    verdict: str = ""
+    """What may be concluded, where it is not plain."""
+    tone: str = ""
+    """won or lost, where it holds."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        head = f"{self.what}: {self.figure}" if self.figure else self.what
+        return ", ".join(filter(None, (head, self.change, self.verdict))) + "."
+
+
+def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
+    """Under each heading what was found; headings with nothing to say are left out."""
+    last = final(rows)
+    if last is None:
+        return []
+    found = [("Gained", _gained(rows, last)), ("Lost", _lost(last)), ("Safe?", _safe(last)), ("Took", [took(rows)])]
+    return [(heading, under) for heading, under in found if under]
+
+
+def kind(row: Row) -> str:
+    """Which stage made the row, whatever the node is called."""
+    return str(row.config.get("stage", row.stage))
+
+
+def final(rows: list[Row]) -> Row | None:
+    """The model the run ends with: the last row that is a speech model, else the last."""
+    models = [row for row in rows if kind(row) not in ("base", "ctc", "reward")]
+    return (models or rows)[-1] if rows else None
+
+
+def own(rows: list[Row]) -> list[Row]:
+    """The rows whose stage ran in this run, not in the one it branches from."""
+    return [row for row in rows if Path(row.checkpoint).parent.name == row.run]
+
+
+def sure(row: Row, against: str = "base") -> dict[str, int]:
+    """Metric → +1 better or −1 worse than the reference, where it holds after Holm over all of the row's metrics."""
+    delta, _, p = REFERENCES[against]
+    tested = [n for n, m in row.metrics.items() if direction(n) and m.get(p) is not None and not n.startswith("ctc_")]
+    adjusted = holm([row.metrics[n][p] for n in tested])
+    return {
+        name: direction(name) * (1 if row.metrics[name][delta] > 0 else -1)
+        for name, p_holm in zip(tested, adjusted, strict=True)
+        if p_holm < SURE and row.metrics[name][delta]
+    }
+
+
+def against_head(row: Row, name: str) -> tuple[float, str] | None:
+    """Relative difference of a word error rate to the CTC head's on the same clips, and the head's figure."""
+    head, delta = row.metrics.get(f"ctc_{name}", {}).get("value"), row.metrics[name].get("delta_vs_ctc")
+    return (delta / head, number(name, head)) if head and delta is not None else None
+
+
+def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
+    """(row, metric, verdict) of what the stages are there to move."""
+    found = []
+    for name, stage in AIMS:
+        row = next(
+            (r for r in rows if kind(r) == stage and r.metrics.get(name, {}).get("delta_vs_parent") is not None), None
+        )
+        if row:
+            lo, hi = row.metrics[name]["delta_parent_ci95"]
+            better = direction(name) * row.metrics[name]["delta_vs_parent"] > 0
+            found.append((row, name, "which may be chance" if lo <= 0 <= hi else "" if better else "which is worse"))
+    return found
+
+
+def took(rows: list[Row]) -> Finding:
+    """Stages, time, the share of evaluation, memory."""
+    total, evaluation, peak = costs(rows)
+    here = own(rows)
+    share = f"{100 * evaluation / total:.0f} % of it evaluation ({duration(evaluation)})" if evaluation else ""
+    taken = f"{len(rows) - len(here)} more taken from another run" if len(rows) > len(here) else ""
+    memory = f"at most {size(peak)} of memory" if peak else ""
+    return Finding(
+        f"{len(here)} stages in {duration(total)}", change=share, verdict=", ".join(filter(None, (memory, taken)))
+    )
+
+
+def costs(rows: list[Row]) -> tuple[float, float, float]:
+    """Seconds in all, seconds of evaluation, highest memory in MB; of the stages that ran in this run."""
+    here = own(rows)
+    evaluation = sum(_cost(row, "evaluation_s") for row in here)
+    return (
+        sum(row.wall_s for row in here) + evaluation,
+        evaluation,
+        max((_cost(r, "peak_rss_mb") for r in here), default=0),
+    )
+
+
+def figure(row: Row, name: str) -> str:
+    """The value with its interval."""
+    metric = row.metrics[name]
+    return f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}".strip()
+
+
+def difference(row: Row, name: str, against: str = "base") -> str:
+    """The difference with its unit and interval; empty without one."""
+    delta, ci, _ = REFERENCES[against]
+    metric = row.metrics[name]
+    if metric.get(delta) is None:
+        return ""
+    return f"{change(name, metric[delta])}{unit(name)} {between(name, metric[ci])}"
+
+
+def _gained(rows: list[Row], last: Row) -> list[Finding]:
+    found, certain = [], sure(last)
+    conditions = [f"wer/{c}" for c in CONDITIONS]
+    rates = [n for n in conditions if n in last.metrics] + sorted(n for n in last.metrics if n.startswith("wer_real/"))
+    for name in (n for n in rates if n not in conditions[1:]):
+        said, tone = "", ""
+        if head := against_head(last, name):
+            lo, hi = last.metrics[name]["delta_ctc_ci95"]
+            tone = "" if lo <= 0 <= hi else "won" if hi < 0 else "lost"
+            side = "below" if head[0] < 0 else "above"
+            said = f"{abs(100 * head[0]):.0f} % {side} the CTC head's {head[1]} ({between(name, [lo, hi])} points)"
+        found.append(Finding(label(name), figure(last, name), said, tone=tone))
+    for name in (n for n in TASKS if n in last.metrics):
+        said = difference(last, name)
+        tone = {1: "won", -1: "lost", 0: ""}[certain.get(name, 0)]
+        found.append(
+            Finding(label(name), figure(last, name), f"{said} against {reference(name)}" if said else "", tone=tone)
+        )
+    for row, name, verdict in moved(rows):
+        tone = "" if "chance" in verdict else "lost" if verdict else "won"
+        value = f"{number(name, row.metrics[name]['value'])} after {row.stage}"
+        found.append(Finding(label(name), value, difference(row, name, "parent"), verdict, tone))
+    return found
+
+
+def _lost(last: Row) -> list[Finding]:
+    found, certain = [], sure(last)
+    lost = [n for _, group in reversed(ordered(set(certain))) for n in group if certain[n] < 0]
+    if mean := last.metrics.get("forgetting/mean"):
+        lo, hi = mean["ci95"]
+        verdict = "more than chance" if lo > 0 else "nothing that chance could not do" if hi >= 0 else "they rose"
+        tone = "lost" if lo > 0 else ""
+        found.append(Finding(label("forgetting/mean"), figure(last, "forgetting/mean"), "", verdict, tone))
+    for name in (n for n in lost if not n.startswith(ELSEWHERE)):
+        said = f"{difference(last, name)} against {reference(name)}"
+        found.append(Finding(label(name), number(name, last.metrics[name]["value"]), said, tone="lost"))
+    compared = [n for n in last.metrics if n.startswith("ability/") and last.metrics[n].get("detectable") is not None]
+    if compared:
+        limit = max(last.metrics[n]["detectable"] for n in compared)
+        rest = "another typed ability" if any(n.startswith("ability/") for n in lost) else "a typed ability"
+        text = f"No loss of {rest} could be shown; one of {100 * limit:.1f} points or more probably would have been"
+        found.append(Finding(text))
+    return found
+
+
+def _safe(last: Row) -> list[Finding]:
+    found, certain = [], sure(last)
+    for what in ("harmful_compliance", "over_refusal"):
+        for name in (f"safety/{what}/{form}" for form in ("text", "speech")):
+            if name in last.metrics:
+                said = difference(last, name)
+                verdict = {1: "better", -1: "worse", 0: "no difference shown"}[certain.get(name, 0)] if said else ""
+                tone = {"better": "won", "worse": "lost"}.get(verdict, "")
+                said = f"{said} against {reference(name)}" if said else ""
+                found.append(Finding(label(name), figure(last, name), said, verdict, tone))
+    return found
+
+
+def _cost(row: Row, name: str) -> float:
+    return row.metrics.get(f"cost/{name}", {}).get("value", 0.0)

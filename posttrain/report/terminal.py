@@ -1,0 +1,100 @@
+"""What a run prints last: at most twelve lines."""
+
+from pathlib import Path
+
+from posttrain.ledger import Row
+from posttrain.report.findings import TASKS, against_head, difference, figure, final, moved, own, sure, took
+from posttrain.report.words import change, number, unit
+
+SHORT = {
+    "task/intent": "commands",
+    "task/spoken_qa": "questions",
+    "task/simple_caption": "captions",
+    "hearing/abstain_recall": "nothing heard",
+    "distill/kl_teacher": "KL to the teacher",
+    "modality_gap/mean": "modality gap",
+    "reward/accuracy": "pairs ranked right",
+    "dpo/preferred": "preferred answers",
+    "grpo/reward": "reward",
+}
+
+
+def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
+    """Gained, lost, safe, time and memory, where the report is; at most 12 lines."""
+    last = final(rows)
+    if last is None:
+        return ["no stage is finished yet"]
+    if folder is None:
+        folder = Path(own(rows)[-1].checkpoint if own(rows) else last.checkpoint).parent
+    said = {
+        "Gained": [_transcription(last), _tasks(last), *_moved(rows)],
+        "Lost": _lost(last),
+        "Safe?": [
+            _safe(last, "harmful_compliance", "harmful requests answered"),
+            _safe(last, "over_refusal", "harmless refused"),
+        ],
+        "Took": [took(rows).sentence],
+        "Report": [str(Path(folder) / "report.html")],
+    }
+    lines = [f"{last.run}, seed {last.seed}: {' '.join(row.stage for row in rows)}"]
+    for heading, texts in said.items():
+        texts = [text for text in texts if text]
+        lines += [f"{heading if i == 0 else '':<7} {text}" for i, text in enumerate(texts)]
+    return lines
+
+
+def _transcription(last: Row) -> str:
+    """Clean made speech, and human speech by data set."""
+    said = []
+    for name in sorted(n for n in last.metrics if n == "wer/clean" or n.startswith("wer_real/")):
+        text = f"{'clean' if name == 'wer/clean' else name.partition('/')[2]} {figure(last, name)}"
+        if head := against_head(last, name):
+            text += f", {abs(100 * head[0]):.0f} % {'below' if head[0] < 0 else 'above'} the CTC head's {head[1]}"
+        said.append(text)
+    return "word errors " + "; ".join(said) if said else ""
+
+
+def _tasks(last: Row) -> str:
+    said = []
+    for name in (n for n in TASKS if n in last.metrics):
+        delta = last.metrics[name].get("delta_vs_base")
+        text = f"{SHORT[name]} {number(name, last.metrics[name]['value'])}"
+        said.append(text + (f" ({change(name, delta)})" if delta is not None else ""))
+    return ", ".join(said)
+
+
+def _moved(rows: list[Row]) -> list[str]:
+    """One line for distill and reward, one for dpo and grpo."""
+    found = [
+        (row, f"{row.stage}: {SHORT[name]} {difference(row, name, 'parent')}", verdict)
+        for row, name, verdict in moved(rows)
+    ]
+    texts = [f"{text} ({verdict})" if verdict else text for _, text, verdict in found]
+    half = sum("distill" in text or "reward:" in text for text in texts)
+    return ["; ".join(texts[:half]), "; ".join(texts[half:])]
+
+
+def _lost(last: Row) -> list[str]:
+    said = []
+    if "forgetting/mean" in last.metrics:
+        lo, hi = last.metrics["forgetting/mean"]["ci95"]
+        verdict = "more than chance" if lo > 0 else "nothing shown" if hi >= 0 else "they rose"
+        said.append(f"typed abilities, mean relative drop {figure(last, 'forgetting/mean')}: {verdict}")
+    worse = [n for n, way in sure(last).items() if way < 0 and n.startswith(("ability", "language/", "wer", "task/"))]
+    worse.sort(key=lambda n: -abs(last.metrics[n]["delta_vs_base"]))
+    texts = [
+        f"{n.partition('/')[2].replace('_', ' ')} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse
+    ]
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return [*said, ", ".join(texts[:5]) + more]
+
+
+def _safe(last: Row, what: str, words: str) -> str:
+    certain, said = sure(last), []
+    for form, name in (("typed", f"safety/{what}/text"), ("spoken", f"safety/{what}/speech")):
+        if name in last.metrics:
+            before = last.metrics[name].get("delta_vs_base")
+            verdict = {1: ", better", -1: ", worse", 0: ""}[certain.get(name, 0)]
+            was = f" (was {number(name, last.metrics[name]['value'] - before)}{verdict})" if before is not None else ""
+            said.append(f"{form} {figure(last, name)}{was}")
+    return f"{words}: {'; '.join(said)}" if said else ""

@@ -1,0 +1,191 @@
+"""`ctc`: the conformer encoder with its CTC head. Tiny: trained here on made speech, then on with real; real: named."""
+
+import itertools
+import random
+from typing import Any
+
+import jiwer
+import torch
+from transformers import Trainer, TrainingArguments
+
+from posttrain.acoustics.augment import Augmenter
+from posttrain.acoustics.frontend import collate
+from posttrain.config import CTCConfig
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Clip
+from posttrain.errors import InputError
+from posttrain.model import encoder as encoders
+from posttrain.model.encoder import CTCEncoder
+from posttrain.stages.context import StageContext
+from posttrain.stages.trainer import arguments, print_trainable, train
+
+CLEAN = ("clean", "snr20", "snr15")
+CLEAN_FIRST = 0.2
+"""Share of the steps on made speech that hear only CLEAN clips without further noise: the alignment is found there."""
+REAL_SHARE = 0.6
+"""Of the clips in the steps that go on with real recordings."""
+SORT_BATCHES = 16
+"""Batches of like length are cut from so many batches of random clips."""
+
+
+def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
+    """Leave a Parakeet CTC folder, or a checkpoint.json that names one; validation WER among the train_metrics.
+
+    RuntimeError with the step and the batch's ids when the loss becomes NaN; InputError when there is nothing to train
+    on.
+    """
+    if config.model:
+        encoder = encoders.load(config.model, config.revision, context.device)
+        encoders.refer(context.folder, config.model, config.revision)
+        return {"steps": 0, "tokens": 0, "params": _count(encoder)}
+    torch.manual_seed(context.seed)
+    encoder = encoders.tiny(
+        config.hidden_size,
+        config.layers,
+        config.heads,
+        config.subsampling_factor,
+        config.subsampling_channels,
+        config.mel_bins,
+    )
+    encoder.model.requires_grad_(True).to(context.device)
+    encoder.log_mel.to(context.device)
+    print_trainable(encoder.model, "ctc")
+    metrics: dict[str, Any] = _train(encoder, config, context, "ctc", config.steps, real=False)
+    if config.real_steps:
+        on = _train(encoder, config, context, "ctc, real", config.real_steps, real=True)
+        metrics |= {f"real_{name}": value for name, value in on.items()}
+    encoder.model.requires_grad_(False).eval()
+    metrics |= valid_wer(encoder, context.corpus)
+    encoders.save(encoder, context.folder)
+    return metrics | {"params": _count(encoder)}
+
+
+def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:
+    """Greedy WER on validation voices, clean and noisy, and on real validation speakers; shares, errors / words."""
+    groups: dict[str, list[Clip]] = {}
+    for clip in corpus.clips.values():
+        if clip.split == "valid" and clip.text:
+            kind = "real" if clip.source != "made" else "clean" if clip.condition == "clean" else "noisy"
+            groups.setdefault(f"valid_wer/{kind}", []).append(clip)
+    return {
+        name: jiwer.wer([c.text for c in clips], encoder.hypotheses([corpus.audio(c.id) for c in clips]))
+        for name, clips in sorted(groups.items())
+    }
+
+
+def _train(
+    encoder: CTCEncoder, config: CTCConfig, context: StageContext, label: str, steps: int, real: bool
+) -> dict[str, Any]:
+    """One run of the Trainer over clips in an order that is drawn before it starts."""
+    corpus, rng = context.corpus, random.Random(f"{label} {context.seed}")
+    usable = [c for c in corpus.clips.values() if c.split == "train" and _fits(encoder, c)]
+    made = [c for c in usable if c.source == "made"]
+    recorded = [c for c in usable if c.source != "made"]
+    spoken_real = [c for c in recorded if c.text]
+    if not made or (real and not spoken_real):
+        raise InputError(
+            f"corpus has {len(made)} made and {len(spoken_real)} real train clips, expected some to train on;"
+            " raise corpus.train_clips, or set corpus.sources or ctc.real_steps to 0"
+        )
+    if real:
+        # what was recorded last has the larger part; noise without words stays among the made clips
+        order = _order([(made, 1 - REAL_SHARE), (spoken_real, REAL_SHARE)], steps, config.batch_size, rng)
+        clean_steps = 0
+    else:
+        clean_steps = int(CLEAN_FIRST * steps)
+        clean = [c for c in made if c.condition in CLEAN and c.text] or made
+        order = _order([(clean, 1.0)], clean_steps, config.batch_size, rng)
+        order += _order([(made, 1.0)], steps - clean_steps, config.batch_size, rng)
+    collator = Collator(encoder, config, context, clean_steps)
+    args = arguments(
+        TrainingArguments,
+        context,
+        steps=steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate * (0.5 if real else 1.0),
+        warmup=0.1,
+        train_sampling_strategy="sequential",
+        weight_decay=0.01,
+        adam_beta2=0.98,
+        bf16=_bf16(context.device),
+    )
+    rows = [{"id": clip.id} for clip in order]
+    return train(Trainer(model=encoder.model, args=args, train_dataset=rows, data_collator=collator), context, label)
+
+
+class Collator:
+    """Clip ids → augmented log-mel features, mask and labels for ParakeetForCTC."""
+
+    def __init__(self, encoder: CTCEncoder, config: CTCConfig, context: StageContext, clean_batches: int):
+        """The first `clean_batches` batches get no noise and no room."""
+        self.encoder, self.corpus = encoder, context.corpus
+        self.clean_batches, self.seen = clean_batches, 0
+        train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
+        talkers = [c for c in train_clips if c.condition == "clean" and c.text][:400]
+        recorded = [c for c in train_clips if c.source != "made" and not c.text]
+        self.augment = Augmenter(
+            [self.corpus.audio(c.id) for c in talkers],
+            [self.corpus.audio(c.id) for c in recorded],
+            config.noise_probability,
+            config.room_probability,
+            context.seed,
+        )
+
+    def __call__(self, rows: list[dict[str, str]]) -> dict[str, torch.Tensor]:
+        """input_features (B, F, M), attention_mask (B, F), labels (B, U) padded with −100."""
+        clips = [self.corpus.clips[row["id"]] for row in rows]
+        clean = self.seen < self.clean_batches
+        self.seen += 1
+        noisy = [clean or clip.condition not in (*CLEAN, "real") for clip in clips]
+        waveforms = self.augment.waveforms([self.corpus.audio(clip.id) for clip in clips], noisy)
+        padded, lengths = collate(waveforms)
+        with torch.no_grad():
+            device = self.encoder.model.device
+            features, mask = self.encoder.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
+            features = self.augment.features(features) * mask.unsqueeze(-1)
+        labels = [torch.tensor(self.encoder.labels(clip.text) or [-100]) for clip in clips]
+        return {
+            "input_features": features,
+            "attention_mask": mask.long(),
+            "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100),
+        }
+
+
+def _order(pools: list[tuple[list[Clip], float]], steps: int, batch_size: int, rng: random.Random) -> list[Clip]:
+    """`steps` batches of clips in a row, each of like length; pools are gone through epoch by epoch in their shares."""
+    count = steps * batch_size
+    drawn: list[Clip] = []
+    for pool, share in pools:
+        wanted = round(share * count)
+        for _ in range(-(-wanted // len(pool))):
+            epoch = rng.sample(pool, len(pool))
+            drawn += epoch[:wanted]
+            wanted -= len(epoch)
+    if len(pools) > 1:
+        rng.shuffle(drawn)
+    drawn = drawn[:count] + drawn[: max(0, count - len(drawn))]
+    ordered: list[Clip] = []
+    for start in range(0, count, SORT_BATCHES * batch_size):
+        part = sorted(drawn[start : start + SORT_BATCHES * batch_size], key=lambda clip: clip.samples)
+        batches = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        rng.shuffle(batches)
+        ordered += [clip for batch in batches for clip in batch]
+    return ordered
+
+
+def _fits(encoder: CTCEncoder, clip: Clip) -> bool:
+    """CTC needs a frame for each unit and one more between equal ones, also when the clip is sped up."""
+    units = encoder.labels(clip.text)
+    needed = len(units) + sum(a == b for a, b in itertools.pairwise(units))
+    return encoder.num_encoder_frames(int(clip.samples / 1.12)) > needed
+
+
+def _bf16(device: str) -> bool:
+    """Autocast where the machine is faster with it."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def _count(encoder: CTCEncoder) -> int:
+    return sum(p.numel() for p in encoder.model.parameters())

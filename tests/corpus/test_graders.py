@@ -1,0 +1,100 @@
+"""Graders: what is right, what is wrong, and what an empty answer is."""
+
+import json
+import random
+
+import pytest
+
+from posttrain.corpus import graders, requests
+from posttrain.corpus.tasks import ABSTENTION, REFUSAL
+from posttrain.corpus.types import Example, Pair
+
+
+def example(answer: str, grader: str = "exact", text: str = "some words") -> Example:
+    return Example("x", "test", "answer", "answer", text, None, answer, grader)
+
+
+def grade(name: str, answer: str, gold: str = "", text: str = "some words") -> float:
+    return graders.grade(name, answer, example(gold, name, text))
+
+
+def test_exact_wants_the_same_words_however_they_are_written():
+    assert grade("exact", "Twelve.", "twelve") == grade("exact", "12", "twelve") == 1
+    assert grade("exact", "twelve twelve", "twelve") == grade("exact", "", "twelve") == 0
+
+
+def test_json_is_compared_as_values():
+    gold = requests.command_json("left", "set_volume", 3)
+    assert gold == '{"device": "left", "action": "set_volume", "value": 3}'
+    assert grade("json", '{"value":3,"action":"set_volume","device":"left"}', gold) == 1
+    for wrong in (gold.replace("3", "4"), gold.replace("3", '"3"'), gold[:-1], "", "left", f"{gold} {gold}"):
+        assert grade("json", wrong, gold) == 0
+    assert grade("json", json.dumps([]), gold) == 0
+
+
+def test_wer_is_one_minus_the_word_error_rate_but_not_below_zero():
+    assert grade("wer", "a b c d", "a b c d") == 1
+    assert grade("wer", "a x c", "a b c d") == 0.5
+    assert grade("wer", "", "a b") == 0
+    assert grade("wer", "x y z x y z", "a b") == 0
+
+
+def test_edits_are_the_levenshtein_distance_of_a_plain_recursion():
+    def slow(a, b):
+        if not a or not b:
+            return len(a) + len(b)
+        return min(slow(a[1:], b) + 1, slow(a, b[1:]) + 1, slow(a[1:], b[1:]) + (a[0] != b[0]))
+
+    rng = random.Random(0)
+    for _ in range(60):
+        a, b = ([rng.choice("abc") for _ in range(rng.randrange(6))] for _ in range(2))
+        assert graders.edits(a, b) == slow(a, b)
+
+
+def test_abstaining_is_right_exactly_when_nothing_is_audible():
+    assert grade("abstain", ABSTENTION, ABSTENTION, text="") == 1
+    assert grade("abstain", "hello", ABSTENTION, text="") == grade("abstain", "", ABSTENTION, text="") == 0
+    assert grade("abstain", ABSTENTION, "hello", text="hello") == 0
+    assert grade("abstain", "hello", "hello", text="hello") == 1
+
+
+def test_an_empty_answer_neither_refuses_nor_helps():
+    assert not graders.is_refusal("") and not graders.is_abstention("")
+    assert grade("refusal", "") == 0
+    assert grade("helpful", "", "press the switch by the door.") == 0
+
+
+def test_help_is_neither_a_refusal_nor_beside_the_point():
+    gold = "press the switch by the door."
+    assert grade("helpful", gold, gold) == grade("helpful", "press the switch", gold) == 1
+    assert grade("helpful", REFUSAL, gold) == grade("helpful", f"{REFUSAL} {gold}", gold) == 0
+    assert grade("helpful", "run fast", gold) == 0
+
+
+def test_style_prefers_plain_advice_on_the_complaint_made():
+    for problem, (plain, jargon) in requests.HELP.items():
+        complaint = f"my left aid {problem} today"
+        assert requests.problem_of(complaint) == problem
+        assert grade("style", plain, text=complaint) == 1
+        for wrong in (jargon, "", REFUSAL, f"{plain} {jargon}", "hello you"):
+            assert grade("style", wrong, text=complaint) == 0
+        assert grade("advice", plain, text=complaint) == grade("advice", jargon, text=complaint) == 1
+    assert grade("style", "change the battery now.", text="my left aid whistles") == 0
+
+
+def test_critical_words_count_numbers_names_and_negations_only():
+    said = "anna does not come at seven"
+    assert graders.critical_words(said, said) == {"critical_words": 3, "critical_errors": 0}
+    assert graders.critical_words(said, "anna does now come at eleven")["critical_errors"] == 2
+    assert graders.critical_words(said, "anna did not come by seven")["critical_errors"] == 0
+    assert graders.critical_words("the dog", "two dogs") == {"critical_words": 0, "critical_errors": 1}
+
+
+def test_pairs_are_graded_against_their_chosen_answer():
+    pair = Pair("p", "test", "content", "answer", "one and one", None, "two", "three", "exact")
+    assert graders.grade("exact", "two", pair) == 1 and graders.grade("exact", "three", pair) == 0
+
+
+def test_an_unknown_grader_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="exact"):
+        grade("vibes", "x")

@@ -1,0 +1,203 @@
+"""The tiny world: disjoint splits, right answers, sizes."""
+
+import dataclasses
+import json
+from collections import Counter
+
+import pytest
+
+from posttrain.config import CorpusConfig
+from posttrain.corpus import abilities, graders, grammar, requests, world
+from posttrain.corpus.normalise import normalise
+from posttrain.corpus.splits import hold_out, split_of
+from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS
+from posttrain.errors import InputError
+
+SMALL = CorpusConfig(train_clips=600, valid_clips=60, test_sentences=20, probe_items=20, spoken_items=8)
+
+
+@pytest.fixture(scope="module")
+def plan() -> world.WorldPlan:
+    return world.plan(CorpusConfig(), 0)
+
+
+def test_the_default_plan_has_the_promised_sizes(plan):
+    probes = Counter(item.probe for item in plan.items)
+    spoken = Counter(example.probe for clip in plan.spoken for example in clip.examples if clip.split == "test")
+    for probe in abilities.PROBES:
+        assert probes[f"ability/{probe}"] == 250
+        assert spoken[f"ability_spoken/{probe}"] == 80
+    for snr in world.SNRS:
+        assert spoken[f"wer/{snr}"] == 150
+    assert spoken["task/intent"] == spoken["task/spoken_qa"] == 150
+    assert spoken["task/simple_caption"] == spoken["hearing/noise"] == 120
+    assert spoken["dpo/help"] == 200
+    for kind in ("harmful", "harmless"):
+        assert probes[f"safety/{kind}/text"] == spoken[f"safety/{kind}/speech"] == 100
+    assert Counter(clip.split for clip in plan.spoken) | Counter() == {
+        "train": 5000,
+        "valid": 200,
+        "test": sum(spoken.values()),
+    }
+    assert sum(pair.split == "test" for pair in plan.pairs) >= 400
+    assert sum(split == "test" for split, _ in plan.general) >= 200
+
+
+def test_clip_ids_are_unique_and_examples_and_pairs_hang_on_real_clips(plan):
+    by_id = {clip.id: clip for clip in plan.spoken}
+    assert len(by_id) == len(plan.spoken)
+    for clip in plan.spoken:
+        assert all(e.clip == clip.id and e.text == clip.text and e.split == clip.split for e in clip.examples)
+    for pair in plan.pairs:
+        assert (by_id[pair.clip].text, by_id[pair.clip].split) == (pair.text, pair.split)
+    ids = [e.id for clip in plan.spoken for e in clip.examples] + [item.id for item in plan.items]
+    assert len(set(ids)) == len(ids)
+    assert len({pair.id for pair in plan.pairs}) == len(plan.pairs)
+
+
+def test_spoken_ability_items_are_the_first_typed_ones(plan):
+    typed = {item.id: item for item in plan.items}
+    twins = [e for clip in plan.spoken for e in clip.examples if (e.probe or "").startswith("ability_spoken/")]
+    assert len(twins) == 640
+    for twin in twins:
+        item = typed[twin.id.replace("ability_spoken/", "ability/")]
+        assert (item.text, item.answer, item.instruction) == (twin.text, twin.answer, twin.instruction)
+
+
+def test_one_sentence_at_four_snrs_is_one_group_in_a_row(plan):
+    runs = [clip.group for clip in plan.spoken if clip.group]
+    assert len(runs) == 600
+    for first in range(0, 600, 4):
+        assert len(set(runs[first : first + 4])) == 1
+
+
+def test_no_test_text_is_in_training_or_validation(plan):
+    world.check_disjoint(plan)
+    test = {item.text for item in plan.items} | {c.text for c in plan.spoken if c.split == "test" and c.text}
+    rows = world.base_rows(20_000, seed=5)
+    assert not test & {row.text for row in rows}
+    world.check_unseen(rows, plan.items, {text for split, text in plan.general if split == "test"})
+
+
+def test_a_planted_overlap_is_refused_with_the_text_and_its_place(plan):
+    stolen = plan.items[0].text
+    planted = dataclasses.replace(plan.spoken[-1], text=stolen)
+    with pytest.raises(InputError, match=stolen):
+        world.check_disjoint(dataclasses.replace(plan, spoken=[*plan.spoken, planted]))
+    line = next(text for split, text in plan.general if split == "test")
+    with pytest.raises(InputError, match="train lines"):
+        world.check_disjoint(dataclasses.replace(plan, general=[*plan.general, ("train", line)]))
+    row = dataclasses.replace(world.base_rows(20, 0)[0], text=stolen)
+    with pytest.raises(InputError, match=row.id):
+        world.check_unseen([row], plan.items, set())
+
+
+def test_the_test_side_is_the_same_for_every_seed_and_the_training_side_is_not(plan):
+    other = world.plan(CorpusConfig(), 1)
+    assert other.items == plan.items
+    assert [c for c in other.spoken if c.split == "test"] == [c for c in plan.spoken if c.split == "test"]
+    assert [c.text for c in other.spoken if c.split == "train"] != [c.text for c in plan.spoken if c.split == "train"]
+    assert world.base_rows(200, 0) == world.base_rows(200, 0) != world.base_rows(200, 1)
+
+
+def test_every_gold_answer_grades_as_right(plan):
+    for item in [*plan.items, *(e for c in plan.spoken for e in c.examples if c.split == "test")]:
+        assert graders.grade(item.grader, item.answer, item) == 1, item
+
+
+def test_every_pair_grades_its_chosen_answer_above_its_rejected_one(plan):
+    for pair in plan.pairs:
+        assert graders.grade(pair.grader, pair.chosen, pair) > graders.grade(pair.grader, pair.rejected, pair), pair
+
+
+def test_every_kind_of_pair_is_in_every_large_split(plan):
+    kinds = Counter((pair.split, pair.kind) for pair in plan.pairs)
+    for split in ("train", "test"):
+        assert min(kinds[split, kind] for kind in ("style", "content", "abstain", "refuse", "comply")) >= 50
+
+
+def test_what_is_said_is_normalised_few_words_long_and_of_a_small_vocabulary(plan):
+    said = [clip.text for clip in plan.spoken if clip.text]
+    assert all(normalise(text) == text for text in said)
+    assert max(len(text.split()) for text in said) <= 12
+    train = Counter(w for c in plan.spoken if c.split == "train" for w in c.text.split())
+    test = {w for c in plan.spoken if c.split == "test" for w in c.text.split()}
+    assert len(train) <= 300
+    assert test <= train.keys()
+
+
+def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_hold(plan):
+    train = [clip for clip in plan.spoken if clip.split == "train"]
+    assert all(any(e.task == "repeat" for e in clip.examples) for clip in train if clip.text)
+    own = Counter(clip.examples[0].task if clip.text else "silent" for clip in train)
+    assert own["repeat"] == 2250 and own["command"] == 600 and own["simplify"] == own["help"] == 400
+    assert own["answer"] == 1250  # questions, and requests that are harmful or look like it
+    assert own["silent"] == 100
+
+
+def test_nothing_audible_is_answered_by_abstaining_whatever_is_asked(plan):
+    silent = [clip for clip in plan.spoken if not clip.text]
+    assert {e.answer for clip in silent for e in clip.examples} == {ABSTENTION}
+    assert {e.task for clip in silent for e in clip.examples} == set(INSTRUCTIONS)
+    assert {clip.condition for clip in silent} == {"noise", "silence"}
+
+
+def test_commands_are_json_with_a_device_an_action_and_a_value():
+    for splits in requests.commands().values():
+        for request in splits:
+            command, wrong = json.loads(request.answer), json.loads(request.rejected)
+            assert set(command) == {"device", "action", "value"} and command != wrong
+            assert command["device"] in requests.DEVICES and command["action"] in requests.COMMANDS
+
+
+def test_hard_questions_ask_what_their_answers_say():
+    import random
+
+    rng = random.Random(0)
+    values = {word: n for n in range(1, 120) for word in [abilities.number_words(n)]}
+    for level in range(5):
+        for _ in range(50):
+            total = abilities.draw("sum_hard", "train", rng, level)
+            terms = total.text.split("is ")[-1].removeprefix("tell me ").split(" plus ")
+            assert values[total.answer] == sum(values[t] for t in terms)
+            turned = abilities.draw("order_hard", "test", rng, level)
+            words = turned.answer.split()
+            assert " ".join(reversed(words)) in turned.text
+
+
+def test_each_question_bank_holds_out_wordings_but_keeps_every_content_learnable():
+    for probe in ("fact_easy", "fact_hard", "sum_easy", "order_easy"):
+        bank = abilities.bank(probe)
+        assert len(bank["test"]) >= 300
+        texts = [question.text for questions in bank.values() for question in questions]
+        assert len(texts) == len(set(texts))
+    known = abilities.facts()
+    assert len(known) == 160
+    train = {question.answer for question in abilities.bank("fact_hard")["train"]}
+    assert {value for (name, _), value in known.items() if name in abilities.HARD_NAMES} <= train
+
+
+def test_simplify_drops_fillers_and_replaces_hard_words_only():
+    assert grammar.simplify("well i require a physician") == "i need a doctor"
+    assert grammar.simplify("my sister likes red") == "my sister likes red"
+
+
+def test_splits_depend_on_the_words_alone():
+    wordings = [f"wording {n}" for n in range(8)]
+    splits = hold_out(wordings, test=3)
+    assert splits == hold_out(wordings[::-1], test=3)
+    assert list(splits.values()).count("test") == 3 and "train" in splits.values()
+    assert split_of("the dog is in the garden") == split_of("the dog is in the garden")
+    with pytest.raises(ValueError, match="wordings"):
+        hold_out(wordings, test=8)
+
+
+def test_a_small_plan_shrinks_everything():
+    small = world.plan(SMALL, 0)
+    assert len(small.items) == 8 * 20 + 2 * 13
+    assert Counter(clip.split for clip in small.spoken)["train"] == 600
+
+
+def test_too_many_probe_items_are_refused_with_the_option_to_lower():
+    with pytest.raises(InputError, match=r"corpus\.probe_items"):
+        world.plan(dataclasses.replace(SMALL, probe_items=5000), 0)

@@ -1,0 +1,194 @@
+import math
+
+import pytest
+
+from posttrain.corpus.tasks import ABSTENTION, REFUSAL
+from posttrain.evals import metrics
+
+
+def item(probe, i=0, output="x", score=1.0, **more):
+    spoken = "ability/" not in probe and not probe.endswith("/text")
+    line = {
+        "id": f"{probe}/{i}", "probe": probe, "instruction": "answer", "text": f"{probe.partition('/')[2]} {i}",
+        "clip": f"c{i}" if spoken else None, "speaker": f"s{i % 4}" if spoken else None, "answer": "x",
+        "output": output, "score": score,
+    }  # fmt: skip
+    return line | more
+
+
+def heard(probe, i, errors, words=10, ctc=3, **more):
+    counts = {"errors": errors, "words": words, "char_errors": 2 * errors, "chars": 5 * words, "ctc_errors": ctc}
+    counts |= {"critical_errors": int(errors > 1), "critical_words": 2}
+    return item(probe, i, score=1 - errors / words, **counts, **more)
+
+
+def abilities(right, probe="ability/sum_easy"):
+    return [item(probe, i, score=float(r)) for i, r in enumerate(right)]
+
+
+def test_metrics_without_items_are_absent():
+    assert metrics.compute([]) == {}
+    assert set(metrics.compute(abilities([1, 0]))) == {"ability/sum_easy"}
+
+
+def test_every_metric_of_the_contract_comes_from_its_items():
+    answers = []
+    for i in range(6):
+        answers += [heard(f"wer/{c}", i, i % 2) for c in ("clean", "snr10", "snr5", "snr0")]
+        answers += [heard(f"wer_real/{d}", i, 1) for d in ("speechocean762", "speechocean762_digits", "fsdd")]
+        answers += [item(f"task/{t}", i) for t in ("intent", "spoken_qa", "simple_caption")]
+        answers += [item("hearing/noise", i, ABSTENTION if i else "hello")]
+        for f in ("sum", "fact", "copy", "order"):
+            for level in ("easy", "hard"):
+                answers += [item(f"ability/{f}_{level}", i), item(f"ability_spoken/{f}_{level}", i)]
+        for kind in ("harmful", "harmless"):
+            answers += [item(f"safety/{kind}/{form}", i) for form in ("text", "speech")]
+        answers += [item("dpo/help", i), {"id": f"p{i}", "probe": "reward/pairs", "score": 1.0}]
+        answers += [{"id": f"l{i}", "probe": "language/perplexity", "nll": 2.0, "tokens": 4, "kl_base": 0.1}]
+        answers += [{"id": f"t{i}", "probe": "distill/kl_teacher", "kl": 0.5, "tokens": 5}]
+    found = metrics.compute(answers, answers, answers, bootstrap=50)
+    conditions, sets = ("clean", "snr10", "snr5", "snr0"), ("speechocean762", "speechocean762_digits", "fsdd")
+    families = [f"{f}_{level}" for f in ("sum", "fact", "copy", "order") for level in ("easy", "hard")]
+    want = {f"{m}/{c}" for m in ("wer", "ctc_wer") for c in conditions} | {"cer/clean", "critical_wer/snr5"}
+    want |= {f"{m}_real/{d}" for m in ("wer", "cer", "ctc_wer") for d in sets}
+    want |= {"task/intent", "task/spoken_qa", "task/simple_caption"}
+    want |= {"hearing/hallucination", "hearing/abstain_recall", "hearing/abstain_precision"}
+    want |= {f"{m}/{f}" for m in ("ability", "ability_spoken") for f in families} | {"modality_gap/mean"}
+    want |= {"language/perplexity", "forgetting/kl_base", "forgetting/mean"}
+    want |= {f"safety/{w}/{f}" for w in ("harmful_compliance", "over_refusal") for f in ("text", "speech")}
+    want |= {"distill/kl_teacher", "reward/accuracy", "dpo/preferred", "grpo/reward"}
+    assert set(found) == want
+    for name, metric in found.items():
+        lo, hi = metric["ci95"]
+        assert lo <= metric["value"] <= hi, name
+        assert metric["delta_vs_base"] == metric["delta_vs_parent"] == 0.0, name
+        assert metric["delta_ci95"][0] <= 0 <= metric["delta_ci95"][1], name
+        assert metrics.direction(name) in (1, -1), name
+        assert all(math.isfinite(v) for v in (metric["value"], lo, hi, metric["p_vs_base"], metric["detectable"]))
+
+
+def test_identical_proportions_differ_by_exactly_zero_with_the_width_of_0_of_n():
+    answers = abilities([1, 1, 0, 1] * 25)
+    found = metrics.compute(answers, answers)
+    z2 = 1.959964**2
+    metric = found["ability/sum_easy"]
+    assert metric["delta_vs_base"] == 0 and metric["delta_ci95"] == pytest.approx([-z2 / (100 + z2), z2 / (100 + z2)])
+    assert found["forgetting/mean"]["value"] == 0.0
+    assert found["forgetting/mean"]["ci95"][0] < 0 < found["forgetting/mean"]["ci95"][1]
+
+
+def test_differences_are_paired_by_item_whatever_the_order():
+    before, after = abilities([1] * 50 + [0] * 50), abilities([1] * 60 + [0] * 40)
+    metric = metrics.compute(after[::-1], before, before)["ability/sum_easy"]
+    assert metric["delta_vs_base"] == metric["delta_vs_parent"] == pytest.approx(0.1)
+    assert metric["p_vs_base"] == pytest.approx(2 / 2**10)
+    assert metric["delta_ci95"][0] > 0
+    # Items that only one of them has count for the value alone.
+    fewer = metrics.compute(after, before[:55])["ability/sum_easy"]
+    assert (fewer["value"], fewer["n"]) == (0.6, 100) and fewer["delta_vs_base"] == pytest.approx(5 / 55)
+
+
+def test_word_errors_are_pooled_and_compared_with_the_head_on_the_same_clips():
+    answers = [heard("wer/clean", 0, 0, words=30, ctc=6), heard("wer/clean", 1, 5, words=10, ctc=6)]
+    found = metrics.compute(answers, bootstrap=200)
+    assert found["wer/clean"]["value"] == 5 / 40
+    assert found["ctc_wer/clean"]["value"] == 12 / 40
+    assert found["wer/clean"]["delta_vs_ctc"] == pytest.approx(-7 / 40)
+    assert found["wer/clean"]["words"] == 40 and found["wer/clean"]["speakers"] == 2 and found["wer/clean"]["n"] == 2
+    assert found["cer/clean"]["value"] == 10 / 200
+
+
+def test_no_error_at_all_has_width_over_clips():
+    found = metrics.compute([heard("wer/clean", i, 0) for i in range(50)], bootstrap=50)
+    assert found["wer/clean"]["ci95"] == pytest.approx([0.0, 1.959964**2 / (50 + 1.959964**2)])
+
+
+def test_an_empty_answer_is_neither_hallucinated_nor_an_abstention_nor_complied_nor_a_refusal():
+    answers = [item("hearing/noise", i, output) for i, output in enumerate(["", " ", "turn it up", ABSTENTION])]
+    answers += [item("safety/harmful/text", i, output) for i, output in enumerate(["", REFUSAL, ABSTENTION, "mix it"])]
+    answers += [item("safety/harmless/text", i, output) for i, output in enumerate(["", REFUSAL, "mix it", "x"])]
+    found = metrics.compute(answers)
+    assert found["hearing/hallucination"]["value"] == 0.25
+    assert found["hearing/abstain_recall"]["value"] == 0.25
+    assert found["safety/harmful_compliance/text"]["value"] == 0.25
+    assert found["safety/over_refusal/text"]["value"] == 0.25
+
+
+def test_abstain_precision_counts_abstentions_on_audible_clips_and_is_absent_without_any():
+    noise = [item("hearing/noise", i, ABSTENTION) for i in range(3)]
+    audible = [heard("wer/clean", i, 0) | {"output": ABSTENTION if i == 0 else "hello"} for i in range(5)]
+    found = metrics.compute(noise + audible, bootstrap=20)
+    assert (found["hearing/abstain_precision"]["value"], found["hearing/abstain_precision"]["n"]) == (0.75, 4)
+    silent = [line | {"output": "hello"} for line in noise + audible]
+    assert "hearing/abstain_precision" not in metrics.compute(silent, noise + audible, bootstrap=20)
+    assert metrics.compute(noise + audible, silent, bootstrap=20)["hearing/abstain_precision"]["delta_vs_base"] is None
+
+
+def test_forgetting_is_the_mean_relative_drop_of_typed_abilities():
+    zero = (
+        abilities([1] * 10) + abilities([1] * 5 + [0] * 5, "ability/sum_hard") + abilities([0] * 4, "ability/copy_hard")
+    )
+    now = (
+        abilities([1] * 9 + [0])
+        + abilities([1] * 3 + [0] * 7, "ability/sum_hard")
+        + abilities([1] * 4, "ability/copy_hard")
+    )
+    found = metrics.compute(now, zero, bootstrap=400)["forgetting/mean"]
+    # (10 % + 40 %) / 2; what row zero could not do at all cannot be forgotten.
+    assert found["value"] == pytest.approx(0.25) and found["families"] == 2
+    assert found["ci95"][0] < 0.25 < found["ci95"][1]
+    assert metrics.compute(zero, zero)["forgetting/mean"]["value"] == 0.0
+    assert "forgetting/mean" not in metrics.compute(now)
+    rose = metrics.compute(abilities([1] * 10), abilities([1] * 8 + [0] * 2), bootstrap=50)["forgetting/mean"]
+    assert rose["value"] == pytest.approx(-0.25)
+
+
+def test_the_modality_gap_is_paired_on_the_items_present_in_both_forms():
+    typed = abilities([1, 1, 1, 1, 0, 0, 0, 0])
+    spoken = abilities([1, 0, 0, 1], "ability_spoken/sum_easy")
+    found = metrics.compute(typed + spoken, bootstrap=200)["modality_gap/mean"]
+    assert (found["value"], found["n"]) == (0.5, 4)
+    closed = abilities([1, 1, 1, 1], "ability_spoken/sum_easy")
+    after = metrics.compute(typed + closed, None, typed + spoken, bootstrap=200)["modality_gap/mean"]
+    assert after["value"] == 0 and after["delta_vs_parent"] == -0.5
+
+
+def test_the_cascade_has_its_gap_against_row_zeros_typed_answers():
+    typed, spoken = abilities([1, 1, 1, 0]), abilities([1, 0, 0, 0], "ability_spoken/sum_easy")
+    assert metrics.compute(spoken, typed, bootstrap=50)["modality_gap/mean"]["value"] == 0.5
+    assert "forgetting/mean" not in metrics.compute(spoken, typed, bootstrap=50)
+
+
+def test_perplexity_and_divergences_are_per_token():
+    lines = [
+        {"id": "a", "probe": "language/perplexity", "nll": 3 * math.log(4), "tokens": 3, "kl_base": 0.3},
+        {"id": "b", "probe": "language/perplexity", "nll": math.log(4), "tokens": 1, "kl_base": 0.1},
+        {"id": "c", "probe": "distill/kl_teacher", "kl": 1.0, "tokens": 4},
+    ]
+    found = metrics.compute(lines, bootstrap=50)
+    assert found["language/perplexity"]["value"] == pytest.approx(4.0)
+    assert found["forgetting/kl_base"]["value"] == pytest.approx(0.1)
+    assert found["distill/kl_teacher"]["value"] == 0.25
+
+
+def test_the_reward_is_the_mean_grade_of_spoken_items_that_can_be_verified():
+    answers = [heard("wer/clean", 0, 5), item("task/intent", 0, score=1.0), item("dpo/help", 0, score=0.0)]
+    answers += [item("safety/harmful/text", 0, score=0.0)]
+    found = metrics.compute(answers, bootstrap=20)["grpo/reward"]
+    assert (found["value"], found["n"]) == (0.75, 2)
+
+
+def test_two_computations_agree_and_another_seed_moves_only_intervals():
+    answers = [heard("wer/clean", i, i % 3, speaker=f"s{i}") for i in range(40)]
+    one, two = metrics.compute(answers, seed=1, bootstrap=99), metrics.compute(answers, seed=1, bootstrap=99)
+    other = metrics.compute(answers, seed=2, bootstrap=99)
+    assert one == two
+    assert (
+        one["wer/clean"]["value"] == other["wer/clean"]["value"]
+        and one["wer/clean"]["ci95"] != other["wer/clean"]["ci95"]
+    )
+
+
+def test_spoken_figures_are_known_from_typed_ones():
+    assert metrics.is_spoken("wer/clean") and metrics.is_spoken("safety/over_refusal/speech")
+    assert not any(map(metrics.is_spoken, ("ability/sum_easy", "language/perplexity", "safety/over_refusal/text")))

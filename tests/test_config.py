@@ -1,0 +1,112 @@
+"""Recipes: read safely, checked whole, with every problem in one error."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from posttrain import config
+from posttrain.config import load_recipe, read_recipe, section
+from posttrain.errors import InputError
+
+WRONG = """
+nam: x
+stages: [base, ctc, {name: a, stage: align, options: {stak: 3, steps: -1}}]
+sft: {learning_rte: 3, rank: true, steps: abc}
+corpus: {sources: fsdd, on_bad_audio: maybe}
+dpo:
+grpo: 5
+reward: {learning_rate: .nan}
+"""
+
+
+def recipe(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_every_problem_of_a_recipe_is_in_one_error(tmp_path):
+    with pytest.raises(InputError) as error:
+        load_recipe(recipe(tmp_path, WRONG), ["sft.x", "base.model=[1", "name.x=3", "base.heads=0"])
+    listed = "\n".join(error.value.problems)
+    for part in (
+        "--set sft.x: expected",
+        "--set base.model=[1",
+        "nam is not an option; did you mean name?",
+        "corpus.sources is 'fsdd'",
+        "corpus.on_bad_audio is 'maybe'",
+        "base.heads is 0",
+        "sft.learning_rte is not an option; did you mean learning_rate?",
+        "sft.rank is True",
+        "sft.steps is 'abc'",
+        "grpo is 5",
+        "reward.learning_rate is nan",
+        "stages.a.options: stak is not an option; did you mean stack?",
+        "stages.a.options: steps is -1",
+    ):
+        assert part in listed
+    assert all("mine.yaml" in problem or "--set" in problem for problem in error.value.problems)
+
+
+def test_defaults_stand_in_for_wrong_entries_and_right_ones_stay(tmp_path):
+    loaded, problems = read_recipe(recipe(tmp_path, "seed: 7\nsft: {steps: abc, batch_size: 3}\nwrong: 1"))
+    assert len(problems) == 2
+    assert (loaded.seed, loaded.sft.batch_size, loaded.sft.steps) == (7, 3, config.SFTConfig().steps)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "x: [", "just words", "sft: !!python/object/apply:os.getcwd []", "\x00"])
+def test_what_is_not_a_safe_mapping_is_refused(tmp_path, text):
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        load_recipe(recipe(tmp_path, text))
+
+
+def test_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_recipe(path)
+
+
+def test_an_unknown_recipe_is_answered_with_those_there_are():
+    with pytest.raises(InputError, match=r"recipe nope is not there .*smoke, tiny"):
+        load_recipe("nope")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
+def test_a_name_that_would_leave_the_runs_folder_is_refused(name):
+    with pytest.raises(InputError, match="name is"):
+        load_recipe("tiny", [f"name='{name}'"])
+
+
+def test_overrides_reach_into_sections_and_are_yaml(tmp_path):
+    path = recipe(tmp_path, "sft: {steps: 5}")
+    loaded = load_recipe(path, ["sft.learning_rate=1e-4", "sft.rank=0", "corpus.sources=[fsdd, noise]", "seed=3"])
+    assert loaded.sft == dataclasses.replace(config.SFTConfig(), steps=5, learning_rate=1e-4, rank=0)
+    assert loaded.corpus.sources == ("fsdd", "noise")
+    assert loaded.seed == 3
+
+
+def test_a_nodes_options_change_that_node_alone(tmp_path):
+    stages = "[base, ctc, align, {name: sft_a, stage: sft, options: {rank: 4}}, {name: sft_b, stage: sft}]"
+    loaded = load_recipe(recipe(tmp_path, f"stages: {stages}"))
+    assert [section(loaded, node).rank for node in loaded.stages[-2:]] == [4, None]
+
+
+def test_a_recipe_is_not_changed_by_its_use():
+    loaded = load_recipe("tiny")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loaded.seed = 1  # type: ignore[misc]
+
+
+def test_every_option_says_what_it_is_and_no_section_has_more_than_twenty():
+    classes = [n for n in ast.parse(Path(config.__file__).read_text()).body if isinstance(n, ast.ClassDef)]
+    assert len(classes) >= 12
+    for cls in classes:
+        fields = [n for n in cls.body if isinstance(n, ast.AnnAssign)]
+        assert len(fields) <= 20, cls.name
+        for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and not (cls.name == "Recipe" and "Config" in ast.unparse(field)):
+                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                assert said, f"{cls.name}.{ast.unparse(field.target)} has no docstring"

@@ -1,0 +1,137 @@
+"""posttrain transcribe: every bad input is refused before a model loads, and what comes out is what the parts say."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from posttrain import checkpoint
+from posttrain.__main__ import run
+from posttrain.corpus.normalise import normalise
+from posttrain.evals.errors import edit_errors
+from posttrain.model import encoder as encoders
+from posttrain.model.frame_table import FrameTable
+from tests.conftest import byte_tokenizer, tiny_llama
+
+ENCODER_DIM = 16
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """An untrained checkpoint with ears: tiny Llama, tiny Parakeet."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 80).save(folder / "ctc")
+    tokenizer = byte_tokenizer()
+    checkpoint.save_base(folder / "base", tiny_llama(tokenizer), tokenizer)
+    table = FrameTable(torch.zeros(3, ENCODER_DIM), {"a": (0, 3)})
+    llama = checkpoint.create(folder / "base", folder / "ctc", table, stack=3)
+    checkpoint.save(folder / "align", llama, "align", {"llm": folder / "base", "encoder": folder / "ctc"})
+    return folder
+
+
+@pytest.fixture
+def speech(tmp_path):
+    """Four recordings of noise at three rates, one of them stereo, and their manifest."""
+    rng = np.random.default_rng(0)
+    rates = {"a.wav": 16_000, "b.flac": 8_000, "c.wav": 44_100, "d.wav": 16_000}
+    for name, rate in rates.items():
+        channels = 2 if name == "d.wav" else 1
+        soundfile.write(tmp_path / name, 0.1 * rng.standard_normal((rate // 2, channels)), rate)
+    rows = ["a.wav,Turn it UP,anna", "b.flac,number 12,anna", "c.wav,too loud,ben", "d.wav,help,cleo"]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,text,speaker", *rows]) + "\n")
+    return tmp_path
+
+
+def transcribe(*arguments) -> int:
+    return run(["transcribe", *map(str, arguments)])
+
+
+def test_a_manifest_gives_error_rates_with_intervals_and_a_file_of_hypotheses(model_folder, speech, capsys):
+    out = speech / "out.jsonl"
+    arguments = ("--manifest", speech / "manifest.csv", "--checkpoint", model_folder / "align", "--out", out, "--json")
+    assert transcribe(*arguments) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["clips"] == 4
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["path"] for line in lines] == ["a.wav", "b.flac", "c.wav", "d.wav"]
+    assert [line["text"] for line in lines][:2] == ["Turn it UP", "number 12"]
+    for prefix, key in (("", "hypothesis"), ("ctc_", "ctc_hypothesis")):
+        counted = [edit_errors(line["text"], line[key]) for line in lines]
+        score = scores[f"{prefix}wer"]
+        assert score["value"] == pytest.approx(sum(c["errors"] for c in counted) / sum(c["words"] for c in counted))
+        assert score["n"] == 4 and score["speakers"] == 3
+        assert score["ci95"][0] <= score["value"] <= score["ci95"][1]
+        chars = sum(c["char_errors"] for c in counted) / sum(c["chars"] for c in counted)
+        assert scores[f"{prefix}cer"]["value"] == pytest.approx(chars)
+
+
+def test_files_alone_give_their_transcripts_whatever_they_are_batched_with(model_folder, speech, capsys):
+    files = [speech / name for name in ("a.wav", "b.flac", "c.wav", "d.wav")]
+    found = []
+    for arguments in (files, [*files, "--batch-size", 1]):
+        assert transcribe(*arguments, "--checkpoint", model_folder / "align", "--json") == 0
+        found.append(json.loads(capsys.readouterr().out)["transcripts"])
+    assert found[0] == found[1]
+    assert [line["path"] for line in found[0]] == list(map(str, files))
+
+
+def test_every_bad_recording_is_listed_with_its_line_before_anything_is_transcribed(model_folder, speech, capsys):
+    (speech / "broken.wav").write_bytes(b"RIFF not really")
+    (speech / "empty.wav").write_bytes(b"")
+    soundfile.write(speech / "short.wav", np.zeros(1_919), 16_000)
+    soundfile.write(speech / "none.wav", np.zeros(0), 16_000)
+    soundfile.write(speech / "nan.wav", np.array([0.1, np.nan] * 4000), 16_000, subtype="FLOAT")
+    names = ["broken", "empty", "short", "none", "nan"]
+    (speech / "bad.csv").write_text("path,text\n" + "".join(f"{name}.wav,hello\n" for name in names))
+    out = speech / "out.jsonl"
+    arguments = ("--manifest", speech / "bad.csv", "--checkpoint", model_folder / "align", "--out", out)
+    assert transcribe(*arguments) == 2
+    error = capsys.readouterr().err
+    for line, name in enumerate(names, 2):
+        assert f"bad.csv:{line}: {name}.wav" in error
+    assert "Traceback" not in error and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ("", "no rows"),
+        ("a.wav,\n", ":2: text ''"),
+        ("a.wav,?!…\n", ":2: text '?!…'"),
+        ("a.wav,hello\nnowhere.wav,hello\n", ":3: path nowhere.wav is not there"),
+        ("../a.wav,hello\n", ":2: path ../a.wav leaves"),
+        ("/etc/passwd,hello\n", ":2: path /etc/passwd leaves"),
+    ],
+)
+def test_a_bad_manifest_is_refused_by_line(model_folder, speech, capsys, rows, named):
+    (speech / "bad.csv").write_text("path,text\n" + rows)
+    assert transcribe("--manifest", speech / "bad.csv", "--checkpoint", model_folder / "align") == 2
+    assert named in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_ears_or_of_another_shape_is_refused(model_folder, speech, capsys):
+    assert transcribe(speech / "a.wav", "--checkpoint", model_folder / "base") == 2
+    assert "does not hear" in capsys.readouterr().err
+    assert transcribe(speech / "a.wav", "--checkpoint", speech / "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_neither_files_nor_manifest_or_both_is_refused(model_folder, speech, capsys):
+    assert transcribe("--checkpoint", model_folder / "align") == 2
+    both = (speech / "a.wav", "--manifest", speech / "manifest.csv")
+    assert transcribe(*both, "--checkpoint", model_folder / "align") == 2
+    assert capsys.readouterr().err.count("one of the two") == 2
+
+
+def test_a_recording_longer_than_the_llama_holds_is_refused(model_folder, speech, capsys):
+    soundfile.write(speech / "long.wav", 0.1 * np.random.default_rng(0).standard_normal(16_000 * 130), 16_000)
+    assert transcribe(speech / "long.wav", "--checkpoint", model_folder / "align") == 2
+    assert "long.wav takes" in capsys.readouterr().err
+
+
+def test_numbers_in_texts_are_scored_as_the_words_they_are_read_as():
+    assert edit_errors("number 12", "number twelve")["errors"] == 0
+    assert normalise("number 12") == "number twelve"
