@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -195,7 +195,10 @@ def save_base(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer)
 def refer_base(
     folder: Path, model: str, revision: str | None = None, dtype: str = "float32", quantization: str = "none"
 ) -> Spec:
-    """A base that lies elsewhere: only its name."""
+    """A base that lies elsewhere: only its name. A base folder that is such a reference is followed."""
+    if (Path(model) / SPEC_FILE).is_file():
+        named = read_spec(model)
+        model, revision = named.base, named.base_revision
     source = relative(model) if Path(model).is_dir() else model
     spec = Spec("base", source, base_revision=revision, dtype=dtype, quantization=quantization)
     _commit(_part_of(folder), folder, spec)
@@ -205,13 +208,14 @@ def refer_base(
 def merged(llama: SpeechLlama) -> LlamaForCausalLM:
     """The Llama with its adapter merged into the weights, speech embedding and projector included.
 
-    Consumes `llama`. On a 4-bit base the sum is rounded to 4 bits again: merged and unmerged then differ.
+    Consumes `llama`. A 4-bit base is unpacked first, since the sum rounded to 4 bits again would be another model.
     """
     if not isinstance(llama.model, PeftModel):
         return llama.model
     if llama.model.peft_config["default"].is_prompt_learning:
         raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
-    model = llama.model.merge_and_unload(adapter_names=["default"])
+    adapted = llama.model if llama.spec.quantization == "none" else _unpacked(llama)
+    model = adapted.merge_and_unload(adapter_names=["default"])
     model.resize_token_embeddings = resize_forbidden
     return model
 
@@ -310,6 +314,19 @@ def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
     return peft_model
 
 
+def _unpacked(llama: SpeechLlama) -> PeftModel:
+    """The same PeftModel on the values that the 4-bit weights stand for."""
+    spec, adapted = llama.spec, llama.model
+    model, _ = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, str(adapted.device))
+    model = model.dequantize().to(getattr(torch, spec.dtype))
+    projector = Projector(spec.stack * spec.encoder_dim, model.config.hidden_size, spec.projector_hidden)
+    projector.load_state_dict(projector_state(adapted))
+    embed_speech(model, projector.to(adapted.device), spec.stack).table = adapters.speech_embedding_of(adapted).table
+    peft_model = get_peft_model(model, adapted.peft_config["default"])
+    set_peft_model_state_dict(peft_model, get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    return peft_model
+
+
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
@@ -319,7 +336,8 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _save_llama(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer) -> None:
     """A plain Llama folder, without the projector."""
-    state = {name: tensor for name, tensor in model.state_dict().items() if ".projector." not in name}
+    ears = "model.embed_tokens."
+    state = {n: t for n, t in model.state_dict().items() if not n.startswith(ears) or n == ears + "weight"}
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
 

@@ -84,21 +84,21 @@ class CTCConfig:
     """Hub id or local folder of a Parakeet CTC model; null trains the tiny one."""
     revision: str | None = None
     """Hub revision."""
-    hidden_size: Count = 144
+    hidden_size: Count = 160
     """Width."""
-    layers: Count = 6
+    layers: Count = 4
     """Conformer blocks."""
     heads: Count = 4
     """Attention heads."""
     subsampling_factor: Count = 4
     """Mel frames (10 ms) per encoder frame."""
-    subsampling_channels: Count = 64
+    subsampling_channels: Count = 32
     """Channels of the subsampling convolutions."""
     mel_bins: Count = 64
     """Log-mel features per mel frame."""
-    steps: CountOrZero = 1500
+    steps: CountOrZero = 2400
     """Optimizer steps."""
-    batch_size: Count = 32
+    batch_size: Count = 16
     """Clips a step."""
     learning_rate: Positive = 2e-3
     """Peak; warm-up then cosine."""
@@ -313,9 +313,14 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
     if isinstance(raw.get("stages"), list):
         raw["stages"] = [{"name": s, "stage": s} if isinstance(s, str) else s for s in raw["stages"]]
     loaded = parse(Recipe, raw, str(path), problems, stand_in={"name": path.stem})
+    mended = []
     for node in loaded.stages:
-        _section(loaded, node, f"{path}: stages.{node.name}.options", problems)
-    return loaded, problems
+        before = len(problems)
+        options = _section(loaded, node, f"{path}: stages.{node.name}.options", problems)
+        mended.append(
+            node if len(problems) == before else dataclasses.replace(node, options=dataclasses.asdict(options))
+        )
+    return dataclasses.replace(loaded, stages=tuple(mended)), problems
 
 
 def section(recipe: Recipe, node: StageConfig) -> Any:

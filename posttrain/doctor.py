@@ -5,13 +5,13 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from posttrain.config import Recipe
 from posttrain.errors import InputError
+from posttrain.preflight import Finding, check, models
 
 if TYPE_CHECKING:
     from posttrain.runner import Step
@@ -20,22 +20,6 @@ GIB = 2**30
 PACKAGES = ("torch", "torchaudio", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 TORCH_FIRST, TORCH_END = (2, 11), (2, 15)
 """torchaudio 2.11, the newest, works with torch from the first up to, and not including, the second."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at."""
-
-    name: str
-    """What was looked at."""
-    ok: bool
-    """False stops a run."""
-    message: str
-    """What was found and, where it is not ok, how to mend it."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The finding as JSON has it."""
-        return asdict(self)
 
 
 def examine(recipe: Recipe, folder: Path, branch_from: Path | None = None) -> list[Finding]:
@@ -58,9 +42,14 @@ def machine(folder: Path) -> list[Finding]:
 
 def needs(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
     """Whether the recipe's parts can be had here, and whether the steps that would run will fit."""
-    found = [*_models(recipe), *_recordings(recipe)]
+    found = [*models(recipe), *_recordings(recipe)]
     if any(step.action == "run" for step in steps):
-        found += [_fits_memory(recipe), *_preflight(recipe, folder, steps)]
+        found.append(_fits_memory(recipe))
+    try:
+        check(recipe, folder, steps)
+    except InputError as error:
+        named = " ".join(finding.message for finding in found)
+        found += [Finding("recipe", False, problem) for problem in error.problems if problem not in named]
     return found
 
 
@@ -122,45 +111,6 @@ def _synthesiser() -> Finding:
     return Finding("espeak-ng", True, "its library and voices are there")
 
 
-def _models(recipe: Recipe) -> Iterator[Finding]:
-    """Hub ids and local folders."""
-    for key, name, revision in (
-        ("base.model", recipe.base.model, recipe.base.revision),
-        ("ctc.model", recipe.ctc.model, recipe.ctc.revision),
-    ):
-        if name is None:
-            continue
-        if Path(name).expanduser().is_dir():
-            complete = (Path(name).expanduser() / "config.json").is_file()
-            yield Finding(key, complete, f"folder {name}" + ("" if complete else " has no config.json; get it again"))
-        else:
-            yield _hub(key, name, revision)
-
-
-def _hub(key: str, name: str, revision: str | None) -> Finding:
-    """In the cache, or to be had from the hub with this user's token."""
-    import huggingface_hub
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        found = huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)
-        return Finding(key, True, f"{name} is in the cache ({found})")
-    except HFValidationError:
-        return Finding(key, False, f"{name} is neither a folder nor a hub id; name one of them")
-    except LocalEntryNotFoundError:
-        folder = f"give a local folder with --set {key}=FOLDER"
-    if constants.HF_HUB_OFFLINE:
-        return Finding(key, False, f"{name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {folder}")
-    try:
-        info = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=10, files_metadata=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        mend = "accept its licence on the hub and run `hf auth login`, check the network, or " + folder
-        return Finding(key, False, f"{name} cannot be had ({type(error).__name__}: {_first_line(error)}); {mend}")
-    size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith((".safetensors", ".json")))
-    return Finding(key, True, f"{name} will be downloaded, {size / GIB:.1f} GiB")
-
-
 def _recordings(recipe: Recipe) -> Iterator[Finding]:
     """The folders of the recipe's sources."""
     root = recipe.corpus.data_root
@@ -178,18 +128,3 @@ def _fits_memory(recipe: Recipe) -> Finding:
     from posttrain.model import memory
 
     return Finding("fit", *memory.fits(recipe))
-
-
-def _preflight(recipe: Recipe, folder: Path, steps: "list[Step]") -> Iterator[Finding]:
-    """What `posttrain run` itself refuses before it starts."""
-    from posttrain import preflight
-
-    try:
-        preflight.check(recipe, folder, steps)
-    except InputError as error:
-        for problem in error.problems:
-            yield Finding("recipe", False, problem)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -14,6 +14,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def quiet_libraries() -> None:
+    """Our own bars and lines are enough: no bar for every load and every dataset, no notice of an optional kernel."""
+    import logging
+    import warnings
+
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
 def pick_device(device: str) -> str:
     """`auto` becomes cuda where there is one, else cpu."""
     if device != "auto":

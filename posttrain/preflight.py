@@ -1,10 +1,12 @@
 """Everything that can be known to be wrong before a long run starts, in one error."""
 
+import importlib.util
 import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from posttrain import assets
 from posttrain.config import Recipe
 from posttrain.errors import InputError
 
@@ -12,22 +14,98 @@ if TYPE_CHECKING:
     from posttrain.runner import Step
 
 GIB = 2**30
+REPORT_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    """What was looked at."""
+    ok: bool
+    """False stops a run."""
+    message: str
+    """What was found and, where it is not ok, how to mend it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as JSON has it."""
+        return asdict(self)
 
 
 def check(recipe: Recipe, folder: Path, steps: "list[Step]") -> None:
-    """Raises InputError that lists every problem: adapters, model folders, recorded sources, disk space."""
-    problems: list[str] = []
-    for step in steps:
-        if step.stage == "sft" and step.node is not None:
-            _collect(problems, assets.path, "adapters", step.node.options.adapter)
-    for key, model in (("base.model", recipe.base.model), ("ctc.model", recipe.ctc.model)):
-        if model and _is_local(model) and not (Path(model) / "config.json").is_file():
-            problems.append(f"{key} is {model}, expected a folder with config.json; name a folder or a hub id")
+    """Raises InputError that lists every problem: adapters, sizes, models, recorded sources, device, disk space."""
+    problems = list(_adapters(steps))
     if any(step.action == "run" for step in steps):
-        problems += _sources(recipe)
-        problems += _disk(recipe, folder)
+        problems += [*_sizes(recipe), *_device(recipe), *_reports(recipe)]
+        problems += [finding.message for finding in models(recipe) if not finding.ok]
+        problems += [*_sources(recipe), *_disk(recipe, folder)]
     if problems:
-        raise InputError(problems)
+        raise InputError(list(dict.fromkeys(problems)))
+
+
+def models(recipe: Recipe) -> Iterator[Finding]:
+    """Whether the recipe's hub ids and local folders can be had, and a folder's weights have its config's shapes."""
+    for key, name, revision in (
+        ("base.model", recipe.base.model, recipe.base.revision),
+        ("ctc.model", recipe.ctc.model, recipe.ctc.revision),
+    ):
+        if name is None:
+            continue
+        if _is_local(name):
+            from posttrain.model.folder import check_folder
+
+            found: list[str] = []
+            _collect(found, check_folder, Path(name).expanduser(), "llama" if key == "base.model" else "parakeet_ctc")
+            yield Finding(key, not found, "; ".join(f"{key}: {p}" for p in found) or f"folder {name} is whole")
+        else:
+            yield _hub(key, name, revision)
+
+
+def _adapters(steps: "list[Step]") -> Iterator[str]:
+    """Named and, where a node gives a rank, with one."""
+    for node in (step.node for step in steps if step.stage == "sft"):
+        if node is not None:
+            found: list[str] = []
+            _collect(found, _read_adapter, node.options.adapter, node.options.rank)
+            yield from (f"{node.name}: {problem}" for problem in found)
+
+
+def _read_adapter(name: str, rank: int | None) -> None:
+    from posttrain.model import adapters
+
+    adapters.read(name, rank)
+
+
+def _sizes(recipe: Recipe) -> Iterator[str]:
+    """Sizes of the tiny models that do not go together."""
+    divisions = []
+    if recipe.base.model is None:
+        base = recipe.base
+        divisions += [("base.hidden_size", base.hidden_size, "2 × base.heads", 2 * base.heads)]
+        divisions += [("base.heads", base.heads, "base.kv_heads", base.kv_heads)]
+    if recipe.ctc.model is None:
+        divisions += [("ctc.hidden_size", recipe.ctc.hidden_size, "ctc.heads", recipe.ctc.heads)]
+    for name, value, by, divisor in divisions:
+        if value % divisor:
+            yield f"{name} is {value}, expected a multiple of {by} = {divisor}; change one of them"
+
+
+def _device(recipe: Recipe) -> Iterator[str]:
+    if recipe.device in ("auto", "cpu"):
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=recipe.device)
+    except (RuntimeError, AssertionError) as error:
+        yield f"device is {recipe.device}: {first_line(error)}; expected auto, cpu or a device of this machine"
+
+
+def _reports(recipe: Recipe) -> Iterator[str]:
+    for name in recipe.report_to:
+        if name not in ("none", "all") and importlib.util.find_spec(REPORT_PACKAGES.get(name, name)) is None:
+            yield f"report_to names {name}, which is not installed; install it, or name tensorboard or none"
 
 
 def _sources(recipe: Recipe) -> list[str]:
@@ -40,22 +118,52 @@ def _sources(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _disk(recipe: Recipe, folder: Path) -> list[str]:
+def _disk(recipe: Recipe, folder: Path) -> Iterator[str]:
     """The corpus and its frames take some 120 kB a made clip; a stage of a loaded model leaves adapters only."""
     need = 1 * GIB + recipe.corpus.train_clips * 150_000
     here = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(here).free
-    if free >= need:
-        return []
-    return [f"{here} has {free / GIB:.1f} GiB free, expected {need / GIB:.1f}; free some or put runs/ elsewhere"]
+    if free < need:
+        yield f"{here} has {free / GIB:.1f} GiB free, expected {need / GIB:.1f}; free some or put runs/ elsewhere"
+
+
+def _hub(key: str, name: str, revision: str | None) -> Finding:
+    """In the cache, or to be had from the hub with this user's token."""
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    mend = f"give a local folder with --set {key}=FOLDER"
+    try:
+        found = huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)
+        return Finding(key, True, f"{name} is in the cache ({found})")
+    except HFValidationError:
+        return Finding(key, False, f"{key} is {name}, neither a folder nor a hub id; name one of them")
+    except LocalEntryNotFoundError:
+        pass
+    if constants.HF_HUB_OFFLINE:
+        return Finding(key, False, f"{key}: {name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {mend}")
+    try:
+        info = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=10, files_metadata=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        mend = f"accept its licence on the hub and run `hf auth login`, check the network, or {mend}"
+        return Finding(key, False, f"{key}: {name} cannot be had ({why}); {mend}")
+    size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith((".safetensors", ".json")))
+    return Finding(key, True, f"{name} will be downloaded, {size / GIB:.1f} GiB")
 
 
 def _is_local(model: str) -> bool:
     return model.startswith((".", "/", "~")) or Path(model).exists() or model.count("/") != 1
 
 
-def _collect(problems: list[str], call, *args) -> None:
+def _collect(problems: list[str], call: Callable[..., Any], *args: Any) -> None:
     try:
         call(*args)
     except InputError as error:
         problems.extend(error.problems)
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's message."""
+    return (str(error).strip().splitlines() or [""])[0]

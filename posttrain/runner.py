@@ -24,7 +24,7 @@ from posttrain import ledger
 from posttrain.config import Recipe
 from posttrain.errors import InputError
 from posttrain.graph import Node, ancestors, corpus_key, digest, nodes, reference
-from posttrain.machine import code_version, peak_rss_mb, pick_device, reset_peak_rss, say
+from posttrain.machine import code_version, peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def run(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: st
     from posttrain.corpus import build, store
     from posttrain.preflight import check
 
+    quiet_libraries()
     corpus_step, *steps = plan(recipe, folder, branch_from, until)
     check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256
 """Recordings held in memory at once."""
-MAX_NEW_TOKENS = 128
+MAX_NEW_TOKENS = 200
 BOOTSTRAP = 1000
 
 

@@ -7,58 +7,27 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from posttrain import checkpoint
 from posttrain.corpus.types import Example
-from posttrain.model.chat import LLAMA3
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.model.tokenizer import END_TOKEN, PAD_TOKEN, SpeechTokenizer
+from posttrain.model.tiny_tokenizer import SPECIAL_TOKENS, train_tokenizer
+from posttrain.model.tokenizer import SpeechTokenizer
 
-SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", END_TOKEN, PAD_TOKEN)
-LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
 ENCODER_DIM = 12
 
 
 def byte_tokenizer() -> SpeechTokenizer:
-    """A byte-level tokenizer with Llama 3's special tokens and split, and BOS from its post-processor, as Llama 3.1's."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(__import__("tokenizers").Regex(LLAMA3_SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(SPECIAL))
-    bos = (SPECIAL[0], backend.token_to_id(SPECIAL[0]))
-    backend.post_processor = processors.Sequence(
-        [
-            processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(single=f"{bos[0]} $A", pair=f"{bos[0]} $A {bos[0]} $B", special_tokens=[bos]),
-        ]
-    )
-    return SpeechTokenizer(
-        tokenizer_object=backend,
-        bos_token=SPECIAL[0],
-        eos_token=END_TOKEN,
-        pad_token=PAD_TOKEN,
-        chat_template=LLAMA3,
-        clean_up_tokenization_spaces=False,
-    )
+    """Bytes and Llama 3's special tokens."""
+    return train_tokenizer([], 256 + len(SPECIAL_TOKENS))
 
 
 def tiny_llama(tokenizer: SpeechTokenizer, tie: bool = False) -> LlamaForCausalLM:
-    """Two layers of Llama 3.1's shape: grouped queries, llama3 RoPE scaling."""
-    torch.manual_seed(0)
+    """Two layers of Llama 3.1's shape: grouped queries, llama3 RoPE scaling; V is larger than the tokenizer."""
     config = LlamaConfig(
-        vocab_size=len(tokenizer) + 2,
+        vocab_size=len(tokenizer) + 3,
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
@@ -78,7 +47,9 @@ def tiny_llama(tokenizer: SpeechTokenizer, tie: bool = False) -> LlamaForCausalL
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=tie,
     )
-    model = LlamaForCausalLM(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
     with torch.no_grad():  # untrained weights of 0.02 would hide differences below any tolerance
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -87,7 +58,7 @@ def tiny_llama(tokenizer: SpeechTokenizer, tie: bool = False) -> LlamaForCausalL
 
 
 def frame_table(clips: int = 4) -> FrameTable:
-    """Clips of 3, 7, 11, … frames."""
+    """Clips test/0, test/1, … of 3, 7, 11, … frames."""
     generator = torch.Generator().manual_seed(1)
     counts = [3 + 4 * i for i in range(clips)]
     frames = torch.randn(sum(counts), ENCODER_DIM, generator=generator)
@@ -121,3 +92,4 @@ def base_folder(tmp_path, tokenizer):
 def llama(base_folder, table, tmp_path) -> SpeechLlama:
     """A Llama that hears, its projector as large as the word embeddings; nothing trained yet."""
     return checkpoint.create(base_folder, tmp_path / "ctc", table, stack=3)
+

@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from posttrain import checkpoint
+from posttrain import transcribe as transcribing
 from posttrain.__main__ import run
 from posttrain.corpus.normalise import normalise
 from posttrain.evals.errors import edit_errors
@@ -30,6 +31,12 @@ def model_folder(tmp_path_factory):
     llama = checkpoint.create(folder / "base", folder / "ctc", table, stack=3)
     checkpoint.save(folder / "align", llama, "align", {"llm": folder / "base", "encoder": folder / "ctc"})
     return folder
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch):
+    """An untrained Llama does not end its answers."""
+    monkeypatch.setattr(transcribing, "MAX_NEW_TOKENS", 20)
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def _plan(
         if problems:
             preflight.check(recipe, folder, steps)
     except InputError as error:
-        raise InputError([*problems, *error.problems]) from error
+        raise InputError(list(dict.fromkeys([*problems, *error.problems]))) from error
     if problems:
         raise InputError(problems)
     return steps

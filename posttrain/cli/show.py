@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posttrain.doctor import Finding
+    from posttrain.preflight import Finding
     from posttrain.runner import Step
     from posttrain.transcribe import Result
 

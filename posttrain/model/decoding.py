@@ -85,20 +85,17 @@ def prompt_embeddings(model: Any, rows: list[list[int]], pad_id: int) -> tuple[t
     return embeddings, mask
 
 
-def greedy_config(pad_id: int, eos_ids: list[int], max_new_tokens: int, **options: Any) -> GenerationConfig:
-    """Generation settings that owe nothing to the model folder's own (8B's samples).
+def check_generation(config: GenerationConfig | None, options: dict[str, Any]) -> None:
+    """ValueError for `encoder_repetition_penalty`, which looks the prompt's speech ids up in the logits and crashes.
 
-    Raises ValueError for `encoder_repetition_penalty`, which looks speech ids up in the logits and crashes.
+    The repetition and n-gram penalties are safe.
     """
-    if options.get("encoder_repetition_penalty", 1.0) != 1.0:
+    asked = options.get("encoder_repetition_penalty", config and config.encoder_repetition_penalty)
+    if asked not in (None, 1.0):
         raise ValueError(
-            f"encoder_repetition_penalty is {options['encoder_repetition_penalty']}, expected 1.0: "
-            "speech ids have no logits; use repetition_penalty or no_repeat_ngram_size"
+            f"encoder_repetition_penalty is {asked}, expected 1.0: speech ids have no logits; use repetition_penalty or "
+            "no_repeat_ngram_size"
         )
-    chosen = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens, pad_token_id=pad_id, eos_token_id=eos_ids, **{**chosen, **options}
-    )
 
 
 def left_padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

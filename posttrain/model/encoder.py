@@ -110,7 +110,7 @@ class CTCEncoder:
 
 
 def load(source: str | Path, revision: str | None = None, device: str = "cpu") -> CTCEncoder:
-    """The encoder in a folder or under a hub id, frozen, in eval(); InputError names what is missing or does not fit."""
+    """The encoder in a folder or under a hub id, frozen, in eval(); InputError names what is missing or misfits."""
     source, revision = _referred(source, revision)
     if str(source).startswith((".", "/", "~")) and not Path(source).is_dir():
         raise InputError(f"encoder {source} is not there; name a folder with a Parakeet CTC model, or a hub id")
@@ -178,12 +178,17 @@ def tiny(
         activation_dropout=0.0,  # drawing the masks would take an eighth of a training step
         attention_dropout=0.0,
         max_position_embeddings=5000,
-        scale_input=False,
+        scale_input=True,
     )
     config = ParakeetCTCConfig(
         vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, encoder_config=encoder.to_dict()
     )
-    return _frozen(ParakeetForCTC(config), tokenizer, settings(mel_bins))
+    model = ParakeetForCTC(config)
+    for module in model.modules():
+        # N(0, 0.02), Transformers' own, lets next to nothing through so narrow convolutions: PyTorch's defaults, as NeMo
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)):
+            module.reset_parameters()
+    return _frozen(model, tokenizer, settings(mel_bins))
 
 
 def character_tokenizer() -> ParakeetTokenizer:

@@ -126,19 +126,22 @@ class SpeechEmbedding(nn.Embedding):
     `embed_tokens` and keeps `.weight`, tied or not.
     """
 
+    table: StackedTable | None = None
+    """Where speech ids are looked up; None knows no clip."""
+
     def __init__(self, words: nn.Embedding, projector: Projector, stack: int):
         super().__init__(words.num_embeddings, words.embedding_dim, words.padding_idx, _weight=words.weight)
         self.weight = words.weight
         self.projector = projector
         self.stack = stack
-        self.table = StackedTable.none(projector.in_dim // stack, stack)
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """IndexError on the CPU for an id past the table's end."""
+    def forward(self, ids: torch.Tensor, table: StackedTable | None = None) -> torch.Tensor:
+        """`table` stands in for the attached one. IndexError on the CPU for an id past the table's end."""
+        table = table or self.table or StackedTable.none(self.projector.in_dim // self.stack, self.stack)
         speech = ids >= self.num_embeddings  # (B, L)
         words = F.embedding(ids.masked_fill(speech, 0), self.weight, self.padding_idx)  # (B, L, D)
         rows = (ids - self.num_embeddings).clamp(min=0)  # (B, L)
-        stacked = self.table.rows(rows).to(self.weight.device)  # (B, L, k·D_enc)
+        stacked = table.rows(rows).to(self.weight.device)  # (B, L, k·D_enc)
         with torch.autocast(ids.device.type, enabled=False):
             spoken = self.projector(stacked).to(words.dtype)  # (B, L, D)
         return torch.where(speech[..., None], spoken, words)

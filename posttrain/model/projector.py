@@ -22,8 +22,8 @@ class Projector(nn.Module):
         self.scale_output(embedding_std)
 
     def forward(self, stacked: torch.Tensor) -> torch.Tensor:
-        """(…, k·D_enc) → (…, D), float32."""
-        x = self.norm(stacked)
+        """(…, k·D_enc) → (…, D)."""
+        x = self.norm(stacked.to(self.norm.weight.dtype))
         if self.up is not None:
             x = nn.functional.gelu(self.up(x))  # (…, hidden)
         return self.out(x)  # (…, D)
@@ -35,5 +35,6 @@ class Projector(nn.Module):
             nn.init.normal_(self.up.weight, std=self.in_dim**-0.5)
             nn.init.zeros_(self.up.bias)
         gelu_rms = 0.652  # root mean square of GELU(x), x standard normal
-        nn.init.normal_(self.out.weight, std=embedding_std / (gelu_rms * self.hidden**0.5 if self.hidden else self.in_dim**0.5))
+        fan_in = gelu_rms**2 * self.hidden if self.hidden else self.in_dim
+        nn.init.normal_(self.out.weight, std=embedding_std * fan_in**-0.5)
         nn.init.zeros_(self.out.bias)

@@ -16,7 +16,7 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.decoding import generate_ids, right_padded
-from posttrain.model.frame_table import FrameTable, SpeechEmbedding
+from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import END_TOKEN, PAD_TOKEN, SpeechTokenizer
 
 TABLE_ON_DEVICE_BYTES = 8 * 2**30
@@ -46,8 +46,6 @@ class Spec:
     """k, frames per speech token."""
     projector_hidden: int = 0
     """Width of the projector's hidden layer."""
-    embedding_std: float = 0.0
-    """Of the base's word embeddings."""
     adapter: str | None = None
     """A file of adapters/; None where only the projector was trained."""
     rank: int | None = None
@@ -228,8 +226,3 @@ def end_ids(model: Any, tokenizer: SpeechTokenizer) -> list[int]:
     own = model.generation_config.eos_token_id
     own = [] if own is None else [own] if isinstance(own, int) else list(own)
     return list(dict.fromkeys([tokenizer.convert_tokens_to_ids(END_TOKEN), *own]))
-
-
-def is_speech(embedding: Any) -> bool:
-    """Whether a Llama's input embedding hears."""
-    return isinstance(embedding, SpeechEmbedding)

@@ -56,7 +56,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         """The chat before the answer: instruction and payload, typed or the clip's placeholder in its place."""
         if example.clip is not None and example.clip not in self.clips:
             raise ValueError(f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again")
-        payload = f"<|clip:{example.clip}|>" if example.clip is not None else _broken_up(example.text, keep_clips=False)
+        payload = f"<|clip:{example.clip}|>" if example.clip is not None else broken_up(example.text)
         return [{"role": "user", "content": f"{example.instruction}: {payload}"}]
 
     def prompt_text(self, example: Example) -> str:
@@ -243,13 +243,13 @@ class _Spliced:
         return None if inside is None else token + inside
 
 
+def broken_up(text: str, keep_clips: bool = False) -> str:
+    """`<|` becomes `< |`, so that no special token can be spelt; placeholders of clips stay where they may be."""
+    return re.sub(r"<\|(?!clip:)" if keep_clips else r"<\|", "< |", text)
+
+
 def _safe_message(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if not isinstance(content, str) or "<|" not in content:
         return message
-    return {**message, "content": _broken_up(content, keep_clips=message.get("role") != "assistant")}
-
-
-def _broken_up(text: str, keep_clips: bool) -> str:
-    """`<|` becomes `< |`, so that no special token can be spelt; placeholders of clips stay where they may be."""
-    return re.sub(r"<\|(?!clip:)" if keep_clips else r"<\|", "< |", text)
+    return {**message, "content": broken_up(content, keep_clips=message.get("role") != "assistant")}

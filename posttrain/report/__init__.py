@@ -52,8 +52,8 @@ def build(run_folder: Path | str) -> Path:
 def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> list[tuple[str, str, list[Changed]]]:
     """(probe, what it is, its changes from stage to stage), in reading order; probes without a change are left out."""
     by_probe: dict[str, list[Changed]] = {}
-    for before, after, old, new in transitions(rows, answers):
-        for found in changed(before, after, old, new, most):
+    for step in transitions(rows, answers):
+        for found in changed(step, most):
             by_probe.setdefault(found.probe, []).append(found)
     order = [name for _, group in ordered(set(by_probe)) for name in group]
     return [(p, label(p), by_probe[p]) for p in order if any(part.changed for part in by_probe[p])]

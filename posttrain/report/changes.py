@@ -9,7 +9,7 @@ from typing import Any
 
 from posttrain.errors import InputError
 from posttrain.ledger import Row
-from posttrain.report.findings import kind
+from posttrain.report.findings import final, kind
 
 Line = dict[str, Any]
 LONGEST = 240
@@ -45,6 +45,8 @@ class Changed:
     """One probe from one stage to the next: counts of all, and the first few items."""
 
     probe: str
+    name: str
+    """Which transition: the later stage, or overall."""
     before: str
     after: str
     n: int
@@ -72,37 +74,48 @@ def read_answers(run_folder: Path, rows: Iterable[Row]) -> dict[str, list[Line]]
     return found
 
 
-def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[tuple[str, str, list[Line], list[Line]]]:
-    """(before, after, their lines): each model against its parent, then the last against row zero.
+@dataclass(frozen=True)
+class Transition:
+    """Two sets of answers to the same items."""
 
-    A stage on top of base and encoder is compared with row zero's typed answers and the cascade's spoken ones.
+    name: str
+    """The later stage, or overall."""
+    before: dict[bool, str]
+    """Spoken or not → the stage that answered."""
+    after: str
+    old: list[Line]
+    new: list[Line]
+
+
+def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[Transition]:
+    """From row zero to the last model, then each model against its parent.
+
+    Row zero is the base's typed answers and the cascade's spoken ones; what stands on base and encoder starts there.
     """
-    models = [row for row in rows if kind(row) != "reward" and row.stage in answers]
+    models = [row for row in rows if kind(row) not in ("base", "ctc", "reward") and row.stage in answers]
+    base, ctc = (next((r.stage for r in rows if kind(r) == k and r.stage in answers), "") for k in ("base", "ctc"))
+    zero, names = answers.get(base, []) + answers.get(ctc, []), {False: base, True: ctc}
     by_checkpoint = {row.checkpoint: row.stage for row in rows}
-    base = next((row.stage for row in models if kind(row) == "base"), None)
-    ctc = next((row.stage for row in models if kind(row) == "ctc"), None)
-    zero = answers.get(base or "", []) + answers.get(ctc or "", [])
-    zero_name = " + ".join(name for name in (base, ctc) if name)
-    found, last = [], None
+    found = []
     for row in models:
-        if kind(row) in ("base", "ctc"):
-            continue
-        parent = by_checkpoint.get(row.parents.get("model", ""))
+        parent = by_checkpoint.get(row.parents.get("model", ""), "")
         if parent in answers:
-            found.append((str(parent), row.stage, answers[str(parent)], answers[row.stage]))
+            found.append(
+                Transition(row.stage, {False: parent, True: parent}, row.stage, answers[parent], answers[row.stage])
+            )
         elif zero:
-            found.append((zero_name, row.stage, zero, answers[row.stage]))
-        last = row.stage
-    if last and zero and (not found or len(found) > 1):
-        found.append((zero_name, last, zero, answers[last]))
+            found.append(Transition(row.stage, names, row.stage, zero, answers[row.stage]))
+    last = final(rows)
+    if zero and last and last.stage in answers and len(found) > 1:
+        found.insert(0, Transition("overall", names, last.stage, zero, answers[last.stage]))
     return found
 
 
-def changed(before: str, after: str, old: list[Line], new: list[Line], most: int) -> list[Changed]:
+def changed(step: Transition, most: int) -> list[Changed]:
     """Probe by probe; of the changed items the first `most` are kept, lost ones first, then won ones."""
-    earlier = {(line["probe"], line["id"]): line for line in old if "output" in line}
+    earlier = {(line["probe"], line["id"]): line for line in step.old if "output" in line}
     pairs: dict[str, list[tuple[Line, Line]]] = {}
-    for line in new:
+    for line in step.new:
         if (line["probe"], line["id"]) in earlier and "output" in line:
             pairs.setdefault(line["probe"], []).append((earlier[line["probe"], line["id"]], line))
     found = []
@@ -111,8 +124,9 @@ def changed(before: str, after: str, old: list[Line], new: list[Line], most: int
         order = {"lost": 0, "won": 1, "other": 2}
         changes.sort(key=lambda c: (order[c.verdict], c.id))
         lost, won = (sum(c.verdict == verdict for c in changes) for verdict in ("lost", "won"))
+        before = step.before[bool(both[0][1].get("clip"))]
         shown = _first(changes, most)
-        found.append(Changed(probe, before, after, len(both), len(changes), lost, won, shown))
+        found.append(Changed(probe, step.name, before, step.after, len(both), len(changes), lost, won, shown))
     return found
 
 

@@ -169,7 +169,7 @@ def _y_axis(grid: Sequence[float], py: Callable[[float], float], left: float, ri
 
 def _free(x: float, y: float, taken: list[tuple[float, float]], right: float) -> tuple[float, float, str]:
     """Where a label can stand near its point without covering an earlier one."""
-    for dx, dy in ((9, -8), (9, 16), (-9, -8), (-9, 16), (9, -22), (9, 30), (-9, -22), (-9, 30)):
+    for dx, dy in ((9 * side, y) for y in (-8, 16, -22, 30, -36, 44, -50, 58) for side in (1, -1)):
         spot = (x + dx if dx > 0 else x + dx - 50, y + dy)
         fits = 44 < spot[0] < right - 50 and 10 < spot[1] < 250
         if fits and all(abs(spot[0] - a) > 52 or abs(spot[1] - b) > 13 for a, b in taken):

@@ -36,7 +36,7 @@ def _gain(rows: list[Row]) -> Plot | None:
         forgot = row.metrics.get("forgetting/mean", {"value": 0.0, "ci95": [0.0, 0.0]})
         x, (lo, hi) = 100 * forgot["value"], (100 * v for v in forgot["ci95"])
         title = f"{row.stage}: skill {gain:.1f} %, forgot {number('forgetting/mean', forgot['value'])}"
-        points.append(Point(x, gain, gain - half, gain + half, row.stage, title))
+        points.append(Point(x, gain, max(gain - half, 0), min(gain + half, 100), row.stage, title))
         widths.append((lo, hi))
     if not points:
         return None

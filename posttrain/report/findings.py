@@ -84,10 +84,23 @@ def sure(row: Row, against: str = "base") -> dict[str, int]:
     }
 
 
-def against_head(row: Row, name: str) -> tuple[float, str] | None:
-    """Relative difference of a word error rate to the CTC head's on the same clips, and the head's figure."""
+def leaning(row: Row, name: str) -> int:
+    """+1 better or −1 worse than the reference by the metric's own interval, 0 where that holds zero."""
+    if row.metrics[name].get("delta_vs_base") is None:
+        return 0
+    lo, hi = row.metrics[name]["delta_ci95"]
+    return 0 if lo <= 0 <= hi else direction(name) * (1 if lo > 0 else -1)
+
+
+def against_head(row: Row, name: str) -> str:
+    """A word error rate relative to the CTC head's on the same clips: 62 % below the CTC head's 11.0 %."""
     head, delta = row.metrics.get(f"ctc_{name}", {}).get("value"), row.metrics[name].get("delta_vs_ctc")
-    return (delta / head, number(name, head)) if head and delta is not None else None
+    if not head or delta is None:
+        return ""
+    side = "below" if delta < 0 else "above"
+    return (
+        f"{abs(100 * delta / head):.0f} % {side} the CTC head's {number(name, head)}" if delta else "as the CTC head's"
+    )
 
 
 def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
@@ -100,7 +113,8 @@ def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
         if row:
             lo, hi = row.metrics[name]["delta_parent_ci95"]
             better = direction(name) * row.metrics[name]["delta_vs_parent"] > 0
-            found.append((row, name, "which may be chance" if lo <= 0 <= hi else "" if better else "which is worse"))
+            chance = "which may be chance" if row.metrics[name]["delta_vs_parent"] else "no change"
+            found.append((row, name, chance if lo <= 0 <= hi else "" if better else "which is worse"))
     return found
 
 
@@ -147,12 +161,11 @@ def _gained(rows: list[Row], last: Row) -> list[Finding]:
     conditions = [f"wer/{c}" for c in CONDITIONS]
     rates = [n for n in conditions if n in last.metrics] + sorted(n for n in last.metrics if n.startswith("wer_real/"))
     for name in (n for n in rates if n not in conditions[1:]):
-        said, tone = "", ""
-        if head := against_head(last, name):
-            lo, hi = last.metrics[name]["delta_ctc_ci95"]
+        tone = ""
+        if said := against_head(last, name):
+            lo, hi = ci = last.metrics[name]["delta_ctc_ci95"]
             tone = "" if lo <= 0 <= hi else "won" if hi < 0 else "lost"
-            side = "below" if head[0] < 0 else "above"
-            said = f"{abs(100 * head[0]):.0f} % {side} the CTC head's {head[1]} ({between(name, [lo, hi])} points)"
+            said += f", {change(name, last.metrics[name]['delta_vs_ctc'])}{unit(name)} {between(name, ci)}"
         found.append(Finding(label(name), figure(last, name), said, tone=tone))
     for name in (n for n in TASKS if n in last.metrics):
         said = difference(last, name)
@@ -161,7 +174,7 @@ def _gained(rows: list[Row], last: Row) -> list[Finding]:
             Finding(label(name), figure(last, name), f"{said} against {reference(name)}" if said else "", tone=tone)
         )
     for row, name, verdict in moved(rows):
-        tone = "" if "chance" in verdict else "lost" if verdict else "won"
+        tone = {"": "won", "which is worse": "lost"}.get(verdict, "")
         value = f"{number(name, row.metrics[name]['value'])} after {row.stage}"
         found.append(Finding(label(name), value, difference(row, name, "parent"), verdict, tone))
     return found
@@ -178,11 +191,17 @@ def _lost(last: Row) -> list[Finding]:
     for name in (n for n in lost if not n.startswith(ELSEWHERE)):
         said = f"{difference(last, name)} against {reference(name)}"
         found.append(Finding(label(name), number(name, last.metrics[name]["value"]), said, tone="lost"))
+    perhaps = [n for n in last.metrics if n.startswith("ability") and n not in certain and leaning(last, n) < 0]
+    if perhaps:
+        texts = (f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}" for n in perhaps)
+        found.append(
+            Finding(f"Perhaps, by their own intervals but not after Holm's correction: {'; '.join(texts)} points")
+        )
     compared = [n for n in last.metrics if n.startswith("ability/") and last.metrics[n].get("detectable") is not None]
     if compared:
         limit = max(last.metrics[n]["detectable"] for n in compared)
         rest = "another typed ability" if any(n.startswith("ability/") for n in lost) else "a typed ability"
-        text = f"No loss of {rest} could be shown; one of {100 * limit:.1f} points or more probably would have been"
+        text = f"No loss of {rest} is sure; one of {100 * limit:.1f} points or more would probably have shown"
         found.append(Finding(text))
     return found
 
@@ -193,8 +212,11 @@ def _safe(last: Row) -> list[Finding]:
         for name in (f"safety/{what}/{form}" for form in ("text", "speech")):
             if name in last.metrics:
                 said = difference(last, name)
-                verdict = {1: "better", -1: "worse", 0: "no difference shown"}[certain.get(name, 0)] if said else ""
-                tone = {"better": "won", "worse": "lost"}.get(verdict, "")
+                tone = {1: "won", -1: "lost", 0: ""}[certain.get(name, 0)]
+                way = {1: "better", -1: "worse", 0: "no difference shown"}
+                verdict = (
+                    ("" if tone else "perhaps ") * bool(leaning(last, name)) + way[leaning(last, name)] if said else ""
+                )
                 said = f"{said} against {reference(name)}" if said else ""
                 found.append(Finding(label(name), figure(last, name), said, verdict, tone))
     return found

@@ -21,7 +21,7 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]]) -> str:
     )
     for title, lines in metric_table(rows):
         table = [["metric", *(row.stage for row in rows)]]
-        for name, _, cells in lines:
+        for name, _, _, cells in lines:
             table.append([name, *(_cell(cell) for cell in cells)])
         parts += [f"## {title}", _table(table, raw=True)]
     cost = cost_table(rows)
@@ -35,10 +35,13 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]]) -> str:
                     counted.append([probe, part.before, part.after, *map(str, figures)])
         examples = ["## Examples"]
         for probe, _, of_probe in changes:
-            part = of_probe[-1]
+            part = of_probe[0]
             if part.shown:
                 rows_of = [[c.asked, c.gold, c.before, c.after] for c in part.shown[:2]]
-                examples += [f"### {_plain(probe)}", _table([["asked", "right", part.before, part.after], *rows_of])]
+                examples += [
+                    f"### {_plain(probe)}",
+                    _table([["asked", "right", part.before, part.after], *rows_of], side="---"),
+                ]
         parts += ["## Answers that changed", _table(counted), *examples]
     return "\n\n".join(parts) + "\n"
 
@@ -53,10 +56,10 @@ def _cell(cell: Cell | None) -> str:
     return text
 
 
-def _table(lines: Iterable[Sequence[str]], raw: bool = False) -> str:
+def _table(lines: Iterable[Sequence[str]], raw: bool = False, side: str = "---:") -> str:
     """A Markdown table; texts are escaped unless they are our own."""
     head, *body = [[text if raw and i else _plain(text) for text in line] for i, line in enumerate(lines)]
-    made = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    made = [head, ["---", *[side] * (len(head) - 1)], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in made)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
 from posttrain.report.findings import REFERENCES, costs, kind, own, sure
-from posttrain.report.words import between, change, count, duration, label, number, ordered, size
+from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
 
 COST_COLUMNS = (
     "stage",
@@ -28,17 +28,16 @@ class Cell:
     interval: str
     deltas: dict[str, tuple[str, str, str]]
     """Reference → difference, its interval, verdict (won or lost where it holds after Holm, else empty)."""
-    n: int | None
     repeated: bool
     """Its parent's figure once more, as the reward row has them."""
 
 
-def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, list[Cell | None]]]]]:
-    """Groups of (metric, what it is, a cell a stage)."""
+def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, list[Cell | None]]]]]:
+    """Groups of (metric, what it is, its sample and what that would show, a cell a stage)."""
     certain = {(row.stage, ref): sure(row, ref) for row in rows for ref in REFERENCES}
     names = {name for row in rows for name in row.metrics}
     return [
-        (title, [(name, label(name), [_cell(name, row, certain) for row in rows]) for name in group])
+        (title, [(n, label(n), _sample(n, rows), [_cell(n, row, certain) for row in rows]) for n in group])
         for title, group in ordered(names)
     ]
 
@@ -100,7 +99,17 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
             verdict = {1: "won", -1: "lost"}.get(certain[row.stage, reference].get(name, 0), "")
             deltas[reference] = (change(name, metric[delta]), between(name, metric.get(ci)), verdict)
     repeated = kind(row) == "reward" and not name.startswith("reward/")
-    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, metric.get("n"), repeated)
+    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, repeated)
+
+
+def _sample(name: str, rows: list[Row]) -> str:
+    """How many items and voices, and the smallest difference they show; of the last row that has it."""
+    metric = next(row.metrics[name] for row in reversed(rows) if name in row.metrics)
+    parts = [f"n = {metric['n']:,}"] if "n" in metric else []
+    parts += [f"{metric['speakers']} voices"] if "speakers" in metric else []
+    if metric.get("detectable") and not name.startswith("ctc_"):
+        parts.append(f"{change(name, metric['detectable']).removeprefix('+')}{unit(name)} would show")
+    return ", ".join(parts)
 
 
 def _heat(row: Row, name: str) -> dict[str, Any] | None:

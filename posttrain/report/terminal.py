@@ -49,7 +49,7 @@ def _transcription(last: Row) -> str:
     for name in sorted(n for n in last.metrics if n == "wer/clean" or n.startswith("wer_real/")):
         text = f"{'clean' if name == 'wer/clean' else name.partition('/')[2]} {figure(last, name)}"
         if head := against_head(last, name):
-            text += f", {abs(100 * head[0]):.0f} % {'below' if head[0] < 0 else 'above'} the CTC head's {head[1]}"
+            text += f", {head}"
         said.append(text)
     return "word errors " + "; ".join(said) if said else ""
 

@@ -119,7 +119,7 @@ def _reward(parent: list[dict]) -> list[dict]:
 def _graded(probe: str, i: int, line: dict, share: float, wrong: str = "five", clip: bool = False) -> dict:
     right = _draw(probe, i) < share
     if probe == "ability/sum_hard" and i == 1:
-        wrong = HOSTILE
+        right, wrong = share == 0.75, HOSTILE  # right in row zero, hostile once something is lost
     spoken = {"clip": f"test/{probe}/{i}", "speaker": f"voice{i % 8}", "condition": "clean", "source": "made"}
     return {
         "id": f"{probe}/{i}",

@@ -1,0 +1,79 @@
+"""Whether a local model folder is whole: its files are there and its weights have the shapes its config asks for.
+
+Only headers are read: what `from_pretrained` would find out minutes later is known before a run starts.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, LlamaForCausalLM, ParakeetForCTC
+
+from posttrain.errors import InputError
+
+CLASSES = {"llama": LlamaForCausalLM, "parakeet_ctc": ParakeetForCTC}
+INSTEAD = {"preprocessor_config.json": "processor_config.json"}
+FILES = {
+    "llama": ("config.json", "tokenizer_config.json", "tokenizer.json"),
+    "parakeet_ctc": ("config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json"),
+}
+SHOWN = 3
+
+
+def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
+    """Raises InputError that lists what is missing or of another shape; `kind` is the model type wanted."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not there; name a folder or a hub id")
+    there = {path.name for path in folder.iterdir()}
+    lacking = [name for name in FILES[kind] if not {name, INSTEAD.get(name, name)} & there]
+    problems = [f"{folder} has no {name}; get the folder again, whole" for name in lacking]
+    if problems:
+        raise InputError(problems)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}/config.json cannot be read: {error}; get the folder again") from error
+    if config.model_type != kind:
+        raise InputError(f"{folder} holds a {config.model_type} model, expected {kind}; name another folder")
+    found = _shapes(folder)
+    with torch.device("meta"):
+        model = CLASSES[kind](config)
+    tied = set(model._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else set()
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        if name not in found and name not in tied:
+            problems.append(f"{folder}: {name} is missing, expected {shape}; get the folder again, whole")
+        elif name in found and found[name] != shape:
+            problems.append(
+                f"{folder}: {name} is {found[name]}, expected {shape} by config.json; they do not belong together"
+            )
+    if len(problems) > SHOWN:
+        problems = [*problems[:SHOWN], f"{folder}: {len(problems) - SHOWN} more weights like these"]
+    if problems:
+        raise InputError(problems)
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every weight in the folder's safetensors files, from their headers."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = (
+            sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            if index.is_file()
+            else ["model.safetensors"]
+        )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{index} cannot be read: {error}; get the folder again") from error
+    shapes: dict[str, tuple[int, ...]] = {}
+    problems = []
+    for name in names:
+        try:
+            with safe_open(folder / name, framework="pt") as file:
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            problems.append(f"{folder / name} cannot be read: {error}; get the folder again, whole")
+    if problems:
+        raise InputError(problems)
+    return shapes

@@ -1,0 +1,181 @@
+"""The ordinary Hugging Face face of a Llama that hears: `input_features` in, `generate`, `from_pretrained`.
+
+The table face and this one share every module and give the same logits (a test says so); here the table is the batch's
+own encoder output, so gradients reach the encoder.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationMixin, LlamaConfig, LlamaModel, ParakeetEncoder, ParakeetEncoderConfig
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from posttrain.model.decoding import check_generation
+from posttrain.model.frame_table import SpeechEmbedding, StackedTable, resize_forbidden
+from posttrain.model.projector import Projector
+
+
+class SpeechLlamaConfig(PreTrainedConfig):
+    """A Llama's config, an encoder's, and what joins them."""
+
+    model_type = "speech_llama"
+    sub_configs = {"text_config": LlamaConfig, "audio_config": ParakeetEncoderConfig}
+
+    def __init__(
+        self,
+        text_config: Any = None,
+        audio_config: Any = None,
+        stack: int = 3,
+        projector_hidden: int = 0,
+        **kwargs: Any,
+    ):
+        text_config, audio_config = text_config or {}, audio_config or {}
+        self.text_config = LlamaConfig(**text_config) if isinstance(text_config, dict) else text_config
+        self.audio_config = ParakeetEncoderConfig(**audio_config) if isinstance(audio_config, dict) else audio_config
+        self.stack = stack
+        self.projector_hidden = projector_hidden
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings"):
+            kwargs.setdefault(name, getattr(self.text_config, name))
+        super().__init__(**kwargs)
+
+
+class SpeechLlamaPreTrainedModel(PreTrainedModel):
+    """What the two classes below share."""
+
+    config_class = SpeechLlamaConfig
+    base_model_prefix = "model"
+    input_modalities = ("audio", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LlamaDecoderLayer", "ParakeetEncoderBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _keep_in_fp32_modules_strict = {"projector"}
+
+    resize_token_embeddings = resize_forbidden
+
+
+class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
+    """Encoder, speech embedding and decoder blocks, without a head."""
+
+    def __init__(self, config: SpeechLlamaConfig):
+        super().__init__(config)
+        text, audio = config.text_config, config.audio_config
+        self.encoder = ParakeetEncoder(audio)
+        self.language_model = LlamaModel(text)
+        projector = Projector(config.stack * audio.hidden_size, text.hidden_size, config.projector_hidden)
+        words = self.language_model.get_input_embeddings()
+        self.language_model.set_input_embeddings(SpeechEmbedding(words, projector, config.stack))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def embed(
+        self, ids: torch.Tensor, input_features: torch.Tensor | None, input_features_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Ids (B, L), features (clips, F, M) and their mask (clips, F) → embeddings (B, L, D).
+
+        The speech ids of the batch, read row by row, stand for its clips' speech tokens in order, whatever their value.
+        Raises ValueError when they are not as many.
+        """
+        embedding = self.get_input_embeddings()
+        if input_features is None:
+            return embedding(ids)
+        if input_features_mask is None:
+            input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
+        features = input_features.to(self.encoder.dtype)
+        encoded = self.encoder(input_features=features, attention_mask=input_features_mask.long())
+        table = StackedTable.live(encoded.last_hidden_state, encoded.attention_mask.sum(-1), self.config.stack)
+        speech = ids >= embedding.num_embeddings  # (B, L)
+        count = int(speech.sum())
+        if count != table.num_rows:
+            raise ValueError(
+                f"input_ids hold {count} speech tokens, expected {table.num_rows} for these {len(features)} clips; "
+                "make both with one call of the processor"
+            )
+        place = speech.flatten().cumsum(0).view_as(ids) - 1  # (B, L)
+        return embedding(torch.where(speech, embedding.num_embeddings + place, ids), table)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """As LlamaModel's, with speech."""
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids, input_features, input_features_mask)
+        return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
+
+
+class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, GenerationMixin):
+    """SpeechLlamaModel with the Llama's head."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: SpeechLlamaConfig):
+        super().__init__(config)
+        self.model = SpeechLlamaModel(config)
+        self.vocab_size = config.text_config.vocab_size
+        self.lm_head = nn.Linear(config.text_config.hidden_size, self.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (B, L, V); labels (B, L) hold words or −100, never a speech id."""
+        out = self.model(
+            input_ids=input_ids,
+            input_features=input_features,
+            input_features_mask=input_features_mask,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(out.last_hidden_state[:, kept])  # (B, L, V)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+    def generate(self, *args: Any, generation_config: Any = None, **kwargs: Any) -> Any:
+        """As GenerationMixin's; ValueError for the encoder-repetition penalty."""
+        check_generation(generation_config, kwargs)
+        return super().generate(*args, generation_config=generation_config, **kwargs)
+
+
+def joined(llama: Any, encoder: ParakeetEncoder, stack: int, projector_hidden: int) -> SpeechLlamaForConditionalGeneration:
+    """This face around a merged Llama with a speech embedding and its encoder; modules are shared, not copied."""
+    config = SpeechLlamaConfig(llama.config, encoder.config, stack, projector_hidden)
+    with torch.device("meta"):
+        model = SpeechLlamaForConditionalGeneration(config)
+    model.model.encoder = encoder
+    model.model.language_model = llama.model
+    model.lm_head = llama.lm_head
+    model.generation_config = llama.generation_config
+    return model.eval()

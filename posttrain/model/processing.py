@@ -1,0 +1,124 @@
+"""Text and recordings → what SpeechLlamaForConditionalGeneration takes."""
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import BatchFeature, ParakeetEncoder, ParakeetEncoderConfig, PreTrainedTokenizerBase, ProcessorMixin
+
+from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate
+from posttrain.model.frame_table import num_speech_tokens
+from posttrain.model.tokenizer import SpeechTokenizer, broken_up
+
+AUDIO = "<|audio|>"
+
+
+class SpeechLlamaProcessor(ProcessorMixin):
+    """A tokenizer and a feature extractor in one; `<|audio|>` in a text stands for the next recording.
+
+    Chat messages may hold content parts {"type": "text", "text": …} and {"type": "audio", "audio": waveform}.
+    Prompts are padded on the left, ready for `generate`.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        num_words: int,
+        stack: int,
+        audio_config: dict[str, Any],
+        chat_template: str | None = None,
+    ):
+        """`num_words`: V of the model; `audio_config`: of its encoder, which tells how many frames a clip takes."""
+        if not isinstance(tokenizer, SpeechTokenizer):
+            tokenizer = SpeechTokenizer(
+                tokenizer_object=tokenizer.backend_tokenizer,
+                chat_template=tokenizer.chat_template,
+                **tokenizer.special_tokens_map,
+            )
+        tokenizer = copy.copy(tokenizer)  # each call attaches its own clips
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
+        self.num_words, self.stack, self.audio_config = num_words, stack, audio_config
+
+    def __call__(
+        self, text: str | list[str], audio: Any = None, sampling_rate: int = SAMPLE_RATE, **kwargs: Any
+    ) -> BatchFeature:
+        """input_ids, attention_mask (B, L); input_features (clips, F, M) and input_features_mask where there is audio.
+
+        `audio`: a waveform (S,) or a list of them, mono, in ±1. ValueError for another rate, or when there are not as
+        many placeholders as recordings.
+        """
+        if sampling_rate != SAMPLE_RATE:
+            raise ValueError(f"sampling_rate is {sampling_rate} Hz, expected {SAMPLE_RATE}; resample the recording")
+        texts = [text] if isinstance(text, str) else list(text)
+        clips = [] if audio is None else list(audio) if isinstance(audio, list | tuple) else [audio]
+        places = sum(t.count(AUDIO) for t in texts)
+        if places != len(clips):
+            raise ValueError(f"the text has {places} {AUDIO} placeholders, expected {len(clips)}, one per recording")
+        features, counts = self._features([torch.as_tensor(c, dtype=torch.float32) for c in clips])
+        number = iter(range(places))
+        texts = [_numbered(t, number) for t in texts]
+        starts = [sum(counts[:i]) for i in range(len(counts))]
+        spans = {str(i): span for i, span in enumerate(zip(starts, counts, strict=True))}
+        self.tokenizer.attach(spans, self.num_words)
+        options = {"padding": True, "padding_side": "left", "return_tensors": "pt", **kwargs}
+        return BatchFeature({**self.tokenizer(texts, **options), **features})
+
+    def apply_chat_template(  # type: ignore[override]
+        self, conversation: list[Any], add_generation_prompt: bool = True, tokenize: bool = True, **kwargs: Any
+    ) -> Any:
+        """One conversation or several → the same as a call; text inside messages cannot spell a placeholder."""
+        batched = isinstance(conversation[0], list | tuple)
+        chats = conversation if batched else [conversation]
+        audio: list[Any] = []
+        plain = [[{**m, "content": _flattened(m["content"], audio)} for m in chat] for chat in chats]
+        texts = [
+            PreTrainedTokenizerBase.apply_chat_template(
+                self.tokenizer, chat, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+            for chat in plain
+        ]
+        if not tokenize:
+            return texts if batched else texts[0]
+        return self(texts, audio or None, add_special_tokens=False, **kwargs)
+
+    def batch_decode(self, ids: Any, **kwargs: Any) -> list[str]:
+        """Ids → strings."""
+        return self.tokenizer.batch_decode(ids, **kwargs)
+
+    def decode(self, ids: Any, **kwargs: Any) -> str:
+        """Ids → string."""
+        return self.tokenizer.decode(ids, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "input_features", "input_features_mask"]
+
+    def _features(self, clips: list[torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[int]]:
+        """Log-mel features of the clips, and how many speech tokens each takes."""
+        if not clips:
+            return {}, []
+        with torch.no_grad():
+            features, mask = LogMel(self.feature_extractor)(*collate(clips))  # (clips, F, M), (clips, F)
+        config = SimpleNamespace(config=ParakeetEncoderConfig(**self.audio_config))
+        frames = ParakeetEncoder._get_subsampling_output_length(config, mask.sum(-1))
+        counts = [num_speech_tokens(int(n), self.stack) for n in frames]
+        return {"input_features": features, "input_features_mask": mask.long()}, counts
+
+
+def _numbered(text: str, number: Any) -> str:
+    """`<|audio|>` → `<|clip:i|>`, counting on."""
+    first, *rest = text.split(AUDIO)
+    return first + "".join(f"<|clip:{next(number)}|>{part}" for part in rest)
+
+
+def _flattened(content: Any, audio: list[Any]) -> str:
+    if isinstance(content, str):
+        return broken_up(content)
+    parts = []
+    for part in content:
+        if part["type"] == "audio":
+            audio.append(part["audio"])
+        parts.append(AUDIO if part["type"] == "audio" else broken_up(part["text"]))
+    return "".join(parts)

@@ -1,0 +1,65 @@
+"""One function mixes; kinds of noise are split; rooms keep the speech in its place."""
+
+import numpy as np
+import pytest
+
+from posttrain.acoustics import scenes
+
+RNG = np.random.default_rng(0)
+SPEECH = (RNG.standard_normal(32_000) * np.repeat(RNG.random(100) > 0.4, 320) * 0.1).astype(np.float32)
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0])
+def test_mixing_gives_the_snr_asked_for_over_the_active_speech(snr_db):
+    noise = RNG.standard_normal(32_000).astype(np.float32) * 3
+    mixed = scenes.mix(SPEECH, noise, snr_db)
+    added = mixed - SPEECH
+    assert 20 * np.log10(scenes.active_rms(SPEECH) / scenes.rms(added)) == pytest.approx(snr_db, abs=1e-3)
+
+
+def test_pauses_do_not_count_as_speech():
+    padded = np.concatenate([SPEECH, np.zeros(64_000, np.float32)])
+    assert scenes.active_rms(padded) == pytest.approx(scenes.active_rms(SPEECH), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("speech", "noise"), [(SPEECH, np.zeros(32_000)), (np.zeros(32_000), SPEECH), (SPEECH, SPEECH[:100])]
+)
+def test_mixing_with_silence_or_another_length_is_refused(speech, noise):
+    with pytest.raises(ValueError, match="expected"):
+        scenes.mix(speech, noise, 0)
+
+
+@pytest.mark.parametrize("kind", sorted({*scenes.TRAIN_KINDS, *scenes.TEST_KINDS}))
+@pytest.mark.parametrize("samples", [2_000, 40_000])
+def test_every_kind_of_noise_has_level_one_and_follows_its_seed(kind, samples):
+    made = [scenes.noise(kind, samples, np.random.default_rng(5), [SPEECH]) for _ in range(2)]
+    assert made[0].shape == (samples,) and made[0].dtype == np.float32
+    assert np.isfinite(made[0]).all() and scenes.rms(made[0]) == pytest.approx(1, abs=1e-4)
+    assert np.array_equal(*made)
+
+
+def test_test_noises_are_not_heard_in_training_but_for_babble_of_other_voices():
+    assert set(scenes.TRAIN_KINDS) & set(scenes.TEST_KINDS) == {"babble"}
+    assert scenes.KINDS["valid"] == scenes.TRAIN_KINDS
+
+
+@pytest.mark.parametrize("condition", ["clean", "snr20", "snr0", "noise", "silence"])
+def test_a_scene_is_int16_and_names_its_noise(condition):
+    for seed in range(10):
+        scene, kind = scenes.compose(SPEECH, condition, "test", np.random.default_rng(seed), [SPEECH])
+        assert scene.dtype == np.int16 and np.abs(scene.astype(int)).max() < 32_767
+        assert (kind in scenes.TEST_KINDS) == (condition not in ("clean", "silence"))
+        if condition == "silence":
+            assert scenes.rms(scene / 32_768) < 2e-3
+
+
+def test_rooms_start_with_the_direct_sound_and_ring_on():
+    responses = scenes.rooms("train", 3)
+    for response in responses:
+        assert np.abs(response[0]) >= 0.5 and np.abs(response).max() == pytest.approx(1, abs=1e-5)
+        assert np.abs(response[800:]).max() > 1e-4
+    wet = scenes.reverberate(SPEECH, responses[0])
+    assert len(wet) == len(SPEECH) + 2_400
+    assert np.array_equal(responses[0], scenes.rooms("train", 3)[0])
+    assert not np.array_equal(responses[0], scenes.rooms("test", 3)[0])

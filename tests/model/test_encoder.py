@@ -1,0 +1,193 @@
+"""The encoder: padded equals unpadded, Parakeet's folders load, the corpus is encoded once."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoFeatureExtractor, AutoTokenizer, ParakeetCTCConfig, ParakeetForCTC
+
+from posttrain.errors import InputError
+from posttrain.model import encoder as encoders
+
+
+def clips(*samples):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(n, generator=generator) * 0.1 for n in samples]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    made = encoders.tiny(32, 2, 2, 4, 8, 40)
+    for module in made.model.modules():  # as after training: running statistics that are not 0 and 1
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+    return made
+
+
+def test_a_clip_gives_the_same_frames_alone_and_in_a_padded_batch(encoder):
+    waveforms = clips(16_000, 40_000, 5_000, 33_333)
+    together = encoder.run(waveforms)
+    for waveform, (frames, words) in zip(waveforms, together, strict=True):
+        ((alone, own_words),) = encoder.run([waveform])
+        assert frames.shape == alone.shape == (encoder.num_encoder_frames(len(waveform)), 32)
+        # measured 7e-7 relative; a leak of padding into the convolutions gives 1e-2
+        assert (frames - alone).abs().max() < 1e-5 * alone.abs().max()
+        assert words == own_words
+
+
+def test_frames_are_forty_ms_and_the_blank_is_the_last_unit(encoder):
+    assert encoder.num_encoder_frames(16_000) == 25
+    assert encoder.width == 32
+    assert encoder.model.config.pad_token_id == len(encoder.tokenizer) - 1 == encoder.tokenizer.pad_token_id
+
+
+def test_units_are_characters_and_decoding_collapses_repeats_around_blanks(encoder):
+    units = encoder.labels("it's a hall")
+    assert len(units) == len("it's a hall")
+    blank = encoder.tokenizer.pad_token_id
+    spelled = [u for unit in units for u in (unit, unit, blank)]
+    assert encoder._words(torch.tensor(spelled)) == "it's a hall"
+    assert encoder._words(torch.tensor([blank] * 5)) == ""
+
+
+def test_training_mode_is_left_before_encoding(encoder):
+    before = {k: v.clone() for k, v in encoder.model.state_dict().items()}
+    encoder.model.train()
+    encoder.run(clips(16_000))
+    assert not encoder.model.training
+    assert all(torch.equal(v, before[k]) for k, v in encoder.model.state_dict().items())
+
+
+def test_a_waveform_shorter_than_a_frame_is_refused(encoder):
+    with pytest.raises(ValueError, match="waveform 1 is 100 samples"):
+        encoder.run([torch.zeros(16_000), torch.zeros(100)])
+
+
+def test_what_is_saved_comes_back(encoder, tmp_path):
+    encoders.save(encoder, tmp_path)
+    spec = json.loads((tmp_path / "checkpoint.json").read_text())
+    assert spec["stage"] == "ctc" and spec["weights"] == encoders.weights_hash(encoder.model)
+    again = encoders.load(tmp_path)
+    assert again.extractor.feature_size == 40
+    waveforms = clips(16_000, 20_000)
+    for (a, _), (b, _) in zip(encoder.run(waveforms), again.run(waveforms), strict=True):
+        assert torch.equal(a, b)
+    assert not any(p.requires_grad for p in again.model.parameters())
+
+
+PARAKEET_FILES = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+@pytest.fixture
+def parakeet(tmp_path):
+    """A folder with the files of nvidia/parakeet-ctc-0.6b: its config but for the sizes, subwords, 8× subsampling."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import ParakeetFeatureExtractor, ParakeetTokenizer
+
+    pieces = ["<unk>", "▁t", "he", "▁a", "in", "▁", "s", "t", "e", "a", "i", "n", "h", "<pad>"]
+    units = Tokenizer(models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=[("▁", "t"), ("h", "e")]))
+    units.pre_tokenizer = pre_tokenizers.Metaspace()
+    units.decoder = decoders.Metaspace()
+    tokenizer = ParakeetTokenizer(tokenizer_object=units, pad_token="<pad>", unk_token="<unk>")
+    config = ParakeetCTCConfig(
+        vocab_size=len(pieces),
+        pad_token_id=len(pieces) - 1,
+        encoder_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "subsampling_conv_channels": 8,
+        },
+    )
+    torch.manual_seed(0)
+    folder = tmp_path / "parakeet"
+    ParakeetForCTC(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    ParakeetFeatureExtractor().save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"pad_token_id": len(pieces) - 1}))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "<pad>", "unk_token": "<unk>"}))
+    assert {p.name for p in folder.iterdir()} == PARAKEET_FILES
+    return folder
+
+
+def test_a_folder_in_parakeets_layout_is_loaded_with_its_own_settings(parakeet):
+    encoder = encoders.load(parakeet)
+    assert encoder.extractor.feature_size == 80
+    assert encoder.model.config.encoder_config.subsampling_factor == 8
+    assert encoder.model.config.encoder_config.layerdrop == 0.1 and not encoder.model.training
+    waveforms = clips(16_000, 27_000)
+    for waveform, (frames, _) in zip(waveforms, encoder.run(waveforms), strict=True):
+        features = AutoFeatureExtractor.from_pretrained(parakeet)(waveform.numpy(), sampling_rate=16_000)
+        with torch.no_grad():
+            theirs = encoder.model.encoder(**features).last_hidden_state[0]
+        # measured 6e-6: the difference of the two front ends, passed through the encoder
+        assert (frames - theirs[: len(frames)]).abs().max() < 1e-3
+    assert AutoTokenizer.from_pretrained(parakeet)("the").input_ids == encoder.labels("the")
+
+
+def test_a_checkpoint_that_only_names_an_encoder_leads_to_it(parakeet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encoders.refer(tmp_path / "ctc", str(parakeet), None)
+    assert json.loads((tmp_path / "ctc" / "checkpoint.json").read_text())["encoder"] == "./parakeet"
+    named, direct = encoders.load(tmp_path / "ctc"), encoders.load(parakeet)
+    assert encoders.weights_hash(named.model) == encoders.weights_hash(direct.model)
+
+
+def test_weights_that_are_missing_or_of_another_shape_are_refused(parakeet):
+    weights = load_file(parakeet / "model.safetensors")
+    name = "encoder.layers.0.self_attn.q_proj.weight"
+    taken = weights.pop(name)
+    save_file(weights, parakeet / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="q_proj"):
+        encoders.load(parakeet)
+    save_file({**weights, name: taken[:, :5].contiguous()}, parakeet / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"q_proj|shape|size"):
+        encoders.load(parakeet)
+
+
+def test_a_folder_that_is_not_there_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="is not there"):
+        encoders.load(tmp_path / "none")
+
+
+class Counting:
+    """A corpus of two clips that counts how often its audio is read."""
+
+    fingerprint = "abc"
+
+    def __init__(self):
+        self.read = 0
+        self.clips = {"train/0": SimpleNamespace(id="train/0"), "test/1": SimpleNamespace(id="test/1")}
+
+    def audio(self, clip_id):
+        self.read += 1
+        return clips(16_000, 24_000)[clip_id == "test/1"]
+
+
+def test_a_corpus_is_encoded_once_and_again_when_the_encoder_or_the_corpus_changed(encoder, tmp_path):
+    corpus = Counting()
+    frames, spans, hypotheses = encoders.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert spans == {"train/0": (0, 25), "test/1": (25, 38)} and frames.shape == (63, 32)
+    assert frames.dtype == torch.float16 and set(hypotheses) == set(spans)
+    kept, kept_spans, kept_hypotheses = encoders.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert corpus.read == 2 and torch.equal(kept, frames)
+    assert kept_spans == spans and kept_hypotheses == hypotheses
+    corpus.fingerprint = "abd"
+    encoders.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert corpus.read == 4
+    other = encoders.tiny(32, 2, 2, 4, 8, 40)
+    encoders.encode_corpus(other, corpus, tmp_path, progress=False)
+    assert corpus.read == 6

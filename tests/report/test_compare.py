@@ -1,0 +1,47 @@
+import pytest
+from made_run import make_run
+
+from posttrain.errors import InputError
+from posttrain.report import compare
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    make_run(folder / "a", ["base", "ctc", "align", "distill"], items=40, bootstrap=20)
+    make_run(folder / "b", ["base", "ctc", "align", "distill", "sft"], items=60, bootstrap=20)
+    return folder
+
+
+def test_runs_are_compared_on_the_items_they_share(runs):
+    found = compare(runs / "a", runs / "b", bootstrap=200)
+    assert (found["a"], found["b"]) == ("a/distill", "b/sft")
+    intent = found["metrics"]["task/intent"]
+    assert intent["n"] == 40 and intent["delta"] > 0.4 and intent["ci95"][0] > 0 and intent["holm"] < 0.05
+    assert found["metrics"]["wer/clean"]["delta"] < 0
+    line = next(line for line in found["table"] if line.startswith("task/intent"))
+    assert line.endswith("*") and "+" in line
+
+
+def test_a_stage_against_itself_differs_by_nothing(runs):
+    found = compare(runs / "b", runs / "b", "align", bootstrap=50)
+    assert found["a"] == found["b"] == "b/align"
+    assert {m["delta"] for m in found["metrics"].values()} == {0.0}
+    assert not any(line.endswith("*") for line in found["table"])
+
+
+def test_differences_turn_round_with_the_order(runs):
+    there, back = (compare(runs / x, runs / y, "distill", bootstrap=50)["metrics"] for x, y in ("ab", "ba"))
+    assert set(there) == set(back)
+    assert all(there[n]["delta"] == pytest.approx(-back[n]["delta"]) for n in there)
+
+
+def test_what_is_missing_is_named(runs, tmp_path):
+    with pytest.raises(InputError, match="no finished stage sft"):
+        compare(runs / "a", runs / "b", "sft")
+    with pytest.raises(InputError, match="no finished stage"):
+        compare(tmp_path, runs / "b")
+    make_run(tmp_path / "c", ["base"], items=5, bootstrap=20)
+    (tmp_path / "c" / "base" / "answers.jsonl").unlink()
+    with pytest.raises(InputError, match=r"answers\.jsonl is not there"):
+        compare(tmp_path / "c", runs / "b")

@@ -1,0 +1,220 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_run import HOSTILE, PARENTS, make_answers, make_run, write_answers
+
+from posttrain import ledger, report
+from posttrain.errors import InputError
+
+KINDS = ("html", "md", "json")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A whole made-up run, with its report."""
+    folder = tmp_path_factory.mktemp("runs") / "made"
+    make_run(folder, items=60)
+    report.build(folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """Tags, attributes and the text between them."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in ("meta", "input", "br", "circle", "rect", "line", "path"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("circle", "rect", "line", "path"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_is_whole_and_holds_every_part(run):
+    html = (run / "report.html").read_text()
+    page = Page(html)
+    assert page.open == [] and len(html.encode()) < 3_000_000
+    said = " ".join(page.text)
+    for heading in (
+        "Gained", "Lost", "Safe?", "Took", "Gain against forgetting", "Safety, both sides", "Word errors in noise",
+        "Modality gap", "Forgetting", "Every metric after every stage", "What it took", "Answers that changed",
+    ):  # fmt: skip
+        assert heading in said
+    assert page.tags.count("svg") == 4
+    rows = ledger.read(run / "ledger.jsonl")
+    for name in {name for row in rows for name in row.metrics if not name.startswith("cost/")}:
+        assert f"<code>{name}</code>" in html
+
+
+def test_nothing_is_fetched_and_hostile_text_stays_text(run):
+    html = (run / "report.html").read_text()
+    page = Page(html)
+    assert page.tags.count("script") == 1 and page.tags.count("style") == 1
+    assert not {"img", "link", "iframe", "object", "base"} & set(page.tags)
+    assert not [a for a in page.attributes if a[1].startswith("on") or a[1] in ("src", "href", "srcdoc", "action")]
+    assert not re.search(r"https?:|//\w|@import|url\(", html)
+    words = " ".join(" ".join(page.text).split())
+    assert "alert(1)" in words and "{{ 7*7 }}" in words and "<script>alert(" not in html
+    markdown = (run / "report.md").read_text()
+    assert "alert" in markdown and "<script" not in markdown and "<img" not in markdown
+    assert not re.search(r"(?<!\\)\]\(", markdown)
+
+
+def test_a_hostile_run_name_and_stage_are_escaped(tmp_path):
+    folder = tmp_path / "made"
+    rows = make_run(folder, ["base", "ctc", "align"], items=6, bootstrap=20)
+    (folder / "ledger.jsonl").unlink()
+    for row in rows:
+        ledger.append(folder / "ledger.jsonl", row | {"run": HOSTILE, "stage": row["stage"] + HOSTILE, "code": HOSTILE})
+    page = Page(report.build(folder).read_text())
+    assert page.tags.count("script") == 1 and "img" not in page.tags
+    assert "<script" not in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("count", range(1, len(PARENTS) + 1))
+def test_a_run_that_stopped_anywhere_has_a_report(tmp_path, count):
+    folder = tmp_path / "made"
+    make_run(folder, list(PARENTS)[:count], items=12, bootstrap=30)
+    Page(report.build(folder).read_text())
+    said = json.loads((folder / "report.json").read_text())
+    assert said["stages"] == list(PARENTS)[:count]
+    assert 1 < len(report.summary(ledger.read(folder / "ledger.jsonl"))) <= 12
+
+
+@pytest.mark.parametrize("stages", [["ctc"], ["ctc", "base"], ["base", "align"], ["ctc", "align", "distill"]])
+def test_a_ledger_without_some_of_its_rows_has_a_report(tmp_path, stages):
+    make_run(tmp_path / "made", stages, items=12, bootstrap=30)
+    html = report.build(tmp_path / "made").read_text()
+    assert "nan" not in re.findall(r"\b\w+\b", re.sub(r"<style>.*?</style>", "", html, flags=re.S).lower())
+
+
+def test_the_same_ledger_and_answers_give_the_same_bytes_wherever_they_are(run, tmp_path, monkeypatch):
+    first = {kind: (run / f"report.{kind}").read_bytes() for kind in KINDS}
+    copy = tmp_path / "elsewhere" / "made"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("report.*"))
+    monkeypatch.chdir(tmp_path)
+    report.build(copy)
+    assert {kind: (copy / f"report.{kind}").read_bytes() for kind in KINDS} == first
+    assert not list(copy.glob("*.partial"))
+
+
+def test_the_report_reads_the_ledger_and_the_answers_alone(run, tmp_path):
+    copy = tmp_path / "made"
+    shutil.copytree(run, copy)
+    before = {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    report.build(copy)
+    assert {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+    (copy / "grpo" / "answers.jsonl").unlink()
+    (copy / "ledger.jsonl").write_text(
+        (copy / "ledger.jsonl").read_text().replace(str(run), str(tmp_path / "gone" / "made"))
+    )
+    assert "No saved answers were found of: grpo" in report.build(copy).read_text()
+
+
+def test_changed_answers_are_counted_all_and_shown_worst_first(tmp_path):
+    folder = tmp_path / "made"
+    make_run(folder, ["base", "ctc", "align"], items=30, bootstrap=20)
+    lines = make_answers("base", 30)
+    flipped = 0
+    for line in lines:
+        if line["probe"] == "ability/copy_easy" and line["score"] == 1 and flipped < 12:
+            line |= {"output": f"wrong {flipped}", "score": 0.0}
+            flipped += 1
+        elif line["probe"] == "ability/copy_hard" and line["score"] == 1:
+            line["output"] = line["output"].upper()
+    spoken = [line for line in make_answers("ctc", 30) if line.get("clip")]
+    write_answers(folder / "align", lines + spoken)
+    page = report.build(folder).read_text()
+    counts = {c["probe"]: c for c in json.loads((folder / "report.json").read_text())["changed"]}
+    copied = counts["ability/copy_easy"]
+    assert (copied["n"], copied["changed"], copied["lost"], copied["won"]) == (30, 12, 12, 0)
+    assert (copied["before"], copied["after"]) == ("base", "align")
+    assert counts["ability/copy_hard"]["lost"] == counts["ability/copy_hard"]["won"] == 0
+    assert counts["ability/copy_hard"]["changed"] > 0
+    assert "12 of 30 changed: 12 worse, 0 better; 8 shown" in page
+    assert set(counts) == {"ability/copy_easy", "ability/copy_hard"}
+
+
+def test_spoken_items_on_base_and_encoder_are_compared_with_the_cascade(run):
+    changes = json.loads((run / "report.json").read_text())["changed"]
+    first = {c["probe"]: c["before"] for c in changes if c["after"] == "align"}
+    assert first["wer/clean"] == "ctc"
+    last = {c["probe"]: c for c in changes if c["after"] == "grpo" and c["before"] in ("base", "ctc")}
+    assert last["ability/sum_hard"]["before"] == "base" and last["task/intent"]["before"] == "ctc"
+
+
+def test_long_answers_are_cut_and_the_page_stays_small(tmp_path):
+    folder = tmp_path / "made"
+    make_run(folder, ["base", "ctc", "align"], items=20, bootstrap=20)
+    lines = make_answers("align", 20)
+    for line in lines:
+        if "output" in line:
+            line["output"] = "<&> " * 20_000
+    write_answers(folder / "align", lines)
+    assert report.build(folder).stat().st_size < 3_000_000
+    assert (folder / "report.md").stat().st_size < 1_000_000
+
+
+def test_a_broken_answer_or_ledger_is_named(run, tmp_path):
+    copy = tmp_path / "made"
+    shutil.copytree(run, copy)
+    (copy / "sft" / "answers.jsonl").write_text('{"id": "a", "probe": "b"}\n{"id": 1}\n')
+    with pytest.raises(InputError, match=r"sft.answers\.jsonl, line 2"):
+        report.build(copy)
+    (copy / "ledger.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=r"ledger\.jsonl, line 1"):
+        report.build(copy)
+    with pytest.raises(InputError, match="no finished stage"):
+        report.build(tmp_path)
+
+
+def test_the_summary_says_what_the_made_run_was_made_to_show(run):
+    rows = ledger.read(run / "ledger.jsonl")
+    lines = report.summary(rows)
+    assert len(lines) <= 12 and all("\n" not in line for line in lines)
+    said = "\n".join(lines)
+    assert "below the CTC head's" in said and "commands" in said
+    assert "dpo: preferred answers +" in said and "may be chance" not in said.partition("dpo:")[2].partition(";")[0]
+    assert "mean relative drop" in said and "more than chance" in said
+    assert "16 min 0 s, 17 % of it evaluation (2 min 40 s), at most 2.3 GB" in said
+    assert lines[-1].endswith(str(Path(rows[-1].checkpoint).parent / "report.html"))
+    assert report.summary([]) == ["no stage is finished yet"]
+
+
+def test_a_loss_that_chance_can_do_is_not_called_one(tmp_path):
+    make_run(tmp_path / "made", ["base", "ctc", "align", "distill"], items=40, bootstrap=60)
+    rows = ledger.read(tmp_path / "made" / "ledger.jsonl")
+    said = "\n".join(report.summary(rows))
+    assert "mean relative drop 0.0 %" in said and "nothing shown" in said
+    found = json.loads(report.build(tmp_path / "made").with_suffix(".json").read_text())
+    lost = next(s["sentences"] for s in found["summary"] if s["heading"] == "Lost")
+    assert len(lost) == 2 and lost[1].startswith("No loss of a typed ability is sure")
+
+
+def test_a_branch_counts_the_time_of_its_own_stages(run, tmp_path):
+    branch = tmp_path / "branch"
+    for row in ledger.read(run / "ledger.jsonl")[:4]:
+        ledger.append(branch / "ledger.jsonl", row.as_dict() | {"run": "branch"})
+    sft = ledger.read(run / "ledger.jsonl")[4].as_dict() | {"run": "branch", "checkpoint": str(branch / "sft")}
+    ledger.append(branch / "ledger.jsonl", sft)
+    shutil.copytree(run / "sft", branch / "sft")
+    rows = ledger.read(branch / "ledger.jsonl")
+    said = report.summary(rows)
+    assert any("1 stages in 2 min 0 s" in line and "4 more taken from another run" in line for line in said)
+    assert said[-1].endswith(str(branch / "report.html"))
+    report.build(branch)
+    assert json.loads((branch / "report.json").read_text())["without_answers"] == []

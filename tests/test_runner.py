@@ -1,0 +1,159 @@
+"""A run from speech to ledger at toy size: what it leaves, what it reuses, and that a kill costs only the step it hit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from posttrain import ledger, runner
+from posttrain.config import STAGES, load_recipe
+from posttrain.errors import InputError
+from posttrain.graph import nodes
+
+TEXT_METRICS = ("ability/", "language/", "forgetting/", "safety/harmful_compliance/text", "safety/over_refusal/text")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("smoke", ["report_to=[]"])
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    return folder, runner.run(recipe, folder)
+
+
+def test_every_stage_leaves_a_row_and_its_files(finished):
+    folder, rows = finished
+    assert [row.stage for row in rows] == list(STAGES)
+    for row in rows:
+        home = folder / row.stage
+        written = {path.name for path in home.iterdir()}
+        assert {"config.yaml", "answers.jsonl", "metrics.json", "trained.json"} <= written
+        assert list(home.rglob("*.safetensors"))
+        assert yaml.safe_load((home / "config.yaml").read_text())["key"] == row.config["key"]
+        assert not home.with_name(home.name + ".partial").exists()
+
+
+def test_text_metrics_after_align_and_distill_equal_row_zero_exactly(finished):
+    _, rows = finished
+    by_stage = {row.stage: row.metrics for row in rows}
+    names = [name for name in by_stage["base"] if name.startswith(TEXT_METRICS)]
+    assert len(names) >= 12
+    for stage in ("align", "distill"):
+        assert {n: by_stage[stage][n]["value"] for n in names} == {n: by_stage["base"][n]["value"] for n in names}
+        assert all(by_stage[stage][n]["delta_vs_base"] == 0 for n in names)
+
+
+def test_sft_moves_the_text_side_so_that_the_zero_control_could_have_failed(finished):
+    _, rows = finished
+    assert next(row for row in rows if row.stage == "sft").metrics["forgetting/kl_base"]["value"] > 0
+
+
+def test_every_row_from_align_on_has_the_same_metrics(finished):
+    _, rows = finished
+    sets = [set(row.metrics) - {"forgetting/mean", "cost/rtf"} for row in rows[2:]]
+    assert all(found == sets[0] for found in sets)
+    assert {"distill/kl_teacher", "reward/accuracy", "dpo/preferred", "grpo/reward", "wer/clean"} <= sets[0]
+
+
+def test_a_second_run_with_nothing_changed_does_nothing(recipe, finished):
+    folder, rows = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    started = time.monotonic()
+    assert runner.run(recipe, folder) == rows
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert all(step.action == "done" for step in runner.plan(recipe, folder))
+    assert time.monotonic() - started < 60
+
+
+def test_a_changed_option_reruns_what_hangs_on_it_and_nothing_else(finished):
+    folder, _ = finished
+    changed = load_recipe("smoke", ["report_to=[]", "dpo.beta=0.2"])
+    actions = {step.name: step.action for step in runner.plan(changed, folder)}
+    assert {name for name, action in actions.items() if action == "run"} == {"dpo", "grpo"}
+
+
+def test_a_branch_shares_what_it_did_not_change(finished, tmp_path):
+    folder, rows = finished
+    changed = load_recipe("smoke", ["report_to=[]", "sft.rank=4"])
+    steps = runner.plan(changed, tmp_path / "branch", branch_from=folder, until="sft")
+    assert {s.name: s.action for s in steps} == {
+        "corpus": "reuse", "base": "reuse", "ctc": "reuse", "align": "reuse", "distill": "reuse", "sft": "run"
+    }  # fmt: skip
+    made = runner.run(changed, tmp_path / "branch", branch_from=folder, until="sft")
+    assert [row.stage for row in made] == ["base", "ctc", "align", "distill", "sft"]
+    assert made[0].metrics == rows[0].metrics
+    assert not (tmp_path / "branch" / "base").exists()
+
+
+def test_a_lost_evaluation_is_made_again_with_the_same_figures_and_without_training(recipe, finished):
+    folder, rows = finished
+    trained = (folder / "sft" / "trained.json").stat().st_mtime_ns
+    (folder / "sft" / "metrics.json").unlink()
+    assert {s.name: s.action for s in runner.plan(recipe, folder)}["sft"] == "evaluate"
+    again = runner.run(recipe, folder)
+    assert (folder / "sft" / "trained.json").stat().st_mtime_ns == trained
+    assert _figures(again) == _figures(rows)
+
+
+def test_a_killed_run_goes_on_from_the_last_finished_step_and_ends_with_the_same_figures(finished, tmp_path):
+    _, rows = finished
+    command = [
+        sys.executable,
+        "-m",
+        "posttrain",
+        "run",
+        "smoke",
+        "--run",
+        str(tmp_path / "killed"),
+        "--set",
+        "report_to=[]",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = tmp_path / "killed" / "base" / "metrics.json"
+    _wait(lambda: done.exists() and (tmp_path / "killed" / "ctc.partial").exists(), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    stamp = done.stat().st_mtime_ns
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert done.stat().st_mtime_ns == stamp
+    assert _figures(ledger.read(tmp_path / "killed" / "ledger.jsonl")) == _figures(rows)
+
+
+def test_the_quantised_base_gets_a_row_before_the_first_qlora():
+    names = [node.name for node in nodes(load_recipe("smoke", ["sft.adapter=qlora"]))]
+    assert names.index("base@nf4") == names.index("sft") - 1
+
+
+def test_a_graph_that_makes_no_sense_is_refused_with_every_reason():
+    with pytest.raises(InputError) as error:
+        nodes(load_recipe("smoke", ["stages=[base, sft, dpo]"]))
+    assert "sft needs distill or align" in str(error.value)
+
+
+def _figures(rows: list[ledger.Row]) -> list[dict]:
+    return [
+        {name: m["value"] for name, m in json.loads(json.dumps(row.metrics)).items() if not name.startswith("cost/")}
+        for row in rows
+    ]
+
+
+def _wait(reached, process: subprocess.Popen, limit_s: float = 300) -> None:
+    until = time.monotonic() + limit_s
+    while not reached():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_partial_folders_are_never_taken_for_finished_ones(recipe, tmp_path: Path):
+    (tmp_path / "sft.partial").mkdir(parents=True)
+    assert all(step.action == "run" for step in runner.plan(recipe, tmp_path))
