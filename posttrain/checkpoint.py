@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -247,10 +247,14 @@ def read_spec(folder: str | Path) -> Spec:
             return Spec("base", str(folder), dtype="float32")
         raise InputError(f"{folder} holds no checkpoint (no {SPEC_FILE}); name a stage's folder, such as runs/tiny/sft")
     try:
-        raw = json.loads(path.read_text())
+        raw = dict(json.loads(path.read_text()))
+        if raw.get("stage") == "ctc":
+            raise InputError(f"{folder} holds an encoder, expected a Llama; name a stage such as runs/tiny/sft")
         hashes, version = raw.pop("hashes"), raw.pop("format")
         spec = TypeAdapter(Spec).validate_python(raw)
-    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a checkpoint's: {error}; train that stage again") from error
     _equal(path, "format", version, FORMAT)
     for name, digest in hashes.items():

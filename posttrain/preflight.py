@@ -57,7 +57,9 @@ def models(recipe: Recipe) -> Iterator[Finding]:
 
             found: list[str] = []
             _collect(found, check_folder, Path(name).expanduser(), "llama" if key == "base.model" else "parakeet_ctc")
-            yield Finding(key, not found, "; ".join(f"{key}: {p}" for p in found) or f"folder {name} is whole")
+            yield Finding(
+                key, not found, f"{key} is {name}: {'; '.join(found)}" if found else f"folder {name} is whole"
+            )
         else:
             yield _hub(key, name, revision)
 

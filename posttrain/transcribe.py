@@ -85,10 +85,11 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
     if manifest is None:
         return [Recording(path, str(path), None, str(path)) for path in audio]
     try:
-        rows = manifests.read(manifest)
+        rows, bad_rows = manifests.scan(manifest)
     except InputError as error:
         problems += error.problems
         return []
+    problems += bad_rows
     return [
         Recording(row.path, row.name, row.values["text"], row.speaker or row.name, f"{row.manifest}:{row.line}: ")
         for row in rows

@@ -223,6 +223,11 @@ class TestWrongInput:
             with pytest.raises(InputError, match=r"checkpoint\.json is not a checkpoint's"):
                 checkpoint.load(saved)
 
+    def test_an_encoder(self, tmp_path):
+        (tmp_path / "checkpoint.json").write_text('{"format": 1, "stage": "ctc"}')
+        with pytest.raises(InputError, match="holds an encoder, expected a Llama"):
+            checkpoint.load(tmp_path)
+
     def test_a_file_changed_since(self, saved):
         tensors = load_file(saved / "projector.safetensors")
         tensors["out.bias"] += 1

@@ -10,6 +10,7 @@ import pytest
 
 from posttrain.__main__ import ENVIRONMENT, run
 from posttrain.cli.pipeline import run_folder
+from tests.report.made_run import make_run
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +167,36 @@ def test_telemetry_is_off_for_users_and_can_be_set_by_them():
         check=True,
     )
     assert shown.stdout.split() == ["1", "true"]
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A made-up run with answers, and a shorter one."""
+    make_run(tmp_path / "runs" / "one", items=10, bootstrap=20)
+    make_run(tmp_path / "runs" / "two", ["base", "ctc", "align"], items=10, bootstrap=20)
+    return tmp_path / "runs"
+
+
+def test_report_writes_three_files_and_prints_what_they_say(finished, capsys):
+    assert run(["report", "one"]) == 0
+    said = capsys.readouterr().out
+    assert "runs/one/report.html" in said
+    assert all((finished / "one" / f"report.{kind}").stat().st_size > 1000 for kind in ("html", "md", "json"))
+    assert run(["report", "runs/one", "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads((finished / "one" / "report.json").read_text())
+
+
+def test_a_dry_report_writes_nothing(finished, capsys):
+    assert run(["report", "one", "--dry-run"]) == 0
+    assert "would write" in capsys.readouterr().out
+    assert not list((finished / "one").glob("report.*"))
+
+
+def test_compare_prints_differences_of_two_runs(finished, capsys):
+    assert run(["compare", "one", "two", "--stage", "align"]) == 0
+    assert "wer/clean" in capsys.readouterr().out
+    assert run(["compare", "one", "two", "--stage", "align", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["wer/clean"]["delta"] == 0
+    assert "sft" in refused(["compare", "one", "two", "--stage", "sft"], capsys)

@@ -92,13 +92,15 @@ def test_every_bad_recording_is_listed_with_its_line_before_anything_is_transcri
     soundfile.write(speech / "none.wav", np.zeros(0), 16_000)
     soundfile.write(speech / "nan.wav", np.array([0.1, np.nan] * 4000), 16_000, subtype="FLOAT")
     names = ["broken", "empty", "short", "none", "nan"]
-    (speech / "bad.csv").write_text("path,text\n" + "".join(f"{name}.wav,hello\n" for name in names))
+    worse = "../a.wav,hello\na.wav,?\n"
+    (speech / "bad.csv").write_text("path,text\n" + "".join(f"{name}.wav,hello\n" for name in names) + worse)
     out = speech / "out.jsonl"
     arguments = ("--manifest", speech / "bad.csv", "--checkpoint", model_folder / "align", "--out", out)
     assert transcribe(*arguments) == 2
     error = capsys.readouterr().err
     for line, name in enumerate(names, 2):
         assert f"bad.csv:{line}: {name}.wav" in error
+    assert "bad.csv:7: path ../a.wav leaves" in error and "bad.csv:8: text '?'" in error
     assert "Traceback" not in error and not out.exists()
 
 

@@ -21,6 +21,7 @@ from posttrain.corpus.world import SpokenText
 
 TRAIN_CONDITIONS = {"clean": 0.34, "snr20": 0.1, "snr15": 0.1, "snr10": 0.18, "snr5": 0.16, "snr0": 0.12}
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
+RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
 
 
@@ -74,7 +75,7 @@ def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utteran
         u = Utterance(
             text=said.text,
             voice=rng.choice(voices),
-            rate_wpm=rng.randint(145, 215),
+            rate_wpm=rng.randint(*RATE_WPM),
             pitch=rng.randint(25, 75),
             pitch_range=rng.randint(30, 70),
             split=split,

@@ -50,6 +50,14 @@ def read(path: str | Path, root: str | Path | None = None, text: bool = True) ->
     InputError lists every bad line: not UTF-8, a missing file, a path that leaves the root, no usable text (where
     `text`), and a manifest without rows.
     """
+    rows, problems = scan(path, root, text)
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def scan(path: str | Path, root: str | Path | None = None, text: bool = True) -> tuple[list[Row], list[str]]:
+    """The rows of `read` that are good, and what is wrong with the others: so that their audio can be looked at too."""
     path = Path(path)
     root = Path(root or path.parent).resolve()
     if not path.is_file():
@@ -59,12 +67,11 @@ def read(path: str | Path, root: str | Path | None = None, text: bool = True) ->
     for line, values in _lines(path, ("path", "text") if text else ("path",), problems):
         row, wrong = _row(path, root, line, values, text)
         problems += [f"{path}:{line}: {what}" for what in wrong]
-        rows.append(row)
+        if not wrong:
+            rows.append(row)
     if not rows and not problems:
         problems.append(f"{path} has no rows, expected a line path,text for each recording; add one or more")
-    if problems:
-        raise InputError(problems)
-    return rows
+    return rows, problems
 
 
 def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES) -> np.ndarray:

@@ -86,22 +86,22 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
         raise InputError(
             f"source {name} is not there ({path}); put it below data_root, or take it out of corpus.sources"
         )
-    rows = manifest.read(path, text=about["kind"] == "speech")
+    rows, bad_rows = manifest.scan(path, text=about["kind"] == "speech")
     placed = [(row, split) for row in rows if (split := split_of(row, about["use"]))]
-    if not placed:
+    if not placed and not bad_rows:
         raise InputError(f"{path}: no row meets `use` of the card {name}; mend the card or the manifest")
-    placed = _disjoint(placed, about)
-    problems = []
+    placed = _disjoint(placed, about) if placed else []
+    problems: list[str] = []
     loaded = manifest.load([row for row, _ in placed], progress=progress)
     for (row, waveform, problem), (_, split) in zip(loaded, placed, strict=True):
         if waveform is None:
-            problems.append(problem)
+            problems.append(problem or row.name)
         elif about["kind"] == "speech":
             _add_speech(recorded, name, row, split, waveform)
         else:
             _add_noise(recorded, name, row, split, waveform)
-    if problems and not drop:
-        raise InputError(problems)
+    if bad_rows or (problems and not drop):
+        raise InputError([*bad_rows, *problems])
     recorded.dropped[name] = len(problems)
 
 

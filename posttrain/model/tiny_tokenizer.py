@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from posttrain.errors import InputError
 from posttrain.model.chat import LLAMA3
 from posttrain.model.tokenizer import END_TOKEN, PAD_TOKEN, SpeechTokenizer
 
@@ -30,7 +31,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SpeechTokenizer:
     """A tokenizer of at most `vocab_size` tokens (256 bytes and the special ones among them) learned from the texts."""
     least = 256 + len(SPECIAL_TOKENS)
     if vocab_size < least:
-        raise ValueError(f"vocab_size is {vocab_size}, expected at least {least}; raise base.vocab_size")
+        raise InputError(f"base.vocab_size is {vocab_size}, expected at least {least}; raise it")
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [

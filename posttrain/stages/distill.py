@@ -53,7 +53,7 @@ def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
     trainer.teacher, trainer.config = teacher, config
     metrics = train(trainer, context, "distill")
     checkpoint.save(context.folder, llama, stage="distill", parents=context.parents)
-    return metrics
+    return metrics | {"examples": len(examples)}
 
 
 def divergence(

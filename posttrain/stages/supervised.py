@@ -10,7 +10,7 @@ from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
 from posttrain.corpus.types import Example
-from posttrain.model.adapters import count_trainable, float32_trainables
+from posttrain.model.adapters import float32_trainables
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
@@ -47,7 +47,7 @@ def train_supervised(
     )
     float32_trainables(llama.model)
     metrics = train(trainer, context, label)
-    return metrics | {"examples": len(examples), "trainable_params": count_trainable(llama.model)}
+    return metrics | {"examples": len(examples)}
 
 
 def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:

@@ -84,8 +84,8 @@ def test_differences_are_paired_by_item_whatever_the_order():
     assert metric["p_vs_base"] == pytest.approx(2 / 2**10)
     assert metric["delta_ci95"][0] > 0
     # Items that only one of them has count for the value alone.
-    fewer = metrics.compute(after, before[:55])["ability/sum_easy"]
-    assert (fewer["value"], fewer["n"]) == (0.6, 100) and fewer["delta_vs_base"] == pytest.approx(5 / 55)
+    fewer = metrics.compute(after, before[45:])["ability/sum_easy"]
+    assert (fewer["value"], fewer["n"]) == (0.6, 100) and fewer["delta_vs_base"] == pytest.approx(10 / 55)
 
 
 def test_word_errors_are_pooled_and_compared_with_the_head_on_the_same_clips():
@@ -101,6 +101,16 @@ def test_word_errors_are_pooled_and_compared_with_the_head_on_the_same_clips():
 def test_no_error_at_all_has_width_over_clips():
     found = metrics.compute([heard("wer/clean", i, 0) for i in range(50)], bootstrap=50)
     assert found["wer/clean"]["ci95"] == pytest.approx([0.0, 1.959964**2 / (50 + 1.959964**2)])
+
+
+def test_unchanged_word_errors_and_gaps_have_the_width_of_0_of_n_clips():
+    answers = [heard("wer/clean", i, i % 3) for i in range(30)] + abilities([1, 1, 0] * 10)
+    answers += abilities([1, 0, 0] * 10, "ability_spoken/sum_easy")
+    found = metrics.compute(answers, answers, bootstrap=50)
+    z2 = 1.959964**2
+    for name in ("wer/clean", "modality_gap/mean", "forgetting/mean"):
+        assert found[name]["delta_vs_base"] == 0.0
+        assert found[name]["delta_ci95"] == pytest.approx([-z2 / (30 + z2), z2 / (30 + z2)]), name
 
 
 def test_an_empty_answer_is_neither_hallucinated_nor_an_abstention_nor_complied_nor_a_refusal():

@@ -202,7 +202,8 @@ def test_a_loss_that_chance_can_do_is_not_called_one(tmp_path):
     assert "mean relative drop 0.0 %" in said and "nothing shown" in said
     found = json.loads(report.build(tmp_path / "made").with_suffix(".json").read_text())
     lost = next(s["sentences"] for s in found["summary"] if s["heading"] == "Lost")
-    assert len(lost) == 2 and lost[1].startswith("No loss of a typed ability is sure")
+    assert len(lost) == 2 and "nothing that chance could not do" in lost[0]
+    assert lost[1].startswith("No loss of a typed ability is sure")
 
 
 def test_a_branch_counts_the_time_of_its_own_stages(run, tmp_path):

@@ -1,0 +1,265 @@
+"""How much memory each stage of a recipe will need, from shapes alone: nothing is loaded.
+
+Counted: weights, gradients and Adam's two moments of what trains, activations kept for the backward pass, logits, the
+KV cache of generation, second models, and the frame table. Rough: within a factor of about 1.3 of what was measured.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from posttrain.config import Recipe
+from posttrain.graph import Node, nodes
+from posttrain.model import adapters
+
+GIB = 2**30
+ROW_TOKENS = 160
+"""Tokens of a row: instruction, 8 s of speech at 12.5 frames a second and 4 a token, answer, and Llama 3.1's preamble."""
+CLIP_S = 3.5
+"""A made clip's length."""
+PROCESS = 0.9 * GIB
+"""Python with torch, transformers and their libraries."""
+BYTES = {"float32": 4, "bfloat16": 2}
+NF4 = 0.516
+"""Bytes of a 4-bit weight with its doubly quantised scales, one per 64 weights."""
+TRAINED = 4 + 4 + 8
+"""Bytes of a trained float32 parameter: itself, its gradient, Adam's moments."""
+
+
+@dataclass(frozen=True)
+class Llama:
+    """The numbers of a Llama that memory depends on."""
+
+    vocab: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    inner: int
+    tied: bool = False
+
+    @property
+    def kv_width(self) -> int:
+        """Width of the keys, and of the values."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def linear(self) -> int:
+        """Weights of the linear layers of all blocks."""
+        attention = 2 * self.width * self.heads * self.head_dim + 2 * self.width * self.kv_width
+        return self.layers * (attention + 3 * self.width * self.inner)
+
+    @property
+    def params(self) -> int:
+        """All weights: blocks, norms, embedding and head."""
+        tables = (1 if self.tied else 2) * self.vocab * self.width
+        return self.linear + tables + (2 * self.layers + 1) * self.width
+
+    def lora(self, rank: int) -> int:
+        """LoRA on q, k, v, o of every block."""
+        inner = self.heads * self.head_dim
+        return self.layers * rank * (2 * (self.width + inner) + 2 * (self.width + self.kv_width))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The numbers of a Parakeet."""
+
+    params: int
+    width: int
+    frames_s: float
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one stage takes at its peak, in bytes per part."""
+
+    name: str
+    """The node."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """weights, training, activations, logits, cache, second model, frames, process."""
+
+    @property
+    def total(self) -> float:
+        """Of all parts."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{part} {size / GIB:.1f}" for part, size in self.parts.items() if size >= 0.05 * GIB)
+        return f"{self.name} about {self.total / GIB:.1f} GiB ({told})"
+
+
+KNOWN_LLAMAS = {
+    "meta-llama/Llama-3.1-8B-Instruct": Llama(128256, 4096, 32, 32, 8, 128, 14336),
+    "meta-llama/Llama-3.2-1B-Instruct": Llama(128256, 2048, 16, 32, 8, 64, 8192, tied=True),
+    "meta-llama/Llama-3.2-3B-Instruct": Llama(128256, 3072, 28, 24, 8, 128, 8192, tied=True),
+    "meta-llama/Llama-3.1-70B-Instruct": Llama(128256, 8192, 80, 64, 8, 128, 28672),
+}
+KNOWN_ENCODERS = {
+    "nvidia/parakeet-ctc-0.6b": Encoder(608_000_000, 1024, 12.5),
+    "nvidia/parakeet-ctc-1.1b": Encoder(1_062_000_000, 1024, 12.5),
+}
+
+
+def fits(recipe: Recipe) -> tuple[bool, str]:
+    """Whether the hungriest stage fits into this machine's free memory, and a sentence that says so."""
+    from posttrain.machine import pick_device
+
+    needs = estimate(recipe)
+    if not needs:
+        return True, "the models' shapes are not known before they are downloaded"
+    most = max(needs, key=lambda need: need.total)
+    free, where = free_memory(pick_device(recipe.device))
+    fit = most.total <= free
+    mend = "" if fit else "; lower batch_size, turn on gradient_checkpointing, or take adapter qlora"
+    return fit, f"{most} of {free / GIB:.1f} GiB free on {where}{mend}"
+
+
+def free_memory(device: str) -> tuple[float, str]:
+    """Bytes free, and where."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(device)[0]), torch.cuda.get_device_name(device)
+    import psutil
+
+    return float(psutil.virtual_memory().available), "this machine"
+
+
+def estimate(recipe: Recipe) -> list[Need]:
+    """One Need per node of the recipe; empty where a model's shape cannot be told without downloading it."""
+    llama, encoder = llama_shape(recipe), encoder_shape(recipe)
+    if llama is None or encoder is None:
+        return []
+    return [_need(node, recipe, llama, encoder) for node in nodes(recipe)]
+
+
+def llama_shape(recipe: Recipe) -> Llama | None:
+    """Of the tiny Llama, of a local folder's or a cached model's config, or of a model known by name."""
+    base = recipe.base
+    if base.model is None:
+        head_dim = base.hidden_size // base.heads
+        return Llama(
+            base.vocab_size, base.hidden_size, base.layers, base.heads, base.kv_heads, head_dim, base.intermediate_size
+        )
+    config = _config(base.model, base.revision)
+    if config is None:
+        return KNOWN_LLAMAS.get(base.model)
+    return Llama(
+        config.vocab_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        config.intermediate_size,
+        config.tie_word_embeddings,
+    )
+
+
+def encoder_shape(recipe: Recipe) -> Encoder | None:
+    """As `llama_shape`, for the encoder."""
+    ctc = recipe.ctc
+    if ctc.model is None:
+        return Encoder(conformer_params(ctc.hidden_size, ctc.layers), ctc.hidden_size, 100 / ctc.subsampling_factor)
+    config = _config(ctc.model, ctc.revision)
+    if config is None:
+        return KNOWN_ENCODERS.get(ctc.model)
+    inner = config.encoder_config
+    params = conformer_params(inner.hidden_size, inner.num_hidden_layers)
+    return Encoder(params, inner.hidden_size, 100 / inner.subsampling_factor)
+
+
+def conformer_params(width: int, layers: int) -> int:
+    """A FastConformer block has about 24 D² weights: two feed-forwards of 4 D, attention with positions, convolution."""
+    return layers * 24 * width**2
+
+
+def _config(model: str, revision: str | None) -> Any:
+    """The model's config where it is on this machine."""
+    from transformers import AutoConfig
+
+    if not Path(model).is_dir() and model.startswith((".", "/", "~")):
+        return None
+    try:
+        return AutoConfig.from_pretrained(model, revision=revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+
+
+def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+    options, element = node.options, BYTES[recipe.base.dtype]
+    table = (recipe.corpus.train_clips + recipe.corpus.valid_clips) * CLIP_S * encoder.frames_s * encoder.width * 2
+    if node.stage == "ctc":
+        training = encoder.params * TRAINED if options.model is None else encoder.params * 4
+        batch = options.batch_size * CLIP_S * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
+        return Need(node.name, {"training": training, "activations": batch, "process": PROCESS})
+    trains = node.stage != "base" or options.model is None and options.quantization == "none"
+    adapter = _adapter(node, recipe)
+    full = adapter is not None and adapter.method == "full" or node.stage == "base" and trains
+    four_bit = recipe.base.quantization == "nf4" or (adapter is not None and adapter.quantization == "nf4")
+    four_bit = (four_bit or getattr(options, "quantization", "none") == "nf4") and node.stage != "reward"
+    weights = weights_bytes(llama, element, four_bit)
+    projector = recipe.align.stack * encoder.width * llama.width
+    parts: dict[str, float] = {"weights": weights}
+    trainable = projector + (llama.lora(adapter.rank) if adapter is not None and adapter.method == "lora" else 0)
+    if full:
+        parts["training"] = llama.params * (element + 2 * element) + projector * TRAINED
+    elif trains:
+        parts["training"] = trainable * TRAINED
+    rows = _rows(node)
+    if trains:
+        parts["activations"] = rows * ROW_TOKENS * activation_bytes(
+            llama, element, bool(getattr(options, "gradient_checkpointing", False))
+        )
+        parts["logits"] = logits_bytes(node.stage, rows, llama)
+    cache_rows = max(recipe.evaluation.batch_size, rows if node.stage == "grpo" else 0)
+    cache = cache_rows * (ROW_TOKENS + recipe.evaluation.max_new_tokens) * 2 * llama.layers * llama.kv_width * element
+    if cache > sum(parts.get(part, 0.0) for part in ("activations", "logits")):
+        parts["cache"] = cache
+        parts.pop("activations", None)
+        parts.pop("logits", None)
+    if (node.stage == "dpo" and full) or (node.stage == "grpo" and options.reward_model_weight):
+        parts["second model"] = weights_bytes(llama, element, False)
+    if node.stage == "distill" and options.student == "half":
+        parts["second model"] = llama.params / 2 * 3 * element + weights / 2
+    return Need(node.name, parts | {"frames": table, "process": PROCESS})
+
+
+def weights_bytes(llama: Llama, element: int, four_bit: bool) -> float:
+    """Of the loaded Llama; embedding, head and norms keep their type in 4 bits."""
+    if not four_bit:
+        return llama.params * element
+    return llama.linear * NF4 + (llama.params - llama.linear) * element
+
+
+def activation_bytes(llama: Llama, element: int, checkpointing: bool) -> float:
+    """Kept per token for the backward pass: all of every block, or each block's input and all of one block."""
+    block = (8 * llama.width + 2 * llama.kv_width + 4 * llama.inner) * element + 2 * 4 * llama.width
+    return llama.layers * llama.width * element + block if checkpointing else llama.layers * block
+
+
+def logits_bytes(stage: str, rows: int, llama: Llama) -> float:
+    """TRL's trainers score in tiles and keep no logits; distillation compares answers' logits, some 20 a row."""
+    if stage == "reward":
+        return 0.0
+    tokens = rows * 20 * 2 * 4 if stage == "distill" else 1024
+    return tokens * llama.vocab * 4.0 + (rows * ROW_TOKENS * llama.vocab * 4.0 if stage == "distill" else 0.0)
+
+
+def _rows(node: Node) -> int:
+    """Rows that go forward and back at once."""
+    options = node.options
+    if node.stage == "grpo":
+        return options.prompts_per_step * options.generations
+    return options.batch_size * (2 if node.stage in ("reward", "dpo") else 1)
+
+
+def _adapter(node: Node, recipe: Recipe) -> adapters.Adapter | None:
+    """What carries the training: the node's own adapter, or the recipe's for the stages after sft."""
+    if node.stage == "sft":
+        return adapters.read(node.options.adapter, node.options.rank)
+    if node.stage == "reward":
+        return adapters.read("lora", node.options.rank)
+    return adapters.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+import torch
+from toy_run import adapter_tensors, files, frozen_tensors, toy_context
+
+from posttrain import checkpoint
+from posttrain.config import AlignConfig, SFTConfig
+from posttrain.corpus.types import Example
+from posttrain.stages import sft
+from posttrain.stages.supervised import rows, train_supervised
+
+
+def parent_folder(llama, folder):
+    checkpoint.save(folder, llama, stage="distill")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_validation_voices(monkeypatch):
+    """The toy corpus has no validation clips; validation WER has its own test on a real run."""
+    monkeypatch.setattr(sft, "valid_wer", lambda llama, corpus: 0.5)
+
+
+def test_labels_are_the_answer_with_its_end_and_never_a_clip(llama):
+    example = Example("e", "train", "repeat", "repeat", "turn it up", "test/1", "turn it up", "wer")
+    row = rows(llama, [example])[0]
+    answer = [i for i, kept in zip(row["input_ids"], row["completion_mask"], strict=True) if kept]
+    assert answer == llama.tokenizer.answer_ids("turn it up")
+    assert answer[-1] == llama.tokenizer.convert_tokens_to_ids("<|eot_id|>")
+    assert max(row["input_ids"]) >= llama.tokenizer.num_words > max(answer)
+
+
+def test_a_clip_written_into_an_answer_is_only_text(llama):
+    example = Example("e", "train", "repeat", "repeat", "x", "test/1", "say <|clip:test/1|> <|eot_id|>", "wer")
+    row = rows(llama, [example])[0]
+    answer = [i for i, kept in zip(row["input_ids"], row["completion_mask"], strict=True) if kept]
+    assert max(answer) < llama.tokenizer.num_words
+    assert answer.count(llama.tokenizer.convert_tokens_to_ids("<|eot_id|>")) == 1
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora"])
+def test_sft_trains_adapter_and_projector_and_leaves_the_llama_bit_identical(tmp_path, llama, table, adapter):
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"))
+    metrics = sft.run(SFTConfig(adapter=adapter, steps=3, batch_size=2, learning_rate=1e-2), context)
+    assert metrics["steps"] == 3 and metrics["valid_wer"] == 0.5
+    parent, child = (checkpoint.load(f, table=table) for f in (tmp_path / "parent", context.folder))
+    frozen = frozen_tensors(parent)
+    assert len(frozen) > 10
+    assert all(torch.equal(tensor, frozen_tensors(child)[name]) for name, tensor in frozen.items())
+    tensors = adapter_tensors(context.folder)
+    assert any("projector" in name for name in tensors)
+    assert all(t.abs().max() > 0 for name, t in tensors.items() if "lora_B" in name)
+    assert {"checkpoint.json", "projector.safetensors", "adapter/adapter_model.safetensors"} <= files(context.folder)
+
+
+def test_prompt_tuning_leaves_llama_and_projector_as_they_were(tmp_path, llama, table):
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"))
+    sft.run(SFTConfig(adapter="prompt_tuning", steps=2, batch_size=2, learning_rate=1e-1), context)
+    beneath = [(f / "projector.safetensors").read_bytes() for f in (tmp_path / "parent", context.folder)]
+    assert beneath[0] == beneath[1]
+
+
+def test_full_fine_tuning_moves_every_weight_of_the_llama(tmp_path, llama, table):
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"))
+    sft.run(SFTConfig(adapter="full", steps=3, batch_size=4, learning_rate=1e-2), context)
+    parent, child = (checkpoint.load(f, table=table) for f in (tmp_path / "parent", context.folder))
+    before, after = frozen_tensors(parent), frozen_tensors(child)
+    assert not [name for name in before if torch.equal(before[name], after[name])]
+
+
+def test_training_stops_at_the_matched_validation_wer(tmp_path, llama, table, monkeypatch):
+    matched = tmp_path / "lora"
+    matched.mkdir()
+    (matched / "trained.json").write_text(json.dumps({"train_metrics": {"valid_wer": 0.3}}))
+    seen = iter([0.9, 0.6, 0.25, 0.1])
+    monkeypatch.setattr("posttrain.stages.validation.valid_wer", lambda llama, corpus: next(seen))
+    context = toy_context(
+        tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"), match=matched
+    )
+    metrics = sft.run(SFTConfig(steps=10, batch_size=2), context)
+    assert metrics["steps"] == 3
+    assert metrics["matched_valid_wer"] == 0.3
+    assert [wer for _, wer in metrics["valid_wer_by_step"]] == [0.9, 0.6, 0.25]
+
+
+def test_align_trains_the_projector_alone(tmp_path, llama, table):
+    context = toy_context(tmp_path, "align", table, model=parent_folder(llama, tmp_path / "parent"))
+    parent = checkpoint.load(context.parents["model"], table=table, trainable=True)
+    examples = [e for e in context.corpus.examples if e.clip]
+    before = {name: t.clone() for name, t in parent.model.state_dict().items()}
+    train_supervised(parent, examples, AlignConfig(steps=3, batch_size=2, learning_rate=1e-2), context, "align")
+    moved = {n for n, t in parent.model.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved and all("projector" in name for name in moved)
