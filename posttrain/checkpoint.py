@@ -6,7 +6,6 @@ one beneath it, as it was when the adapter was added). Full fine-tuning leaves t
 the encoder in `encoder/`. A base folder is a plain Llama, or only a checkpoint.json that names one.
 """
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -17,19 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import LlamaForCausalLM
 
 from posttrain.errors import InputError
 from posttrain.model import adapters
+from posttrain.model.derived import classifier, halved, merged
 from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import Spec, SpeechLlama, load_llama
 from posttrain.model.tokenizer import SpeechTokenizer
+
+__all__ = ["adapt", "classifier", "create", "halved", "load", "merged", "read_spec", "refer_base", "save", "save_base"]
 
 SPEC_FILE = "checkpoint.json"
 PROJECTOR_FILE = "projector.safetensors"
@@ -122,32 +124,6 @@ def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int =
     return dataclasses.replace(llama, model=model, spec=spec).attach(llama.table)
 
 
-def halved(llama: SpeechLlama) -> SpeechLlama:
-    """A student with copies of every second layer and of all the rest, all of it trainable; shares the table."""
-    teacher = llama.model
-    if isinstance(teacher, PeftModel):
-        raise InputError("a student of half the layers starts from align, expected a parent without an adapter")
-    config = copy.deepcopy(teacher.config)
-    layers = [copy.deepcopy(layer) for layer in teacher.model.layers[::2]]
-    config.num_hidden_layers = len(layers)
-    with torch.device("meta"):
-        student = LlamaForCausalLM(config)
-    student.model.layers = nn.ModuleList(layers)
-    for place, layer in enumerate(layers):
-        layer.self_attn.layer_idx = place
-    student.model.embed_tokens = copy.deepcopy(teacher.model.embed_tokens)
-    student.model.norm = copy.deepcopy(teacher.model.norm)
-    student.model.rotary_emb = copy.deepcopy(teacher.model.rotary_emb)
-    student.lm_head = copy.deepcopy(teacher.lm_head)
-    if config.tie_word_embeddings:
-        student.lm_head.weight = student.model.embed_tokens.weight
-    student.generation_config = copy.deepcopy(teacher.generation_config)
-    student.resize_token_embeddings = resize_forbidden
-    student.requires_grad_(True)
-    spec = dataclasses.replace(llama.spec, adapter="full", llama_trained=True)
-    return dataclasses.replace(llama, model=student, spec=spec)
-
-
 def save(
     folder: Path,
     llama: SpeechLlama,
@@ -167,7 +143,7 @@ def save(
         parents={role: relative(path) for role, path in (parents or {}).items()},
     )
     part = _part_of(folder)
-    tensors = projector_state(llama.model)
+    tensors = adapters.projector_state(llama.model)
     save_file(tensors, part / PROJECTOR_FILE)
     if isinstance(llama.model, PeftModel):
         llama.model.peft_config["default"].base_model_name_or_path = spec.base
@@ -205,39 +181,6 @@ def refer_base(
     return spec
 
 
-def merged(llama: SpeechLlama) -> LlamaForCausalLM:
-    """The Llama with its adapter merged into the weights, speech embedding and projector included.
-
-    Consumes `llama`. A 4-bit base is unpacked first, since the sum rounded to 4 bits again would be another model.
-    """
-    if not isinstance(llama.model, PeftModel):
-        return llama.model
-    if llama.model.peft_config["default"].is_prompt_learning:
-        raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
-    adapted = llama.model if llama.spec.quantization == "none" else _unpacked(llama)
-    model = adapted.merge_and_unload(adapter_names=["default"])
-    model.resize_token_embeddings = resize_forbidden
-    return model
-
-
-def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassification:
-    """A one-score head on the merged backbone, which it takes over; pooled at the last token that is not padding."""
-    model = merged(llama)
-    config = copy.deepcopy(model.config)
-    config.num_labels = 1
-    config.pad_token_id = llama.tokenizer.pad_token_id
-    with torch.device("meta"):
-        scorer = LlamaForSequenceClassification(config)
-    scorer.model = model.model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = nn.Linear(config.hidden_size, 1, bias=False)
-        nn.init.normal_(head.weight, std=config.hidden_size**-0.5)
-    scorer.score = head.to(model.device, model.dtype)
-    scorer.resize_token_embeddings = resize_forbidden
-    return scorer.requires_grad_(False).eval()
-
-
 def read_spec(folder: str | Path) -> Spec:
     """The Spec in a folder's checkpoint.json, paths ready to use, hashes checked; a plain Llama folder is its own base."""
     folder = Path(folder)
@@ -264,14 +207,6 @@ def read_spec(folder: str | Path) -> Spec:
     inside = {key: getattr(spec, key) for key in ("base", "encoder")}
     moved = {k: relative(folder / v) for k, v in inside.items() if v is not None and v.startswith("./")}
     return dataclasses.replace(spec, **moved)
-
-
-def projector_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Tensors of the projector beneath the adapter, or of the only one."""
-    embedding = adapters.speech_embedding_of(model)
-    projector = embedding.projector
-    beneath = getattr(projector, "original_module", projector) if isinstance(model, PeftModel) else projector
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in beneath.state_dict().items()}
 
 
 def relative(path: str | Path) -> str:
@@ -318,19 +253,6 @@ def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
     return peft_model
 
 
-def _unpacked(llama: SpeechLlama) -> PeftModel:
-    """The same PeftModel on the values that the 4-bit weights stand for."""
-    spec, adapted = llama.spec, llama.model
-    model, _ = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, str(adapted.device))
-    model = model.dequantize().to(getattr(torch, spec.dtype))
-    projector = Projector(spec.stack * spec.encoder_dim, model.config.hidden_size, spec.projector_hidden)
-    projector.load_state_dict(projector_state(adapted))
-    embed_speech(model, projector.to(adapted.device), spec.stack).table = adapters.speech_embedding_of(adapted).table
-    peft_model = get_peft_model(model, adapted.peft_config["default"])
-    set_peft_model_state_dict(peft_model, get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    return peft_model
-
-
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
@@ -374,7 +296,9 @@ def _read_back(folder: Path, llama: SpeechLlama, projector: dict[str, torch.Tens
     pairs = [(PROJECTOR_FILE, load_file(folder / PROJECTOR_FILE), projector)]
     if isinstance(llama.model, PeftModel):
         name = "adapter/adapter_model.safetensors"
-        pairs.append((name, load_file(folder / name), get_peft_model_state_dict(llama.model, save_embedding_layers=False)))
+        pairs.append(
+            (name, load_file(folder / name), get_peft_model_state_dict(llama.model, save_embedding_layers=False))
+        )
     for name, found, expected in pairs:
         same = found.keys() == expected.keys()
         if not same or any(not torch.equal(found[key], expected[key].cpu()) for key in found):
@@ -383,7 +307,9 @@ def _read_back(folder: Path, llama: SpeechLlama, projector: dict[str, torch.Tens
 
 def _equal(path: Path, what: str, got: Any, expected: Any) -> None:
     if got != expected:
-        raise InputError(f"{path}: {what} is {got}, expected {expected}; use files of one checkpoint, or train it again")
+        raise InputError(
+            f"{path}: {what} is {got}, expected {expected}; use files of one checkpoint, or train it again"
+        )
 
 
 def _dtype(model: nn.Module) -> str:

@@ -43,14 +43,24 @@ def machine(folder: Path) -> list[Finding]:
 def needs(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
     """Whether the recipe's parts can be had here, and whether the steps that would run will fit."""
     found = [*models(recipe), *_recordings(recipe)]
-    if any(step.action == "run" for step in steps):
-        found.append(_fits_memory(recipe))
     try:
+        if any(step.action == "run" for step in steps):
+            found.append(_fits_memory(recipe))
         check(recipe, folder, steps)
     except InputError as error:
         named = " ".join(finding.message for finding in found)
         found += [Finding("recipe", False, problem) for problem in error.problems if problem not in named]
     return found
+
+
+def memory_by_stage(recipe: Recipe) -> dict[str, float]:
+    """Stage → GiB at its peak; without those whose shapes are not known here."""
+    from posttrain.model import memory
+
+    try:
+        return {need.name: round(need.total / GIB, 1) for need in memory.estimate(recipe)}
+    except InputError:
+        return {}
 
 
 def _version(name: str) -> str | None:

@@ -23,8 +23,8 @@ PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
 """Stage → role → the stages that may fill it; where several do, the latest earlier node."""
 
 OPTIONAL = {"base": ("full_precision",), "sft": ("match",), "grpo": ("reward",)}
-"""Roles that are filled only when named: `match` is the node whose validation WER an sft stops at; `full_precision` is the
-base that another one quantises; `reward` is the reward model, which a grpo with a weight for it takes unasked."""
+"""Roles that are filled only when named: `match` is the node whose validation WER an sft stops at; `full_precision` is
+the base that another one quantises; `reward` is the reward model, which a grpo with a weight for it takes unasked."""
 
 QUANTISED = "base@nf4"
 """The row that a QLoRA's text figures refer to."""
@@ -124,7 +124,9 @@ def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
 def _with_quantised(recipe: Recipe) -> list[StageConfig]:
     """The recipe's stages, with `base@nf4` before the first that trains a QLoRA on a base in full precision."""
     specs = list(recipe.stages)
-    uses = [i for i, s in enumerate(specs) if s.stage == "sft" and s.options.get("adapter", recipe.sft.adapter) == "qlora"]
+    uses = [
+        i for i, s in enumerate(specs) if s.stage == "sft" and s.options.get("adapter", recipe.sft.adapter) == "qlora"
+    ]
     if uses and not any(s.name == QUANTISED for s in specs):
         parents = {"full_precision": next((s.name for s in specs if s.stage == "base"), "base")}
         specs.insert(uses[0], StageConfig(QUANTISED, "base", parents, {"quantization": "nf4"}))

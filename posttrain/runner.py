@@ -37,8 +37,8 @@ class Step:
     """run, evaluate, reuse (from the run it branches from) or done."""
     why: str
     folder: Path
-    node: Node | None = None
-    """None for the corpus."""
+    node: Node
+    """What is to be made."""
 
 
 def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None) -> list[Step]:
@@ -241,10 +241,11 @@ def _evaluate(run: _Run, step: Step) -> None:
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step:
     key = corpus_key(recipe)
+    node = Node("corpus", "corpus", recipe.corpus, {}, key)
     for home, action in ((folder, "done"), (branch_from, "reuse")):
         if home and (home / "corpus" / "key").is_file() and (home / "corpus" / "key").read_text() == key:
-            return Step("corpus", "corpus", action, "made from the same settings", home / "corpus")
-    return Step("corpus", "corpus", "run", "not there yet", folder / "corpus")
+            return Step("corpus", "corpus", action, "made from the same settings", home / "corpus", node)
+    return Step("corpus", "corpus", "run", "not there yet", folder / "corpus", node)
 
 
 def _state(home: Path, key: str, evaluation: str) -> str:

@@ -92,4 +92,3 @@ def base_folder(tmp_path, tokenizer):
 def llama(base_folder, table, tmp_path) -> SpeechLlama:
     """A Llama that hears, its projector as large as the word embeddings; nothing trained yet."""
     return checkpoint.create(base_folder, tmp_path / "ctc", table, stack=3)
-

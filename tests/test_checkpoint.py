@@ -85,7 +85,9 @@ def test_a_folder_holds_what_was_trained_and_a_spec(llama, tmp_path, adapter, fi
     assert {path.name for path in (tmp_path / "sft").iterdir()} == files | {"config.yaml"}
 
 
-def test_no_path_of_this_machine_is_written_for_what_lies_in_the_project(llama, base_folder, tmp_path, monkeypatch, table):
+def test_no_path_of_this_machine_is_written_for_what_lies_in_the_project(
+    llama, base_folder, tmp_path, monkeypatch, table
+):
     monkeypatch.chdir(tmp_path)
     fresh = checkpoint.create(base_folder, tmp_path / "ctc", table, stack=3)
     checkpoint.save(tmp_path / "sft", checkpoint.adapt(fresh, "lora"), "sft", {"model": base_folder})

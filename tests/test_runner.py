@@ -1,4 +1,4 @@
-"""A run from speech to ledger at toy size: what it leaves, what it reuses, and that a kill costs only the step it hit."""
+"""A run at toy size, from speech to ledger: what it leaves and reuses; a kill costs only the step it hit."""
 
 import json
 import os

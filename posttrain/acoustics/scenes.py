@@ -109,7 +109,7 @@ def rooms(split: str, count: int) -> list[np.ndarray]:
         except ValueError:  # no material is absorbing enough for so large a room: draw another
             continue
         room = pyroomacoustics.ShoeBox(
-            size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption), max_order=8
+            size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption), max_order=6
         )
         room.add_source(rng.uniform(0.5, size - 0.5))
         room.add_microphone(rng.uniform(0.5, size - 0.5))

@@ -147,15 +147,18 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
 
     with show.quiet_stdout():
         needs = doctor.needs(recipe, folder, steps)
+        memory = doctor.memory_by_stage(recipe)
     if as_json:
         lines = [
-            {"name": s.name, "stage": s.stage, "action": s.action, "why": s.why, "folder": str(s.folder)} for s in steps
+            {"name": s.name, "stage": s.stage, "action": s.action, "why": s.why, "folder": str(s.folder)}
+            | {"memory_gib": memory.get(s.name)}
+            for s in steps
         ]
         show.print_json(
             {"recipe": recipe.name, "run": str(folder), "plan": lines, "needs": [need.as_dict() for need in needs]}
         )
     else:
-        show.plan(steps)
+        show.plan(steps, memory)
         show.findings(needs)
 
 

@@ -24,11 +24,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=str))
 
 
-def plan(steps: "list[Step]") -> None:
-    """One line a step."""
+def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
+    """One line a step; `memory`: stage → GiB."""
     width = max(len(step.name) for step in steps)
     for step in steps:
-        print(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why})")
+        takes = f", takes about {memory[step.name]:.1f} GiB" if step.action == "run" and step.name in memory else ""
+        print(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why}{takes})")
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from posttrain.acoustics import scenes
 ESPEAK_RATE_HZ = 22_050
 SAMPLE_RATE = 16_000
 CLIPS_PER_SHARD = 384
-ROOMS = 40
+ROOMS = 24
 ACCENTS = (
     "en-us",
     "en",

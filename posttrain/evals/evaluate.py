@@ -19,9 +19,10 @@ import torch
 from posttrain import checkpoint as checkpoints
 from posttrain.config import EvaluationConfig
 from posttrain.corpus.graders import grade
-from posttrain.corpus.store import Corpus
+from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.types import Example, Pair
 from posttrain.evals.errors import edit_errors
+from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
@@ -50,7 +51,7 @@ def evaluate(
         llama = checkpoints.load(references["base"], device)
         assert table is not None
         spoken = [item for item in corpus.items if item.clip]
-        read = [dataclasses.replace(i, clip=None, text=table.hypotheses[i.clip]) for i in spoken]
+        read = [dataclasses.replace(i, clip=None, text=table.hypotheses[i.clip or ""]) for i in spoken]
         return _answers(llama, read, spoken, corpus, table, config), {}
     llama = checkpoints.load(checkpoint, device, table=table)
     if stage == "base":
@@ -58,15 +59,12 @@ def evaluate(
         lines = _answers(llama, typed, typed, corpus, None, config)
         return lines + _language(llama, llama, corpus, config), {}
     assert table is not None
-    clock = time.perf_counter()
     lines = _answers(llama, corpus.items, corpus.items, corpus, table, config)
-    spoken_s = sum(corpus.clips[i.clip].samples / 16_000 for i in corpus.items if i.clip)
-    rtf = (time.perf_counter() - clock) / max(spoken_s, 1e-9)
     base = _reference(llama, references["base"], device)
     lines += _language(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
-    return lines, {"cost/rtf": round(rtf, 4)}
+    return lines, {"cost/rtf": round(_real_time_factor(llama, corpus, config, device), 4)}
 
 
 def write_answers(path: Path, lines: list[Line]) -> None:
@@ -82,6 +80,17 @@ def read_answers(folder: Path) -> list[Line]:
     """The saved lines of a finished stage's folder."""
     with (folder / "answers.jsonl").open() as file:
         return [json.loads(line) for line in file]
+
+
+def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConfig, device: str) -> float:
+    """Seconds of work per second of speech, encoder and answer, over the first batch of clean test clips."""
+    items = [item for item in corpus.items if item.clip and item.probe == "wer/clean"][: config.batch_size]
+    waveforms = [corpus.audio(item.clip or "") for item in items]
+    encoder = encoders.load(llama.spec.encoder or "", device=device)
+    clock = time.perf_counter()
+    encoder.run(waveforms)
+    llama.answer(items, config.batch_size, config.max_new_tokens)
+    return (time.perf_counter() - clock) / (sum(map(len, waveforms)) / SAMPLE_RATE)
 
 
 def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
@@ -154,16 +163,8 @@ def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, conf
 def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per spoken item: KL(teacher ‖ student) over the answer's tokens; the teacher is the base, reading."""
     items = [i for i in corpus.items if i.clip and i.probe in ("wer/clean", "task/spoken_qa")]
-    students, teachers, spans, teacher_spans = [], [], [], []
-    for item in items:
-        answer = llama.tokenizer.answer_ids(item.answer)
-        for rows, where, twin in (
-            (students, spans, item),
-            (teachers, teacher_spans, dataclasses.replace(item, clip=None)),
-        ):
-            prompt = llama.tokenizer.prompt_ids(twin)
-            rows.append(prompt + answer)
-            where.append((len(prompt), len(prompt) + len(answer)))
+    students, spans = _rows(llama, items)
+    teachers, teacher_spans = _rows(llama, [dataclasses.replace(item, clip=None) for item in items])
     lines = []
     size = max(1, config.batch_size // 2)
     for i, ours, theirs, targets in _paired_logprobs(llama, students, spans, base, teachers, teacher_spans, size):
@@ -171,6 +172,14 @@ def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, confi
         item = items[i]
         lines.append({"id": f"teacher/{item.id}", "probe": "distill/kl_teacher", "kl": kl, "tokens": len(targets)})
     return lines
+
+
+def _rows(llama: SpeechLlama, items: list[Example]) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    """Ids of prompt and right answer, and where the answer lies in them."""
+    prompts = [llama.tokenizer.prompt_ids(item) for item in items]
+    answers = [llama.tokenizer.answer_ids(item.answer) for item in items]
+    pairs = list(zip(prompts, answers, strict=True))
+    return [p + a for p, a in pairs], [(len(p), len(p) + len(a)) for p, a in pairs]
 
 
 def _paired_logprobs(

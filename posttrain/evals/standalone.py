@@ -34,12 +34,14 @@ def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = Non
     if own is not None:
         unknown = sorted({item.clip for item in own if item.clip and item.clip not in corpus.clips})
         if unknown:
-            raise InputError(f"{probes}: clip {unknown[0]} is not in {config['corpus']}; leave clip out to type the text")
+            raise InputError(
+                f"{probes}: clip {unknown[0]} is not in {config['corpus']}; leave clip out to type the text"
+            )
         corpus = dataclasses.replace(corpus, items=own, pairs=[], texts=[])
     table = None
     if config["stage"] != "base" and "ctc" in references:
         encoder = references["ctc"] if config["stage"] in ("ctc", "reward") else read_spec(checkpoint).encoder
-        table = corpus_table(Path(encoder), Corpus.load(config["corpus"]), device)
+        table = corpus_table(Path(encoder or references["ctc"]), Corpus.load(config["corpus"]), device)
     row = json.loads((checkpoint / "metrics.json").read_text()) if (checkpoint / "metrics.json").is_file() else {}
     parents = {role: Path(path) for role, path in row.get("parents", {}).items()}
     answers, costs = evaluate.evaluate(

@@ -137,6 +137,14 @@ def projector_of(model: nn.Module) -> nn.Module:
     return embedding.projector
 
 
+def projector_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of the projector beneath the adapter, or of the only one."""
+    embedding = speech_embedding_of(model)
+    projector = embedding.projector
+    beneath = getattr(projector, "original_module", projector) if isinstance(model, PeftModel) else projector
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in beneath.state_dict().items()}
+
+
 def speech_embedding_of(model: nn.Module) -> Any:
     """The SpeechEmbedding of a Llama, of a PeftModel or of a classifier around it."""
     llama = model.get_base_model() if isinstance(model, PeftModel) else model

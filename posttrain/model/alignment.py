@@ -1,4 +1,4 @@
-"""Do speech embeddings fall beside the text embeddings of the same words, in order? (Fathullah et al. 2023, section 4)"""
+"""Do speech embeddings fall beside those of the same words, in order? (Fathullah et al. 2023, section 4)"""
 
 import numpy as np
 import torch

@@ -40,9 +40,7 @@ def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, 
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
     embeddings, mask = prompt_embeddings(model, rows, pad_id)  # (B, L, D), (B, L)
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, L)
-    out = llama(
-        inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-    )
+    out = llama(inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
     answers: list[list[int]] = [[] for _ in rows]
     going = list(range(len(rows)))
     last = positions[:, -1:]  # (B, 1)
@@ -113,4 +111,3 @@ def right_padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torc
     """Ids and attention mask (B, L), padded on the right."""
     ids, mask = left_padded([row[::-1] for row in rows], pad_id)
     return ids.flip(1), mask.flip(1)  # (B, L), (B, L)
-

@@ -8,8 +8,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin, LlamaConfig, LlamaModel, ParakeetEncoder, ParakeetEncoderConfig
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import (
+    GenerationMixin,
+    LlamaConfig,
+    LlamaModel,
+    ParakeetEncoder,
+    ParakeetEncoderConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from posttrain.model.decoding import check_generation
@@ -169,7 +176,9 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
         return super().generate(*args, generation_config=generation_config, **kwargs)
 
 
-def joined(llama: Any, encoder: ParakeetEncoder, stack: int, projector_hidden: int) -> SpeechLlamaForConditionalGeneration:
+def joined(
+    llama: Any, encoder: ParakeetEncoder, stack: int, projector_hidden: int
+) -> SpeechLlamaForConditionalGeneration:
     """This face around a merged Llama with a speech embedding and its encoder; modules are shared, not copied."""
     config = SpeechLlamaConfig(llama.config, encoder.config, stack, projector_hidden)
     with torch.device("meta"):

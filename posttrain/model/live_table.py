@@ -1,6 +1,4 @@
-"""A frame table that is computed anew for every batch, so that the encoder trains with the rest (the paper's joint setting)."""
-
-from typing import Any
+"""A frame table computed anew for every batch, so that the encoder trains too (the paper's joint setting)."""
 
 import torch
 from torch import nn
@@ -24,13 +22,13 @@ class LiveTable(nn.Module):
         self.corpus = corpus
         self.spans, self.stack, self.table_id = frozen.spans, frozen.stack, "live"
         self.clips = list(frozen.spans)
-        self.register_buffer("starts", torch.tensor([frozen.spans[c][0] for c in self.clips]), persistent=False)
+        self.starts = torch.tensor([frozen.spans[c][0] for c in self.clips])
 
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Rows (…) → stacked frames (…, k·D_enc), float32; the clips they belong to are encoded as one batch."""
         device = next(self.encoder.parameters()).device
-        index = index.to(device)
-        owner = torch.bucketize(index, self.starts, right=True) - 1  # (…)
+        index, starts = index.to(device), self.starts.to(device)
+        owner = torch.bucketize(index, starts, right=True) - 1  # (…)
         used, place = owner.unique(return_inverse=True)
         waveforms, lengths = collate([self.corpus.audio(self.clips[i]) for i in used.tolist()])
         features, mask = self.log_mel(waveforms.to(device), lengths.to(device))  # (B, F, M), (B, F)
@@ -38,8 +36,4 @@ class LiveTable(nn.Module):
         encoded = self.encoder(input_features=features, attention_mask=mask.long())
         live = StackedTable.live(encoded.last_hidden_state, encoded.attention_mask.sum(-1), self.stack)
         first = torch.tensor([start for start, _ in live.spans.values()], device=device)
-        return live.rows(index - self.starts[owner] + first[place])
-
-    def to(self, *args: Any, **kwargs: Any) -> "LiveTable":
-        """As nn.Module's."""
-        return super().to(*args, **kwargs)
+        return live.rows(index - starts[owner] + first[place])

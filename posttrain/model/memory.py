@@ -1,7 +1,8 @@
 """How much memory each stage of a recipe will need, from shapes alone: nothing is loaded.
 
-Counted: weights, gradients and Adam's two moments of what trains, activations kept for the backward pass, logits, the
-KV cache of generation, second models, and the frame table. Rough: within a factor of about 1.3 of what was measured.
+Counted: weights, gradients and Adam's two moments of what trains, activations kept for the backward pass, logits, what
+evaluation takes (KV cache and log-probabilities), second models, and the frame table. Rough: meant to be right within
+a third.
 """
 
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from posttrain.graph import Node, nodes
 from posttrain.model import adapters
 
 GIB = 2**30
-ROW_TOKENS = 160
-"""Tokens of a row: instruction, 8 s of speech at 12.5 frames a second and 4 a token, answer, and Llama 3.1's preamble."""
+CHAT_TOKENS, CHAT_TOKENS_TINY = 130, 40
+"""Tokens of a row beside its speech: instruction, answer and chat format, with Llama 3.1's preamble in the first."""
 CLIP_S = 3.5
 """A made clip's length."""
 PROCESS = 0.9 * GIB
@@ -78,7 +79,7 @@ class Need:
     name: str
     """The node."""
     parts: dict[str, float] = field(default_factory=dict)
-    """weights, training, activations, logits, cache, second model, frames, process."""
+    """weights, training, activations, logits or evaluation, second model, frames, process."""
 
     @property
     def total(self) -> float:
@@ -195,13 +196,15 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
         training = encoder.params * TRAINED if options.model is None else encoder.params * 4
         batch = options.batch_size * CLIP_S * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
         return Need(node.name, {"training": training, "activations": batch, "process": PROCESS})
-    trains = node.stage != "base" or options.model is None and options.quantization == "none"
+    trains = node.stage != "base" or (options.model is None and options.quantization == "none")
     adapter = _adapter(node, recipe)
-    full = adapter is not None and adapter.method == "full" or node.stage == "base" and trains
+    full = (adapter is not None and adapter.method == "full") or (node.stage == "base" and trains)
     four_bit = recipe.base.quantization == "nf4" or (adapter is not None and adapter.quantization == "nf4")
     four_bit = (four_bit or getattr(options, "quantization", "none") == "nf4") and node.stage != "reward"
     weights = weights_bytes(llama, element, four_bit)
     projector = recipe.align.stack * encoder.width * llama.width
+    chat = CHAT_TOKENS if recipe.base.model else CHAT_TOKENS_TINY
+    tokens = chat + 2 * CLIP_S * encoder.frames_s / recipe.align.stack
     parts: dict[str, float] = {"weights": weights}
     trainable = projector + (llama.lora(adapter.rank) if adapter is not None and adapter.method == "lora" else 0)
     if full:
@@ -210,16 +213,15 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
         parts["training"] = trainable * TRAINED
     rows = _rows(node)
     if trains:
-        parts["activations"] = rows * ROW_TOKENS * activation_bytes(
-            llama, element, bool(getattr(options, "gradient_checkpointing", False))
+        parts["activations"] = (
+            rows * tokens * activation_bytes(llama, element, bool(getattr(options, "gradient_checkpointing", False)))
         )
-        parts["logits"] = logits_bytes(node.stage, rows, llama)
-    cache_rows = max(recipe.evaluation.batch_size, rows if node.stage == "grpo" else 0)
-    cache = cache_rows * (ROW_TOKENS + recipe.evaluation.max_new_tokens) * 2 * llama.layers * llama.kv_width * element
-    if cache > sum(parts.get(part, 0.0) for part in ("activations", "logits")):
-        parts["cache"] = cache
-        parts.pop("activations", None)
-        parts.pop("logits", None)
+        parts["logits"] = logits_bytes(node.stage, rows, tokens, llama)
+    asked = max(recipe.evaluation.batch_size, rows if node.stage == "grpo" else 0)
+    answering = asked * (tokens + recipe.evaluation.max_new_tokens) * 2 * llama.layers * llama.kv_width * element
+    answering += asked * recipe.evaluation.max_new_tokens * llama.vocab * 3 * 4
+    if answering > parts.get("activations", 0.0) + parts.get("logits", 0.0):
+        parts = {"weights": weights, "training": parts.get("training", 0.0), "evaluation": answering}
     if (node.stage == "dpo" and full) or (node.stage == "grpo" and options.reward_model_weight):
         parts["second model"] = weights_bytes(llama, element, False)
     if node.stage == "distill" and options.student == "half":
@@ -240,12 +242,11 @@ def activation_bytes(llama: Llama, element: int, checkpointing: bool) -> float:
     return llama.layers * llama.width * element + block if checkpointing else llama.layers * block
 
 
-def logits_bytes(stage: str, rows: int, llama: Llama) -> float:
-    """TRL's trainers score in tiles and keep no logits; distillation compares answers' logits, some 20 a row."""
-    if stage == "reward":
-        return 0.0
-    tokens = rows * 20 * 2 * 4 if stage == "distill" else 1024
-    return tokens * llama.vocab * 4.0 + (rows * ROW_TOKENS * llama.vocab * 4.0 if stage == "distill" else 0.0)
+def logits_bytes(stage: str, rows: int, tokens: float, llama: Llama) -> float:
+    """TRL's trainers score in tiles and keep none; distillation has the student's, and those of 20 answer tokens a row."""
+    if stage == "distill":
+        return rows * (tokens + 20 * 8) * llama.vocab * 4.0
+    return 0.0 if stage == "reward" else 1024 * llama.vocab * 4.0
 
 
 def _rows(node: Node) -> int:

@@ -136,11 +136,16 @@ class SpeechLlama:
         device = self.model.device
         training = self.model.training
         self.model.eval()
-        logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+        skipped = min(first for first, _ in spans) - 1
+        logits = self.model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            use_cache=False,
+            logits_to_keep=ids.shape[1] - skipped,
+        ).logits  # (B, L − skipped, V)
         self.model.train(training)
-        logits = logits[:, -ids.shape[1] :]  # (B, L, V) without virtual tokens
         return [
-            logits[i, first - 1 : last - 1].float().log_softmax(-1)  # (L, V)
+            logits[i, first - 1 - skipped : last - 1 - skipped].float().log_softmax(-1)  # (L, V)
             for i, (first, last) in enumerate(spans)
         ]
 

@@ -44,7 +44,9 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     def attach(self, clips: Mapping[str, tuple[int, int]], num_words: int) -> None:
         """Know these clips; `num_words` is the model's V (its embedding may be longer than the tokenizer)."""
         if num_words < len(self):
-            raise ValueError(f"the model has {num_words} word embeddings, expected at least the tokenizer's {len(self)}")
+            raise ValueError(
+                f"the model has {num_words} word embeddings, expected at least the tokenizer's {len(self)}"
+            )
         ordered = sorted((start, name) for name, (start, _) in clips.items())
         self._num_words, self.clips = num_words, clips
         self._starts = tuple(start for start, _ in ordered)
@@ -55,7 +57,9 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     def messages(self, example: Example) -> list[dict[str, str]]:
         """The chat before the answer: instruction and payload, typed or the clip's placeholder in its place."""
         if example.clip is not None and example.clip not in self.clips:
-            raise ValueError(f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again")
+            raise ValueError(
+                f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
+            )
         payload = f"<|clip:{example.clip}|>" if example.clip is not None else broken_up(example.text)
         return [{"role": "user", "content": f"{example.instruction}: {payload}"}]
 

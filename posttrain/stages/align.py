@@ -14,6 +14,7 @@ from posttrain.stages.supervised import train_supervised
 
 def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
     """Train the projector on transcription; metrics hold the alignment of speech and text embeddings (section 4)."""
+    assert context.table is not None
     llama = checkpoint.create(
         context.parents["llm"],
         context.parents["encoder"],

@@ -19,9 +19,11 @@ from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
 
-TOKENIZER_ROWS = 20_000
+TOKENIZER_ROWS = 6_000
 CONTEXT_LENGTH = 1024
 POOL_BATCHES = 8
+INIT_STD = 0.06
+EMBEDDING_STD = 0.3
 
 
 def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
@@ -69,7 +71,11 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 
 
 def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:
-    """An untrained Llama 3.1-shaped model: grouped-query attention, `llama3` RoPE scaling, untied head."""
+    """An untrained Llama 3.1-shaped model: grouped-query attention, `llama3` RoPE scaling, untied head.
+
+    Embeddings begin larger than Llama's 0.02 and the head as their scaled copy: a small model then learns to copy words in
+    a third of the steps, because each word need not be tied to itself by training alone. They are free from then on.
+    """
     shape = LlamaConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
@@ -87,6 +93,7 @@ def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> Ll
             "original_max_position_embeddings": CONTEXT_LENGTH // 8,
         },
         rms_norm_eps=1e-5,
+        initializer_range=INIT_STD,
         tie_word_embeddings=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]),
@@ -94,7 +101,14 @@ def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> Ll
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(shape).to(getattr(torch, config.dtype))
+        model = LlamaForCausalLM(shape)
+        with torch.no_grad():
+            model.model.embed_tokens.weight.normal_(std=EMBEDDING_STD)
+            model.lm_head.weight.copy_(model.model.embed_tokens.weight * EMBEDDING_STD)
+            for layer in model.model.layers:
+                layer.self_attn.o_proj.weight.mul_(0.5)
+                layer.mlp.down_proj.weight.mul_(0.5)
+    return model.to(getattr(torch, config.dtype))
 
 
 def rows(tokenizer: SpeechTokenizer, examples: list[Example]) -> list[dict[str, Any]]:

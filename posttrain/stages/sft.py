@@ -44,7 +44,7 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
 
 def _hear_live(llama: SpeechLlama, context: StageContext) -> CTCEncoder:
     """Put the encoder itself where its frozen frames were; it trains with the rest."""
-    encoder = load_encoder(llama.spec.encoder, device=context.device)
+    encoder = load_encoder(llama.spec.encoder or "", device=context.device)
     embedding = speech_embedding_of(llama.model)
     embedding.table = LiveTable(encoder, context.corpus, embedding.table)
     return encoder

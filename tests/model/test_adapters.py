@@ -170,7 +170,9 @@ def test_a_pattern_that_misses_layers_is_an_error(llama):
 def test_the_rank_can_be_chosen_and_alpha_follows(llama, rank):
     llama = checkpoint.adapt(llama, "lora", rank=rank)
     if rank == 0:
-        assert trained(llama) == {f"model.embed_tokens.projector.{n}" for n in ("norm.weight", "norm.bias", "out.weight", "out.bias")}
+        assert trained(llama) == {
+            f"model.embed_tokens.projector.{n}" for n in ("norm.weight", "norm.bias", "out.weight", "out.bias")
+        }
         return
     config = llama.model.peft_config["default"]
     assert (config.r, config.lora_alpha) == (rank, 2 * rank)

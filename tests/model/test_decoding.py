@@ -9,7 +9,9 @@ from posttrain.model.decoding import check_generation, generate_ids, left_padded
 
 
 def prompts(llama):
-    mixed = [example(f"test/{i}") for i in range(4)] + [example(None, text) for text in ("hi", "turn it up", "a b c d e")]
+    mixed = [example(f"test/{i}") for i in range(4)] + [
+        example(None, text) for text in ("hi", "turn it up", "a b c d e")
+    ]
     return [llama.tokenizer.prompt_ids(e) for e in mixed]
 
 

@@ -157,7 +157,10 @@ def test_the_training_template_writes_the_same_text_and_marks_every_answer_with_
     ]
     tokenizer.chat_template = training_template(template)
     if template:
-        ours, own = (tokenizer.apply_chat_template(chat, chat_template=t, tokenize=False) for t in (tokenizer.chat_template, template))
+        ours, own = (
+            tokenizer.apply_chat_template(chat, chat_template=t, tokenize=False)
+            for t in (tokenizer.chat_template, template)
+        )
         assert ours == own
     plain = tokenizer.apply_chat_template(chat, tokenize=False)
     assert (PREAMBLE in plain) == (template is not None)

@@ -30,9 +30,7 @@ def spoken(count: int = 8) -> list[Example]:
 def test_text_rows_are_the_plain_llama_bit_for_bit(llama, tokenizer):
     rows = [llama.tokenizer.prompt_ids(example(None, text)) for text in ("turn it up", "one", "a longer line of text")]
     plain = tiny_llama(tokenizer)
-    assert torch.equal(
-        logits(llama.model, rows, tokenizer.pad_token_id), logits(plain, rows, tokenizer.pad_token_id)
-    )
+    assert torch.equal(logits(llama.model, rows, tokenizer.pad_token_id), logits(plain, rows, tokenizer.pad_token_id))
 
 
 def test_a_text_row_does_not_change_when_its_neighbour_speaks(llama, tokenizer):

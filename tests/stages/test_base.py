@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(world.tokenizer_texts(world.base_rows(3000, 0)), 900)
+    return train_tokenizer(world.tokenizer_texts(world.base_rows(6000, 0)), 1024)
 
 
 def test_the_tiny_base_is_a_plain_llama_folder(trained):

@@ -75,9 +75,7 @@ def test_training_stops_at_the_matched_validation_wer(tmp_path, llama, table, mo
     (matched / "trained.json").write_text(json.dumps({"train_metrics": {"valid_wer": 0.3}}))
     seen = iter([0.9, 0.6, 0.25, 0.1])
     monkeypatch.setattr("posttrain.stages.validation.valid_wer", lambda llama, corpus: next(seen))
-    context = toy_context(
-        tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"), match=matched
-    )
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"), match=matched)
     metrics = sft.run(SFTConfig(steps=10, batch_size=2), context)
     assert metrics["steps"] == 3
     assert metrics["matched_valid_wer"] == 0.3

@@ -1,0 +1,87 @@
+"""Models made in memory from another: half the layers, the adapter merged, a head that scores."""
+
+import copy
+import dataclasses
+
+import torch
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import nn
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+from posttrain.errors import InputError
+from posttrain.model import adapters
+from posttrain.model.frame_table import embed_speech, resize_forbidden
+from posttrain.model.projector import Projector
+from posttrain.model.speech_llama import SpeechLlama, load_llama
+
+
+def halved(llama: SpeechLlama) -> SpeechLlama:
+    """A student with copies of every second layer and of all the rest, all of it trainable; shares the table."""
+    teacher = llama.model
+    if isinstance(teacher, PeftModel):
+        raise InputError("a student of half the layers starts from align, expected a parent without an adapter")
+    config = copy.deepcopy(teacher.config)
+    layers = [copy.deepcopy(layer) for layer in teacher.model.layers[::2]]
+    config.num_hidden_layers = len(layers)
+    with torch.device("meta"):
+        student = LlamaForCausalLM(config)
+    student.model.layers = nn.ModuleList(layers)
+    for place, layer in enumerate(layers):
+        layer.self_attn.layer_idx = place
+    student.model.embed_tokens = copy.deepcopy(teacher.model.embed_tokens)
+    student.model.norm = copy.deepcopy(teacher.model.norm)
+    student.model.rotary_emb = copy.deepcopy(teacher.model.rotary_emb)
+    student.lm_head = copy.deepcopy(teacher.lm_head)
+    if config.tie_word_embeddings:
+        student.lm_head.weight = student.model.embed_tokens.weight
+    student.generation_config = copy.deepcopy(teacher.generation_config)
+    student.resize_token_embeddings = resize_forbidden
+    student.requires_grad_(True)
+    spec = dataclasses.replace(llama.spec, adapter="full", llama_trained=True)
+    return dataclasses.replace(llama, model=student, spec=spec)
+
+
+def merged(llama: SpeechLlama) -> LlamaForCausalLM:
+    """The Llama with its adapter merged into the weights, speech embedding and projector included.
+
+    Consumes `llama`. A 4-bit base is unpacked first, since the sum rounded to 4 bits again would be another model.
+    """
+    if not isinstance(llama.model, PeftModel):
+        return llama.model
+    if llama.model.peft_config["default"].is_prompt_learning:
+        raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
+    adapted = llama.model if llama.spec.quantization == "none" else _unpacked(llama)
+    model = adapted.merge_and_unload(adapter_names=["default"])
+    model.resize_token_embeddings = resize_forbidden
+    return model
+
+
+def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassification:
+    """A one-score head on the merged backbone, which it takes over; pooled at the last token that is not padding."""
+    model = merged(llama)
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    config.pad_token_id = llama.tokenizer.pad_token_id
+    with torch.device("meta"):
+        scorer = LlamaForSequenceClassification(config)
+    scorer.model = model.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Linear(config.hidden_size, 1, bias=False)
+        nn.init.normal_(head.weight, std=config.hidden_size**-0.5)
+    scorer.score = head.to(model.device, model.dtype)
+    scorer.resize_token_embeddings = resize_forbidden
+    return scorer.requires_grad_(False).eval()
+
+
+def _unpacked(llama: SpeechLlama) -> PeftModel:
+    """The same PeftModel on the values that the 4-bit weights stand for."""
+    spec, adapted = llama.spec, llama.model
+    model, _ = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, str(adapted.device))
+    model = model.dequantize().to(getattr(torch, spec.dtype))
+    projector = Projector(spec.stack * spec.encoder_dim, model.config.hidden_size, spec.projector_hidden)
+    projector.load_state_dict(adapters.projector_state(adapted))
+    embed_speech(model, projector.to(adapted.device), spec.stack).table = adapters.speech_embedding_of(adapted).table
+    peft_model = get_peft_model(model, adapted.peft_config["default"])
+    set_peft_model_state_dict(peft_model, get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    return peft_model

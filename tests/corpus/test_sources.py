@@ -1,0 +1,118 @@
+"""Recordings come in by their card: speakers disjoint, bad ones listed or dropped and counted."""
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from posttrain import assets
+from posttrain.config import CorpusConfig
+from posttrain.corpus import sources
+from posttrain.corpus.tasks import ABSTENTION
+from posttrain.errors import InputError
+
+
+def make(root, name, header, rows, seconds=0.6):
+    """A source of tones below `root`/`name`."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    for row in rows:
+        path = folder / row.split(",")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time = np.arange(int(seconds * 16_000)) / 16_000
+        soundfile.write(path, 0.3 * np.sin(2 * np.pi * 300 * time), 16_000)
+    (folder / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.fixture
+def root(tmp_path):
+    make(
+        tmp_path,
+        "speechocean762",
+        "path,speaker,text,split",
+        [
+            "train/a.wav,7001,MARK IS GOING,train",
+            "train/b.wav,7001,ONE TWO THREE,train",
+            "valid/c.wav,8001,ONE TWO THREE,valid",
+            "valid/d.wav,8001,THE CAR IS RED,valid",
+        ],
+    )
+    make(
+        tmp_path,
+        "fsdd",
+        "path,speaker,text,split",
+        ["g/0.wav,george,ZERO,train", "y/0.wav,yweweler,ZERO,train", "t/0.wav,theo,ZERO,test"],
+    )
+    make(tmp_path, "noise", "path,split", ["audio/rain.flac,train", "audio/waves.flac,train"], seconds=9)
+    return tmp_path
+
+
+def config(root, *names, **options):
+    return CorpusConfig(sources=names, data_root=str(root), **options)
+
+
+def test_speech_is_to_be_repeated_in_training_and_measured_on_test_speakers(root):
+    recorded = sources.read(config(root, "speechocean762", "fsdd"), progress=False)
+    splits = {clip.id: clip.split for clip, _ in recorded.clips}
+    assert splits == {
+        "train/speechocean762/train/a": "train",  # b has the words of a test row
+        "test/speechocean762/valid/c": "test",
+        "test/speechocean762/valid/d": "test",
+        "train/fsdd/g/0": "train",  # ten words only: they must recur
+        "test/fsdd/y/0": "test",
+    }
+    probes = sorted(e.probe for e in recorded.examples if e.split == "test")
+    assert probes == ["wer_real/fsdd"] + ["wer_real/speechocean762"] * 2 + ["wer_real/speechocean762_digits"]
+    assert len({e.id for e in recorded.examples}) == len(recorded.examples)
+    for clip, waveform in recorded.clips:
+        assert waveform.dtype == np.int16 and len(waveform) == 9_600
+        assert clip.condition == "real" and clip.speaker.startswith(clip.source)
+
+
+def test_noise_is_cut_into_pieces_where_nothing_was_heard(root):
+    recorded = sources.read(config(root, "noise"), progress=False)
+    assert [clip.split for clip, _ in recorded.clips] == ["train", "train", "test", "test"]
+    assert all(clip.text == "" and clip.condition == "noise" for clip, _ in recorded.clips)
+    assert all(e.answer == ABSTENTION and e.grader == "abstain" for e in recorded.examples)
+    assert {e.probe for e in recorded.examples if e.split == "test"} == {"hearing/noise"}
+
+
+def test_bad_rows_and_audio_of_every_source_are_listed_together(root):
+    (root / "speechocean762" / "valid" / "c.wav").write_bytes(b"no audio")
+    with (root / "fsdd" / "manifest.csv").open("a") as file:
+        file.write("g/none.wav,george,ONE,train\n")
+    with pytest.raises(InputError) as caught:
+        sources.check(config(root, "speechocean762", "fsdd", "missing"))
+    told = "\n".join(caught.value.problems)
+    assert "speechocean762/manifest.csv:4: valid/c.wav: audio cannot be read" in told
+    assert "fsdd/manifest.csv:5: path g/none.wav is not there" in told
+    assert "missing" in told
+
+
+def test_bad_audio_is_dropped_and_counted_where_asked(root):
+    (root / "speechocean762" / "valid" / "c.wav").write_bytes(b"no audio")
+    recorded = sources.read(config(root, "speechocean762", on_bad_audio="drop"), progress=False)
+    assert recorded.dropped == {"speechocean762": 1}
+    assert "test/speechocean762/valid/c" not in {clip.id for clip, _ in recorded.clips}
+
+
+def test_a_speaker_in_two_splits_is_refused(root):
+    path = root / "speechocean762" / "manifest.csv"
+    path.write_text(path.read_text().replace("8001,THE", "7001,THE"))
+    with pytest.raises(InputError, match=r"7001 \(test, train\)"):
+        sources.check(config(root, "speechocean762"))
+
+
+def test_sources_without_a_root_are_refused():
+    with pytest.raises(InputError, match="data_root"):
+        sources.check(CorpusConfig(sources=("fsdd",)))
+
+
+def test_every_card_says_origin_licence_and_splits():
+    cards = {path.stem: yaml.safe_load(path.read_text()) for path in assets.folder("data").glob("*.yaml")}
+    assert {"espeak-ng", "speechocean762", "fsdd", "noise"} <= cards.keys()
+    for name, card in cards.items():
+        assert card["name"] == name
+        assert {"title", "kind", "origin", "licence", "splits"} <= card.keys(), name
+        if "manifest" in card:
+            assert len(card["sha256"][card["manifest"]]) == 64 and "test" in card["use"], name
