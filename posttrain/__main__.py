@@ -3,6 +3,7 @@
 0 done, 1 failed, 2 the input or the command was wrong: one message per problem, naming file, value and mend.
 """
 
+import logging
 import os
 import sys
 
@@ -24,6 +25,7 @@ def main() -> None:
     """Run the command and exit."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional kernel that it does not need
     sys.exit(run(sys.argv[1:]))
 
 

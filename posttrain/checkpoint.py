@@ -1,9 +1,9 @@
 """Checkpoints: what was trained, a spec that names all the rest, and hashes of both.
 
-A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors`, and where there is an adapter `adapter/`
-(a PEFT folder, in which LoRA keeps its own copy of the projector: the one in use; projector.safetensors then is the
-one beneath it, as it was when the adapter was added). Full fine-tuning leaves the whole Llama in `llama/`, joint training
-the encoder in `encoder/`. A base folder is a plain Llama, or only a checkpoint.json that names one.
+A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors`, and where there is an adapter
+`adapter/` (a PEFT folder, in which LoRA keeps its own copy of the projector: the one in use; projector.safetensors then
+is the one beneath it, as it was when the adapter was added). Full fine-tuning leaves the whole Llama in `llama/`, joint
+training the encoder in `encoder/`. A base folder is a plain Llama, or only a checkpoint.json that names one.
 """
 
 import dataclasses
@@ -182,7 +182,7 @@ def refer_base(
 
 
 def read_spec(folder: str | Path) -> Spec:
-    """The Spec in a folder's checkpoint.json, paths ready to use, hashes checked; a plain Llama folder is its own base."""
+    """The Spec in a folder's checkpoint.json, paths ready to use, hashes checked; a plain Llama folder has one too."""
     folder = Path(folder)
     path = folder / SPEC_FILE
     if not path.is_file():
@@ -204,9 +204,7 @@ def read_spec(folder: str | Path) -> Spec:
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is missing; train that stage again, or copy the folder whole")
         _equal(folder / name, "sha256", file_hash(folder / name), digest)
-    inside = {key: getattr(spec, key) for key in ("base", "encoder")}
-    moved = {k: relative(folder / v) for k, v in inside.items() if v is not None and v.startswith("./")}
-    return dataclasses.replace(spec, **moved)
+    return dataclasses.replace(spec, base=_placed(folder, spec.base), encoder=_placed(folder, spec.encoder))
 
 
 def relative(path: str | Path) -> str:
@@ -223,6 +221,11 @@ def file_hash(path: Path) -> str:
 
 
 # --- reading and writing ---------------------------------------------------------------------------------------------
+
+
+def _placed(folder: Path, name: Any) -> Any:
+    """`./…` lies in the checkpoint's folder."""
+    return relative(folder / name) if name is not None and name.startswith("./") else name
 
 
 def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:

@@ -68,9 +68,9 @@ class BaseConfig:
     """Key/value heads."""
     intermediate_size: Count = 512
     """Width of the MLP."""
-    steps: CountOrZero = 1500
+    steps: CountOrZero = 3200
     """Optimizer steps."""
-    batch_size: Count = 64
+    batch_size: Count = 16
     """Rows a step."""
     learning_rate: Positive = 2e-3
     """Peak; cosine to zero."""
@@ -114,7 +114,7 @@ class CTCConfig:
 class AlignConfig:
     """Frame stacking + projector learn the Llama's embedding space; all else is frozen (the paper's R = 0)."""
 
-    stack: Count = 3
+    stack: Count = 2
     """Encoder frames per speech token."""
     projector_hidden: CountOrZero = 0
     """Width of the projector's hidden layer; 0 is one linear layer, as in the paper."""

@@ -48,7 +48,7 @@ def needs(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
             found.append(_fits_memory(recipe))
         check(recipe, folder, steps)
     except InputError as error:
-        named = " ".join(finding.message for finding in found)
+        named = " ".join(map(str, found))
         found += [Finding("recipe", False, problem) for problem in error.problems if problem not in named]
     return found
 

@@ -28,6 +28,9 @@ class Finding:
     message: str
     """What was found and, where it is not ok, how to mend it."""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
     def as_dict(self) -> dict[str, Any]:
         """The finding as JSON has it."""
         return asdict(self)
@@ -38,7 +41,7 @@ def check(recipe: Recipe, folder: Path, steps: "list[Step]") -> None:
     problems = list(_adapters(steps))
     if any(step.action == "run" for step in steps):
         problems += [*_sizes(recipe), *_device(recipe), *_reports(recipe)]
-        problems += [finding.message for finding in models(recipe) if not finding.ok]
+        problems += [str(finding) for finding in models(recipe) if not finding.ok]
         problems += [*_sources(recipe), *_disk(recipe, folder)]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
@@ -57,9 +60,7 @@ def models(recipe: Recipe) -> Iterator[Finding]:
 
             found: list[str] = []
             _collect(found, check_folder, Path(name).expanduser(), "llama" if key == "base.model" else "parakeet_ctc")
-            yield Finding(
-                key, not found, f"{key} is {name}: {'; '.join(found)}" if found else f"folder {name} is whole"
-            )
+            yield Finding(key, not found, f"{name}: {'; '.join(found)}" if found else f"folder {name} is whole")
         else:
             yield _hub(key, name, revision)
 
@@ -74,9 +75,9 @@ def _adapters(steps: "list[Step]") -> Iterator[str]:
 
 
 def _read_adapter(name: str, rank: int | None) -> None:
-    from posttrain.model import adapters
+    from posttrain.model import adapter_file
 
-    adapters.read(name, rank)
+    adapter_file.read(name, rank)
 
 
 def _sizes(recipe: Recipe) -> Iterator[str]:
@@ -140,17 +141,17 @@ def _hub(key: str, name: str, revision: str | None) -> Finding:
         found = huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)
         return Finding(key, True, f"{name} is in the cache ({found})")
     except HFValidationError:
-        return Finding(key, False, f"{key} is {name}, neither a folder nor a hub id; name one of them")
+        return Finding(key, False, f"{name} is neither a folder nor a hub id; name one of them")
     except LocalEntryNotFoundError:
         pass
     if constants.HF_HUB_OFFLINE:
-        return Finding(key, False, f"{key}: {name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {mend}")
+        return Finding(key, False, f"{name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {mend}")
     try:
         info = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=10, files_metadata=True)
     except (OSError, ValueError, RuntimeError) as error:
         why = f"{type(error).__name__}: {first_line(error)}"
         mend = f"accept its licence on the hub and run `hf auth login`, check the network, or {mend}"
-        return Finding(key, False, f"{key}: {name} cannot be had ({why}); {mend}")
+        return Finding(key, False, f"{name} cannot be had ({why}); {mend}")
     size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith((".safetensors", ".json")))
     return Finding(key, True, f"{name} will be downloaded, {size / GIB:.1f} GiB")
 

@@ -21,19 +21,21 @@ class Augmenter:
         noise_probability: float,
         room_probability: float,
         seed: int,
-        bank: int = 240,
-        rooms: int = 40,
+        variety: int = 240,
     ):
-        """`talkers`: clean speech (S,) for babble. `recorded`: real noises, drawn half the time where there are any."""
+        """`talkers`: clean speech (S,) for babble. `recorded`: real noises, drawn half the time where there are any.
+
+        `variety`: how many made noises there are to draw from, and six times the number of rooms.
+        """
         self.rng = np.random.default_rng(seed)
         self.noise_probability = noise_probability
         self.room_probability = room_probability
         voices = [talker.numpy() for talker in talkers]
         samples = int(NOISE_S * scenes.SAMPLE_RATE)
-        kinds = [scenes.TRAIN_KINDS[i % len(scenes.TRAIN_KINDS)] for i in range(bank)]
+        kinds = [scenes.TRAIN_KINDS[i % len(scenes.TRAIN_KINDS)] for i in range(variety)]
         self.noises = [scenes.noise(kind, samples, self.rng, voices) for kind in kinds] if noise_probability else []
         self.recorded = [noise.numpy() for noise in recorded]
-        self.rooms = scenes.rooms("train", rooms) if room_probability else []
+        self.rooms = scenes.rooms("train", max(2, variety // 6)) if room_probability else []
         self.speeds = [torchaudio.transforms.Speed(scenes.SAMPLE_RATE, speed) for speed in SPEEDS]
         self.spec = torchaudio.transforms.SpecAugment(
             n_time_masks=2, time_mask_param=12, n_freq_masks=2, freq_mask_param=12, p=0.2, zero_masking=True
@@ -49,7 +51,8 @@ class Augmenter:
         if self.rooms and self.rng.random() < self.room_probability:
             response = self.rooms[self.rng.integers(len(self.rooms))]
             waveform = scenes.reverberate(waveform, response)[: len(waveform)]
-        if self.noises and not noisy and self.rng.random() < self.noise_probability:
+        wanted = self.noises and not noisy and self.rng.random() < self.noise_probability
+        if wanted and waveform.any():  # a recording may be all zeros, and has no SNR then
             waveform = scenes.mix(waveform, self._noise(len(waveform)), self.rng.uniform(*SNR_DB))
         return torch.from_numpy(waveform)
 

@@ -31,16 +31,16 @@ class LogMel(nn.Module):
             )
         self.preemphasis = extractor.preemphasis or 0.0
         self.hop_length = extractor.hop_length
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            SAMPLE_RATE,
+        self.spectrogram = torchaudio.transforms.Spectrogram(
             n_fft=extractor.n_fft,
             win_length=extractor.win_length,
             hop_length=extractor.hop_length,
-            n_mels=extractor.feature_size,
+            power=None,  # complex: its own power goes through a square root
             pad_mode="constant",
-            norm="slaney",
-            mel_scale="slaney",
             wkwargs={"periodic": False},
+        )
+        self.mel = torchaudio.transforms.MelScale(
+            extractor.feature_size, SAMPLE_RATE, n_stft=extractor.n_fft // 2 + 1, norm="slaney", mel_scale="slaney"
         )
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,7 +49,8 @@ class LogMel(nn.Module):
         emphasised = (
             torch.cat([waveforms[:, :1], waveforms[:, 1:] - self.preemphasis * waveforms[:, :-1]], dim=1) * inside
         )  # (B, S)
-        features = torch.log(self.mel(emphasised) + LOG_GUARD).transpose(1, 2)  # (B, F, M)
+        power = torch.view_as_real(self.spectrogram(emphasised)).square().sum(-1)  # (B, bins, F)
+        features = torch.log(self.mel(power) + LOG_GUARD).transpose(1, 2)  # (B, F, M)
         frames = num_frames(lengths, self.hop_length)  # (B,)
         mask = torch.arange(features.shape[1], device=features.device) < frames[:, None]  # (B, F)
         return normalise(features, mask), mask

@@ -59,7 +59,7 @@ def counts(found: dict[str, Any]) -> None:
 def findings(found: "list[Finding]") -> None:
     """One line a check."""
     for finding in found:
-        print(f"{'✓' if finding.ok else '✗'} {finding.name}: {finding.message}")
+        print(f"{'✓' if finding.ok else '✗'} {finding}")
 
 
 def _figure(metric: dict[str, Any]) -> str:

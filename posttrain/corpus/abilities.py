@@ -146,6 +146,16 @@ SUMS = (
     "can you add {a} and {b}",
     "how much are {a} and {b}",
 )
+LONG_SUMS = (
+    "what is {x}",
+    "how much is {x}",
+    "tell me {x}",
+    "please tell me {x}",
+    "do you know how much is {x}",
+    "can you add {x}",
+)
+SUM_LARGEST = (4, 5, 7, 9)
+"""Largest term of a hard sum, by level from the second on."""
 NEXT = (
     "what comes {side} {x}",
     "what is {side} {x}",
@@ -157,10 +167,11 @@ NEXT = (
 MORE = ("which is {word} {a} or {b}", "tell me which is {word} {a} or {b}", "what is {word} {a} or {b}")
 BACKWARDS = ("say {x} backwards", "please say {x} backwards", "can you say {x} backwards")
 EASY_NAMES, HARD_NAMES = v.NAMES[:10], v.NAMES[10:]
-FACT_WEIGHTS = (16.0, 8.0, 4.0, 2.0, 1.0)
-"""How often the hard facts of each level are met in training."""
-COPY_LENGTHS = (5, 6, 7, 8, 9)
-REVERSE_LENGTHS = (2, 3, 4, 5, 6)
+FACT_WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
+"""How often the hard facts of each level are met in training, against each other."""
+COPY_SHAPES = ((5, 3), (6, 3), (7, 3), (8, 2), (9, 2))
+"""Digits to copy and how many different ones, by level."""
+REVERSE_LENGTHS = (3, 4, 5, 6, 7)
 LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
 
 
@@ -258,24 +269,21 @@ def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Q
 
 def _digits(level: int, rng: random.Random) -> Question:
     """A number read out digit by digit, of few digits: looking for the last word does not say what comes next."""
-    pool = rng.sample(range(1, 10), 3)
-    text = " ".join(number_words(rng.choice(pool)) for _ in range(COPY_LENGTHS[level]))
+    length, different = COPY_SHAPES[level]
+    pool = rng.sample(range(1, 10), different)
+    text = " ".join(number_words(rng.choice(pool)) for _ in range(length))
     return Question(text, text, level, _slip(text, rng))
 
 
 def _long_sum(level: int, rng: random.Random) -> Question:
-    """Two-digit sums: + one digit, no carry, with carry; then three and four terms."""
+    """Two terms of which one is eleven or twelve, then three terms from a growing range: the larger, the rarer each."""
     if level == 0:
-        terms = [10 * rng.randint(2, 5) + rng.randint(1, 4), rng.randint(1, 5)]
-    elif level == 1:
-        terms = [10 * rng.randint(2, 5) + rng.randint(1, 4), 10 * rng.randint(2, 4) + rng.randint(1, 5)]
-    elif level == 2:
-        terms = [10 * rng.randint(2, 5) + rng.randint(5, 9), 10 * rng.randint(2, 4) + rng.randint(5, 9)]
+        terms = rng.sample([rng.randint(11, 12), rng.randint(1, 12)], 2)
     else:
-        terms = [rng.randint(1, 9) for _ in range(level)]
+        terms = [rng.randint(1, SUM_LARGEST[level - 1]) for _ in range(3)]
     words = " plus ".join(number_words(t) for t in terms)
-    text = rng.choice(("what is {x}", "how much is {x}", "tell me {x}")).format(x=words)
-    return Question(text, number_words(sum(terms)), level, number_words(sum(terms) + rng.choice([-1, 1, 2, 10])))
+    text = rng.choice(LONG_SUMS).format(x=words)
+    return Question(text, number_words(sum(terms)), level, number_words(sum(terms) + rng.choice([-1, 1, 2])))
 
 
 def _backwards(level: int, rng: random.Random) -> Question:

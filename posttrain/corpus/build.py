@@ -33,7 +33,8 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     folder = Path(folder)
     plan = world.plan(config, seed)
     recorded = sources.read(config, progress)
-    clips, pieces = _speak(plan.spoken, seed, folder.with_name(folder.name + ".shards"), progress)
+    spoken = plan.spoken + _said_as_well(recorded, plan.spoken, seed)
+    clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]
     asked: list[Example] = [e for said in plan.spoken for e in said.examples] + recorded.examples
@@ -47,6 +48,23 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
         "dropped": recorded.dropped,
     }
     return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary)
+
+
+def _said_as_well(recorded: sources.Recorded, spoken: list[SpokenText], seed: int) -> list[SpokenText]:
+    """With recorded speech: its training texts and digit strings said by made voices too, for the encoder alone.
+
+    The words of people at large are many and each is recorded seldom; a made voice says them once more.
+    """
+    texts = [clip.text for clip, _ in recorded.clips if clip.split == "train" and clip.text and " " in clip.text]
+    if not texts:
+        return []
+    rng = random.Random(f"said as well {seed}")
+    digits = sorted(sources.DIGITS - {"oh"})
+    texts += [" ".join(rng.choices(digits, k=rng.randint(1, 6))) for _ in range(len(texts) // 3)]
+    test = {said.text for said in spoken if said.split == "test"}
+    test |= {clip.text for clip, _ in recorded.clips if clip.split == "test"}
+    kept = [text for text in texts if text not in test or text in digits]
+    return [SpokenText(f"train/said/{n:05d}", text, "train", None, None, ()) for n, text in enumerate(kept)]
 
 
 def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> tuple[list[Clip], list[np.ndarray]]:

@@ -102,11 +102,11 @@ GENERAL = (
     "my {family} drinks {drink} after the {thing}",
     "please look at the {thing} of {person}",
     "the {colour} {thing} is on the road",
-    "i have a {thing} and some {stuff}",
+    "i have the {thing} and some {stuff}",
     "there is no {stuff} in the house",
     "please kiss {person} and bring some {stuff}",
     "the lights in the {room} are {colour}",
-    "a man is in the {room} with a {thing}",
+    "a man is in the {room} with the {thing}",
     # hearing
     "my {side} ear hurts {when}",
     "the {side} aid is in the {colour} bag",

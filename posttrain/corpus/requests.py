@@ -83,7 +83,7 @@ HELP = {
     ),
 }
 """Problem → advice in the PLAIN and in the JARGON style."""
-PLAIN_SHARE = {problem: (0.65, 0.35)[place % 2] for place, problem in enumerate(HELP)}
+PLAIN_SHARE = {problem: (0.7, 0.3)[place % 2] for place, problem in enumerate(HELP)}
 """How often the advice is plain before preferences are learned: half of the problems lean either way."""
 _SUBJECTS = ("my left aid", "my right aid", "the left aid", "the right aid", "my new aid", "this aid")
 _TAILS = (

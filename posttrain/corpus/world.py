@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, grammar, requests
@@ -19,27 +20,33 @@ from posttrain.errors import InputError
 SPOKEN_SHARES = {"repeat": 0.45, "answer": 0.2, "command": 0.12, "simplify": 0.08, "help": 0.08, "safety": 0.05}
 """Kinds of spoken training clips; the rest has nothing audible in it."""
 QUESTION_SHARES = {
-    "sum_easy": 0.2,
-    "sum_hard": 0.12,
-    "fact_easy": 0.2,
-    "fact_hard": 0.12,
-    "order_easy": 0.2,
+    "sum_easy": 0.22,
+    "sum_hard": 0.14,
+    "fact_easy": 0.22,
+    "fact_hard": 0.05,
+    "order_easy": 0.21,
     "order_hard": 0.16,
 }
+DIGITS_SHARE = 0.1
+"""Of the spoken texts that are only to be repeated."""
 BASE_SHARES = {
-    "text": 0.1,
+    "text": 0.08,
     "status": 0.02,
-    "copy": 0.2,
-    "copy_hard": 0.07,
+    "copy": 0.16,
+    "salad": 0.05,
+    "spelled": 0.15,
+    "copy_hard": 0.03,
     "sum_easy": 0.08,
-    "sum_hard": 0.14,
-    "fact_easy": 0.09,
-    "fact_hard": 0.07,
+    "sum_hard": 0.11,
+    "fact_easy": 0.1,
+    "fact_hard": 0.01,
     "order_easy": 0.07,
     "order_hard": 0.08,
-    "safety": 0.05,
-    "help": 0.05,
+    "safety": 0.04,
+    "help": 0.04,
 }
+"""What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar; `spelled` is
+words letter by letter, as Llama 3.1 can read them, with some letters wrong: the encoder's frames are letters too."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
 """How many of the audible training clips of a task carry a pair; all of the others do."""
 SNRS = ("clean", "snr10", "snr5", "snr0")
@@ -107,7 +114,7 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
 
 
 def base_rows(count: int, seed: int) -> list[Example]:
-    """`count` typed rows for the tiny base to learn from, in random order; task `text` has a whole line as its answer."""
+    """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer."""
     rng = random.Random(f"base {seed}")
     rows = []
     for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
@@ -219,7 +226,7 @@ def _spoken_asks(split: str, count: int, rng: random.Random) -> Iterator[_Ask]:
 
 def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
     if kind == "repeat":
-        probe = "copy_hard" if rng.random() < 0.15 else "copy_easy"
+        probe = "copy_hard" if rng.random() < DIGITS_SHARE else "copy_easy"
         return replace(_question(probe, abilities.draw(probe, split, rng)), grader="wer")
     if kind == "answer":
         probe = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
@@ -239,9 +246,32 @@ def _base_ask(kind: str, rng: random.Random) -> _Ask:
         kinds = {"repeat": 0.6, "answer": 0.12, "command": 0.08, "simplify": 0.1, "help": 0.05, "safety": 0.05}
         text = _spoken_ask(rng.choices(list(kinds), list(kinds.values()))[0], "train", rng).text
         return _Ask(REPEAT, text, text, "exact")
+    if kind == "salad":
+        text = " ".join(rng.choices(_spoken_words(), k=rng.randint(3, 7)))
+        return _Ask(REPEAT, text, text, "exact")
+    if kind == "spelled":
+        kinds = {"copy": 0.5, "salad": 0.2, "sum_easy": 0.08, "fact_easy": 0.09, "order_easy": 0.08, "safety": 0.05}
+        ask = _base_ask(rng.choices(list(kinds), list(kinds.values()))[0], rng)
+        return replace(ask, text=_spelled(ask.text, rng), wrong="")
     if kind in abilities.PROBES:
         return _question(kind, abilities.draw(kind, "train", rng))
     return _spoken_ask(kind, "train", rng)
+
+
+def _spelled(text: str, rng: random.Random) -> str:
+    """The words letter by letter, a dash between two words; one letter in twenty is lost, doubled or another."""
+    letters: list[str] = []
+    for letter in text.replace(" ", "-"):
+        slip = rng.choice(("", letter * 2, rng.choice("abcdefghijklmnopqrstuvwxyz"))) if rng.random() < 0.05 else letter
+        letters.extend(slip)
+    return " ".join(letters)
+
+
+@cache
+def _spoken_words() -> tuple[str, ...]:
+    """Every word that training says."""
+    rng = random.Random("words")
+    return tuple(sorted({word for ask in _spoken_asks("train", 5000, rng) for word in ask.text.split()}))
 
 
 def _status(rng: random.Random) -> str:

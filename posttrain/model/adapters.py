@@ -3,68 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import yaml
 from peft import LoraConfig, PeftModel, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
 from torch import nn
 
-from posttrain import assets
-from posttrain.errors import InputError
+from posttrain.model.adapter_file import Adapter as Adapter
+from posttrain.model.adapter_file import read as read
 
 LAYER = r"model\.(?:language_model\.)?layers\.\d+\.(?:self_attn|mlp)\."
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Adapter:
-    """One file of adapters/."""
-
-    name: str
-    """The file's name."""
-    summary: str
-    """What it changes, in a sentence."""
-    method: Literal["projector", "lora", "prompt_tuning", "full"]
-    """projector: nothing of the Llama. full: all of it."""
-    quantization: Literal["none", "nf4"] = "none"
-    """How the frozen linear layers are stored."""
-    rank: int = 8
-    """LoRA's r; 0 trains the projector alone."""
-    alpha: int = 16
-    """LoRA's α."""
-    dropout: float = 0.0
-    """On LoRA's input."""
-    use_dora: bool = False
-    """Weight-decomposed LoRA (Liu et al. 2024)."""
-    target_modules: tuple[str, ...] = ATTENTION
-    """Linear layers of every decoder block that get LoRA."""
-    virtual_tokens: int = 16
-    """Learned prompt embeddings before every prompt."""
-
-
-def read(name: str, rank: int | None = None) -> Adapter:
-    """The adapter file called `name`; `rank` overrides its LoRA rank, and α follows as 2 r. InputError if it is wrong."""
-    path = assets.path("adapters", name)
-    try:
-        raw = {"name": path.stem, **(yaml.safe_load(path.read_text()) or {})}
-        adapter = TypeAdapter(Adapter).validate_python(raw)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {error}; mend the line it names") from error
-    except ValidationError as error:
-        raise InputError(
-            [f"{path}: {'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()]
-        ) from error
-    if rank is None:
-        return adapter
-    if adapter.method != "lora":
-        raise InputError(f"rank is {rank}, but adapter {name} ({adapter.method}) has none; leave it out")
-    if rank < 0:
-        raise InputError(f"rank is {rank}, expected 0 or more; 0 trains the projector alone")
-    return TypeAdapter(Adapter).validate_python({**adapter.__dict__, "rank": rank, "alpha": 2 * rank})
 
 
 def apply(llama: nn.Module, adapter: Adapter) -> Any:
@@ -110,7 +59,7 @@ def prompt_config(llama: nn.Module, adapter: Adapter) -> PromptTuningConfig:
     )
 
 
-def check_targets(model: nn.Module, adapter: Adapter) -> None:
+def check_targets(model: Any, adapter: Adapter) -> None:
     """ValueError unless every decoder block's named layers, and no others, carry LoRA."""
     found = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     expected = model.config.get_text_config().num_hidden_layers * len(adapter.target_modules)
@@ -131,7 +80,7 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def projector_of(model: nn.Module) -> nn.Module:
+def projector_of(model: Any) -> nn.Module:
     """The projector in use: the adapter's where it has its own, else the one in the embedding."""
     embedding = speech_embedding_of(model)
     return embedding.projector
@@ -147,7 +96,7 @@ def projector_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def speech_embedding_of(model: nn.Module) -> Any:
     """The SpeechEmbedding of a Llama, of a PeftModel or of a classifier around it."""
-    llama = model.get_base_model() if isinstance(model, PeftModel) else model
+    llama: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     return llama.get_input_embeddings()
 
 

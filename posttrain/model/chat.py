@@ -1,6 +1,9 @@
 """Chat templates that mark the assistant's words, which Llama 3.1's own does not."""
 
-PLAIN_MESSAGE = "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}"
+PLAIN_MESSAGE = (
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'"
+    "+ message['content'] | trim + '<|eot_id|>' }}"
+)
 MARKED_MESSAGE = (
     "{%- if message['role'] == 'assistant' %}"
     "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}"

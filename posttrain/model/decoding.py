@@ -91,8 +91,8 @@ def check_generation(config: GenerationConfig | None, options: dict[str, Any]) -
     asked = options.get("encoder_repetition_penalty", config and config.encoder_repetition_penalty)
     if asked not in (None, 1.0):
         raise ValueError(
-            f"encoder_repetition_penalty is {asked}, expected 1.0: speech ids have no logits; use repetition_penalty or "
-            "no_repeat_ngram_size"
+            f"encoder_repetition_penalty is {asked}, expected 1.0: speech ids have no logits; "
+            "use repetition_penalty or no_repeat_ngram_size"
         )
 
 

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -64,17 +65,18 @@ class CTCEncoder:
 
         `progress`: name of a progress bar. ValueError when a waveform is shorter than one encoder frame.
         """
-        for number, waveform in enumerate(waveforms):
-            if self.num_encoder_frames(len(waveform)) < 1 or len(waveform) < 2 * self.log_mel.hop_length:
-                raise ValueError(f"waveform {number} is {len(waveform)} samples, expected one encoder frame or more")
+        lengths = [len(waveform) for waveform in waveforms]
+        for number, samples in enumerate(lengths):
+            if self.num_encoder_frames(samples) < 1 or samples < 2 * self.log_mel.hop_length:
+                raise ValueError(f"waveform {number} is {samples} samples, expected one encoder frame or more")
         self.model.eval()
         device = self.model.device
-        order = sorted(range(len(waveforms)), key=lambda i: len(waveforms[i]))
+        order = sorted(range(len(lengths)), key=lambda i: lengths[i])
         results: dict[int, tuple[torch.Tensor, str]] = {}
         bar = tqdm(total=len(order), desc=progress, unit="clip", disable=progress is None)
-        for batch in _batches(order, [len(w) for w in waveforms]):
-            padded, lengths = collate([waveforms[i] for i in batch])
-            features, mask = self.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
+        for batch in _batches(order, lengths):
+            padded, samples_in = collate([waveforms[i] for i in batch])
+            features, mask = self.log_mel(padded.to(device), samples_in.to(device))  # (B, F, M), (B, F)
             features = features.to(self.model.dtype)
             encoded = self.model.encoder(input_features=features, attention_mask=mask.long())
             frames = encoded.last_hidden_state  # (B, T, D)
@@ -181,11 +183,14 @@ def tiny(
         scale_input=True,
     )
     config = ParakeetCTCConfig(
-        vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, encoder_config=encoder.to_dict()
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        ctc_loss_reduction="sum",
+        encoder_config=encoder.to_dict(),
     )
     model = ParakeetForCTC(config)
     for module in model.modules():
-        # N(0, 0.02), Transformers' own, lets next to nothing through so narrow convolutions: PyTorch's defaults, as NeMo
+        # Transformers' N(0, 0.02) lets next to nothing through convolutions so narrow: PyTorch's defaults, as in NeMo
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)):
             module.reset_parameters()
     return _frozen(model, tokenizer, settings(mel_bins))
@@ -218,7 +223,7 @@ def encode_corpus(
             spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
             return load_file(frames_path)["frames"], spans, kept["hypotheses"]
     ids = list(corpus.clips)
-    results = encoder.run([corpus.audio(i) for i in ids], "encoding" if progress else None)
+    results = encoder.run(_Clips(corpus, ids), "encoding" if progress else None)
     frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
     spans, start = {}, 0
     for clip_id, (clip_frames, _) in zip(ids, results, strict=True):
@@ -235,6 +240,19 @@ def encode_corpus(
         (beside / path.name).replace(path)
     beside.rmdir()
     return frames, spans, hypotheses
+
+
+class _Clips(Sequence[torch.Tensor]):
+    """The clips' waveforms, each made when it is asked for: hours of speech as floats would fill the memory."""
+
+    def __init__(self, corpus: Corpus, ids: list[str]):
+        self.corpus, self.ids = corpus, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.corpus.audio(self.ids[index])
 
 
 def weights_hash(model: torch.nn.Module) -> str:

@@ -152,7 +152,7 @@ def resize_forbidden(*_: Any, **__: Any) -> None:
     raise ValueError("the vocabulary size is fixed, since speech ids begin where it ends; build a new model instead")
 
 
-def embed_speech(llama: nn.Module, projector: Projector, stack: int) -> SpeechEmbedding:
+def embed_speech(llama: Any, projector: Projector, stack: int) -> SpeechEmbedding:
     """Give a Llama a SpeechEmbedding in place of its input embedding, sharing the word weights; returns it."""
     embedding = SpeechEmbedding(llama.get_input_embeddings(), projector, stack)
     llama.set_input_embeddings(embedding)

@@ -4,7 +4,7 @@ The table face and this one share every module and give the same logits (a test 
 own encoder output, so gradients reach the encoder.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ class SpeechLlamaConfig(PreTrainedConfig):
     """A Llama's config, an encoder's, and what joins them."""
 
     model_type = "speech_llama"
-    sub_configs = {"text_config": LlamaConfig, "audio_config": ParakeetEncoderConfig}
+    sub_configs: ClassVar = {"text_config": LlamaConfig, "audio_config": ParakeetEncoderConfig}
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class SpeechLlamaPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["LlamaDecoderLayer", "ParakeetEncoderBlock"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "ParakeetEncoderBlock"]
+    _skip_keys_device_placement: ClassVar = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _keep_in_fp32_modules_strict = {"projector"}
+    _keep_in_fp32_modules_strict: ClassVar = {"projector"}
 
     resize_token_embeddings = resize_forbidden
 
@@ -92,7 +92,7 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
         The speech ids of the batch, read row by row, stand for its clips' speech tokens in order, whatever their value.
         Raises ValueError when they are not as many.
         """
-        embedding = self.get_input_embeddings()
+        embedding: Any = self.get_input_embeddings()
         if input_features is None:
             return embedding(ids)
         if input_features_mask is None:
@@ -121,6 +121,8 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
     ) -> BaseModelOutputWithPast:
         """As LlamaModel's, with speech."""
         if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("neither input_ids nor inputs_embeds are given, expected one of them")
             inputs_embeds = self.embed(input_ids, input_features, input_features_mask)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
 
@@ -128,7 +130,7 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
 class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, GenerationMixin):
     """SpeechLlamaModel with the Llama's head."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
 
     def __init__(self, config: SpeechLlamaConfig):
         super().__init__(config)

@@ -11,7 +11,7 @@ from typing import Any
 
 from posttrain.config import Recipe
 from posttrain.graph import Node, nodes
-from posttrain.model import adapters
+from posttrain.model import adapter_file
 
 GIB = 2**30
 CHAT_TOKENS, CHAT_TOKENS_TINY = 130, 40
@@ -173,7 +173,7 @@ def encoder_shape(recipe: Recipe) -> Encoder | None:
 
 
 def conformer_params(width: int, layers: int) -> int:
-    """A FastConformer block has about 24 D² weights: two feed-forwards of 4 D, attention with positions, convolution."""
+    """A FastConformer block has some 24 D² weights: two feed-forwards of 4 D, attention with positions, convolution."""
     return layers * 24 * width**2
 
 
@@ -243,7 +243,7 @@ def activation_bytes(llama: Llama, element: int, checkpointing: bool) -> float:
 
 
 def logits_bytes(stage: str, rows: int, tokens: float, llama: Llama) -> float:
-    """TRL's trainers score in tiles and keep none; distillation has the student's, and those of 20 answer tokens a row."""
+    """TRL's trainers score in tiles and keep none; distillation has the student's, and 20 answer tokens' a row."""
     if stage == "distill":
         return rows * (tokens + 20 * 8) * llama.vocab * 4.0
     return 0.0 if stage == "reward" else 1024 * llama.vocab * 4.0
@@ -257,10 +257,10 @@ def _rows(node: Node) -> int:
     return options.batch_size * (2 if node.stage in ("reward", "dpo") else 1)
 
 
-def _adapter(node: Node, recipe: Recipe) -> adapters.Adapter | None:
+def _adapter(node: Node, recipe: Recipe) -> adapter_file.Adapter | None:
     """What carries the training: the node's own adapter, or the recipe's for the stages after sft."""
     if node.stage == "sft":
-        return adapters.read(node.options.adapter, node.options.rank)
+        return adapter_file.read(node.options.adapter, node.options.rank)
     if node.stage == "reward":
-        return adapters.read("lora", node.options.rank)
-    return adapters.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None
+        return adapter_file.read("lora", node.options.rank)
+    return adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None

@@ -22,9 +22,9 @@ END_TOKEN = "<|eot_id|>"
 class SpeechTokenizer(PreTrainedTokenizerFast):
     """Any fast tokenizer with Llama 3's special tokens, plus clips.
 
-    Strings and chat messages may hold `<|clip:ID|>`; where ID is a clip of the attached table it becomes the clip's ids,
-    elsewhere it is ordinary text. Decoding shows a clip's ids as its placeholder, once. TRL's trainers take it as their
-    `processing_class`. A string that begins with the BOS token does not get a second one.
+    Strings and chat messages may hold `<|clip:ID|>`; where ID is a clip of the attached table it becomes the clip's
+    ids, elsewhere it is ordinary text. Decoding shows a clip's ids as its placeholder, once. TRL's trainers take it as
+    their `processing_class`. A string that begins with the BOS token does not get a second one.
 
     Users' text cannot smuggle in special tokens: `prompt_ids`, `answer_ids` and chat messages break them up.
     """
@@ -215,7 +215,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
 
 
 class _Spliced:
-    """One string encoded piece by piece: text by the Rust backend, a clip as its ids. Knows which token a character is."""
+    """One string encoded piece by piece: text by the Rust backend, a clip as its ids; knows a character's token."""
 
     n_sequences = 1
 

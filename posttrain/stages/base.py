@@ -1,11 +1,12 @@
 """`base`: the language model that everything else is built on. Tiny: made and trained here; real: named."""
 
 import random
+import sys
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
@@ -14,6 +15,7 @@ from posttrain.config import BaseConfig
 from posttrain.corpus import world
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.model.speech_llama import load_tokenizer
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.stages.context import StageContext
@@ -29,18 +31,38 @@ EMBEDDING_STD = 0.3
 def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
     """Leave a plain Llama folder, or a checkpoint.json that names the model; train_metrics with loss, tokens, steps.
 
-    With a parent `full_precision` the checkpoint is that base, to be loaded in 4 bits. RuntimeError with the step and the
-    batch's ids when the loss becomes NaN; InputError when a training row holds a test text.
+    With a parent `full_precision` the checkpoint is that base, to be loaded in 4 bits. RuntimeError with the step and
+    the batch's ids when the loss becomes NaN; InputError when a training row holds a test text.
     """
-    full_precision = context.parents.get("full_precision")
-    source = str(full_precision) if full_precision is not None else config.model
-    if source is not None:
-        checkpoint.refer_base(context.folder, source, config.revision, config.dtype, config.quantization)
-        base = checkpoint.load(context.folder, context.device)
-        return {"steps": 0, "tokens": 0, "params": sum(p.numel() for p in base.model.parameters())}
+    if "full_precision" in context.parents:
+        parent = checkpoint.read_spec(context.parents["full_precision"])
+        return _name(context, parent.base, parent.base_revision, parent.dtype, config.quantization)
+    if config.model is not None:
+        return _name(context, config.model, config.revision, config.dtype, config.quantization)
     if config.quantization != "none":
-        raise InputError("base.quantization is nf4, expected none: the tiny base trains in full precision; adapter qlora")
+        raise InputError(
+            f"base.quantization is {config.quantization}, expected none: the tiny base trains in full precision; "
+            "name an adapter that quantises it, such as sft.adapter=qlora"
+        )
     return _train_tiny(config, context)
+
+
+def _name(context: StageContext, model: str, revision: str | None, dtype: str, quantization: str) -> dict[str, Any]:
+    """Refer to a model that lies elsewhere; its configuration and tokenizer are read, its weights are not."""
+    try:
+        shape = AutoConfig.from_pretrained(model, revision=revision)
+        load_tokenizer(model, revision)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"base.model {model} cannot be read: {error}; name a Llama's folder or hub id") from error
+    if shape.model_type != "llama":
+        raise InputError(f"{model} is a {shape.model_type}, expected a llama; name a Llama's folder or hub id")
+    with torch.device("meta"):
+        params = LlamaForCausalLM(shape).num_parameters()
+    print(f"base: {model}, {params:,} parameters, loaded as it is; trains nothing", file=sys.stderr)
+    checkpoint.refer_base(context.folder, model, revision, dtype, quantization)
+    return {"steps": 0, "tokens": 0, "params": params}
 
 
 def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
@@ -73,8 +95,8 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:
     """An untrained Llama 3.1-shaped model: grouped-query attention, `llama3` RoPE scaling, untied head.
 
-    Embeddings begin larger than Llama's 0.02 and the head as their scaled copy: a small model then learns to copy words in
-    a third of the steps, because each word need not be tied to itself by training alone. They are free from then on.
+    Embeddings begin larger than Llama's 0.02 and the head as their scaled copy: a small model then learns to copy words
+    in a third of the steps, because each word need not be tied to itself by training alone. Both are free from then on.
     """
     shape = LlamaConfig(
         vocab_size=config.vocab_size,

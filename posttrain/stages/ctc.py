@@ -96,7 +96,7 @@ def _train(
         clean = [c for c in made if c.condition in CLEAN and c.text] or made
         order = _order([(clean, 1.0)], clean_steps, config.batch_size, rng)
         order += _order([(made, 1.0)], steps - clean_steps, config.batch_size, rng)
-    collator = Collator(encoder, config, context, clean_steps)
+    collator = Collator(encoder, config, context, steps, clean_steps)
     args = arguments(
         TrainingArguments,
         context,
@@ -110,14 +110,28 @@ def _train(
         bf16=_bf16(context.device),
     )
     rows = [{"id": clip.id} for clip in order]
-    return train(Trainer(model=encoder.model, args=args, train_dataset=rows, data_collator=collator), context, label)
+    return train(PerUnit(model=encoder.model, args=args, train_dataset=rows, data_collator=collator), context, label)
+
+
+class PerUnit(Trainer):
+    """CTC loss of the batch in nats per unit said.
+
+    ParakeetForCTC's own mean divides each clip's loss by its own units: a clip in which nothing is said would weigh as
+    much as thirty others. Its sum, divided by all units of the batch, gives every clip its due.
+    """
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        """Loss, and the outputs where asked for."""
+        outputs = model(**inputs)
+        loss = outputs.loss / (inputs["labels"] != -100).sum().clamp(min=1)
+        return (loss, outputs) if return_outputs else loss
 
 
 class Collator:
     """Clip ids → augmented log-mel features, mask and labels for ParakeetForCTC."""
 
-    def __init__(self, encoder: CTCEncoder, config: CTCConfig, context: StageContext, clean_batches: int):
-        """The first `clean_batches` batches get no noise and no room."""
+    def __init__(self, encoder: CTCEncoder, config: CTCConfig, context: StageContext, steps: int, clean_batches: int):
+        """The first `clean_batches` batches get no more noise; short runs draw from fewer noises and rooms."""
         self.encoder, self.corpus = encoder, context.corpus
         self.clean_batches, self.seen = clean_batches, 0
         train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
@@ -129,6 +143,7 @@ class Collator:
             config.noise_probability,
             config.room_probability,
             context.seed,
+            variety=max(12, min(240, steps * config.batch_size // 40)),
         )
 
     def __call__(self, rows: list[dict[str, str]]) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ CLIP = torch.randn(16_000, generator=torch.Generator().manual_seed(0)) * 0.1
 
 
 def augmenter(noise=1.0, room=0.0, recorded=(), seed=0):
-    return Augmenter([CLIP], list(recorded), noise, room, seed, bank=12, rooms=2)
+    return Augmenter([CLIP], list(recorded), noise, room, seed, variety=12)
 
 
 def test_one_seed_gives_one_sequence():

@@ -85,7 +85,7 @@ def folder(tmp_path):
     byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
     backend["post_processor"] = {"type": "Sequence", "processors": [byte_level, backend["post_processor"]]}
     (folder / "tokenizer.json").write_text(json.dumps(backend))
-    added = {str(i): {k: v for k, v in t.__getstate__().items()} for i, t in tokenizer.added_tokens_decoder.items()}
+    added = {str(i): t.__getstate__() for i, t in tokenizer.added_tokens_decoder.items()}
     names = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}
     (folder / "tokenizer_config.json").write_text(
         json.dumps(
@@ -157,10 +157,8 @@ def test_the_training_template_writes_the_same_text_and_marks_every_answer_with_
     ]
     tokenizer.chat_template = training_template(template)
     if template:
-        ours, own = (
-            tokenizer.apply_chat_template(chat, chat_template=t, tokenize=False)
-            for t in (tokenizer.chat_template, template)
-        )
+        ours = tokenizer.apply_chat_template(chat, tokenize=False)
+        own = tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False)
         assert ours == own
     plain = tokenizer.apply_chat_template(chat, tokenize=False)
     assert (PREAMBLE in plain) == (template is not None)

@@ -53,12 +53,13 @@ def test_the_stage_trains_every_part_and_leaves_a_whole_parakeet_folder(corpus, 
     assert {p.name for p in (tmp_path / "ctc").iterdir()} == {
         "checkpoint.json",
         "config.json",
+        "generation_config.json",
         "model.safetensors",
         "preprocessor_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
     }
-    assert metrics["steps"] == 6 and 0 < metrics["valid_wer/clean"]
+    assert metrics["steps"] == 6 and metrics["valid_wer/clean"] > 0
     torch.manual_seed(0)
     start = encoders.tiny(32, 1, 2, 4, 8, 40).model.state_dict()
     trained = encoders.load(tmp_path / "ctc").model.state_dict()
