@@ -100,11 +100,11 @@ class CTCConfig:
     """Optimizer steps."""
     batch_size: Count = 16
     """Clips a step."""
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 3e-3
     """Peak; warm-up then cosine."""
-    noise_probability: Share = 0.6
-    """Share of training clips mixed with noise."""
-    room_probability: Share = 0.3
+    noise_probability: Share = 0.3
+    """Share of the clean training clips mixed with more noise, each time anew."""
+    room_probability: Share = 0.1
     """Share of training clips put in a simulated room."""
     real_steps: CountOrZero = 0
     """Steps that go on from the made speech with real recordings mixed in."""
@@ -118,9 +118,9 @@ class AlignConfig:
     """Encoder frames per speech token."""
     projector_hidden: CountOrZero = 0
     """Width of the projector's hidden layer; 0 is one linear layer, as in the paper."""
-    steps: CountOrZero = 400
+    steps: CountOrZero = 900
     """Optimizer steps."""
-    batch_size: Count = 32
+    batch_size: Count = 16
     """Rows a step."""
     learning_rate: Positive = 3e-3
     """Peak; cosine to zero."""
@@ -132,19 +132,19 @@ class AlignConfig:
 class DistillConfig:
     """The Llama reading the transcript teaches the same Llama hearing the speech."""
 
-    steps: CountOrZero = 300
+    steps: CountOrZero = 600
     """Optimizer steps."""
-    batch_size: Count = 32
+    batch_size: Count = 16
     """Rows a step."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     """Peak; cosine to zero."""
     divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
     """KL(teacher ‖ student), KL(student ‖ teacher) or Jensen–Shannon."""
-    temperature: Positive = 2.0
+    temperature: Positive = 1.0
     """T; the loss is multiplied by T²."""
     top_k: CountOrZero = 0
     """Compare on the teacher's k likeliest tokens; 0 is all."""
-    cross_entropy_weight: Share = 0.3
+    cross_entropy_weight: Share = 0.5
     """Weight of cross-entropy in the mix; the divergence has the rest."""
     answers: Literal["gold", "teacher"] = "gold"
     """Whose answers both are run over."""
@@ -162,9 +162,9 @@ class SFTConfig:
     """A file of adapters/, without .yaml."""
     rank: CountOrZero | None = None
     """Overrides the adapter's LoRA rank; lora_alpha follows as 2 r. 0 trains the projector alone."""
-    steps: CountOrZero = 700
+    steps: CountOrZero = 1500
     """Optimizer steps."""
-    batch_size: Count = 32
+    batch_size: Count = 16
     """Rows a step."""
     learning_rate: Positive = 2e-3
     """Peak; cosine to zero."""

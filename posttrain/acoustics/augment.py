@@ -6,7 +6,7 @@ import torchaudio
 
 from posttrain.acoustics import scenes
 
-SPEEDS = (0.88, 0.94, 1.0, 1.06, 1.12)
+SPEEDS = (0.88, 0.94, 1.0, 1.0, 1.0, 1.06, 1.12)
 SNR_DB = (-2.0, 22.0)
 NOISE_S = 6.0
 

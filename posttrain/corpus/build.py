@@ -19,7 +19,7 @@ from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
 from posttrain.corpus.world import SpokenText
 
-TRAIN_CONDITIONS = {"clean": 0.34, "snr20": 0.1, "snr15": 0.1, "snr10": 0.18, "snr5": 0.16, "snr0": 0.12}
+TRAIN_CONDITIONS = {"clean": 0.4, "snr20": 0.12, "snr15": 0.12, "snr10": 0.16, "snr5": 0.12, "snr0": 0.08}
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
 RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
@@ -95,7 +95,7 @@ def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utteran
             voice=rng.choice(voices),
             rate_wpm=rng.randint(*RATE_WPM),
             pitch=rng.randint(25, 75),
-            pitch_range=rng.randint(30, 70),
+            pitch_range=rng.randint(40, 60),
             split=split,
             condition=_condition(said, rng),
             room=said.text != "" and said.group is None and rng.random() < ROOM_SHARE,

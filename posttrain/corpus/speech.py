@@ -25,7 +25,7 @@ ESPEAK_RATE_HZ = 22_050
 SAMPLE_RATE = 16_000
 CLIPS_PER_SHARD = 384
 ROOMS = 24
-ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-us-nyc", "en-029")
+ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-us-nyc")
 # Voice variants by split. Families of one timbre (steph, steph2, …) stay together. Left out: whispers, robots, croaks,
 # and f2, f3, f5, Alicia, sandro and victor, whose breath differs from process to process;
 # Andrea, anika, antonio and pedro set a rate of their own.
@@ -51,7 +51,11 @@ def voices(split: str) -> list[str]:
     Test and valid variants have two accents each, so that an interval over voices has voices with several clips.
     """
     variants, accents = VARIANTS[split]
-    return [f"{ACCENTS[(i * 2 + j) % len(ACCENTS)]}+{v}" for i, v in enumerate(variants) for j in range(accents)]
+    return [
+        f"{ACCENTS[(2 * i + i // 2 + j) % len(ACCENTS)]}+{variant}"
+        for i, variant in enumerate(variants)
+        for j in range(accents)
+    ]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ CLEAN_FIRST = 0.2
 """Share of the steps on made speech that hear only CLEAN clips without further noise: the alignment is found there."""
 REAL_SHARE = 0.6
 """Of the clips in the steps that go on with real recordings."""
+SHORT_SAMPLES = 16_000
 SORT_BATCHES = 16
 """Batches of like length are cut from so many batches of random clips."""
 
@@ -137,6 +138,10 @@ class Collator:
         train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
         talkers = [c for c in train_clips if c.condition == "clean" and c.text][:400]
         recorded = [c for c in train_clips if c.source != "made" and not c.text]
+        self.short: dict[str, list[Clip]] = {}
+        for clip in train_clips:
+            if clip.source != "made" and clip.text and clip.samples < SHORT_SAMPLES:
+                self.short.setdefault(clip.speaker, []).append(clip)
         self.augment = Augmenter(
             [self.corpus.audio(c.id) for c in talkers],
             [self.corpus.audio(c.id) for c in recorded],
@@ -152,18 +157,28 @@ class Collator:
         clean = self.seen < self.clean_batches
         self.seen += 1
         noisy = [clean or clip.condition not in (*CLEAN, "real") for clip in clips]
-        waveforms = self.augment.waveforms([self.corpus.audio(clip.id) for clip in clips], noisy)
+        said = [self._said(clip) for clip in clips]
+        waveforms = self.augment.waveforms([torch.cat([self.corpus.audio(c.id) for c in cs]) for cs in said], noisy)
         padded, lengths = collate(waveforms)
         with torch.no_grad():
             device = self.encoder.model.device
             features, mask = self.encoder.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
             features = self.augment.features(features) * mask.unsqueeze(-1)
-        labels = [torch.tensor(self.encoder.labels(clip.text) or [-100]) for clip in clips]
+        texts = [" ".join(clip.text for clip in cs) for cs in said]
+        labels = [torch.tensor(self.encoder.labels(text) or [-100]) for text in texts]
         return {
             "input_features": features,
             "attention_mask": mask.long(),
             "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100),
         }
+
+    def _said(self, clip: Clip) -> list[Clip]:
+        """The clip; half the time a short recording is followed by others of its speaker: digits become strings."""
+        others = self.short.get(clip.speaker, [])
+        rng = self.augment.rng
+        if clip not in others or rng.random() < 0.5:
+            return [clip]
+        return [clip, *(others[i] for i in rng.integers(len(others), size=rng.integers(1, 5)))]
 
 
 def _order(pools: list[tuple[list[Clip], float]], steps: int, batch_size: int, rng: random.Random) -> list[Clip]:
