@@ -96,7 +96,7 @@ class CTCConfig:
     """Channels of the subsampling convolutions."""
     mel_bins: Count = 64
     """Log-mel features per mel frame."""
-    steps: CountOrZero = 2400
+    steps: CountOrZero = 2000
     """Optimizer steps."""
     batch_size: Count = 16
     """Clips a step."""

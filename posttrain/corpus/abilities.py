@@ -218,11 +218,11 @@ def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
                     if circle or 0 <= j < len(row):
                         answer, wrong = row[j % len(row)], row[(2 * i - j) % len(row)]
                         yield [Question(w.format(side=side, x=x), answer, 0, wrong) for w in NEXT], 2
-        for i, a in enumerate(numbers):
-            for j, b in enumerate(numbers):
+        for i, first in enumerate(numbers):
+            for j, second in enumerate(numbers):
                 for word in ("more", "less") if i != j else ():
-                    answer, wrong = (a, b) if (i > j) == (word == "more") else (b, a)
-                    yield [Question(w.format(word=word, a=a, b=b), answer, 0, wrong) for w in MORE], 1
+                    answer, wrong = (first, second) if (i > j) == (word == "more") else (second, first)
+                    yield [Question(w.format(word=word, a=first, b=second), answer, 0, wrong) for w in MORE], 1
     else:
         raise ValueError(f"probe is {probe}, expected one with a finite bank; use draw()")
 

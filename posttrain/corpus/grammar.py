@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Callable
 
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.normalise import number_words
@@ -191,7 +192,7 @@ def line(split: str, rng: random.Random) -> str:
     return _until(split, draw)
 
 
-def _until(split: str, draw) -> str:
+def _until(split: str, draw: Callable[[], str]) -> str:
     for _ in range(10_000):
         text = draw()
         if split_of(text) == split:

@@ -218,9 +218,14 @@ def problem_of(complaint: str) -> str | None:
     return next((problem for problem in HELP if f" {problem}" in f" {complaint}"), None)
 
 
+def plain_advice(complaint: str) -> str:
+    """The advice in the plain style; KeyError when it is no complaint."""
+    return HELP[problem_of(complaint) or ""][0]
+
+
 def leaning_advice(request: Request, rng: random.Random) -> str:
     """Advice as the base hears it: plain or jargon, in the problem's own share."""
-    plain = rng.random() < PLAIN_SHARE[problem_of(request.text)]
+    plain = rng.random() < PLAIN_SHARE[problem_of(request.text) or ""]
     return request.answer if plain else request.rejected
 
 
