@@ -4,7 +4,7 @@ numpy only, so that the small processes that make speech need not load torch. Al
 Kinds of noise are split as voices are: those of TEST_KINDS are never heard in training; babble is the split's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -68,12 +68,12 @@ def compose(
         else:
             scene = noise(kind, samples, rng, talkers)
             if talkers and rng.random() < 0.25:
-                masked = _fit(talkers[rng.integers(len(talkers))], samples)
+                masked = _fit(talkers[int(rng.integers(len(talkers)))], samples)
                 scene = mix(masked, scene, INAUDIBLE_SNR_DB)
             scene = scene * np.float32(10 ** (rng.uniform(-38, -20) / 20) / rms(scene))
         return _int16(scene), kind
     if len(rooms):
-        speech = reverberate(speech, rooms[rng.integers(len(rooms))])
+        speech = reverberate(speech, rooms[int(rng.integers(len(rooms)))])
     speech = np.pad(speech, pause)
     speech = speech * np.float32(10 ** (rng.uniform(-34, -22) / 20) / active_rms(speech))
     kind = None
@@ -100,7 +100,7 @@ def rooms(split: str, count: int) -> list[np.ndarray]:
     import pyroomacoustics
 
     rng = np.random.default_rng([SEEDS[split], count])
-    responses = []
+    responses: list[np.ndarray] = []
     while len(responses) < count:
         size = rng.uniform([3, 3, 2.4], [8, 7, 3.2])
         rt60 = rng.uniform(0.15, 0.55)
@@ -139,7 +139,9 @@ def _fit(waveform: np.ndarray, samples: int, offset: int = 0) -> np.ndarray:
     return np.take(waveform, np.arange(offset, offset + samples), mode="wrap")
 
 
-def _spectrum(samples: int, rng: np.random.Generator, shape: np.ndarray | None, slope_db: float = 0.0) -> np.ndarray:
+def _spectrum(
+    samples: int, rng: np.random.Generator, shape: tuple[np.ndarray, np.ndarray] | None, slope_db: float = 0.0
+) -> np.ndarray:
     """Noise whose amplitude falls `slope_db` per octave, times `shape` over the rfft bins of a power-of-two length."""
     size = 1 << max(samples - 1, 1).bit_length()
     hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
@@ -170,7 +172,7 @@ def _hits(
     """Short decaying sounds at random times: noise bursts, or ringing between two frequencies when `hz` is given."""
     out = 0.02 * rng.standard_normal(samples)
     for _ in range(max(1, rng.poisson(per_second * samples / SAMPLE_RATE))):
-        start = rng.integers(samples)
+        start = int(rng.integers(samples))
         decay = rng.uniform(*decay_s)
         length = min(int(5 * decay * SAMPLE_RATE) + 8, samples - start)
         time = np.arange(length) / SAMPLE_RATE
@@ -211,7 +213,7 @@ def _chirps(samples: int, rng: np.random.Generator) -> np.ndarray:
 def _babble(samples: int, rng: np.random.Generator, talkers: Sequence[np.ndarray]) -> np.ndarray:
     out = np.zeros(samples)
     for _ in range(rng.integers(4, 9)):
-        talker = talkers[rng.integers(len(talkers))]
+        talker = talkers[int(rng.integers(len(talkers)))]
         out += _fit(talker / (active_rms(talker) + 1e-9), samples, int(rng.integers(len(talker)))) * rng.uniform(
             0.6, 1.2
         )
@@ -222,7 +224,7 @@ def _band(low_hz: float, high_hz: float) -> tuple[np.ndarray, np.ndarray]:
     return np.array([0, low_hz * 0.7, low_hz, high_hz, high_hz * 1.4, 9000]), np.array([0.01, 0.02, 1, 1, 0.02, 0.01])
 
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[..., np.ndarray]] = {
     "white": lambda s, r: r.standard_normal(s),
     "pink": lambda s, r: _spectrum(s, r, None, -3),
     "brown": lambda s, r: _spectrum(s, r, None, -6),

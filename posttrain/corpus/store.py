@@ -72,7 +72,7 @@ class Corpus:
                 f"{folder}/audio.safetensors holds {len(waveforms)} samples, expected {end} from clips.jsonl;"
                 " delete the folder and make it again"
             )
-        lists = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
+        lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
         texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
         return Corpus(
             folder, clips, waveforms, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary
@@ -107,7 +107,13 @@ def write(
     audio = np.concatenate(arrays) if arrays else np.zeros(0, np.int16)  # (S_all,)
     hashes = {"audio": hashlib.sha256(audio.tobytes()).hexdigest()}
     save_file({"audio": torch.from_numpy(audio)}, beside / "audio.safetensors")
-    lists = {"clips": placed, "examples": examples, "items": items, "pairs": pairs, "texts": texts}
+    lists: dict[str, list[Any]] = {
+        "clips": placed,
+        "examples": examples,
+        "items": items,
+        "pairs": pairs,
+        "texts": texts,
+    }
     for name, rows in lists.items():
         text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
         hashes[name] = hashlib.sha256(text.encode()).hexdigest()

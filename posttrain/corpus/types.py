@@ -33,7 +33,8 @@ class Clip:
         if self.split not in SPLITS:
             raise ValueError(f"split of clip {self.id} is {self.split}, expected one of {', '.join(SPLITS)}")
         if self.condition not in CONDITIONS:
-            raise ValueError(f"condition of clip {self.id} is {self.condition}, expected one of {', '.join(CONDITIONS)}")
+            known = ", ".join(CONDITIONS)
+            raise ValueError(f"condition of clip {self.id} is {self.condition}, expected one of {known}")
 
 
 @dataclass(frozen=True)

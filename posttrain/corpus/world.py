@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, grammar, requests
@@ -281,8 +281,8 @@ def _general() -> list[tuple[str, str]]:
     """Running text: held-out lines for perplexity, and as many to train and validate on."""
     made = []
     for split in ("train", "valid", "test"):
-        rng = random.Random(f"general {split}")
-        made += [(split, text) for text in _different(lambda rng=rng, s=split: grammar.line(s, rng), HELD_OUT_LINES)]
+        draw = partial(grammar.line, split, random.Random(f"general {split}"))
+        made += [(split, text) for text in _different(draw, HELD_OUT_LINES)]
     return made
 
 

@@ -5,7 +5,14 @@ import pytest
 from posttrain.errors import InputError
 from posttrain.evals.standalone import evaluate_checkpoint, read_probes
 
-GOOD = {"id": "p1", "probe": "own/p", "instruction": "answer", "text": "one plus one", "answer": "two", "grader": "exact"}
+GOOD = {
+    "id": "p1",
+    "probe": "own/p",
+    "instruction": "answer",
+    "text": "one and one",
+    "answer": "two",
+    "grader": "exact",
+}
 
 
 def test_probes_are_read_as_typed_items(tmp_path):
