@@ -75,7 +75,7 @@ doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))
 
 test: .venv/.ready  ## the tests
-	.venv/bin/pytest -n 2
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
 
 check: .venv/.ready  ## format, lint and types
 	.venv/bin/ruff format --check .

@@ -6,6 +6,7 @@
 import logging
 import os
 import sys
+import warnings
 
 from posttrain.errors import InputError
 
@@ -25,6 +26,7 @@ def main() -> None:
     """Run the command and exit."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of the libraries' next versions, to their developers
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional kernel that it does not need
     sys.exit(run(sys.argv[1:]))
 

@@ -95,6 +95,12 @@ def drop(path: Path | str, stages: Collection[str]) -> None:
         _change(path, lambda rows: [row for row in rows if row.stage not in stages])
 
 
+def arrange(path: Path | str, stages: list[str]) -> None:
+    """Bring the rows into the order of `stages`; rows of others stay behind them."""
+    place = {stage: number for number, stage in enumerate(stages)}
+    _change(Path(path), lambda rows: sorted(rows, key=lambda row: place.get(row.stage, len(place))))
+
+
 def _change(path: Path, change: Callable[[list[Row]], list[Row]]) -> bool:
     """Write what `change` makes of the rows; False, and nothing written, where it makes the same."""
     path.parent.mkdir(parents=True, exist_ok=True)

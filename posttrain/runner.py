@@ -92,6 +92,7 @@ def run(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: st
         if step.action in ("run", "evaluate"):
             _evaluate(going, step)
         ledger.put(path, json.loads((step.folder / "metrics.json").read_text()) | {"run": folder.name})
+    ledger.arrange(path, [step.name for step in plan(recipe, folder, branch_from)[1:]])
     return ledger.read(path)
 
 

@@ -40,9 +40,9 @@ class Result:
     """What was heard, and how well."""
 
     lines: list[dict[str, Any]]
-    """path, text, hypothesis, ctc_hypothesis of each recording, in order."""
+    """path, text, hypothesis, ctc_hypothesis, abstained of each recording, in order."""
     scores: dict[str, Any]
-    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) over the recordings with a text; clips; transcripts if none has."""
+    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) over the recordings with a text; clips, abstained; transcripts if none has."""
 
 
 def transcribe(
@@ -167,9 +167,18 @@ def _hear_chunk(
     _check_lengths(examples, llama)
     outputs = llama.answer(examples, batch_size, MAX_NEW_TOKENS)
     return [
-        {"path": recording.name, "text": recording.text, "hypothesis": output, "ctc_hypothesis": ctc}
-        for recording, (_, ctc), output in zip(recordings, heard, outputs, strict=True)
+        _line(recording, output, ctc) for recording, (_, ctc), output in zip(recordings, heard, outputs, strict=True)
     ]
+
+
+def _line(recording: Recording, output: str, ctc: str) -> dict[str, Any]:
+    """Where the model says that it heard no words, its transcript has none."""
+    from posttrain.corpus.graders import is_abstention
+
+    abstained = is_abstention(output)
+    hypothesis = "" if abstained else output
+    line = {"path": recording.name, "text": recording.text, "hypothesis": hypothesis, "ctc_hypothesis": ctc}
+    return line | {"abstained": abstained}
 
 
 def _check_lengths(examples: list[Any], llama: "SpeechLlama") -> None:
@@ -201,7 +210,8 @@ def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[st
                 measure = Ratio(parts, total)
                 ci = measure.interval(0, BOOTSTRAP)
                 scores[prefix + name] = {"value": ci.value, "n": measure.n, "ci95": [ci.lo, ci.hi], **measure.extra()}
-    return scores | {"clips": len(lines)} | ({} if told else {"transcripts": lines})
+    scores |= {"clips": len(lines), "abstained": sum(line["abstained"] for line in lines)}
+    return scores | ({} if told else {"transcripts": lines})
 
 
 def _write(out: Path, lines: list[dict[str, Any]]) -> None:

@@ -165,3 +165,11 @@ def test_two_writers_lose_no_row(tmp_path):
 def test_the_ledger_needs_no_heavy_library():
     code = "import sys, posttrain.ledger; print([m for m in ('torch', 'numpy', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_rows_are_arranged_in_the_order_of_the_stages(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    for stage in ("sft", "base", "other"):
+        ledger.append(path, row(stage))
+    ledger.arrange(path, ["base", "ctc", "sft"])
+    assert [made.stage for made in ledger.read(path)] == ["base", "sft", "other"]

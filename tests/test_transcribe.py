@@ -144,3 +144,11 @@ def test_a_recording_longer_than_the_llama_holds_is_refused(model_folder, speech
 def test_numbers_in_texts_are_scored_as_the_words_they_are_read_as():
     assert edit_errors("number 12", "number twelve")["errors"] == 0
     assert normalise("number 12") == "number twelve"
+
+
+def test_where_the_model_says_it_heard_no_words_the_transcript_has_none(tmp_path):
+    recording = transcribing.Recording(tmp_path / "a.wav", "a.wav", "zero", "a.wav")
+    line = transcribing._line(recording, "I did not hear any words.", "z")
+    assert (line["hypothesis"], line["abstained"], line["ctc_hypothesis"]) == ("", True, "z")
+    assert transcribing._scores([recording], [line])["wer"]["value"] == 1
+    assert transcribing._line(recording, "zero", "z")["hypothesis"] == "zero"

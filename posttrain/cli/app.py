@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli.show import print_json, quiet_stdout
+from posttrain.cli.show import hide_loading, print_json, quiet_stdout
 
 app = typer.Typer(
     name="posttrain",
@@ -130,6 +130,7 @@ def evaluate(
     {"id": "1", "probe": "task/mine", "instruction": "answer", "text": "what is two plus two",
      "answer": "four", "grader": "exact"}
     """
+    hide_loading()
     from posttrain.cli import show
     from posttrain.evals import standalone
     from posttrain.machine import pick_device
@@ -206,6 +207,7 @@ def transcribe(
     from posttrain.cli import show
     from posttrain.transcribe import transcribe as run_transcribe
 
+    hide_loading()
     with quiet_stdout():
         result = run_transcribe(audio or [], manifest, checkpoint, out, batch_size, device, dry_run)
     print_json(result.scores) if as_json else show.transcripts(result)

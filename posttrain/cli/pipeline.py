@@ -1,7 +1,6 @@
 """run, stage, data and report: from what the user named to the runner, and its result on stdout."""
 
 import fcntl
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -37,8 +36,8 @@ def run(
         steps = _plan(loaded, folder, parent, until, problems)
         _show_plan(loaded, folder, steps, as_json)
         return
-    if not loaded.base.model and not loaded.ctc.model:  # nothing to download: no bars but those of the stages
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not loaded.base.model and not loaded.ctc.model:
+        show.hide_loading()
     clock = time.monotonic()
     with show.quiet_stdout(), _alone(folder):
         before = ledger.read(folder / "ledger.jsonl")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ def quiet_stdout() -> Iterator[None]:
     """Whatever libraries print while they work goes to stderr; stdout is for the result."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def hide_loading() -> None:
+    """No progress bars for the milliseconds that small files take; only where nothing is downloaded."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def print_json(value: Any) -> None:
@@ -42,7 +48,7 @@ def metrics(found: dict[str, dict[str, Any]]) -> None:
 def transcripts(result: "Result") -> None:
     """One line a recording, then the error rates where texts were given."""
     for line in result.lines:
-        print(f"{line['path']}: {line['hypothesis']}")
+        print(f"{line['path']}: {line['hypothesis'] or '(no words)'}")
     metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})
 
 

@@ -46,7 +46,7 @@ BASE_SHARES = {
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
-"""How many of the audible training clips of a task carry a pair; all of the others do."""
+"""How many of the audible training clips of a task carry a pair; of the others, and of harmful requests, all do."""
 SNRS = ("clean", "snr10", "snr5", "snr0")
 SPOKEN_QA = ("sum_easy", "fact_easy", "order_easy")
 TEST_TASKS, TEST_NOISE, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 100, 200, 120
@@ -177,7 +177,8 @@ class _Builder:
         if ask.text and ask.task != REPEAT:
             examples.append(_example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer")))
         self.clip(split, ask.text, None if ask.text else rng.choices(["noise", "silence"], [4, 1])[0], examples)
-        if ask.wrong and rng.random() < (PAIR_SHARES.get(ask.task, 1) if ask.text else 1):
+        many = ask.text and ask.grader not in ("refusal", "helpful")
+        if ask.wrong and rng.random() < (PAIR_SHARES.get(ask.task, 1) if many else 1):
             chosen = replace(own, clip=clip_id)
             if ask.grader == "style":
                 chosen = replace(chosen, answer=requests.plain_advice(ask.text))

@@ -133,7 +133,8 @@ def _part(name: str) -> str:
         return "reference"
     if "projector" in name:
         return "projector (parent's)" if ".original_module." in name else "projector"
-    for key, part in (("lora_", "adapter"), ("prompt_encoder", "prompt"), ("score", "reward head")):
+    parts = {"lora_": "adapter", "prompt_encoder": "prompt", "score": "reward head", "ctc_head": "CTC head"}
+    for key, part in parts.items():
         if key in name:
             return part
     return "encoder" if "encoder." in name else "llama"

@@ -65,7 +65,7 @@ class CTCEncoder:
 
         `progress`: name of a progress bar. ValueError when a waveform is shorter than one encoder frame.
         """
-        lengths = [len(waveform) for waveform in waveforms]
+        lengths = waveforms.lengths if isinstance(waveforms, _Clips) else [len(waveform) for waveform in waveforms]
         for number, samples in enumerate(lengths):
             if self.num_encoder_frames(samples) < 1 or samples < 2 * self.log_mel.hop_length:
                 raise ValueError(f"waveform {number} is {samples} samples, expected one encoder frame or more")
@@ -247,6 +247,7 @@ class _Clips(Sequence[torch.Tensor]):
 
     def __init__(self, corpus: Corpus, ids: list[str]):
         self.corpus, self.ids = corpus, ids
+        self.lengths = [corpus.clips[i].samples for i in ids]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -77,7 +77,7 @@ def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(corpus, tmp_p
 
 def test_a_longer_run_hears_the_words_it_was_trained_on(corpus, tmp_path):
     config = CTCConfig(
-        **{**vars(TOY), "hidden_size": 64, "layers": 2, "steps": 150, "batch_size": 8, "learning_rate": 4e-3}
+        **{**vars(TOY), "hidden_size": 64, "layers": 2, "steps": 220, "batch_size": 8, "learning_rate": 4e-3}
         | {"noise_probability": 0.0, "room_probability": 0.0}
     )
     metrics = ctc.run(config, context(corpus, tmp_path / "ctc"))
