@@ -99,7 +99,7 @@ def reference(all_nodes: list[Node], node: Node) -> str:
     by_name = {n.name: n for n in all_nodes}
     at: Node | None = node
     while at is not None:
-        if at.stage == "sft" and at.options.adapter == "qlora":
+        if at.stage == "sft" and at.options.adapter == "qlora" and QUANTISED in by_name:
             return QUANTISED
         at = by_name.get(at.parents.get("model", ""))
     return "base" if "base" in by_name else next(n.name for n in all_nodes if n.stage == "base")
@@ -127,7 +127,7 @@ def _with_quantised(recipe: Recipe) -> list[StageConfig]:
     uses = [
         i for i, s in enumerate(specs) if s.stage == "sft" and s.options.get("adapter", recipe.sft.adapter) == "qlora"
     ]
-    if uses and not any(s.name == QUANTISED for s in specs):
+    if uses and recipe.base.quantization == "none" and not any(s.name == QUANTISED for s in specs):
         parents = {"full_precision": next((s.name for s in specs if s.stage == "base"), "base")}
         specs.insert(uses[0], StageConfig(QUANTISED, "base", parents, {"quantization": "nf4"}))
     return specs

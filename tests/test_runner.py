@@ -133,6 +133,11 @@ def test_the_quantised_base_gets_a_row_before_the_first_qlora():
     assert names.index("base@nf4") == names.index("sft") - 1
 
 
+def test_a_base_in_4_bits_is_its_own_reference():
+    names = [node.name for node in nodes(load_recipe("smoke", ["sft.adapter=qlora", "base.quantization=nf4"]))]
+    assert "base@nf4" not in names
+
+
 def test_a_graph_that_makes_no_sense_is_refused_with_every_reason():
     with pytest.raises(InputError) as error:
         nodes(load_recipe("smoke", ["stages=[base, sft, dpo]"]))
