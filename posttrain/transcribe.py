@@ -42,7 +42,7 @@ class Result:
     lines: list[dict[str, Any]]
     """path, text, hypothesis, ctc_hypothesis, abstained of each recording, in order."""
     scores: dict[str, Any]
-    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) over the recordings with a text; clips, abstained; transcripts if none has."""
+    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) where texts are known, else transcripts; clips; abstained."""
 
 
 def transcribe(

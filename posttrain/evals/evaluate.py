@@ -18,7 +18,7 @@ import torch
 
 from posttrain import checkpoint as checkpoints
 from posttrain.config import EvaluationConfig
-from posttrain.corpus.graders import grade
+from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.types import Example, Pair
 from posttrain.evals.errors import edit_errors
@@ -129,7 +129,8 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
     }
     if item.grader == "wer" and clip is not None and table is not None:
         heard = table.hypotheses[clip.id]
-        line |= edit_errors(clip.text, output) | {"ctc_output": heard}
+        said = "" if is_abstention(output) else output  # nothing heard is every word lost, not five words put in
+        line |= edit_errors(clip.text, said) | {"ctc_output": heard}
         line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
     return line
 
