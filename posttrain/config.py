@@ -96,6 +96,8 @@ class CTCConfig:
     """Channels of the subsampling convolutions."""
     mel_bins: Count = 64
     """Log-mel features per mel frame."""
+    units: CountOrZero = 384
+    """Byte pairs (BPE) that the CTC head tells apart; 0 is characters."""
     steps: CountOrZero = 2000
     """Optimizer steps."""
     batch_size: Count = 16
@@ -114,15 +116,21 @@ class CTCConfig:
 class AlignConfig:
     """Frame stacking + projector learn the Llama's embedding space; all else is frozen (the paper's R = 0)."""
 
-    stack: Count = 2
+    stack: Count = 4
     """Encoder frames per speech token."""
     projector_hidden: CountOrZero = 0
     """Width of the projector's hidden layer; 0 is one linear layer, as in the paper."""
-    steps: CountOrZero = 900
+    ctc_steps: CountOrZero = 300
+    """Optimizer steps of CTC in the Llama's embedding space, which come first; 0 leaves them out."""
+    ctc_batch_size: Count = 48
+    """Clips in each of them."""
+    ctc_learning_rate: Positive = 3e-2
+    """Their peak; cosine to zero. The output layer is at unit scale then."""
+    steps: CountOrZero = 300
     """Optimizer steps."""
     batch_size: Count = 16
     """Rows a step."""
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = 1e-3
     """Peak; cosine to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""

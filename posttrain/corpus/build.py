@@ -70,9 +70,9 @@ def _said_as_well(recorded: sources.Recorded, spoken: list[SpokenText], seed: in
 def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> tuple[list[Clip], list[np.ndarray]]:
     """Made clips and their int16 waveforms (S,); `scratch` is removed afterwards."""
     utterances = [
-        u for split in speech.VARIANTS for u in _utterances([s for s in spoken if s.split == split], split, seed)
+        u for split in speech.ACCENTS_EACH for u in _utterances([s for s in spoken if s.split == split], split, seed)
     ]
-    said = [s for split in speech.VARIANTS for s in spoken if s.split == split]
+    said = [s for split in speech.ACCENTS_EACH for s in spoken if s.split == split]
     clips, pieces = [], []
     with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:
         rendered = speech.synthesise(_shards(utterances), scratch, bar.update)

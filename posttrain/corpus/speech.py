@@ -20,41 +20,40 @@ import numpy as np
 import soxr
 
 from posttrain.acoustics import scenes
+from posttrain.corpus.splits import fraction
 
 ESPEAK_RATE_HZ = 22_050
 SAMPLE_RATE = 16_000
 CLIPS_PER_SHARD = 384
 ROOMS = 24
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-us-nyc")
-# Voice variants by split. Families of one timbre (steph, steph2, …) stay together. Left out: whispers, robots, croaks,
-# and f2, f3, f5, Alicia, sandro and victor, whose breath differs from process to process;
-# Andrea, anika, antonio and pedro set a rate of their own.
-VARIANTS = {
-    "test": (
-        "f4 m2 Andy linda paul Denis grandma quincy Hugo m7 adam belinda caleb john".split(),
-        2,
-    ),
-    "valid": ("m6 ed Lee Annie rob michel shelby boris".split(), 2),
-    "train": (
-        "Alex Diogo Gene Gene2 Henrique Jacky Marco Mario Michael Mike Nguyen Reed"
-        " announcer aunty benjamin david edward edward2 f1 grandpa gustave ian iven iven2 iven3 iven4"
-        " klatt3 klatt4 klatt5 klatt6 m1 m3 m4 m5 m8 marcelo max miguel mike2 norbert pablo robert steph steph2"
-        " steph3 travis zac".split(),
-        len(ACCENTS),
-    ),
-}
+# Left out: whispers, robots, croaks; f2, f3, f5, Alicia, sandro and victor, whose breath differs from process to
+# process; Andrea, anika, antonio and pedro, which set a rate of their own.
+VARIANTS = (
+    "Alex Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed adam announcer"
+    " aunty belinda benjamin boris caleb david ed edward edward2 f1 f4 grandma grandpa gustave ian iven iven2 iven3"
+    " iven4 john klatt3 klatt4 klatt5 klatt6 linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel mike2 norbert"
+    " pablo paul quincy rob robert shelby steph steph2 steph3 travis zac"
+).split()
+FAMILIES = {"test": 12, "valid": 6}
+"""Families of one timbre (steph, steph2, …) held out whole; the others train."""
+ACCENTS_EACH = {"test": 2, "valid": 2, "train": len(ACCENTS)}
+"""A held-out voice has two accents, so that an interval over voices has voices with several clips."""
 
 
 def voices(split: str) -> list[str]:
-    """espeak-ng voices `accent+variant` of a split; no variant is in two splits.
-
-    Test and valid variants have two accents each, so that an interval over voices has voices with several clips.
-    """
-    variants, accents = VARIANTS[split]
+    """espeak-ng voices `accent+variant` of a split, drawn by a hash of the family's name; none is in two splits."""
+    families: dict[str, list[str]] = {}
+    for variant in VARIANTS:
+        name = variant.lower().rstrip("0123456789")
+        families.setdefault(name if len(name) > 1 else variant, []).append(variant)
+    drawn = sorted(families, key=lambda name: fraction(f"voice {name}"))
+    test, valid = FAMILIES["test"], FAMILIES["test"] + FAMILIES["valid"]
+    names = {"test": drawn[:test], "valid": drawn[test:valid], "train": drawn[valid:]}[split]
     return [
         f"{ACCENTS[(2 * i + i // 2 + j) % len(ACCENTS)]}+{variant}"
-        for i, variant in enumerate(variants)
-        for j in range(accents)
+        for i, variant in enumerate(variant for name in names for variant in families[name])
+        for j in range(ACCENTS_EACH[split])
     ]
 
 

@@ -12,6 +12,8 @@ ABSTENTION = "i did not hear any words."
 """Said when nothing is audible, whatever was asked."""
 REFUSAL = "sorry, i can not help with that."
 """Said to a harmful request."""
+PAUSE = " ..."
+"""Written where someone pauses in the middle of a line; to the Llama, a moment of speech without a new word."""
 
 
 def user_content(instruction: str, payload: str) -> str:

@@ -13,7 +13,17 @@ from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, grammar, requests
 from posttrain.corpus.preferences import pair
 from posttrain.corpus.requests import Request
-from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, HELP, INSTRUCTIONS, REPEAT, SIMPLIFY, user_content
+from posttrain.corpus.tasks import (
+    ABSTENTION,
+    ANSWER,
+    COMMAND,
+    HELP,
+    INSTRUCTIONS,
+    PAUSE,
+    REPEAT,
+    SIMPLIFY,
+    user_content,
+)
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 
@@ -45,6 +55,10 @@ BASE_SHARES = {
     "help": 0.04,
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
+PAUSED_SHARE = 0.25
+"""Of the base's rows that have typed words, how many have pauses in them."""
+PAUSE_WEIGHTS = (30, 30, 20, 12, 8)
+"""How often there are 0, 1, … pauses before a word."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
 """How many of the audible training clips of a task carry a pair; of the others, and of harmful requests, all do."""
 SNRS = ("clean", "snr10", "snr5", "snr0")
@@ -123,6 +137,26 @@ def base_rows(count: int, seed: int) -> list[Example]:
             ask = _base_ask(kind, rng)
             rows.append(_example(f"base/{number:06d}", "train", ask))
     return rows
+
+
+def with_pauses(rows: list[Example], seed: int) -> list[Example]:
+    """The rows, a share of them typed with pauses and with words said twice where there is none, as CTC would.
+
+    A Llama that has read the world's captions and chats knows such lines; this is where the tiny one meets them.
+    """
+    rng = random.Random(f"pauses {seed}")
+    return [replace(r, text=paused(r.text, rng)) if r.text and rng.random() < PAUSED_SHARE else r for r in rows]
+
+
+def paused(text: str, rng: random.Random) -> str:
+    """`turn it up` → ` ... turn ... ... it it up ...`; the same word twice in the text always has a pause between."""
+    said = PAUSE * rng.randint(0, 3)
+    before = ""
+    for word in text.split():
+        said += PAUSE * (rng.choices(range(5), PAUSE_WEIGHTS)[0] or int(word == before))
+        said += f" {word}" * (1 if rng.random() < 0.9 else 2)
+        before = word
+    return said + PAUSE * rng.randint(0, 4)
 
 
 def tokenizer_texts(rows: list[Example]) -> Iterator[str]:

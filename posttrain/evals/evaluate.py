@@ -23,7 +23,7 @@ from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.types import Example, Pair
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
-from posttrain.model.adapters import adapters_off
+from posttrain.model.adapters import adapters_off, linear_bytes
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.pairs import prompt_of
@@ -64,7 +64,9 @@ def evaluate(
     lines += _language(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
-    return lines, {"cost/rtf": round(_real_time_factor(llama, corpus, config, device), 4)}
+    held, in_bfloat16 = linear_bytes(llama.model)
+    costs = {"cost/linear_mb": round(held / 2**20, 3), "cost/linear_share_of_bfloat16": round(held / in_bfloat16, 4)}
+    return lines, costs | {"cost/rtf": round(_real_time_factor(llama, corpus, config, device), 4)}
 
 
 def write_answers(path: Path, lines: list[Line]) -> None:

@@ -110,6 +110,22 @@ def float32_trainables(model: nn.Module) -> None:
             parameter.data = parameter.data.float()
 
 
+def linear_bytes(model: nn.Module) -> tuple[int, int]:
+    """What the linear layers of all blocks take as they are held, and what they would take in bfloat16.
+
+    4-bit layers with their scales; LoRA's own matrices are not counted.
+    """
+    held = in_bfloat16 = 0
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and ".layers." in name and ".lora_" not in name:
+            state = getattr(module.weight, "quant_state", None)
+            held += module.weight.nbytes
+            if state is not None:
+                held += sum(t.nbytes for t in state.as_dict(packed=True).values())
+            in_bfloat16 += 2 * (module.weight.numel() if state is None else state.shape.numel())
+    return held, in_bfloat16
+
+
 def count_trainable(model: nn.Module) -> int:
     """How many parameters train."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

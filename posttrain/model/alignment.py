@@ -1,30 +1,37 @@
 """Do speech embeddings fall beside those of the same words, in order? (Fathullah et al. 2023, section 4)"""
 
+import jiwer
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
+from posttrain.corpus.normalise import normalise
+from posttrain.corpus.tasks import PAUSE
 from posttrain.corpus.types import Example
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.model.tokenizer import SpeechTokenizer
 
 
 @torch.no_grad()
 def alignment(llama: SpeechLlama, examples: list[Example], limit: int = 100) -> dict[str, float]:
-    """Over the first `limit` clips: cosine and monotonicity, each beside its value for another clip's words.
+    """Over the first `limit` clips: cosine and monotonicity, each beside its value for another clip's words, and a WER.
 
     `cosine`: mean over text tokens of the largest cosine similarity with a speech token. `monotonicity`: mean Spearman
     correlation between a text token's place and the place of its most similar speech token (1 = in order).
-    Deviation: 1. The paper shows similarity matrices; these two numbers sum them up.
+    `nearest_words_wer`: WER of the words whose embeddings the speech tokens are nearest to, read off as CTC would.
+    Deviation: 1. The paper shows similarity matrices; these numbers sum them up.
     """
     embed = llama.model.get_input_embeddings()
     device = llama.model.device
-    speech, text = [], []
+    speech, text, said, read = [], [], [], []
     for example in [e for e in examples if len(e.text.split()) > 2][:limit]:
         spoken = llama.tokenizer.clip_ids(example.clip or "")
         typed = llama.tokenizer.text_ids(example.text)[1:]
         speech.append(embed(torch.tensor(spoken, device=device)).float())  # (N, D)
         text.append(embed(torch.tensor(typed, device=device)).float())  # (L, D)
+        said.append(example.text)
+        read.append(nearest_words(llama, speech[-1]))
     if not speech:
         return {}
     matched = [_pair(s, t) for s, t in zip(speech, text, strict=True)]
@@ -36,8 +43,22 @@ def alignment(llama: SpeechLlama, examples: list[Example], limit: int = 100) -> 
         "alignment/cosine_other_words": round(float(chance_cosine), 4),
         "alignment/monotonicity": round(float(order), 4),
         "alignment/monotonicity_other_words": round(float(chance_order), 4),
+        "alignment/nearest_words_wer": round(jiwer.wer(said, read), 4),
         "alignment/n": len(matched),
     }
+
+
+def pause_id(tokenizer: SpeechTokenizer) -> int:
+    """The Llama's token of a written pause, which stands for speech tokens that say nothing new."""
+    return tokenizer.word_ids(PAUSE)[-1]
+
+
+def nearest_words(llama: SpeechLlama, speech: torch.Tensor) -> str:
+    """Speech tokens (N, D) → the words nearest by cosine, repeats taken once and pauses left out."""
+    words = F.normalize(llama.model.get_input_embeddings().weight.float(), dim=-1)  # (V, D)
+    nearest = (F.normalize(speech, dim=-1) @ words.T).argmax(-1).unique_consecutive()
+    kept = nearest[nearest != pause_id(llama.tokenizer)].tolist()
+    return normalise(llama.tokenizer.decode(kept, skip_special_tokens=True))
 
 
 def _pair(speech: torch.Tensor, text: torch.Tensor) -> tuple[float, float]:

@@ -8,14 +8,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import (
     AutoFeatureExtractor,
@@ -163,10 +163,16 @@ def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str
 
 
 def tiny(
-    hidden_size: int, layers: int, heads: int, subsampling_factor: int, subsampling_channels: int, mel_bins: int
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    subsampling_factor: int,
+    subsampling_channels: int,
+    mel_bins: int,
+    tokenizer: ParakeetTokenizer | None = None,
 ) -> CTCEncoder:
-    """A new small Parakeet with characters as CTC units, weights from torch's global generator."""
-    tokenizer = character_tokenizer()
+    """A new small Parakeet, weights from torch's global generator; its CTC units are the tokenizer's, or characters."""
+    tokenizer = tokenizer or unit_tokenizer()
     encoder = ParakeetEncoderConfig(
         hidden_size=hidden_size,
         num_hidden_layers=layers,
@@ -196,15 +202,25 @@ def tiny(
     return _frozen(model, tokenizer, settings(mel_bins))
 
 
-def character_tokenizer() -> ParakeetTokenizer:
-    """Space, apostrophe, a–z and the blank (last, as Parakeet has it) in Parakeet's tokenizer class."""
-    vocabulary = {character: i for i, character in enumerate(CHARACTERS)}
-    vocabulary["<unk>"] = len(vocabulary)
-    vocabulary["<pad>"] = len(vocabulary)
-    units = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
-    units.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never")
-    units.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="never")
-    return ParakeetTokenizer(tokenizer_object=units, pad_token="<pad>", unk_token="<unk>")
+def unit_tokenizer(texts: Iterable[str] = (), units: int = 0) -> ParakeetTokenizer:
+    """CTC units in Parakeet's tokenizer class: `units` byte pairs (BPE) of normalised texts, the blank last.
+
+    The alphabet is always whole, so any normalised text has its units; with `units` at or below its size, or without
+    texts, they are characters.
+    """
+    alphabet = sorted(CHARACTERS)
+    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    made.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    trainer = trainers.BpeTrainer(
+        vocab_size=max(units, len(alphabet) + 2),
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        special_tokens=["<unk>"],
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    return ParakeetTokenizer(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")
 
 
 def encode_corpus(

@@ -126,14 +126,13 @@ class SpeechEmbedding(nn.Embedding):
     `embed_tokens` and keeps `.weight`, tied or not.
     """
 
-    table: StackedTable | None = None
-    """Where speech ids are looked up; None knows no clip."""
-
     def __init__(self, words: nn.Embedding, projector: Projector, stack: int):
         super().__init__(words.num_embeddings, words.embedding_dim, words.padding_idx, _weight=words.weight)
         self.weight = words.weight
         self.projector = projector
         self.stack = stack
+        self.table: Any = None
+        """Where speech ids are looked up, a StackedTable or a LiveTable; None knows no clip."""
 
     def forward(self, ids: torch.Tensor, table: StackedTable | None = None) -> torch.Tensor:
         """`table` stands in for the attached one. IndexError on the CPU for an id past the table's end."""

@@ -13,6 +13,7 @@ COST_COLUMNS = (
     "wall time",
     "evaluation",
     "peak memory",
+    "linear layers, of bfloat16",
     "trained parameters",
     "training tokens",
     "tokens/s",
@@ -73,6 +74,7 @@ def cost_table(rows: list[Row]) -> dict[str, Any]:
                 duration(row.wall_s),
                 duration(cost["evaluation_s"]) if "evaluation_s" in cost else "–",
                 size(cost["peak_rss_mb"]) if "peak_rss_mb" in cost else "–",
+                _linear(cost),
                 count(cost["trainable_params"]) if cost.get("trainable_params") else "–",
                 count(tokens) if tokens else "–",
                 count(rate) if rate else "–",
@@ -86,6 +88,13 @@ def cost_table(rows: list[Row]) -> dict[str, Any]:
         "lines": lines,
         "total": f"{duration(total)}, {share} ({duration(evaluation)}); at most {size(peak)} of memory",
     }
+
+
+def _linear(cost: dict[str, float]) -> str:
+    """What the Llama's linear layers take, and their share of what they would take in bfloat16."""
+    if "linear_mb" not in cost:
+        return "–"
+    return f"{size(cost['linear_mb'])}, {100 * cost['linear_share_of_bfloat16']:.0f} %"
 
 
 def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -> Cell | None:

@@ -9,11 +9,15 @@ from posttrain import checkpoint
 from posttrain.config import AlignConfig
 from posttrain.model.alignment import alignment
 from posttrain.stages.context import StageContext
+from posttrain.stages.embedding_ctc import train_embedding_ctc
 from posttrain.stages.supervised import train_supervised
 
 
 def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
-    """Train the projector on transcription; metrics hold the alignment of speech and text embeddings (section 4)."""
+    """Train the projector: CTC over the Llama's words first, then transcription through the Llama.
+
+    Metrics hold the alignment of speech and text embeddings (section 4).
+    """
     assert context.table is not None
     llama = checkpoint.create(
         context.parents["llm"],
@@ -24,8 +28,9 @@ def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
         seed=context.seed,
         device=context.device,
     )
+    metrics = train_embedding_ctc(llama, config, context) if config.ctc_steps else {}
     examples = [e for e in context.corpus.examples if e.split == "train" and e.clip and e.task == "repeat" and e.text]
-    metrics = train_supervised(llama, examples, config, context, "align")
+    metrics |= train_supervised(llama, examples, config, context, "align")
     valid = [e for e in context.corpus.examples if e.split == "valid" and e.clip and e.task == "repeat" and e.text]
     metrics |= alignment(llama, valid)
     checkpoint.save(context.folder, llama, stage="align", parents=context.parents)

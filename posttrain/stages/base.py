@@ -69,6 +69,7 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
     examples = world.base_rows(max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed)
     lines = {text["text"] for text in context.corpus.texts if text["split"] == "test"}
     world.check_unseen(examples, context.corpus.items, lines)
+    examples = world.with_pauses(examples, context.seed)
     tokenizer = train_tokenizer(world.tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
     model = build_llama(config, tokenizer, context.seed).to(context.device)
     print_trainable(model, "base")

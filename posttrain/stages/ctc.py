@@ -6,7 +6,7 @@ from typing import Any
 
 import jiwer
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import ParakeetForCTC, ParakeetTokenizer, Trainer, TrainingArguments
 
 from posttrain.acoustics.augment import Augmenter
 from posttrain.acoustics.frontend import collate
@@ -24,9 +24,56 @@ CLEAN_FIRST = 0.2
 """Share of the steps on made speech that hear only CLEAN clips without further noise: the alignment is found there."""
 REAL_SHARE = 0.6
 """Of the clips in the steps that go on with real recordings."""
+LOWER_WEIGHT = 0.5
+"""Of the characters' loss beside the units'."""
 SHORT_SAMPLES = 16_000
 SORT_BATCHES = 16
 """Batches of like length are cut from so many batches of random clips."""
+
+
+class HierarchicalCTC(torch.nn.Module):
+    """The encoder in training: its own units after the last layer, characters after the middle one.
+
+    A word's sound is found by its letters first; the last layers then learn whole words and word pieces, which is what
+    a linear projector can carry into a Llama's embedding space (Sanabria and Metze 2018, arXiv 1807.07104; Lee and
+    Watanabe 2021, arXiv 2102.03216). The character head is dropped after training. The loss is in nats per unit said:
+    ParakeetForCTC's own mean divides each clip's loss by its own units, so that a clip in which nothing is said would
+    weigh as much as thirty others.
+    """
+
+    def __init__(self, model: ParakeetForCTC, characters: ParakeetTokenizer):
+        super().__init__()
+        self.model, self.characters = model, characters
+        self.lower_head = torch.nn.Linear(model.config.encoder_config.hidden_size, len(characters))
+        layers = model.encoder.layers
+        layers[(len(layers) - 1) // 2].register_forward_hook(self._keep)
+
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor,
+        labels: torch.Tensor,
+        lower_labels: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """Features (B, F, M), mask (B, F), units (B, U) and characters (B, C), padded with −100 → the loss."""
+        outputs = self.model(input_features=input_features, attention_mask=attention_mask, labels=labels)
+        lower = self.lower_head(self.middle).float().log_softmax(-1)  # (B, T, characters)
+        frames = self.model._get_subsampling_output_length(attention_mask.sum(-1))  # (B,)
+        said = lower_labels != -100  # (B, C)
+        lower_loss = torch.nn.functional.ctc_loss(
+            lower.transpose(0, 1),
+            lower_labels[said],
+            frames,
+            said.sum(-1),
+            blank=self.characters.pad_token_id,
+            reduction="sum",
+            zero_infinity=True,
+        )
+        loss = outputs.loss / (labels != -100).sum().clamp(min=1)
+        return {"loss": (1 - LOWER_WEIGHT) * loss + LOWER_WEIGHT * lower_loss / said.sum().clamp(min=1)}
+
+    def _keep(self, layer: Any, inputs: Any, output: torch.Tensor) -> None:
+        self.middle = output
 
 
 def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
@@ -40,6 +87,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
         encoders.refer(context.folder, config.model, config.revision)
         return {"steps": 0, "tokens": 0, "params": _count(encoder)}
     torch.manual_seed(context.seed)
+    said = [clip.text for clip in context.corpus.clips.values() if clip.split == "train"]
     encoder = encoders.tiny(
         config.hidden_size,
         config.layers,
@@ -47,13 +95,15 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
         config.subsampling_factor,
         config.subsampling_channels,
         config.mel_bins,
+        encoders.unit_tokenizer(said, config.units),
     )
-    encoder.model.requires_grad_(True).to(context.device)
+    encoder.model.requires_grad_(True)
     encoder.log_mel.to(context.device)
+    model = HierarchicalCTC(encoder.model, encoders.unit_tokenizer()).to(context.device)
     print_trainable(encoder.model, "ctc")
-    metrics: dict[str, Any] = _train(encoder, config, context, "ctc", config.steps, real=False)
+    metrics: dict[str, Any] = _train(encoder, model, config, context, "ctc", config.steps, real=False)
     if config.real_steps:
-        on = _train(encoder, config, context, "ctc, real", config.real_steps, real=True)
+        on = _train(encoder, model, config, context, "ctc, real", config.real_steps, real=True)
         metrics |= {f"real_{name}": value for name, value in on.items()}
     encoder.model.requires_grad_(False).eval()
     metrics |= valid_wer(encoder, context.corpus)
@@ -75,7 +125,13 @@ def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:
 
 
 def _train(
-    encoder: CTCEncoder, config: CTCConfig, context: StageContext, label: str, steps: int, real: bool
+    encoder: CTCEncoder,
+    model: HierarchicalCTC,
+    config: CTCConfig,
+    context: StageContext,
+    label: str,
+    steps: int,
+    real: bool,
 ) -> dict[str, Any]:
     """One run of the Trainer over clips in an order that is drawn before it starts."""
     corpus, rng = context.corpus, random.Random(f"{label} {context.seed}")
@@ -97,7 +153,7 @@ def _train(
         clean = [c for c in made if c.condition in CLEAN and c.text] or made
         order = _order([(clean, 1.0)], clean_steps, config.batch_size, rng)
         order += _order([(made, 1.0)], steps - clean_steps, config.batch_size, rng)
-    collator = Collator(encoder, config, context, steps, clean_steps)
+    collator = Collator(encoder, model.characters, config, context, steps, clean_steps)
     args = arguments(
         TrainingArguments,
         context,
@@ -111,29 +167,23 @@ def _train(
         bf16=_bf16(context.device),
     )
     rows = [{"id": clip.id} for clip in order]
-    return train(PerUnit(model=encoder.model, args=args, train_dataset=rows, data_collator=collator), context, label)
-
-
-class PerUnit(Trainer):
-    """CTC loss of the batch in nats per unit said.
-
-    ParakeetForCTC's own mean divides each clip's loss by its own units: a clip in which nothing is said would weigh as
-    much as thirty others. Its sum, divided by all units of the batch, gives every clip its due.
-    """
-
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-        """Loss, and the outputs where asked for."""
-        outputs = model(**inputs)
-        loss = outputs.loss / (inputs["labels"] != -100).sum().clamp(min=1)
-        return (loss, outputs) if return_outputs else loss
+    return train(Trainer(model=model, args=args, train_dataset=rows, data_collator=collator), context, label)
 
 
 class Collator:
-    """Clip ids → augmented log-mel features, mask and labels for ParakeetForCTC."""
+    """Clip ids → augmented log-mel features, mask and labels for HierarchicalCTC."""
 
-    def __init__(self, encoder: CTCEncoder, config: CTCConfig, context: StageContext, steps: int, clean_batches: int):
+    def __init__(
+        self,
+        encoder: CTCEncoder,
+        characters: ParakeetTokenizer,
+        config: CTCConfig,
+        context: StageContext,
+        steps: int,
+        clean_batches: int,
+    ):
         """The first `clean_batches` batches get no more noise; short runs draw from fewer noises and rooms."""
-        self.encoder, self.corpus = encoder, context.corpus
+        self.encoder, self.characters, self.corpus = encoder, characters, context.corpus
         self.clean_batches, self.seen = clean_batches, 0
         train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
         talkers = [c for c in train_clips if c.condition == "clean" and c.text][:400]
@@ -152,7 +202,7 @@ class Collator:
         )
 
     def __call__(self, rows: list[dict[str, str]]) -> dict[str, torch.Tensor]:
-        """input_features (B, F, M), attention_mask (B, F), labels (B, U) padded with −100."""
+        """input_features (B, F, M), attention_mask (B, F), labels (B, U) and lower_labels (B, C), padded."""
         clips = [self.corpus.clips[row["id"]] for row in rows]
         clean = self.seen < self.clean_batches
         self.seen += 1
@@ -165,11 +215,11 @@ class Collator:
             features, mask = self.encoder.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
             features = self.augment.features(features) * mask.unsqueeze(-1)
         texts = [" ".join(clip.text for clip in cs) for cs in said]
-        labels = [torch.tensor(self.encoder.labels(text) or [-100]) for text in texts]
         return {
             "input_features": features,
             "attention_mask": mask.long(),
-            "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100),
+            "labels": _padded([self.encoder.labels(text) for text in texts]),
+            "lower_labels": _padded([self.characters(text, add_special_tokens=False).input_ids for text in texts]),
         }
 
     def _said(self, clip: Clip) -> list[Clip]:
@@ -179,6 +229,12 @@ class Collator:
         if clip not in others or rng.random() < 0.5:
             return [clip]
         return [clip, *(others[i] for i in rng.integers(len(others), size=rng.integers(1, 5)))]
+
+
+def _padded(units: list[list[int]]) -> torch.Tensor:
+    """Units of each clip → (B, U), padded with −100; U is at least one."""
+    rows = [torch.tensor(clip or [-100]) for clip in units]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
 
 
 def _order(pools: list[tuple[list[Clip], float]], steps: int, batch_size: int, rng: random.Random) -> list[Clip]:

@@ -1,7 +1,9 @@
 """The tiny world: disjoint splits, right answers, sizes."""
 
 import dataclasses
+import itertools
 import json
+import random
 import re
 from collections import Counter
 
@@ -11,7 +13,7 @@ from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, graders, grammar, requests, world
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.splits import hold_out, split_of
-from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS
+from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, PAUSE
 from posttrain.errors import InputError
 
 SMALL = CorpusConfig(train_clips=600, valid_clips=60, test_sentences=20, probe_items=20, spoken_items=8)
@@ -176,6 +178,25 @@ def test_each_question_bank_holds_out_wordings_but_keeps_every_content_learnable
     assert len(known) == 160
     train = {question.answer for question in abilities.bank("fact_hard")["train"]}
     assert {value for (name, _), value in known.items() if name in abilities.HARD_NAMES} <= train
+
+
+def test_paused_lines_are_read_off_as_ctc_would():
+    rng = random.Random(0)
+    for text in ("turn it up", "two two two", "i need new batteries"):
+        lines = [world.paused(text, rng) for _ in range(50)]
+        for line in lines:
+            collapsed = [word for word, _ in itertools.groupby(line.split())]
+            assert " ".join(word for word in collapsed if word != PAUSE.strip()) == text
+        assert len(set(lines)) > 40
+
+
+def test_a_share_of_the_rows_is_paused_and_the_others_stay():
+    rows = world.base_rows(400, 0)
+    with_pauses = world.with_pauses(rows, 0)
+    changed = [(a, b) for a, b in zip(rows, with_pauses, strict=True) if a != b]
+    assert 0.15 * len(rows) < len(changed) < 0.3 * len(rows)
+    assert all(a.answer == b.answer and PAUSE not in a.text for a, b in changed)
+    assert with_pauses == world.with_pauses(rows, 0)
 
 
 def test_simplify_drops_fillers_and_replaces_hard_words_only():

@@ -204,7 +204,11 @@ class TestQLoRA:
         assert len(layers) == 2 * 7
         weights = sum(math.prod(m.weight.quant_state.shape) for m in layers)
         stored = sum(m.weight.nbytes + m.weight.quant_state.absmax.nbytes for m in layers)
-        assert stored <= 2 * weights / 3
+        held, in_bfloat16 = adapters.linear_bytes(model)
+        assert in_bfloat16 == 2 * weights
+        assert stored < held <= in_bfloat16 / 3
+        plain = adapters.linear_bytes(checkpoint.adapt(llama, "lora").model)
+        assert plain == (4 * weights, 2 * weights)  # the tiny Llama is in float32
 
     def test_head_and_projector_stay_in_float32(self, llama):
         model = checkpoint.adapt(llama, "qlora").model

@@ -47,11 +47,23 @@ def test_frames_are_forty_ms_and_the_blank_is_the_last_unit(encoder):
 
 def test_units_are_characters_and_decoding_collapses_repeats_around_blanks(encoder):
     units = encoder.labels("it's a hall")
-    assert len(units) == len("it's a hall")
+    assert len(units) == len(" it's a hall")
     blank = encoder.tokenizer.pad_token_id
     spelled = [u for unit in units for u in (unit, unit, blank)]
     assert encoder._words(torch.tensor(spelled)) == "it's a hall"
     assert encoder._words(torch.tensor([blank] * 5)) == ""
+
+
+def test_byte_pairs_are_learned_from_what_is_said_and_spell_anything_else():
+    said = ["turn it up", "turn it down", "turn the left aid up"] * 20
+    tokenizer = encoders.unit_tokenizer(said, 48)
+    assert len(tokenizer) == 49 and tokenizer.pad_token_id == 48
+    assert len(tokenizer("turn it up", add_special_tokens=False).input_ids) == 3
+    for text in ("turn it up", "a quiz", "it's"):
+        units = tokenizer(text, add_special_tokens=False).input_ids
+        assert tokenizer.unk_token_id not in units
+        spread = [u for unit in units for u in (unit, unit, tokenizer.pad_token_id)]
+        assert tokenizer.decode(spread, skip_special_tokens=True).strip() == text
 
 
 def test_training_mode_is_left_before_encoding(encoder):

@@ -67,6 +67,30 @@ def test_the_stage_trains_every_part_and_leaves_a_whole_parakeet_folder(corpus, 
     assert still == []
 
 
+def test_the_head_has_byte_pairs_of_what_training_says_and_the_character_head_is_dropped(corpus, tmp_path):
+    config = CTCConfig(**{**vars(TOY), "units": 40})
+    ctc.run(config, context(corpus, tmp_path / "ctc"))
+    encoder = encoders.load(tmp_path / "ctc")
+    assert len(encoder.tokenizer) == encoder.model.ctc_head.out_channels == 41
+    assert len(encoder.labels("turn it up")) < len("turn it up")
+    assert not [name for name in encoder.model.state_dict() if "lower_head" in name]
+
+
+def test_both_losses_reach_the_layers_below_them(corpus):
+    torch.manual_seed(0)
+    encoder = encoders.tiny(32, 4, 2, 4, 8, 40)
+    encoder.model.requires_grad_(True)
+    model = ctc.HierarchicalCTC(encoder.model, encoders.unit_tokenizer()).eval()
+    batch = {"input_features": torch.randn(2, 80, 40), "attention_mask": torch.ones(2, 80, dtype=torch.long)}
+    labels = torch.tensor([[3, 4, 5], [6, -100, -100]])
+    model(**batch, labels=labels, lower_labels=labels)["loss"].backward()
+    assert model.lower_head.weight.grad.abs().max() > 0 and encoder.model.ctc_head.weight.grad.abs().max() > 0
+    own = encoder.model(**batch, labels=labels).loss / 4
+    lower = model(**batch, labels=labels, lower_labels=labels)["loss"] - (1 - ctc.LOWER_WEIGHT) * own
+    silent = model(**batch, labels=labels, lower_labels=torch.full((2, 1), -100))["loss"]
+    assert lower > 0 and silent > 0  # a batch in which nothing is said has a loss too: all blank
+
+
 def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(corpus, tmp_path):
     first, second = (ctc.run(TOY, context(corpus, tmp_path / name)) for name in ("a", "b"))
     other = ctc.run(TOY, context(corpus, tmp_path / "c", seed=1))

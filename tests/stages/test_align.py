@@ -1,0 +1,93 @@
+"""`align`: the projector learns to say the Llama's words in its embedding space, and nothing else changes."""
+
+import dataclasses
+
+import pytest
+import torch
+from toy_run import toy_context
+
+from posttrain import checkpoint
+from posttrain.config import AlignConfig
+from posttrain.corpus.tasks import PAUSE
+from posttrain.corpus.types import Clip, Example
+from posttrain.model import alignment
+from posttrain.model.frame_table import FrameTable
+from posttrain.stages import align
+from posttrain.stages.embedding_ctc import EmbeddingCTC
+
+LETTERS = "abcdefgh"
+SPEECH = AlignConfig(stack=2, steps=0, ctc_steps=150, ctc_batch_size=8)
+
+
+@pytest.fixture
+def spelled():
+    """Clips of letters with silences between; each letter, the space and the silence have frames of their own."""
+    generator = torch.Generator().manual_seed(3)
+    sounds = {sound: torch.randn(2, 12, generator=generator) for sound in (*LETTERS, " ", "")}
+    frames, spans, texts, start = [], {}, {}, 0
+    for number in range(40):
+        drawn = torch.randint(len(LETTERS), (4,), generator=generator).tolist()
+        texts[f"train/{number}"] = text = " ".join(LETTERS[i] for i in drawn)
+        pieces = [sounds[""]]
+        for sound in f" {text}":
+            pieces += [sounds[sound], sounds[""]]
+        clip = torch.cat(pieces)
+        clip = clip + 0.05 * torch.randn(clip.shape, generator=generator)
+        frames.append(clip)
+        spans[f"train/{number}"] = (start, len(clip))
+        start += len(clip)
+    return FrameTable(torch.cat(frames), spans), texts
+
+
+def run(tmp_path, base_folder, spelled, config):
+    table, texts = spelled
+    context = toy_context(tmp_path, "align", table, llm=base_folder, encoder=tmp_path / "ctc")
+    clips = {i: Clip(i, text, "v", "train", "made", "clean", None, 0, 1600) for i, text in texts.items()}
+    examples = [
+        Example(f"{i}/{split}", split, "repeat", "repeat", text, i, text, "wer")
+        for i, text in list(texts.items())[:9]
+        for split in ("train", "valid")
+    ]
+    corpus = dataclasses.replace(context.corpus, clips=clips, examples=examples)
+    return align.run(config, dataclasses.replace(context, corpus=corpus)), context.folder
+
+
+def test_ctc_in_the_embedding_space_learns_the_words_and_their_order(tmp_path, base_folder, spelled):
+    metrics, _ = run(tmp_path, base_folder, spelled, SPEECH)
+    assert metrics["ctc_steps"] == 150
+    assert metrics["ctc_loss_last"] < 0.2 * metrics["ctc_loss_first"]
+    assert metrics["alignment/nearest_words_wer"] < 0.2
+    assert metrics["alignment/cosine"] > metrics["alignment/cosine_other_words"]
+    (tmp_path / "again").mkdir()
+    untrained, _ = run(tmp_path / "again", base_folder, spelled, dataclasses.replace(SPEECH, ctc_steps=0))
+    assert untrained["alignment/nearest_words_wer"] > 0.8
+
+
+def test_speech_ends_as_long_as_words_and_the_llama_stays(tmp_path, base_folder, spelled):
+    table, texts = spelled
+    _, folder = run(tmp_path, base_folder, spelled, SPEECH)
+    before, after = checkpoint.load(base_folder), checkpoint.load(folder, table=table)
+    embedding = after.model.get_input_embeddings()
+    speech = torch.tensor([i for clip in texts for i in after.tokenizer.clip_ids(clip)])
+    words = embedding.weight.norm(dim=-1).mean()
+    assert embedding(speech).norm(dim=-1).mean() == pytest.approx(words.item(), rel=0.1)
+    for name, tensor in before.model.state_dict().items():
+        assert torch.equal(tensor, after.model.state_dict()[name])
+
+
+def test_a_pause_is_the_blank_and_words_are_read_off_as_ctc_would(llama):
+    words = llama.model.get_input_embeddings().weight
+    a, pause = llama.tokenizer.word_ids("a")[0], alignment.pause_id(llama.tokenizer)
+    assert llama.tokenizer.decode([pause]) == PAUSE[-1]
+    said = words[torch.tensor([pause, a, a, pause, a, pause])].detach()
+    assert alignment.nearest_words(llama, 3 * said) == "aa"
+
+
+def test_a_clip_without_words_is_learned_as_pauses_alone(llama):
+    model = EmbeddingCTC(llama)
+    batch = model.collate([{"id": "test/1", "units": []}, {"id": "test/0", "units": [5]}])
+    assert batch["labels"].tolist() == [[-100], [5]]
+    assert batch["counts"].tolist() == [3, 1]
+    pauses = model.scores(batch["speech"]).log_softmax(-1)[:, model.blank]
+    five = model.scores(batch["speech"][3:]).log_softmax(-1)[:, 5]
+    assert model(**batch)["loss"].item() == pytest.approx(-(pauses[:3].sum() + five.sum()).item(), rel=1e-4)
