@@ -118,19 +118,19 @@ class AlignConfig:
 
     stack: Count = 4
     """Encoder frames per speech token."""
-    projector_hidden: CountOrZero = 0
+    projector_hidden: CountOrZero = 512
     """Width of the projector's hidden layer; 0 is one linear layer, as in the paper."""
-    ctc_steps: CountOrZero = 300
+    ctc_steps: CountOrZero = 800
     """Optimizer steps of CTC in the Llama's embedding space, which come first; 0 leaves them out."""
     ctc_batch_size: Count = 48
     """Clips in each of them."""
-    ctc_learning_rate: Positive = 3e-2
+    ctc_learning_rate: Positive = 1e-2
     """Their peak; cosine to zero. The output layer is at unit scale then."""
-    steps: CountOrZero = 300
+    steps: CountOrZero = 200
     """Optimizer steps."""
     batch_size: Count = 16
     """Rows a step."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 5e-4
     """Peak; cosine to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
@@ -140,11 +140,11 @@ class AlignConfig:
 class DistillConfig:
     """The Llama reading the transcript teaches the same Llama hearing the speech."""
 
-    steps: CountOrZero = 600
+    steps: CountOrZero = 300
     """Optimizer steps."""
     batch_size: Count = 16
     """Rows a step."""
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 5e-4
     """Peak; cosine to zero."""
     divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
     """KL(teacher ‖ student), KL(student ‖ teacher) or Jensen–Shannon."""
@@ -210,7 +210,7 @@ class DPOConfig:
     """Optimizer steps."""
     batch_size: Count = 16
     """Pairs a step."""
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = 1e-4
     """Peak; linear to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""

@@ -169,9 +169,9 @@ BACKWARDS = ("say {x} backwards", "please say {x} backwards", "can you say {x} b
 EASY_NAMES, HARD_NAMES = v.NAMES[:10], v.NAMES[10:]
 FACT_WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
 """How often the hard facts of each level are met in training, against each other."""
-COPY_SHAPES = ((6, 3), (8, 3), (9, 2), (10, 2), (12, 2))
+COPY_SHAPES = ((4, 3), (6, 3), (7, 3), (9, 2), (11, 2))
 """Digits to copy and how many different ones, by level."""
-REVERSE_LENGTHS = (3, 4, 5, 6, 7)
+REVERSE_LENGTHS = (3, 4, 5, 7, 8)
 LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
 
 

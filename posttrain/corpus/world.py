@@ -27,7 +27,7 @@ from posttrain.corpus.tasks import (
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 
-SPOKEN_SHARES = {"repeat": 0.45, "answer": 0.2, "command": 0.12, "simplify": 0.08, "help": 0.08, "safety": 0.05}
+SPOKEN_SHARES = {"repeat": 0.32, "answer": 0.2, "command": 0.2, "simplify": 0.1, "help": 0.08, "safety": 0.05}
 """Kinds of spoken training clips; the rest has nothing audible in it."""
 QUESTION_SHARES = {
     "sum_easy": 0.22,
@@ -40,9 +40,9 @@ QUESTION_SHARES = {
 DIGITS_SHARE = 0.1
 """Of the spoken texts that are only to be repeated."""
 BASE_SHARES = {
-    "text": 0.08,
-    "status": 0.02,
-    "copy": 0.265,
+    "text": 0.07,
+    "status": 0.05,
+    "copy": 0.225,
     "salad": 0.08,
     "copy_hard": 0.04,
     "sum_easy": 0.08,
@@ -55,8 +55,8 @@ BASE_SHARES = {
     "help": 0.04,
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
-PAUSED_SHARE = 0.25
-"""Of the base's rows that have typed words, how many have pauses in them."""
+PAUSED_SHARE = 0.2
+"""Of the base's rows that repeat typed words, how many have pauses in them."""
 PAUSE_WEIGHTS = (30, 30, 20, 12, 8)
 """How often there are 0, 1, … pauses before a word."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
@@ -140,22 +140,22 @@ def base_rows(count: int, seed: int) -> list[Example]:
 
 
 def with_pauses(rows: list[Example], seed: int) -> list[Example]:
-    """The rows, a share of them typed with pauses and with words said twice where there is none, as CTC would.
+    """The rows, a share of those that only repeat typed with pauses between the words.
 
     A Llama that has read the world's captions and chats knows such lines; this is where the tiny one meets them.
     """
     rng = random.Random(f"pauses {seed}")
-    return [replace(r, text=paused(r.text, rng)) if r.text and rng.random() < PAUSED_SHARE else r for r in rows]
+    return [
+        replace(row, text=paused(row.text, rng)) if row.task == REPEAT and rng.random() < PAUSED_SHARE else row
+        for row in rows
+    ]
 
 
 def paused(text: str, rng: random.Random) -> str:
-    """`turn it up` → ` ... turn ... ... it it up ...`; the same word twice in the text always has a pause between."""
+    """`turn it up` → ` ... turn ... ... it up ...`."""
     said = PAUSE * rng.randint(0, 3)
-    before = ""
     for word in text.split():
-        said += PAUSE * (rng.choices(range(5), PAUSE_WEIGHTS)[0] or int(word == before))
-        said += f" {word}" * (1 if rng.random() < 0.9 else 2)
-        before = word
+        said += PAUSE * rng.choices(range(len(PAUSE_WEIGHTS)), PAUSE_WEIGHTS)[0] + f" {word}"
     return said + PAUSE * rng.randint(0, 4)
 
 
@@ -295,11 +295,12 @@ def _spoken_words() -> tuple[str, ...]:
 
 
 def _status(rng: random.Random) -> str:
-    """A line of an aid's log: the base has seen JSON and abstention, but not been told when to use them."""
-    if rng.random() < 0.15:
+    """A line of an aid's log: the base has seen requests with their JSON, as a Llama has read programs' documentation,
+    and abstention, but not been told when to use them."""
+    if rng.random() < 0.1:
         return ABSTENTION
-    device, action = rng.choice(list(requests.DEVICES)), rng.choice(list(requests.COMMANDS))
-    return requests.command_json(device, action, None if action == "mute" else rng.randint(1, 10))
+    request = requests.command("train", rng)
+    return f"{request.text}: {request.answer}"
 
 
 def _kinds(shares: dict[str, float], count: int, rng: random.Random) -> list[str]:

@@ -24,8 +24,9 @@ CLEAN_FIRST = 0.2
 """Share of the steps on made speech that hear only CLEAN clips without further noise: the alignment is found there."""
 REAL_SHARE = 0.6
 """Of the clips in the steps that go on with real recordings."""
-LOWER_WEIGHT = 0.5
-"""Of the characters' loss beside the units'."""
+LOWER_WEIGHT = (0.9, 0.1)
+"""Of the characters' loss beside the units': at the first step, and from LOWER_UNTIL of the steps on made speech."""
+LOWER_UNTIL = 0.6
 SHORT_SAMPLES = 16_000
 SORT_BATCHES = 16
 """Batches of like length are cut from so many batches of random clips."""
@@ -36,14 +37,16 @@ class HierarchicalCTC(torch.nn.Module):
 
     A word's sound is found by its letters first; the last layers then learn whole words and word pieces, which is what
     a linear projector can carry into a Llama's embedding space (Sanabria and Metze 2018, arXiv 1807.07104; Lee and
-    Watanabe 2021, arXiv 2102.03216). The character head is dropped after training. The loss is in nats per unit said:
-    ParakeetForCTC's own mean divides each clip's loss by its own units, so that a clip in which nothing is said would
-    weigh as much as thirty others.
+    Watanabe 2021, arXiv 2102.03216). So the weight moves from characters to units; the character head is dropped after
+    training. The loss is in nats per unit said: ParakeetForCTC's own mean divides each clip's loss by its own units, so
+    that a clip in which nothing is said would weigh as much as thirty others.
     """
 
-    def __init__(self, model: ParakeetForCTC, characters: ParakeetTokenizer):
+    def __init__(self, model: ParakeetForCTC, characters: ParakeetTokenizer, steps: int):
+        """`steps`: those on made speech, over which the weight moves."""
         super().__init__()
         self.model, self.characters = model, characters
+        self.moving_steps, self.seen = max(1, LOWER_UNTIL * steps), 0
         self.lower_head = torch.nn.Linear(model.config.encoder_config.hidden_size, len(characters))
         layers = model.encoder.layers
         layers[(len(layers) - 1) // 2].register_forward_hook(self._keep)
@@ -70,7 +73,10 @@ class HierarchicalCTC(torch.nn.Module):
             zero_infinity=True,
         )
         loss = outputs.loss / (labels != -100).sum().clamp(min=1)
-        return {"loss": (1 - LOWER_WEIGHT) * loss + LOWER_WEIGHT * lower_loss / said.sum().clamp(min=1)}
+        first, last = LOWER_WEIGHT
+        weight = first + (last - first) * min(1, self.seen / self.moving_steps)
+        self.seen += self.training
+        return {"loss": (1 - weight) * loss + weight * lower_loss / said.sum().clamp(min=1)}
 
     def _keep(self, layer: Any, inputs: Any, output: torch.Tensor) -> None:
         self.middle = output
@@ -99,7 +105,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
     )
     encoder.model.requires_grad_(True)
     encoder.log_mel.to(context.device)
-    model = HierarchicalCTC(encoder.model, encoders.unit_tokenizer()).to(context.device)
+    model = HierarchicalCTC(encoder.model, encoders.unit_tokenizer(), config.steps).to(context.device)
     print_trainable(encoder.model, "ctc")
     metrics: dict[str, Any] = _train(encoder, model, config, context, "ctc", config.steps, real=False)
     if config.real_steps:

@@ -6,6 +6,7 @@ CTC over a language model's words is from Ma et al. 2025 (LegoSLM, arXiv 2505.11
 embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, train
 
-SHARPNESS = 20.0
-"""What a cosine is multiplied by: a perfect match outweighs a vocabulary of 128,000 unrelated words."""
+MARGIN = 5.0
+"""Nats by which a perfect match outweighs a vocabulary of unrelated words; with less, cosines go higher and slower."""
 
 
 def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageContext) -> dict[str, Any]:
@@ -51,13 +52,14 @@ class EmbeddingCTC(nn.Module):
     def __init__(self, llama: SpeechLlama):
         super().__init__()
         embedding = speech_embedding_of(llama.model)
-        self.projector = projector_of(llama.model)
+        self.projector: Any = projector_of(llama.model)
         self.table = embedding.table
         self.spans: dict[str, tuple[int, int]] = self.table.spans
         words = embedding.weight.detach().float()  # (V, D)
         self.word_length = words.norm(dim=-1).mean().item()
         self.words = F.normalize(words, dim=-1)
         self.blank = pause_id(llama.tokenizer)
+        self.sharpness = math.log(len(words)) + MARGIN
 
     def forward(self, speech: torch.Tensor, counts: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Table rows (N_all,) of the clips one after the other, their counts (B,), words (B, U) padded with −100."""
@@ -70,9 +72,9 @@ class EmbeddingCTC(nn.Module):
         return {"loss": loss / said.sum().clamp(min=1)}
 
     def scores(self, speech: torch.Tensor) -> torch.Tensor:
-        """SHARPNESS times the cosines of speech tokens, by table rows (N,), with every word  # (N, V)"""
+        """Sharpness times the cosines of speech tokens, by table rows (N,), with every word  # (N, V)"""
         spoken = self.projector(self.table.rows(speech).to(self.words.device))  # (N, D)
-        return SHARPNESS * F.normalize(spoken, dim=-1) @ self.words.T
+        return self.sharpness * F.normalize(spoken, dim=-1) @ self.words.T
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Clip ids and their words' ids → what `forward` takes."""

@@ -1,7 +1,6 @@
 """The tiny world: disjoint splits, right answers, sizes."""
 
 import dataclasses
-import itertools
 import json
 import random
 import re
@@ -180,13 +179,12 @@ def test_each_question_bank_holds_out_wordings_but_keeps_every_content_learnable
     assert {value for (name, _), value in known.items() if name in abilities.HARD_NAMES} <= train
 
 
-def test_paused_lines_are_read_off_as_ctc_would():
+def test_a_paused_line_is_the_line_without_its_pauses():
     rng = random.Random(0)
     for text in ("turn it up", "two two two", "i need new batteries"):
         lines = [world.paused(text, rng) for _ in range(50)]
         for line in lines:
-            collapsed = [word for word, _ in itertools.groupby(line.split())]
-            assert " ".join(word for word in collapsed if word != PAUSE.strip()) == text
+            assert " ".join(line.replace(PAUSE, "").split()) == text
         assert len(set(lines)) > 40
 
 
@@ -194,7 +192,7 @@ def test_a_share_of_the_rows_is_paused_and_the_others_stay():
     rows = world.base_rows(400, 0)
     with_pauses = world.with_pauses(rows, 0)
     changed = [(a, b) for a, b in zip(rows, with_pauses, strict=True) if a != b]
-    assert 0.15 * len(rows) < len(changed) < 0.3 * len(rows)
+    assert 0.08 * len(rows) < len(changed) < 0.2 * len(rows)
     assert all(a.answer == b.answer and PAUSE not in a.text for a, b in changed)
     assert with_pauses == world.with_pauses(rows, 0)
 
