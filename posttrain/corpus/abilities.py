@@ -171,6 +171,8 @@ FACT_WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
 """How often the hard facts of each level are met in training, against each other."""
 COPY_SHAPES = ((4, 3), (6, 3), (7, 3), (9, 2), (11, 2))
 """Digits to copy and how many different ones, by level."""
+COPY_PROBED = (0, 1, 1, 2, 3)
+"""The levels of which the probe has equal shares: the longest numbers are only practised."""
 REVERSE_LENGTHS = (3, 4, 5, 7, 8)
 LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
 
@@ -256,7 +258,8 @@ def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Q
     found: list[Question] = []
     misses = 0
     while len(found) < count:
-        question = draw(probe, "test", rng, len(found) % levels(probe))
+        level = len(found) % levels(probe)
+        question = draw(probe, "test", rng, COPY_PROBED[level] if probe == "copy_hard" else level)
         if question.text in taken:
             misses += 1
             if misses > 20_000:

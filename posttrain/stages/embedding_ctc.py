@@ -42,7 +42,7 @@ def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageC
     metrics = train(
         Trainer(model=model, args=args, train_dataset=rows, data_collator=model.collate), context, "align, ctc"
     )
-    model.to_word_length([row["id"] for row in rows[:200]])
+    model.to_word_length([clip.id for clip in clips[:200]])
     return {f"ctc_{name}": value for name, value in metrics.items()}
 
 
