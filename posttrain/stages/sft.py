@@ -37,9 +37,17 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     if stop:
         metrics |= {"matched_valid_wer": stop[0].target, "valid_wer_by_step": stop[0].seen}
     if encoder is not None:
-        del speech_embedding_of(llama.model).table
+        _hear_from(llama, context)
     checkpoint.save(context.folder, llama, stage="sft", parents=context.parents, encoder=encoder)
     return metrics
+
+
+def _hear_from(llama: SpeechLlama, context: StageContext) -> None:
+    """Put the frozen frames back: what is saved is the Llama's; the encoder has a folder of its own."""
+    assert context.table is not None
+    embedding = speech_embedding_of(llama.model)
+    del embedding.table
+    embedding.table = context.table.stacked(llama.spec.stack)
 
 
 def _hear_live(llama: SpeechLlama, context: StageContext) -> CTCEncoder:

@@ -1,12 +1,15 @@
+import dataclasses
 import json
 
 import pytest
 import torch
-from toy_run import adapter_tensors, files, frozen_tensors, toy_context
+from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
 
 from posttrain import checkpoint
 from posttrain.config import AlignConfig, SFTConfig
-from posttrain.corpus.types import Example
+from posttrain.corpus.types import Clip, Example
+from posttrain.model import encoder as encoders
+from posttrain.model.frame_table import FrameTable
 from posttrain.stages import sft
 from posttrain.stages.supervised import rows, train_supervised
 
@@ -52,6 +55,30 @@ def test_sft_trains_adapter_and_projector_and_leaves_the_llama_bit_identical(tmp
     assert any("projector" in name for name in tensors)
     assert all(t.abs().max() > 0 for name, t in tensors.items() if "lora_B" in name)
     assert {"checkpoint.json", "projector.safetensors", "adapter/adapter_model.safetensors"} <= files(context.folder)
+
+
+def test_the_encoder_trains_too_where_it_is_asked_for(tmp_path, base_folder):
+    torch.manual_seed(0)
+    encoder = encoders.tiny(12, 1, 2, 4, 8, 40)
+    clips, spans, frames = {}, {}, []
+    audio = (3000 * torch.randn(4 * 16_000)).to(torch.int16)
+    for i, (_, text, _, _) in enumerate(ASKED):
+        clips[f"test/{i}"] = Clip(f"test/{i}", text, "v", "train", "made", "clean", None, 16_000 * i, 16_000)
+        heard = encoder.encode([audio[16_000 * i : 16_000 * (i + 1)] / 32_768])[0]
+        spans[f"test/{i}"] = (sum(map(len, frames)), len(heard))
+        frames.append(heard)
+    encoders.save(encoder, tmp_path / "ctc")
+    table = FrameTable(torch.cat(frames), spans)
+    parent = checkpoint.create(base_folder, tmp_path / "ctc", table, stack=3)
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(parent, tmp_path / "parent"))
+    context = dataclasses.replace(context, corpus=dataclasses.replace(context.corpus, clips=clips, waveforms=audio))
+    config = SFTConfig(steps=3, batch_size=2, train_encoder=True, encoder_learning_rate=1e-2)
+    assert sft.run(config, context)["steps"] == 3
+    assert checkpoint.read_spec(context.folder).encoder.endswith("sft/encoder")
+    trained = encoders.load(context.folder / "encoder").model.state_dict()
+    moved = [n for n, t in encoder.model.state_dict().items() if not torch.equal(t, trained[n])]
+    assert len(moved) > 10 and all(name.startswith("encoder.") for name in moved)
+    assert not [name for name in adapter_tensors(context.folder) if "table" in name]
 
 
 def test_prompt_tuning_leaves_llama_and_projector_as_they_were(tmp_path, llama, table):
