@@ -204,9 +204,11 @@ class TestQLoRA:
         assert len(layers) == 2 * 7
         weights = sum(math.prod(m.weight.quant_state.shape) for m in layers)
         stored = sum(m.weight.nbytes + m.weight.quant_state.absmax.nbytes for m in layers)
+        assert stored <= 2 * weights / 3
         held, in_bfloat16 = adapters.linear_bytes(model)
         assert in_bfloat16 == 2 * weights
-        assert stored < held <= in_bfloat16 / 3
+        code_books = 1300 * len(layers)  # of the scales and of NF4 itself; they weigh nothing on larger layers
+        assert stored < held < stored + code_books
         plain = adapters.linear_bytes(checkpoint.adapt(llama, "lora").model)
         assert plain == (4 * weights, 2 * weights)  # the tiny Llama is in float32
 
