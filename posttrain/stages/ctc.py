@@ -8,7 +8,7 @@ import jiwer
 import torch
 from transformers import ParakeetForCTC, ParakeetTokenizer, Trainer, TrainingArguments
 
-from posttrain.acoustics.augment import Augmenter
+from posttrain.acoustics.augment import SPEEDS, Augmenter
 from posttrain.acoustics.frontend import collate
 from posttrain.config import CTCConfig
 from posttrain.corpus.store import Corpus
@@ -269,7 +269,7 @@ def _fits(encoder: CTCEncoder, clip: Clip) -> bool:
     """CTC needs a frame for each unit and one more between equal ones, also when the clip is sped up."""
     units = encoder.labels(clip.text)
     needed = len(units) + sum(a == b for a, b in itertools.pairwise(units))
-    return encoder.num_encoder_frames(int(clip.samples / 1.12)) > needed
+    return encoder.num_encoder_frames(int(clip.samples / max(SPEEDS))) > needed
 
 
 def _bf16(device: str) -> bool:
