@@ -22,7 +22,6 @@ from posttrain.corpus.world import SpokenText
 TRAIN_CONDITIONS = {"clean": 0.4, "snr20": 0.12, "snr15": 0.12, "snr10": 0.16, "snr5": 0.12, "snr0": 0.08}
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
 RATE_WPM = (100, 150)
-PITCH, TRAIN_PITCH = (25, 75), (10, 90)
 ROOM_SHARE = 0.25
 
 
@@ -95,7 +94,7 @@ def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utteran
             text=said.text,
             voice=rng.choice(voices),
             rate_wpm=rng.randint(*RATE_WPM),
-            pitch=rng.randint(*(TRAIN_PITCH if split == "train" else PITCH)),
+            pitch=rng.randint(25, 75),
             pitch_range=rng.randint(40, 60),
             split=split,
             condition=_condition(said, rng),
