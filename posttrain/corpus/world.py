@@ -27,7 +27,7 @@ from posttrain.corpus.tasks import (
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 
-SPOKEN_SHARES = {"repeat": 0.28, "answer": 0.2, "command": 0.2, "simplify": 0.1, "help": 0.08, "safety": 0.05}
+SPOKEN_SHARES = {"repeat": 0.32, "answer": 0.2, "command": 0.2, "simplify": 0.1, "help": 0.08, "safety": 0.05}
 """Kinds of spoken training clips; the rest has nothing audible in it."""
 QUESTION_SHARES = {
     "sum_easy": 0.22,

@@ -132,9 +132,9 @@ def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_ho
     train = [clip for clip in plan.spoken if clip.split == "train"]
     assert all(any(e.task == "repeat" for e in clip.examples) for clip in train if clip.text)
     own = Counter(clip.examples[0].task if clip.text else "silent" for clip in train)
-    assert own["repeat"] == 1400 and own["command"] == 1000 and own["simplify"] == 500 and own["help"] == 400
+    assert own["repeat"] == 1600 and own["command"] == 1000 and own["simplify"] == 500 and own["help"] == 400
     assert own["answer"] == 1250  # questions, and requests that are harmful or look like it
-    assert own["silent"] == 450
+    assert own["silent"] == 250
 
 
 def test_nothing_audible_is_answered_by_abstaining_whatever_is_asked(plan):
