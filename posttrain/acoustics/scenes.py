@@ -59,6 +59,7 @@ def compose(
     `condition`: clean, snr…, or noise and silence where nothing is audible. `talkers`: other speech of the split, for
     babble. A room from `rooms` is put around the speech. The level of the clip varies by 12 dB.
     """
+    talkers = [talker for talker in talkers if len(talker)]
     pause = [int(rng.uniform(0.08, 0.25) * SAMPLE_RATE) for _ in range(2)]
     if condition in ("noise", "silence"):
         samples = int(rng.uniform(1.0, 3.0) * SAMPLE_RATE)

@@ -54,6 +54,12 @@ def test_a_scene_is_int16_and_names_its_noise(condition):
             assert scenes.rms(scene / 32_768) < 2e-3
 
 
+def test_a_talker_who_says_nothing_is_left_out_of_the_babble():
+    for seed in range(20):
+        scene, _ = scenes.compose(np.zeros(0, np.float32), "noise", "test", np.random.default_rng(seed), [SPEECH[:0]])
+        assert np.abs(scene.astype(int)).max() > 0
+
+
 def test_rooms_start_with_the_direct_sound_and_ring_on():
     responses = scenes.rooms("train", 3)
     for response in responses:
