@@ -98,7 +98,7 @@ class CTCConfig:
     """Log-mel features per mel frame."""
     units: CountOrZero = 384
     """Byte pairs (BPE) that the CTC head tells apart; 0 is characters."""
-    steps: CountOrZero = 2000
+    steps: CountOrZero = 1700
     """Optimizer steps."""
     batch_size: Count = 16
     """Clips a step."""
@@ -224,6 +224,8 @@ class GRPOConfig:
     """Weight of KL(policy ‖ reference)."""
     steps: CountOrZero = 60
     """Optimizer steps."""
+    screened_prompts: CountOrZero = 1600
+    """Prompts that the parent answers first; those it gets right are left out. 0 keeps all."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
     generations: Annotated[int, Field(ge=2)] = 8

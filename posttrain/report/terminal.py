@@ -4,7 +4,7 @@ from pathlib import Path
 
 from posttrain.ledger import Row
 from posttrain.report.findings import TASKS, against_head, difference, figure, final, moved, own, sure, took
-from posttrain.report.words import change, number, unit
+from posttrain.report.words import change, label, number, unit
 
 SHORT = {
     "task/intent": "commands",
@@ -82,11 +82,9 @@ def _lost(last: Row) -> list[str]:
         said.append(f"typed abilities, mean relative drop {figure(last, 'forgetting/mean')}: {verdict}")
     worse = [n for n, way in sure(last).items() if way < 0 and n.startswith(("ability", "language/", "wer", "task/"))]
     worse.sort(key=lambda n: -abs(last.metrics[n]["delta_vs_base"]))
-    texts = [
-        f"{n.partition('/')[2].replace('_', ' ')} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse
-    ]
+    texts = [f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
-    return [*said, ", ".join(texts[:5]) + more]
+    return [*said, "; ".join(texts[:5]) + more]
 
 
 def _safe(last: Row, what: str, words: str) -> str:

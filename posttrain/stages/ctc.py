@@ -17,6 +17,7 @@ from posttrain.errors import InputError
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.stages.context import StageContext
+from posttrain.stages.muon import MuonAndAdamW
 from posttrain.stages.trainer import arguments, print_trainable, train
 
 CLEAN = ("clean", "snr20", "snr15")
@@ -169,11 +170,20 @@ def _train(
         warmup=0.1,
         train_sampling_strategy="sequential",
         weight_decay=0.01,
-        adam_beta2=0.98,
         bf16=_bf16(context.device),
     )
-    rows = [{"id": clip.id} for clip in order]
-    return train(Trainer(model=model, args=args, train_dataset=rows, data_collator=collator), context, label)
+    matrices = [p for p in model.model.encoder.layers.parameters() if p.ndim == 2]
+    among = set(matrices)
+    others = [p for p in model.parameters() if p not in among]
+    optimizer = MuonAndAdamW(matrices, others, args.learning_rate, args.weight_decay, beta2=0.98)
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=[{"id": clip.id} for clip in order],
+        data_collator=collator,
+        optimizers=(optimizer, None),
+    )
+    return train(trainer, context, label)
 
 
 class Collator:
