@@ -6,6 +6,7 @@ from typing import Any
 
 import jiwer
 import torch
+import torch.nn.functional as F
 from transformers import ParakeetTokenizer, Trainer, TrainingArguments
 
 from posttrain.acoustics.augment import SPEEDS, Augmenter
@@ -27,6 +28,8 @@ CLEAN_FIRST = 0.2
 REAL_SHARE = 0.6
 """Of the clips in the steps that go on with real recordings."""
 SHORT_SAMPLES = 16_000
+FRAMES_STEP = 32
+"""Batches are padded to a multiple of so many mel frames: kernels are made for each shape, and there are fewer then."""
 SORT_BATCHES = 16
 """Batches of like length are cut from so many batches of random clips."""
 
@@ -178,6 +181,8 @@ class Collator:
             device = self.encoder.model.device
             features, mask = self.encoder.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
             features = self.augment.features(features) * mask.unsqueeze(-1)
+            spare = -features.shape[1] % FRAMES_STEP
+            features, mask = F.pad(features, (0, 0, 0, spare)), F.pad(mask, (0, spare))
         texts = [" ".join(clip.text for clip in cs) for cs in said]
         return {
             "input_features": features,
