@@ -10,8 +10,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ import numpy as np
 import soxr
 
 from posttrain.acoustics import scenes
-from posttrain.corpus import timbres
 from posttrain.corpus.splits import fraction
 
 ESPEAK_RATE_HZ = 22_050
@@ -42,24 +40,9 @@ FAMILIES = {"test": 12, "valid": 12}
 ACCENTS_EACH = {"test": 2, "valid": 2, "train": len(ACCENTS)}
 """A held-out voice has two accents, so that an interval over voices has voices with several clips."""
 
-MIX, MIXES = "mix", 40
-"""Name and number of the timbres that training has beside them (timbres.py)."""
-
 
 def voices(split: str) -> list[str]:
-    """Voices `accent+variant` of a split, to be spoken by Espeak; training has the mixed timbres as well."""
-    spoken = variants(split)
-    if split == "train":
-        spoken += [f"{MIX}{number}" for number in range(MIXES)]
-    return [
-        f"{ACCENTS[(2 * i + i // 2 + j) % len(ACCENTS)]}+{variant}"
-        for i, variant in enumerate(spoken)
-        for j in range(ACCENTS_EACH[split])
-    ]
-
-
-def variants(split: str) -> list[str]:
-    """espeak-ng's own variants of a split, drawn by a hash of the family's name; no family is in two splits."""
+    """espeak-ng voices `accent+variant` of a split, drawn by a hash of the family's name; none is in two splits."""
     families: dict[str, list[str]] = {}
     for variant in VARIANTS:
         name = variant.lower().rstrip("0123456789")
@@ -67,7 +50,11 @@ def variants(split: str) -> list[str]:
     drawn = sorted(families, key=lambda name: fraction(f"voice {name}"))
     test, valid = FAMILIES["test"], FAMILIES["test"] + FAMILIES["valid"]
     names = {"test": drawn[:test], "valid": drawn[test:valid], "train": drawn[valid:]}[split]
-    return [variant for name in names for variant in families[name]]
+    return [
+        f"{ACCENTS[(2 * i + i // 2 + j) % len(ACCENTS)]}+{variant}"
+        for i, variant in enumerate(variant for name in names for variant in families[name])
+        for j in range(ACCENTS_EACH[split])
+    ]
 
 
 @dataclass(frozen=True)
@@ -128,19 +115,12 @@ def synthesise(
 
 
 class Espeak:
-    """The library, loaded and initialised once in a process, with the mixed timbres among `voices`."""
+    """The library, loaded and initialised once in a process."""
 
-    def __init__(self, voices: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self.library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = Path(espeakng_loader.get_data_path())
-        mixed = {v.rpartition("+")[2] for v in voices} & {f"{MIX}{number}" for number in range(MIXES)}
-        if mixed:
-            self.folder = tempfile.TemporaryDirectory()
-            own, data = data, Path(self.folder.name) / data.name
-            made = {name: timbres.mix(int(name.removeprefix(MIX)), variants("train"), own) for name in sorted(mixed)}
-            timbres.install(made, own, data)
         synchronous = 2
-        rate_hz = self.library.espeak_Initialize(synchronous, 0, str(data).encode(), 0)
+        rate_hz = self.library.espeak_Initialize(synchronous, 0, str(espeakng_loader.get_data_path()).encode(), 0)
         if rate_hz != ESPEAK_RATE_HZ:
             raise RuntimeError(
                 f"espeak-ng starts at {rate_hz} Hz, expected {ESPEAK_RATE_HZ}; reinstall espeakng-loader"
@@ -175,7 +155,7 @@ class Espeak:
 
 def render_shard(utterances: list[Utterance], rooms: Sequence[np.ndarray] = ()) -> list[tuple[np.ndarray, str | None]]:
     """Speak all of a shard first, then mix: babble and masked speech come from the shard's own voices."""
-    espeak = Espeak(u.voice for u in utterances)
+    espeak = Espeak()
     spoken: list[np.ndarray] = []
     for u in utterances:
         if u.repeat:
