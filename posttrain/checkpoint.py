@@ -223,9 +223,15 @@ def file_hash(path: Path) -> str:
 # --- reading and writing ---------------------------------------------------------------------------------------------
 
 
-def _placed(folder: Path, name: Any) -> Any:
-    """`./…` lies in the checkpoint's folder."""
-    return relative(folder / name) if name is not None and name.startswith("./") else name
+def _placed(folder: Path, name: str | None) -> Any:
+    """`./…` lies in the checkpoint's folder. Another relative path is looked for above that folder first, so that a run
+    read from elsewhere is not put on the like-named base of the run at hand."""
+    if name is None or Path(name).is_absolute():
+        return name
+    if name.startswith("./"):
+        return relative(folder / name)
+    beside = (above / name for above in folder.absolute().parents if (above / name / SPEC_FILE).is_file())
+    return next(map(relative, beside), name)
 
 
 def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:

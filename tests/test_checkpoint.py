@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -297,3 +298,15 @@ def rehash(folder):
     spec = json.loads(path.read_text())
     spec["hashes"] = {name: checkpoint.file_hash(folder / name) for name in spec["hashes"]}
     path.write_text(json.dumps(spec))
+
+
+def test_a_run_read_from_elsewhere_keeps_its_own_base(base_folder, tmp_path, monkeypatch, table):
+    for project in ("mine", "other"):
+        shutil.copytree(base_folder, tmp_path / project / "runs" / "tiny" / "base")
+    monkeypatch.chdir(tmp_path / "mine")
+    fresh = checkpoint.create(Path("runs/tiny/base"), Path("runs/tiny/ctc"), table, stack=3)
+    checkpoint.save(Path("runs/tiny/align"), fresh, "align", {"llm": "runs/tiny/base"})
+    assert checkpoint.read_spec("runs/tiny/align").base == "runs/tiny/base"
+    monkeypatch.chdir(tmp_path / "other")
+    found = checkpoint.read_spec(tmp_path / "mine" / "runs" / "tiny" / "align").base
+    assert found == str(tmp_path / "mine" / "runs" / "tiny" / "base")
