@@ -224,8 +224,6 @@ class GRPOConfig:
     """Weight of KL(policy ‖ reference)."""
     steps: CountOrZero = 60
     """Optimizer steps."""
-    screened_prompts: CountOrZero = 1600
-    """Prompts that the parent answers first; those it gets right are left out. 0 keeps all."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
     generations: Annotated[int, Field(ge=2)] = 8

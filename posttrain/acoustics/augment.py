@@ -7,7 +7,7 @@ import torchaudio
 from posttrain.acoustics import scenes
 
 SPEEDS = (0.88, 0.94, 1.0, 1.0, 1.0, 1.06, 1.12)
-"""Wider ones, with more varied pitch, more than doubled the error on unheard voices after as many steps."""
+"""Wider ones slow the encoder down."""
 SNR_DB = (-2.0, 22.0)
 NOISE_S = 6.0
 

@@ -171,8 +171,8 @@ FACT_WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
 """How often the hard facts of each level are met in training, against each other."""
 COPY_SHAPES = ((4, 3), (6, 3), (7, 3), (9, 2), (11, 2))
 """Digits to copy and how many different ones, by level."""
-COPY_PROBED = (0, 1, 1, 2, 3)
-"""The levels of which the probe has equal shares: the longest numbers are only practised."""
+PROBED_LEVELS = {"copy_hard": (0, 1, 1, 2, 3)}
+"""The levels of which a probe has equal shares, where these are not all: the longest numbers are only practised."""
 REVERSE_LENGTHS = (3, 4, 5, 7, 8)
 LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
 
@@ -256,10 +256,10 @@ def levels(probe: str) -> int:
 def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Question]:
     """`count` different test questions, levels in turn, none in `taken` (to which they are added)."""
     found: list[Question] = []
+    probed = PROBED_LEVELS.get(probe, range(levels(probe)))
     misses = 0
     while len(found) < count:
-        level = len(found) % levels(probe)
-        question = draw(probe, "test", rng, COPY_PROBED[level] if probe == "copy_hard" else level)
+        question = draw(probe, "test", rng, probed[len(found) % len(probed)])
         if question.text in taken:
             misses += 1
             if misses > 20_000:

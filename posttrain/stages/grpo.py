@@ -3,8 +3,7 @@
 The model answers training clips several times by sampling; each answer is graded as evaluation grades it: 1 − WER of a
 transcript, the right command, the right answer, saying that nothing was heard, refusing the harmful and only that. The
 group's mean is the baseline; KL to the frozen reference, weighted by β, keeps the model near its parent. The reward
-model's score is an optional extra reward. What the parent already answers right is left out: where all answers earn the
-same, a group teaches nothing.
+model's score is an optional extra reward.
 
 PEFT only: for a model without an adapter TRL would reload a reference by name, which would lose the projector.
 """
@@ -17,7 +16,6 @@ from typing import Any
 
 from datasets import Dataset
 from peft import PeftModel
-from tqdm.auto import tqdm
 from trl import GRPOConfig as GRPOArguments
 from trl import GRPOTrainer
 
@@ -33,7 +31,6 @@ from posttrain.stages.reward import load_reward, score
 from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
 
 Reward = Callable[..., list[float]]
-SCREENED_AT_ONCE = 128
 
 
 def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
@@ -49,12 +46,8 @@ def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
             "projector; train sft with sft.adapter=lora, or leave grpo out of this branch"
         )
     print_trainable(llama.model, "grpo")
-    prompts = spoken_prompts(context.corpus, context.seed)
-    if config.screened_prompts:
-        prompts = unsolved(llama, prompts[: config.screened_prompts], config)
-    trainer = build(config, context, llama, prompts)
-    metrics: dict[str, Any] = {"prompts": len(prompts)}
-    metrics |= train(trainer, context, "grpo", keep=("reward", "kl", "completions/mean_length"))
+    trainer = build(config, context, llama, spoken_prompts(context.corpus, context.seed))
+    metrics = train(trainer, context, "grpo", keep=("reward", "kl", "completions/mean_length"))
     drop_reference(llama.model)
     checkpoint.save(context.folder, llama, stage="grpo", parents=context.parents)
     return metrics
@@ -120,22 +113,6 @@ def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
         shuffled.shuffle(examples)
     turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
     return [example for example in chain.from_iterable(turns) if example is not None]
-
-
-def unsolved(llama: SpeechLlama, prompts: list[Example], config: GRPOConfig) -> list[Example]:
-    """Those whose greedy answer does not earn the full reward; all of them where these are too few for a step.
-
-    DAPO's dynamic sampling (Yu et al. 2025, arXiv 2503.14476) samples groups and drops those whose rewards are equal.
-    One greedy answer beforehand drops most of them at a fraction of the cost; those that are never right stay.
-    """
-    left: list[Example] = []
-    with tqdm(total=len(prompts), desc="grpo, prompts", dynamic_ncols=True) as bar:
-        for start in range(0, len(prompts), SCREENED_AT_ONCE):
-            part = prompts[start : start + SCREENED_AT_ONCE]
-            answers = llama.answer(part, SCREENED_AT_ONCE, config.max_new_tokens)
-            left += [e for e, answer in zip(part, answers, strict=True) if grade(e.grader, answer, e) < 1]
-            bar.update(len(part))
-    return left if len(left) >= config.prompts_per_step else prompts
 
 
 def verifiable(examples: list[Example]) -> Reward:

@@ -2,14 +2,14 @@
 
 Muon (Jordan et al. 2024; scaled to AdamW's step size as in Liu et al. 2025, arXiv 2502.16982) makes each update of a
 matrix orthogonal, so that no direction waits for the large ones. The small encoder leaves CTC's plateau, where all
-frames are blank, in a fraction of the steps that AdamW takes.
+frames are blank, sooner than by AdamW alone.
 """
 
 import torch
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Both of PyTorch's own as one optimizer, whose groups a scheduler sees side by side."""
+    """Both of PyTorch's own as one optimizer, whose groups a scheduler sees side by side; its state is not saved."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ def test_mixing_with_silence_or_another_length_is_refused(speech, noise):
         scenes.mix(speech, noise, 0)
 
 
-@pytest.mark.parametrize("kind", sorted({*scenes.TRAIN_KINDS, *scenes.TEST_KINDS}))
+@pytest.mark.parametrize("kind", sorted(set().union(*scenes.KINDS.values())))
 @pytest.mark.parametrize("samples", [2_000, 40_000])
 def test_every_kind_of_noise_has_level_one_and_follows_its_seed(kind, samples):
     made = [scenes.noise(kind, samples, np.random.default_rng(5), [SPEECH]) for _ in range(2)]

@@ -1,7 +1,6 @@
 """The tokenizer's clips, and the Hugging Face face: the same ids and the same logits."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -154,8 +153,7 @@ class TestTokenizer:
         assert again.decode(again.word_ids("hello  there\n")) == "hello  there\n"
 
     def test_copies_know_the_clips(self, known):
-        for copied in (copy.deepcopy(known), pickle.loads(pickle.dumps(known))):  # noqa: S301
-            assert copied.prompt_ids(example()) == known.prompt_ids(example())
+        assert copy.deepcopy(known).prompt_ids(example()) == known.prompt_ids(example())
 
     def test_a_model_smaller_than_its_tokenizer_is_refused(self, tokenizer):
         with pytest.raises(ValueError, match="3 word embeddings, expected at least"):

@@ -9,9 +9,7 @@ from posttrain.config import GRPOConfig, RewardConfig
 from posttrain.errors import InputError
 from posttrain.stages import grpo, reward
 
-CONFIG = GRPOConfig(
-    steps=2, screened_prompts=0, prompts_per_step=4, generations=4, max_new_tokens=6, learning_rate=1e-2
-)
+CONFIG = GRPOConfig(steps=2, prompts_per_step=4, generations=4, max_new_tokens=6, learning_rate=1e-2)
 
 
 @pytest.fixture
@@ -84,26 +82,6 @@ def test_prompts_are_the_spoken_training_examples_their_kinds_by_turns(tmp_path)
     assert len({(p.task, p.grader) for p in prompts[:4]}) == 4
     assert [p.id for p in prompts] == [p.id for p in grpo.spoken_prompts(corpus, 0)]
     assert [p.id for p in prompts] != [p.id for p in grpo.spoken_prompts(corpus, 1)]
-
-
-def test_prompts_that_the_parent_answers_right_are_left_out_unless_too_few_remain(tmp_path, llama, table, monkeypatch):
-    context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
-    policy = checkpoint.load(context.parents["model"], "cpu", table=table)
-    prompts = grpo.spoken_prompts(context.corpus, 0)
-    right = dict(zip([p.id for p in prompts], (1.0, 0.5, 0.0, 1.0), strict=True))
-    monkeypatch.setattr(grpo, "grade", lambda grader, answer, example: right[example.id])
-    assert grpo.unsolved(policy, prompts, dataclasses.replace(CONFIG, prompts_per_step=2)) == prompts[1:3]
-    assert grpo.unsolved(policy, prompts, dataclasses.replace(CONFIG, prompts_per_step=3)) == prompts
-
-
-def test_only_the_screened_prompts_left_over_are_trained_on(tmp_path, llama, table, monkeypatch):
-    context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
-    solved = grpo.spoken_prompts(context.corpus, 0)[0].id
-    seen = []
-    monkeypatch.setattr(grpo, "grade", lambda grader, answer, e: seen.append(e.id) or float(e.id == solved))
-    config = dataclasses.replace(CONFIG, steps=1, screened_prompts=3, prompts_per_step=2)
-    assert grpo.run(config, context)["prompts"] == 2
-    assert len(seen[:3]) == len(set(seen[:3])) and solved not in seen[3:]
 
 
 def test_the_reward_models_score_is_added_with_its_weight(tmp_path, llama, table, graded):
