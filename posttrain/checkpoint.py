@@ -154,6 +154,7 @@ def save(
     if encoder is not None:
         encoder.save(part / "encoder")
         spec = dataclasses.replace(spec, encoder="./encoder")
+    spec = dataclasses.replace(spec, stands_on=_stands_on(spec))
     _commit(part, folder, spec)
     _read_back(folder, llama, tensors)
     return spec
@@ -204,7 +205,10 @@ def read_spec(folder: str | Path) -> Spec:
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is missing; train that stage again, or copy the folder whole")
         _equal(folder / name, "sha256", file_hash(folder / name), digest)
-    return dataclasses.replace(spec, base=_placed(folder, spec.base), encoder=_placed(folder, spec.encoder))
+    spec = dataclasses.replace(spec, base=_placed(folder, spec.base), encoder=_placed(folder, spec.encoder))
+    for role, digest in _stands_on(spec).items():
+        _equal(Path(getattr(spec, role)) / SPEC_FILE, "sha256", digest, spec.stands_on.get(role, digest))
+    return spec
 
 
 def relative(path: str | Path) -> str:
@@ -232,6 +236,14 @@ def _placed(folder: Path, name: str | None) -> Any:
         return relative(folder / name)
     beside = (above / name for above in folder.absolute().parents if (above / name / SPEC_FILE).is_file())
     return next(map(relative, beside), name)
+
+
+def _stands_on(spec: Spec) -> dict[str, str]:
+    outside = {
+        role: name for role in ("base", "encoder") if (name := getattr(spec, role)) and not name.startswith("./")
+    }
+    files = {role: Path(name) / SPEC_FILE for role, name in outside.items()}
+    return {role: file_hash(path) for role, path in files.items() if path.is_file()}
 
 
 def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:

@@ -26,8 +26,10 @@ Share = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, le=1)]
 class CorpusConfig:
     """What is said, by whom, in what noise."""
 
-    train_clips: CountOrZero = 5000
+    train_clips: CountOrZero = 7000
     """Made clips to train the encoder and the speech stages on."""
+    rl_clips: CountOrZero = 1200
+    """Made clips that nothing hears before `grpo` does: what is practised must not be known by heart."""
     valid_clips: CountOrZero = 200
     """Made clips by validation voices, for choices of model and stopping."""
     test_sentences: CountOrZero = 150

@@ -123,7 +123,7 @@ def _sources(recipe: Recipe) -> list[str]:
 
 def _disk(recipe: Recipe, folder: Path) -> Iterator[str]:
     """The corpus and its frames take some 120 kB a made clip; a stage of a loaded model leaves adapters only."""
-    need = 1 * GIB + recipe.corpus.train_clips * 150_000
+    need = 1 * GIB + (recipe.corpus.train_clips + recipe.corpus.rl_clips) * 150_000
     here = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(here).free
     if free < need:

@@ -275,6 +275,9 @@ class TestWrongInput:
         model.config.vocab_size += 1
         bigger = type(model)(model.config)
         checkpoint.save_base(base_folder, bigger, tokenizer)
+        with pytest.raises(InputError, match=r"base/checkpoint\.json: sha256 is .* use files of one checkpoint"):
+            checkpoint.load(saved)
+        (base_folder / "checkpoint.json").unlink()  # a plain Llama folder, of which no hash was taken
         with pytest.raises(InputError, match="num_words is 269, expected 268"):
             checkpoint.load(saved)
 

@@ -18,7 +18,7 @@ VALID_KINDS = ("engine", "rain", "clatter", "babble")
 TEST_KINDS = ("traffic", "wind", "crackle", "cutlery", "chirps", "kitchen_fan", "pulsed", "babble")
 SNR_DB = {"snr20": 20.0, "snr15": 15.0, "snr10": 10.0, "snr5": 5.0, "snr0": 0.0}
 INAUDIBLE_SNR_DB = -25.0
-SEEDS = {"train": 1, "valid": 2, "test": 3}
+SEEDS = {"train": 1, "valid": 2, "test": 3, "rl": 4}
 
 
 def mix(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
@@ -281,4 +281,4 @@ _MAKERS: dict[str, Callable[..., np.ndarray]] = {
         r.standard_normal(s) * (0.15 + (np.sin(2 * np.pi * r.uniform(2, 7) * np.arange(s) / SAMPLE_RATE) > 0))
     ),
 }
-KINDS = {"train": TRAIN_KINDS, "valid": VALID_KINDS, "test": TEST_KINDS}
+KINDS = {"train": TRAIN_KINDS, "rl": TRAIN_KINDS, "valid": VALID_KINDS, "test": TEST_KINDS}

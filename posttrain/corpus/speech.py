@@ -37,7 +37,7 @@ VARIANTS = (
 ).split()
 FAMILIES = {"test": 12, "valid": 12}
 """Families of one timbre (steph, steph2, …) held out whole; the others train."""
-ACCENTS_EACH = {"test": 2, "valid": 2, "train": len(ACCENTS)}
+ACCENTS_EACH = {"test": 2, "valid": 2, "train": len(ACCENTS), "rl": len(ACCENTS)}
 """A held-out voice has two accents, so that an interval over voices has voices with several clips."""
 
 
@@ -49,7 +49,7 @@ def voices(split: str) -> list[str]:
         families.setdefault(name if len(name) > 1 else variant, []).append(variant)
     drawn = sorted(families, key=lambda name: fraction(f"voice {name}"))
     test, valid = FAMILIES["test"], FAMILIES["test"] + FAMILIES["valid"]
-    names = {"test": drawn[:test], "valid": drawn[test:valid], "train": drawn[valid:]}[split]
+    names = {"test": drawn[:test], "valid": drawn[test:valid]}.get(split, drawn[valid:])
     return [
         f"{ACCENTS[(2 * i + i // 2 + j) % len(ACCENTS)]}+{variant}"
         for i, variant in enumerate(variant for name in names for variant in families[name])

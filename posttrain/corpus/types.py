@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5", "snr0", "noise", "silence", "real")
-SPLITS = ("train", "valid", "test")
+SPLITS = ("train", "rl", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Clip:
     speaker: str
     """Voice or person; never shared between splits."""
     split: str
-    """train, valid or test."""
+    """One of SPLITS; rl is for reinforcement learning alone, by training voices."""
     source: str
     """made, or the name of a data card."""
     condition: str

@@ -27,7 +27,7 @@ from posttrain.corpus.tasks import (
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 
-SPOKEN_SHARES = {"repeat": 0.32, "answer": 0.2, "command": 0.2, "simplify": 0.1, "help": 0.08, "safety": 0.05}
+SPOKEN_SHARES = {"repeat": 0.5, "answer": 0.15, "command": 0.13, "simplify": 0.07, "help": 0.055, "safety": 0.035}
 """Kinds of spoken training clips; the rest has nothing audible in it."""
 QUESTION_SHARES = {
     "sum_easy": 0.22,
@@ -93,7 +93,7 @@ class WorldPlan:
     general: list[tuple[str, str]]
     """(split, line) of running text."""
     spoken: list[SpokenText]
-    """Clips, test first, then train, then valid."""
+    """Clips, test first, then train, valid and rl."""
     items: list[Example]
     """Typed evaluation items."""
     pairs: list[Pair]
@@ -120,6 +120,9 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
         builder.training_clip("train", ask, rng)
     for ask in _spoken_asks("valid", config.valid_clips, rng):
         builder.training_clip("valid", ask, rng)
+    rng = random.Random(f"rl {seed}")
+    for ask in _spoken_asks("train", config.rl_clips, rng):
+        builder.training_clip("rl", ask, rng)
     made = WorldPlan(_general(), builder.spoken, items, builder.pairs)
     check_disjoint(made)
     return made
@@ -204,7 +207,7 @@ class _Builder:
         return clip_id
 
     def training_clip(self, split: str, ask: _Ask, rng: random.Random) -> None:
-        """A train or valid clip: its own task, "repeat" beside it, and a pair."""
+        """A train, valid or rl clip: its own task, "repeat" beside it, and a pair (rl has none)."""
         clip_id = f"{split}/{len(self.spoken):06d}"
         own = _example(f"{clip_id}/{ask.task}", split, ask)
         examples = [own]
@@ -212,7 +215,7 @@ class _Builder:
             examples.append(_example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer")))
         self.clip(split, ask.text, None if ask.text else rng.choices(["noise", "silence"], [4, 1])[0], examples)
         many = ask.text and ask.grader not in ("refusal", "helpful")
-        if ask.wrong and rng.random() < (PAIR_SHARES.get(ask.task, 1) if many else 1):
+        if ask.wrong and split != "rl" and rng.random() < (PAIR_SHARES.get(ask.task, 1) if many else 1):
             chosen = replace(own, clip=clip_id)
             if ask.grader == "style":
                 chosen = replace(chosen, answer=requests.plain_advice(ask.text))

@@ -191,7 +191,8 @@ def _config(model: str, revision: str | None) -> Any:
 
 def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
     options, element = node.options, BYTES[recipe.base.dtype]
-    table = (recipe.corpus.train_clips + recipe.corpus.valid_clips) * CLIP_S * encoder.frames_s * encoder.width * 2
+    clips = recipe.corpus.train_clips + recipe.corpus.rl_clips + recipe.corpus.valid_clips
+    table = clips * CLIP_S * encoder.frames_s * encoder.width * 2
     if node.stage == "ctc":
         training = encoder.params * TRAINED if options.model is None else encoder.params * 4
         batch = options.batch_size * CLIP_S * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers

@@ -54,6 +54,8 @@ class Spec:
     """V."""
     parents: dict[str, str] = field(default_factory=dict)
     """Role → checkpoint folder."""
+    stands_on: dict[str, str] = field(default_factory=dict)
+    """base and encoder → SHA-256 of their checkpoint.json, where they have one outside this checkpoint."""
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """`grpo`: reinforcement learning from verifiable rewards on speech (Shao et al. 2024), by TRL's GRPOTrainer.
 
-The model answers training clips several times by sampling; each answer is graded as evaluation grades it: 1 − WER of a
-transcript, the right command, the right answer, saying that nothing was heard, refusing the harmful and only that. The
-group's mean is the baseline; KL to the frozen reference, weighted by β, keeps the model near its parent. The reward
-model's score is an optional extra reward.
+The model answers spoken prompts that no stage before has heard, several times by sampling; each answer is graded as
+evaluation grades it: 1 − WER of a transcript, the right command, the right answer, saying that nothing was heard,
+refusing the harmful and only that. The group's mean is the baseline; KL to the frozen reference, weighted by β, keeps
+the model near its parent. The reward model's score is an optional extra reward.
 
 PEFT only: for a model without an adapter TRL would reload a reference by name, which would lose the projector.
 """
@@ -34,7 +34,7 @@ Reward = Callable[..., list[float]]
 
 
 def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
-    """Train on spoken prompts of the training split; leaves the parent with its adapter and projector changed.
+    """Train on the spoken prompts of split rl; leaves the parent with its adapter and projector changed.
 
     Raises InputError for a parent without an adapter, and for a weighted reward model that is not there.
     """
@@ -57,8 +57,8 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
     """TRL's trainer with the rewards; `prompts_per_step` × `generations` answers a step."""
     if len(examples) < config.prompts_per_step:
         raise InputError(
-            f"grpo.prompts_per_step is {config.prompts_per_step}, but there are {len(examples)} spoken training "
-            "examples; lower it, or raise corpus.train_clips"
+            f"grpo.prompts_per_step is {config.prompts_per_step}, but there are {len(examples)} spoken examples "
+            "of split rl; lower it, or raise corpus.rl_clips"
         )
     rewards, weights = [verifiable(examples)], [1.0]
     if config.reward_model_weight:
@@ -98,16 +98,16 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
 
 
 def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
-    """Every spoken training example, shuffled within its kind (task and grader; nothing audible is one kind), by turns.
+    """Every spoken example of split rl, shuffled within its kind (task and grader; nothing audible is one), by turns.
 
     So each step sees all kinds, however many examples a kind has. InputError if there is none.
     """
     kinds: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for example in corpus.examples:
-        if example.split == "train" and example.clip is not None:
+        if example.split == "rl" and example.clip is not None:
             kinds[example.task if example.text else "", example.grader].append(example)
     if not kinds:
-        raise InputError(f"{corpus.folder}/examples.jsonl has no spoken training example; raise corpus.train_clips")
+        raise InputError(f"{corpus.folder}/examples.jsonl has no spoken example of split rl; raise corpus.rl_clips")
     shuffled = random.Random(seed)
     for _, examples in sorted(kinds.items()):
         shuffled.shuffle(examples)

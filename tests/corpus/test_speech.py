@@ -10,7 +10,7 @@ from posttrain.config import CorpusConfig
 from posttrain.corpus import build, speech
 from posttrain.corpus.speech import Utterance
 
-SMALL = CorpusConfig(train_clips=24, valid_clips=6, test_sentences=2, probe_items=2, spoken_items=1)
+SMALL = CorpusConfig(train_clips=24, rl_clips=6, valid_clips=6, test_sentences=2, probe_items=2, spoken_items=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_one_plan_and_seed_give_one_audio_and_another_seed_another(corpus, tmp_p
 def test_the_corpus_has_the_clips_that_its_examples_name(corpus):
     named = [e.clip for e in [*corpus.examples, *corpus.items, *corpus.pairs] if e.clip]
     assert len(named) > 40 and set(named) <= corpus.clips.keys()
-    assert {e.split for e in corpus.examples} == {"train", "valid"}
+    assert {e.split for e in corpus.examples} == {"train", "rl", "valid"}
     assert {e.split for e in corpus.items} == {"test"}
     for clip in corpus.clips.values():
         assert clip.speaker in speech.voices(clip.split)

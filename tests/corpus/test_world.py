@@ -15,7 +15,7 @@ from posttrain.corpus.splits import hold_out, split_of
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, PAUSE
 from posttrain.errors import InputError
 
-SMALL = CorpusConfig(train_clips=600, valid_clips=60, test_sentences=20, probe_items=20, spoken_items=8)
+SMALL = CorpusConfig(train_clips=600, rl_clips=60, valid_clips=60, test_sentences=20, probe_items=20, spoken_items=8)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,9 @@ def test_the_default_plan_has_the_promised_sizes(plan):
     for kind in ("harmful", "harmless"):
         assert probes[f"safety/{kind}/text"] == spoken[f"safety/{kind}/speech"] == 100
     assert Counter(clip.split for clip in plan.spoken) | Counter() == {
-        "train": 5000,
+        "train": 7000,
         "valid": 200,
+        "rl": 1200,
         "test": sum(spoken.values()),
     }
     assert sum(pair.split == "test" for pair in plan.pairs) >= 400
@@ -132,9 +133,21 @@ def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_ho
     train = [clip for clip in plan.spoken if clip.split == "train"]
     assert all(any(e.task == "repeat" for e in clip.examples) for clip in train if clip.text)
     own = Counter(clip.examples[0].task if clip.text else "silent" for clip in train)
-    assert own["repeat"] == 1600 and own["command"] == 1000 and own["simplify"] == 500 and own["help"] == 400
-    assert own["answer"] == 1250  # questions, and requests that are harmful or look like it
-    assert own["silent"] == 250
+    assert own["repeat"] == 3500 and own["command"] == 910 and own["simplify"] == 490 and own["help"] == 385
+    assert own["answer"] == 1295  # questions, and requests that are harmful or look like it
+    assert own["silent"] == 420
+
+
+def test_what_reinforcement_learning_practises_is_on_clips_of_its_own_and_has_no_pairs(plan):
+    practice = [clip for clip in plan.spoken if clip.split == "rl"]
+    kinds = {(e.task if e.text else "", e.grader) for clip in practice for e in clip.examples}
+    assert kinds == {
+        (e.task if e.text else "", e.grader) for c in plan.spoken if c.split == "train" for e in c.examples
+    }
+    assert not any(pair.split == "rl" for pair in plan.pairs)
+    heard = Counter(clip.text for clip in plan.spoken if clip.split == "train")
+    statements = [clip.text for clip in practice if clip.examples[0].grader == "wer" and clip.text]
+    assert sum(text in heard for text in statements) < 0.15 * len(statements)
 
 
 def test_nothing_audible_is_answered_by_abstaining_whatever_is_asked(plan):

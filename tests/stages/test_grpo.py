@@ -50,7 +50,7 @@ def test_each_answer_is_graded_against_its_own_spoken_example(tmp_path, llama, t
     grpo.run(dataclasses.replace(CONFIG, steps=1), context)
     assert len(graded) == 16
     examples = [example for _, _, example in graded]
-    assert {e.id for e in examples} == {e.id for e in context.corpus.examples if e.clip}
+    assert {e.id for e in examples} == {e.id for e in context.corpus.examples if e.split == "rl"}
     assert all(name == example.grader for name, _, example in graded)
     assert not any("<|" in answer for _, answer, _ in graded)
 
@@ -73,12 +73,13 @@ def test_a_parent_without_an_adapter_is_refused(tmp_path, llama, table, adapter,
         grpo.run(CONFIG, context)
 
 
-def test_prompts_are_the_spoken_training_examples_their_kinds_by_turns(tmp_path):
+def test_prompts_are_those_that_no_stage_before_has_heard_their_kinds_by_turns(tmp_path):
     corpus = toy_corpus(tmp_path)
-    many = [dataclasses.replace(corpus.examples[0], id=f"more/{i}") for i in range(20)]
+    first = next(e for e in corpus.examples if e.split == "rl")
+    many = [dataclasses.replace(first, id=f"rl/more/{i}") for i in range(20)]
     corpus = dataclasses.replace(corpus, examples=[*many, *corpus.examples])
     prompts = grpo.spoken_prompts(corpus, 0)
-    assert len(prompts) == 24 and all(p.clip for p in prompts)
+    assert len(prompts) == 24 and {p.split for p in prompts} == {"rl"}
     assert len({(p.task, p.grader) for p in prompts[:4]}) == 4
     assert [p.id for p in prompts] == [p.id for p in grpo.spoken_prompts(corpus, 0)]
     assert [p.id for p in prompts] != [p.id for p in grpo.spoken_prompts(corpus, 1)]

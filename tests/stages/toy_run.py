@@ -23,18 +23,24 @@ ASKED = (
 
 
 def toy_corpus(folder: Path) -> Corpus:
-    """Training examples on the table's four clips, as many pairs, and a typed example that no stage here may take."""
-    examples = [
-        Example(f"train/{task}/{i}", "train", task, task, text, f"test/{i}", answer, grader)
-        for i, (task, text, answer, grader) in enumerate(ASKED)
-    ]
+    """Training examples on the table's four clips, as many pairs and examples of split rl, and a typed example that no
+    stage here may take."""
+    examples, practice = (
+        [
+            Example(f"{split}/{task}/{i}", split, task, task, text, f"test/{i}", answer, grader)
+            for i, (task, text, answer, grader) in enumerate(ASKED)
+        ]
+        for split in ("train", "rl")
+    )
     typed = Example("train/typed", "train", "repeat", "repeat", "a b", None, "a b", "exact")
     pairs = [
         Pair(f"pair/{e.id}", "train", "content", e.instruction, e.text, e.clip, e.answer, "no no", e.grader)
         for e in examples
     ]
     pairs.append(Pair("pair/test", "test", "content", "repeat", "x", "test/0", "x", "y", "exact"))
-    return Corpus(folder, {}, torch.zeros(0, dtype=torch.int16), [*examples, typed], [], pairs, [], "toy", {})
+    return Corpus(
+        folder, {}, torch.zeros(0, dtype=torch.int16), [*examples, *practice, typed], [], pairs, [], "toy", {}
+    )
 
 
 def sft_folder(llama: SpeechLlama, folder: Path, adapter: str = "lora", rank: int | None = None) -> Path:
