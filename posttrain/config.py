@@ -100,7 +100,7 @@ class CTCConfig:
     """Log-mel features per mel frame."""
     units: CountOrZero = 384
     """Byte pairs (BPE) that the CTC head tells apart; 0 is characters."""
-    steps: CountOrZero = 1700
+    steps: CountOrZero = 1900
     """Optimizer steps."""
     batch_size: Count = 16
     """Clips a step."""
