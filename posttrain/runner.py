@@ -71,20 +71,15 @@ def run(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: st
 
     Raises InputError before anything is made when the recipe or its data are wrong.
     """
-    from posttrain.corpus import build, store
     from posttrain.preflight import check
 
     quiet_libraries()
     corpus_step, *steps = plan(recipe, folder, branch_from, until)
     check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)
-    if corpus_step.action == "run":
-        say("\n■ corpus: what is said, by whom, in what noise")
-        build.build(recipe.corpus, recipe.seed, corpus_step.folder)
-        (corpus_step.folder / "key").write_text(corpus_key(recipe))
+    corpus = make_corpus(recipe, corpus_step)
     path = folder / "ledger.jsonl"
     ledger.drop(path, [step.name for step in steps if step.action in ("run", "evaluate")])
-    corpus = store.Corpus.load(corpus_step.folder)
     going = _Run(recipe, folder, steps, corpus, pick_device(recipe.device))
     for step in steps:
         if step.action == "run":
@@ -94,6 +89,17 @@ def run(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: st
         ledger.put(path, json.loads((step.folder / "metrics.json").read_text()) | {"run": folder.name})
     ledger.arrange(path, [step.name for step in plan(recipe, folder, branch_from)[1:]])
     return ledger.read(path)
+
+
+def make_corpus(recipe: Recipe, step: Step) -> Any:
+    """The Corpus of a plan's first step, built where it is not there yet."""
+    from posttrain.corpus import build, store
+
+    if step.action == "run":
+        say("\n■ corpus: what is said, by whom, in what noise")
+        build.build(recipe.corpus, recipe.seed, step.folder)
+        (step.folder / "key").write_text(corpus_key(recipe))
+    return store.Corpus.load(step.folder)
 
 
 @dataclass(frozen=True)

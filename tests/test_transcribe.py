@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import byte_tokenizer, tiny_llama
 
 from posttrain import checkpoint
 from posttrain import transcribe as transcribing
@@ -14,7 +15,6 @@ from posttrain.corpus.normalise import normalise
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
-from tests.conftest import byte_tokenizer, tiny_llama
 
 ENCODER_DIM = 16
 

@@ -56,8 +56,7 @@ def data(
     recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Make the corpus alone and print what it holds."""
-    from posttrain import graph, preflight
-    from posttrain.corpus import build, store
+    from posttrain import preflight, runner
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
@@ -67,10 +66,7 @@ def data(
         return
     with show.quiet_stdout(), _alone(folder):
         preflight.check(loaded, folder, steps)
-        if step.action == "run":
-            build.build(loaded.corpus, loaded.seed, step.folder)
-            (step.folder / "key").write_text(graph.corpus_key(loaded))
-        corpus = store.Corpus.load(step.folder)
+        corpus = runner.make_corpus(loaded, step)
     counts = {
         "folder": str(corpus.folder),
         "fingerprint": corpus.fingerprint,
