@@ -27,7 +27,7 @@ from posttrain.corpus.tasks import (
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 
-SPOKEN_SHARES = {"repeat": 0.5, "answer": 0.15, "command": 0.13, "simplify": 0.07, "help": 0.055, "safety": 0.035}
+SPOKEN_SHARES = {"repeat": 0.46, "answer": 0.15, "command": 0.12, "simplify": 0.065, "help": 0.05, "safety": 0.035}
 """Kinds of spoken training clips; the rest has nothing audible in it."""
 QUESTION_SHARES = {
     "sum_easy": 0.22,

@@ -133,9 +133,9 @@ def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_ho
     train = [clip for clip in plan.spoken if clip.split == "train"]
     assert all(any(e.task == "repeat" for e in clip.examples) for clip in train if clip.text)
     own = Counter(clip.examples[0].task if clip.text else "silent" for clip in train)
-    assert own["repeat"] == 3500 and own["command"] == 910 and own["simplify"] == 490 and own["help"] == 385
+    assert own["repeat"] == 3220 and own["command"] == 840 and own["simplify"] == 455 and own["help"] == 350
     assert own["answer"] == 1295  # questions, and requests that are harmful or look like it
-    assert own["silent"] == 420
+    assert own["silent"] == 840
 
 
 def test_what_reinforcement_learning_practises_is_on_clips_of_its_own_and_has_no_pairs(plan):
