@@ -29,6 +29,9 @@ from posttrain.errors import InputError
 
 SPOKEN_SHARES = {"repeat": 0.46, "answer": 0.15, "command": 0.12, "simplify": 0.065, "help": 0.05, "safety": 0.035}
 """Kinds of spoken training clips; the rest has nothing audible in it."""
+RL_SHARES = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "help": 0.1, "safety": 0.14}
+"""The same for reinforcement learning, which takes kinds by turns and must not run out of one: else it learns to refuse
+while nothing tells it what not to refuse."""
 QUESTION_SHARES = {
     "sum_easy": 0.22,
     "sum_hard": 0.14,
@@ -121,7 +124,7 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
     for ask in _spoken_asks("valid", config.valid_clips, rng):
         builder.training_clip("valid", ask, rng)
     rng = random.Random(f"rl {seed}")
-    for ask in _spoken_asks("train", config.rl_clips, rng):
+    for ask in _spoken_asks("train", config.rl_clips, rng, RL_SHARES):
         builder.training_clip("rl", ask, rng)
     made = WorldPlan(_general(), builder.spoken, items, builder.pairs)
     check_disjoint(made)
@@ -254,9 +257,10 @@ def _simple(split: str, rng: random.Random) -> _Ask:
     return _Ask(SIMPLIFY, text, grammar.simplify(text), "exact")
 
 
-def _spoken_asks(split: str, count: int, rng: random.Random) -> Iterator[_Ask]:
-    shares = SPOKEN_SHARES | {"silent": 1 - sum(SPOKEN_SHARES.values())}
-    for kind in _kinds(shares, count, rng):
+def _spoken_asks(
+    split: str, count: int, rng: random.Random, shares: dict[str, float] = SPOKEN_SHARES
+) -> Iterator[_Ask]:
+    for kind in _kinds(shares | {"silent": 1 - sum(shares.values())}, count, rng):
         yield _silent(rng) if kind == "silent" else _spoken_ask(kind, split, rng)
 
 

@@ -140,14 +140,10 @@ def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_ho
 
 def test_what_reinforcement_learning_practises_is_on_clips_of_its_own_and_has_no_pairs(plan):
     practice = [clip for clip in plan.spoken if clip.split == "rl"]
-    kinds = {(e.task if e.text else "", e.grader) for clip in practice for e in clip.examples}
-    assert kinds == {
-        (e.task if e.text else "", e.grader) for c in plan.spoken if c.split == "train" for e in c.examples
-    }
+    kinds = Counter((e.task if e.text else "", e.grader) for clip in practice for e in clip.examples)
+    trained = {(e.task if e.text else "", e.grader) for c in plan.spoken if c.split == "train" for e in c.examples}
+    assert kinds.keys() == trained and min(kinds.values()) >= 60
     assert not any(pair.split == "rl" for pair in plan.pairs)
-    heard = Counter(clip.text for clip in plan.spoken if clip.split == "train")
-    statements = [clip.text for clip in practice if clip.examples[0].grader == "wer" and clip.text]
-    assert sum(text in heard for text in statements) < 0.15 * len(statements)
 
 
 def test_nothing_audible_is_answered_by_abstaining_whatever_is_asked(plan):
