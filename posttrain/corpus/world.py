@@ -131,8 +131,18 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
     return made
 
 
-def base_rows(count: int, seed: int) -> list[Example]:
-    """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer."""
+def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
+    """The plan without the training and validation clips that say one of these texts, and without the pairs on them."""
+    spoken = [said for said in made.spoken if said.split == "test" or said.text not in texts]
+    kept = {said.id for said in spoken}
+    return replace(made, spoken=spoken, pairs=[pair for pair in made.pairs if pair.clip in kept])
+
+
+def base_rows(count: int, seed: int, left_out: set[str] | frozenset[str] = frozenset()) -> list[Example]:
+    """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
+
+    `left_out`: texts that recorded test speakers say, and no row may ask about.
+    """
     rng = random.Random(f"base {seed}")
     rows = []
     for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
@@ -141,6 +151,8 @@ def base_rows(count: int, seed: int) -> list[Example]:
             rows.append(Example(f"base/{number:06d}", "train", "text", "", "", None, line, "exact"))
         else:
             ask = _base_ask(kind, rng)
+            while ask.text in left_out:
+                ask = _base_ask(kind, rng)
             rows.append(_example(f"base/{number:06d}", "train", ask))
     return rows
 

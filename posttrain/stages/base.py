@@ -66,7 +66,8 @@ def _name(context: StageContext, model: str, revision: str | None, dtype: str, q
 
 
 def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
-    examples = world.base_rows(max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed)
+    recorded = {item.text for item in context.corpus.items if (item.probe or "").startswith("wer_real/")}
+    examples = world.base_rows(max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed, recorded)
     lines = {text["text"] for text in context.corpus.texts if text["split"] == "test"}
     world.check_unseen(examples, context.corpus.items, lines)
     examples = world.with_pauses(examples, context.seed)

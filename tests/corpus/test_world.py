@@ -95,6 +95,19 @@ def test_a_planted_overlap_is_refused_with_the_text_and_its_place(plan):
         world.check_unseen([row], plan.items, set())
 
 
+def test_what_recorded_test_speakers_say_is_left_out_of_what_is_made(plan):
+    said = {plan.pairs[-1].text, plan.spoken[-1].text, next(c.text for c in plan.spoken if c.split == "test")}
+    left = world.without(plan, said)
+    assert not said & {clip.text for clip in left.spoken if clip.split != "test"}
+    assert [c for c in left.spoken if c.split == "test"] == [c for c in plan.spoken if c.split == "test"]
+    assert {pair.clip for pair in left.pairs} <= {clip.id for clip in left.spoken}
+    assert len(left.pairs) < len(plan.pairs) and len(left.spoken) > len(plan.spoken) - 100
+    rows = world.base_rows(200, 0)
+    text = next(row.text for row in rows if row.text)
+    without = world.base_rows(200, 0, {text})
+    assert len(without) == 200 and text not in {row.text for row in without}
+
+
 def test_the_test_side_is_the_same_for_every_seed_and_the_training_side_is_not(plan):
     other = world.plan(CorpusConfig(), 1)
     assert other.items == plan.items
