@@ -51,14 +51,19 @@ def train_supervised(
 
 
 def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
-    """AdamW with the encoder's own learning rate, where the encoder trains; else None: the Trainer makes its own."""
-    if not getattr(config, "train_encoder", False):
+    """AdamW with learning rates of their own for projector and encoder, where `config` has them; else None: the Trainer
+    makes its own."""
+    own = {"projector": getattr(config, "projector_learning_rate", None)}
+    if getattr(config, "train_encoder", False):
+        own["encoder"] = config.encoder_learning_rate
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in llama.model.named_parameters():
+        if parameter.requires_grad:
+            part = "encoder" if ".table.encoder." in name else "projector" if ".projector." in name else ""
+            groups.setdefault(own.get(part) or config.learning_rate, []).append(parameter)
+    if groups.keys() == {config.learning_rate}:
         return None
-    named = [(name, p) for name, p in llama.model.named_parameters() if p.requires_grad]
-    encoder = [p for name, p in named if ".table.encoder." in name]
-    others = [p for name, p in named if ".table.encoder." not in name]
-    groups = [{"params": others}, {"params": encoder, "lr": config.encoder_learning_rate}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0)
+    return torch.optim.AdamW([{"params": params, "lr": lr} for lr, params in groups.items()], weight_decay=0.0)
 
 
 def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
 
 from posttrain import checkpoint
@@ -55,6 +56,20 @@ def test_sft_trains_adapter_and_projector_and_leaves_the_llama_bit_identical(tmp
     assert any("projector" in name for name in tensors)
     assert all(t.abs().max() > 0 for name, t in tensors.items() if "lora_B" in name)
     assert {"checkpoint.json", "projector.safetensors", "adapter/adapter_model.safetensors"} <= files(context.folder)
+
+
+def test_the_projector_has_a_learning_rate_of_its_own(tmp_path, llama, table):
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"))
+    sft.run(SFTConfig(steps=3, batch_size=2, learning_rate=1e-12, projector_learning_rate=1e-2), context)
+    tensors = adapter_tensors(context.folder)
+    beneath = load_file(tmp_path / "parent" / "projector.safetensors")
+    moved = {
+        name: (t - beneath[name.split("projector.")[1]]).abs().max()
+        for name, t in tensors.items()
+        if "proj" in name and "lora" not in name
+    }
+    assert moved and all(distance > 1e-3 for distance in moved.values())
+    assert all(t.abs().max() < 1e-9 for name, t in tensors.items() if "lora_B" in name)
 
 
 def test_the_encoder_trains_too_where_it_is_asked_for(tmp_path, base_folder):
