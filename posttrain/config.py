@@ -226,7 +226,7 @@ class GRPOConfig:
 
     beta: Positive = 0.04
     """Weight of KL(policy ‖ reference)."""
-    steps: CountOrZero = 60
+    steps: CountOrZero = 100
     """Optimizer steps."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
