@@ -177,7 +177,7 @@ class SFTConfig:
     batch_size: Count = 16
     """Rows a step."""
     learning_rate: Positive = 1e-3
-    """Peak; cosine to zero. At 2e-3 LoRA forgets twice as much."""
+    """Peak; cosine to zero. Higher, the tasks are learned better and more is forgotten."""
     projector_learning_rate: Positive | None = 2e-3
     """Peak for the projector, which cannot forget: typed text does not go through it. Null is as above."""
     train_encoder: bool = False

@@ -54,7 +54,7 @@ def code_version() -> str:
 def reset_peak_rss() -> None:
     """Linux forgets the peak so far, so that each stage has its own; elsewhere the peak is the process's.
 
-    First, what the stages before have freed goes back to the system: glibc would keep it, a gigabyte after `ctc`.
+    First, what the stages before have freed goes back to the system: glibc would keep it.
     """
     gc.collect()
     with suppress(AttributeError, OSError):  # another C library

@@ -34,7 +34,7 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     recorded = sources.read(config, progress)
     said_in_test = {clip.text for clip, _ in recorded.clips if clip.split == "test" and clip.text}
     plan = world.without(world.plan(config, seed), said_in_test)
-    spoken = plan.spoken + _said_as_well(recorded, plan.spoken, seed)
+    spoken = plan.spoken + _said_as_well(recorded, said_in_test, plan.spoken, seed)
     clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]
@@ -51,7 +51,9 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary)
 
 
-def _said_as_well(recorded: sources.Recorded, spoken: list[SpokenText], seed: int) -> list[SpokenText]:
+def _said_as_well(
+    recorded: sources.Recorded, said_in_test: set[str], spoken: list[SpokenText], seed: int
+) -> list[SpokenText]:
     """With recorded speech: its training texts and digit strings said by made voices too, for the encoder alone.
 
     The words of people at large are many and each is recorded seldom; a made voice says them once more.
@@ -62,8 +64,7 @@ def _said_as_well(recorded: sources.Recorded, spoken: list[SpokenText], seed: in
     rng = random.Random(f"said as well {seed}")
     digits = sorted(sources.DIGITS - {"oh"})
     texts += [" ".join(rng.choices(digits, k=rng.randint(1, 6))) for _ in range(len(texts) // 3)]
-    test = {said.text for said in spoken if said.split == "test"}
-    test |= {clip.text for clip, _ in recorded.clips if clip.split == "test"}
+    test = said_in_test | {said.text for said in spoken if said.split == "test"}
     kept = [text for text in texts if text not in test or text in digits]
     return [SpokenText(f"train/said/{n:05d}", text, "train", None, None, ()) for n, text in enumerate(kept)]
 

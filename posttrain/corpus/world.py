@@ -5,7 +5,7 @@ Test texts depend on the corpus's sizes alone: whatever the seed, runs are measu
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -138,7 +138,7 @@ def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
     return replace(made, spoken=spoken, pairs=[pair for pair in made.pairs if pair.clip in kept])
 
 
-def base_rows(count: int, seed: int, left_out: set[str] | frozenset[str] = frozenset()) -> list[Example]:
+def base_rows(count: int, seed: int, left_out: Collection[str] = ()) -> list[Example]:
     """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
 
     `left_out`: texts that recorded test speakers say, and no row may ask about.

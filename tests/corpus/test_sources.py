@@ -7,7 +7,7 @@ import yaml
 
 from posttrain import assets
 from posttrain.config import CorpusConfig
-from posttrain.corpus import sources
+from posttrain.corpus import build, sources, world
 from posttrain.corpus.tasks import ABSTENTION
 from posttrain.errors import InputError
 
@@ -116,3 +116,22 @@ def test_every_card_says_origin_licence_and_splits():
         assert {"title", "kind", "origin", "licence", "splits"} <= card.keys(), name
         if "manifest" in card:
             assert len(card["sha256"][card["manifest"]]) == 64 and "test" in card["use"], name
+
+
+def test_no_made_training_clip_says_what_a_recorded_test_speaker_says(tmp_path):
+    sizes = {
+        "train_clips": 24,
+        "rl_clips": 6,
+        "valid_clips": 6,
+        "test_sentences": 2,
+        "probe_items": 2,
+        "spoken_items": 1,
+    }
+    said = [c.text for c in world.plan(CorpusConfig(**sizes), 0).spoken if c.text and c.split in ("train", "rl")]
+    text = next(text for text in said if text.replace(" ", "").isalpha())
+    rows = ["train/a.wav,7001,MARK IS GOING,train", f"valid/b.wav,8001,{text.upper()},valid"]
+    make(tmp_path, "speechocean762", "path,speaker,text,split", rows)
+    corpus = build.build(config(tmp_path, "speechocean762", **sizes), 0, tmp_path / "corpus", progress=False)
+    speakers = {(clip.split, clip.source) for clip in corpus.clips.values() if clip.text == text}
+    assert speakers == {("test", "speechocean762")}
+    assert text not in {example.text for example in corpus.examples} | {p.text for p in corpus.pairs}

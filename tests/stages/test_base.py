@@ -146,3 +146,9 @@ def test_spoken_words_are_mostly_one_token_and_any_text_survives_a_round_trip(to
 def test_a_vocabulary_without_room_for_the_bytes_is_refused():
     with pytest.raises(ValueError, match="vocab_size"):
         train_tokenizer(["a"], 200)
+
+
+def test_what_a_recorded_test_speaker_says_is_not_asked_about(tmp_path):
+    row = next(row for row in world.base_rows(base.TOKENIZER_ROWS, 0) if row.text)
+    item = Example("i", "test", "repeat", "repeat", row.text, "c", row.text, "wer", "wer_real/fsdd")
+    assert base.run(TINY, context(tmp_path / "base", items=[item]))["steps"] == 4
