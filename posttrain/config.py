@@ -100,7 +100,7 @@ class CTCConfig:
     """Log-mel features per mel frame."""
     units: CountOrZero = 384
     """Byte pairs (BPE) that the CTC head tells apart; 0 is characters."""
-    steps: CountOrZero = 1900
+    steps: CountOrZero = 1800
     """Optimizer steps."""
     batch_size: Count = 16
     """Clips a step."""
@@ -172,7 +172,7 @@ class SFTConfig:
     """A file of adapters/, without .yaml."""
     rank: CountOrZero | None = None
     """Overrides the adapter's LoRA rank; lora_alpha follows as 2 r. 0 trains the projector alone."""
-    steps: CountOrZero = 1500
+    steps: CountOrZero = 1400
     """Optimizer steps."""
     batch_size: Count = 16
     """Rows a step."""
@@ -226,7 +226,7 @@ class GRPOConfig:
 
     beta: Positive = 0.04
     """Weight of KL(policy ‖ reference)."""
-    steps: CountOrZero = 100
+    steps: CountOrZero = 80
     """Optimizer steps."""
     prompts_per_step: Count = 8
     """Different prompts a step."""

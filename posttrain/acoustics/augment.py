@@ -2,14 +2,18 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchaudio
 
 from posttrain.acoustics import scenes
+from posttrain.acoustics.frontend import collate
 
 SPEEDS = (0.88, 0.94, 1.0, 1.0, 1.0, 1.06, 1.12)
 """Wider ones slow the encoder down."""
 SNR_DB = (-2.0, 22.0)
 NOISE_S = 6.0
+SAMPLES_STEP = 8_000
+"""Batches are padded to a multiple of so many samples: kernels are made for each shape, and there are fewer then."""
 
 
 class Augmenter:
@@ -45,7 +49,10 @@ class Augmenter:
     def waveforms(self, clips: list[torch.Tensor], noisy: list[bool]) -> list[torch.Tensor]:
         """Speed for all (one factor a batch), room and noise for those that are not `noisy` already; list of (S_i,)."""
         speed = self.speeds[self.rng.integers(len(self.speeds))]
-        return [self._clip(speed(clip)[0], was) for clip, was in zip(clips, noisy, strict=True)]
+        padded, lengths = collate(clips)
+        padded = F.pad(padded, (0, -padded.shape[1] % SAMPLES_STEP))
+        sped, lengths = speed(padded, lengths)  # (B, S), (B,)
+        return [self._clip(clip[:n], was) for clip, n, was in zip(sped, lengths.tolist(), noisy, strict=True)]
 
     def _clip(self, clip: torch.Tensor, noisy: bool) -> torch.Tensor:
         waveform = clip.numpy()

@@ -49,7 +49,8 @@ class LogMel(nn.Module):
         emphasised = (
             torch.cat([waveforms[:, :1], waveforms[:, 1:] - self.preemphasis * waveforms[:, :-1]], dim=1) * inside
         )  # (B, S)
-        power = torch.view_as_real(self.spectrogram(emphasised)).square().sum(-1)  # (B, bins, F)
+        spectrum = self.spectrogram(emphasised)  # (B, bins, F), complex
+        power = spectrum.real.square() + spectrum.imag.square()  # (B, bins, F)
         features = torch.log(self.mel(power) + LOG_GUARD).transpose(1, 2)  # (B, F, M)
         frames = num_frames(lengths, self.hop_length)  # (B,)
         mask = torch.arange(features.shape[1], device=features.device) < frames[:, None]  # (B, F)

@@ -16,6 +16,7 @@ from posttrain.config import CorpusConfig
 from posttrain.corpus import sources, speech, store, world
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
+from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Clip, Example
 from posttrain.corpus.world import SpokenText
 
@@ -54,7 +55,7 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
 def _said_as_well(
     recorded: sources.Recorded, said_in_test: set[str], spoken: list[SpokenText], seed: int
 ) -> list[SpokenText]:
-    """With recorded speech: its training texts and digit strings said by made voices too, for the encoder alone.
+    """With recorded speech: its training texts and digit strings said by made voices too, to be repeated.
 
     The words of people at large are many and each is recorded seldom; a made voice says them once more.
     """
@@ -66,7 +67,12 @@ def _said_as_well(
     texts += [" ".join(rng.choices(digits, k=rng.randint(1, 6))) for _ in range(len(texts) // 3)]
     test = said_in_test | {said.text for said in spoken if said.split == "test"}
     kept = [text for text in texts if text not in test or text in digits]
-    return [SpokenText(f"train/said/{n:05d}", text, "train", None, None, ()) for n, text in enumerate(kept)]
+    return [_to_repeat(f"train/said/{n:05d}", text) for n, text in enumerate(kept)]
+
+
+def _to_repeat(clip_id: str, text: str) -> SpokenText:
+    example = Example(f"{clip_id}/repeat", "train", REPEAT, INSTRUCTIONS[REPEAT], text, clip_id, text, "wer")
+    return SpokenText(clip_id, text, "train", None, None, (example,))
 
 
 def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> tuple[list[Clip], list[np.ndarray]]:

@@ -23,6 +23,7 @@ from posttrain.errors import InputError
 
 SAMPLE_RATE = 16_000
 FULL_SCALE = 32_768.0
+AUDIO = "audio.safetensors"
 LISTS = {"examples": Example, "items": Example, "pairs": Pair}
 Row = TypeVar("Row")
 
@@ -35,8 +36,6 @@ class Corpus:
     """Where it lies."""
     clips: dict[str, Clip]
     """By id, in order of their audio."""
-    waveforms: torch.Tensor
-    """int16 (S_all,), memory-mapped: all clips one after the other."""
     examples: list[Example]
     """Training examples, split train or valid."""
     items: list[Example]
@@ -53,7 +52,8 @@ class Corpus:
     def audio(self, clip_id: str) -> torch.Tensor:
         """The clip's waveform, float32 (S,) in ±1 at 16 kHz; KeyError with the id if there is none."""
         clip = self.clips[clip_id]
-        return self.waveforms[clip.start : clip.start + clip.samples].float() / FULL_SCALE  # (S,)
+        with safe_open(self.folder / AUDIO, framework="pt") as file:  # open all the time, its pages would add up
+            return file.get_slice("audio")[clip.start : clip.start + clip.samples].float() / FULL_SCALE  # (S,)
 
     @staticmethod
     def load(folder: str | Path) -> "Corpus":
@@ -63,20 +63,18 @@ class Corpus:
         if not summary_path.is_file():
             raise InputError(f"{folder} holds no finished corpus (no corpus.json); make it with `make data`")
         summary = json.loads(summary_path.read_text())
-        with safe_open(folder / "audio.safetensors", framework="pt") as file:
-            waveforms = file.get_tensor("audio")  # (S_all,)
+        with safe_open(folder / AUDIO, framework="pt") as file:
+            (samples,) = file.get_slice("audio").get_shape()
         clips = {clip.id: clip for clip in _read(folder / "clips.jsonl", Clip)}
         end = max((clip.start + clip.samples for clip in clips.values()), default=0)
-        if end != len(waveforms) and clips:
+        if end != samples and clips:
             raise InputError(
-                f"{folder}/audio.safetensors holds {len(waveforms)} samples, expected {end} from clips.jsonl;"
+                f"{folder}/{AUDIO} holds {samples} samples, expected {end} from clips.jsonl;"
                 " delete the folder and make it again"
             )
         lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
         texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
-        return Corpus(
-            folder, clips, waveforms, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary
-        )
+        return Corpus(folder, clips, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
 
 
 def write(
@@ -106,7 +104,7 @@ def write(
         start += len(array)
     audio = np.concatenate(arrays) if arrays else np.zeros(0, np.int16)  # (S_all,)
     hashes = {"audio": hashlib.sha256(audio.tobytes()).hexdigest()}
-    save_file({"audio": torch.from_numpy(audio)}, beside / "audio.safetensors")
+    save_file({"audio": torch.from_numpy(audio)}, beside / AUDIO)
     lists: dict[str, list[Any]] = {
         "clips": placed,
         "examples": examples,

@@ -5,7 +5,7 @@ Test texts depend on the corpus's sizes alone: whatever the seed, runs are measu
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -58,6 +58,8 @@ BASE_SHARES = {
     "help": 0.04,
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
+PEOPLE_SHARE = 0.5
+"""Of the base's `copy` and `salad` rows that are in the words of people, where there are recordings."""
 PAUSED_SHARE = 0.2
 """Of the base's rows that repeat typed words, how many have pauses in them."""
 PAUSE_WEIGHTS = (30, 30, 20, 12, 8)
@@ -138,21 +140,23 @@ def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
     return replace(made, spoken=spoken, pairs=[pair for pair in made.pairs if pair.clip in kept])
 
 
-def base_rows(count: int, seed: int, left_out: Collection[str] = ()) -> list[Example]:
+def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say: Sequence[str] = ()) -> list[Example]:
     """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
 
-    `left_out`: texts that recorded test speakers say, and no row may ask about.
+    `left_out`: texts that recorded test speakers say, and no row may ask about. `people_say`: training transcripts of
+    recordings, to be copied among the world's own texts.
     """
     rng = random.Random(f"base {seed}")
+    people = {"copy": list(people_say), "salad": sorted({word for text in people_say for word in text.split()})}
     rows = []
     for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
         if kind in ("text", "status"):
             line = grammar.line("train", rng) if kind == "text" else _status(rng)
             rows.append(Example(f"base/{number:06d}", "train", "text", "", "", None, line, "exact"))
         else:
-            ask = _base_ask(kind, rng)
+            ask = _base_ask(kind, rng, people)
             while ask.text in left_out:
-                ask = _base_ask(kind, rng)
+                ask = _base_ask(kind, rng, people)
             rows.append(_example(f"base/{number:06d}", "train", ask))
     return rows
 
@@ -293,17 +297,25 @@ def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
     return _request(ANSWER, rng.choice(requests.safety(rng.random() < 0.5)[split]))
 
 
-def _base_ask(kind: str, rng: random.Random) -> _Ask:
+def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _Ask:
+    """`people`: transcripts to `copy` and words for a `salad`; may be empty."""
+    if people.get(kind) and rng.random() < PEOPLE_SHARE:
+        text = rng.choice(people[kind]) if kind == "copy" else _salad(people[kind], rng)
+        return _Ask(REPEAT, text, text, "exact")
     if kind == "copy":
         kinds = {"repeat": 0.6, "answer": 0.12, "command": 0.08, "simplify": 0.1, "help": 0.05, "safety": 0.05}
         text = _spoken_ask(rng.choices(list(kinds), list(kinds.values()))[0], "train", rng).text
         return _Ask(REPEAT, text, text, "exact")
     if kind == "salad":
-        text = " ".join(rng.choices(_spoken_words(), k=rng.randint(3, 7)))
+        text = _salad(_spoken_words(), rng)
         return _Ask(REPEAT, text, text, "exact")
     if kind in abilities.PROBES:
         return _question(kind, abilities.draw(kind, "train", rng))
     return _spoken_ask(kind, "train", rng)
+
+
+def _salad(words: Sequence[str], rng: random.Random) -> str:
+    return " ".join(rng.choices(words, k=rng.randint(3, 7)))
 
 
 @cache

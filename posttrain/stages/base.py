@@ -66,10 +66,17 @@ def _name(context: StageContext, model: str, revision: str | None, dtype: str, q
 
 
 def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
-    recorded = {item.text for item in context.corpus.items if (item.probe or "").startswith("wer_real/")}
-    examples = world.base_rows(max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed, recorded)
-    lines = {text["text"] for text in context.corpus.texts if text["split"] == "test"}
-    world.check_unseen(examples, context.corpus.items, lines)
+    corpus = context.corpus
+    test = {item.text for item in corpus.items}
+    recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
+    examples = world.base_rows(
+        max(config.steps * config.batch_size, TOKENIZER_ROWS),
+        context.seed,
+        left_out={item.text for item in corpus.items if (item.probe or "").startswith("wer_real/")},
+        people_say=[text for text in recorded if text and text not in test],
+    )
+    lines = {text["text"] for text in corpus.texts if text["split"] == "test"}
+    world.check_unseen(examples, corpus.items, lines)
     examples = world.with_pauses(examples, context.seed)
     tokenizer = train_tokenizer(world.tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
     model = build_llama(config, tokenizer, context.seed).to(context.device)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from posttrain import checkpoint
 from posttrain.config import BaseConfig
 from posttrain.corpus import world
-from posttrain.corpus.types import Example
+from posttrain.corpus.types import Clip, Example
 from posttrain.errors import InputError
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.stages import base
@@ -23,9 +23,10 @@ TINY = BaseConfig(
 )
 
 
-def context(folder, parents=None, items=(), texts=()) -> StageContext:
+def context(folder, parents=None, items=(), texts=(), clips=()) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return StageContext(0, "cpu", folder, parents or {}, SimpleNamespace(items=list(items), texts=list(texts)))
+    corpus = SimpleNamespace(items=list(items), texts=list(texts), clips={clip.id: clip for clip in clips})
+    return StageContext(0, "cpu", folder, parents or {}, corpus)
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,14 @@ def test_what_a_recorded_test_speaker_says_is_not_asked_about(tmp_path):
     row = next(row for row in world.base_rows(base.TOKENIZER_ROWS, 0) if row.text)
     item = Example("i", "test", "repeat", "repeat", row.text, "c", row.text, "wer", "wer_real/fsdd")
     assert base.run(TINY, context(tmp_path / "base", items=[item]))["steps"] == 4
+
+
+def test_a_base_beside_recordings_knows_the_words_of_people_but_not_those_of_test_speakers(tmp_path):
+    def clip(split, text):
+        return Clip(f"{split}/a", text, f"fsdd/{split}", split, "fsdd", "real", None, 0, 1)
+
+    clips = [clip("train", "xylophonic quizzers"), clip("test", "vexing jukeboxes")]
+    item = Example("i", "test", "repeat", "repeat", clips[1].text, clips[1].id, clips[1].text, "wer", "wer_real/fsdd")
+    base.run(TINY, context(tmp_path / "base", items=[item], clips=clips))
+    vocabulary = AutoTokenizer.from_pretrained(tmp_path / "base").get_vocab()
+    assert "Ġxylophonic" in vocabulary and not {"Ġvexing", "Ġjukeboxes"} & vocabulary.keys()

@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
 
 from posttrain import checkpoint
@@ -86,7 +86,9 @@ def test_the_encoder_trains_too_where_it_is_asked_for(tmp_path, base_folder):
     table = FrameTable(torch.cat(frames), spans)
     parent = checkpoint.create(base_folder, tmp_path / "ctc", table, stack=3)
     context = toy_context(tmp_path, "sft", table, model=parent_folder(parent, tmp_path / "parent"))
-    context = dataclasses.replace(context, corpus=dataclasses.replace(context.corpus, clips=clips, waveforms=audio))
+    context.corpus.folder.mkdir()
+    save_file({"audio": audio}, context.corpus.folder / "audio.safetensors")
+    context = dataclasses.replace(context, corpus=dataclasses.replace(context.corpus, clips=clips))
     config = SFTConfig(steps=3, batch_size=2, train_encoder=True, encoder_learning_rate=1e-2)
     assert sft.run(config, context)["steps"] == 3
     assert checkpoint.read_spec(context.folder).encoder.endswith("sft/encoder")

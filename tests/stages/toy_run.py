@@ -38,9 +38,7 @@ def toy_corpus(folder: Path) -> Corpus:
         for e in examples
     ]
     pairs.append(Pair("pair/test", "test", "content", "repeat", "x", "test/0", "x", "y", "exact"))
-    return Corpus(
-        folder, {}, torch.zeros(0, dtype=torch.int16), [*examples, *practice, typed], [], pairs, [], "toy", {}
-    )
+    return Corpus(folder, {}, [*examples, *practice, typed], [], pairs, [], "toy", {})
 
 
 def sft_folder(llama: SpeechLlama, folder: Path, adapter: str = "lora", rank: int | None = None) -> Path:
