@@ -11,6 +11,7 @@ from functools import cache, partial
 
 from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, grammar, requests
+from posttrain.corpus.normalise import number_words
 from posttrain.corpus.preferences import pair
 from posttrain.corpus.requests import Request
 from posttrain.corpus.tasks import (
@@ -59,7 +60,7 @@ BASE_SHARES = {
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
 PEOPLE_SHARE = 0.5
-"""Of the base's `copy` and `salad` rows that are in the words of people, where there are recordings."""
+"""Of the base's rows that copy, how many are in the words of people and in digits, where there are recordings."""
 PAUSED_SHARE = 0.2
 """Of the base's rows that repeat typed words, how many have pauses in them."""
 PAUSE_WEIGHTS = (30, 30, 20, 12, 8)
@@ -144,10 +145,12 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
     """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
 
     `left_out`: texts that recorded test speakers say, and no row may ask about. `people_say`: training transcripts of
-    recordings, to be copied among the world's own texts.
+    recordings; they, their words and strings of digits are then copied among the world's own texts.
     """
     rng = random.Random(f"base {seed}")
-    people = {"copy": list(people_say), "salad": sorted({word for text in people_say for word in text.split()})}
+    words = sorted({word for text in people_say for word in text.split()})
+    digits = [number_words(digit) for digit in range(10)] if words else []
+    people = {"copy": list(people_say), "salad": words, "copy_hard": digits}
     rows = []
     for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
         if kind in ("text", "status"):
@@ -298,9 +301,9 @@ def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
 
 
 def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _Ask:
-    """`people`: transcripts to `copy` and words for a `salad`; may be empty."""
+    """`people`: transcripts to `copy`, words for a `salad` and for `copy_hard`, where there are recordings."""
     if people.get(kind) and rng.random() < PEOPLE_SHARE:
-        text = rng.choice(people[kind]) if kind == "copy" else _salad(people[kind], rng)
+        text = rng.choice(people[kind]) if kind == "copy" else _salad(people[kind], rng, shortest=1)
         return _Ask(REPEAT, text, text, "exact")
     if kind == "copy":
         kinds = {"repeat": 0.6, "answer": 0.12, "command": 0.08, "simplify": 0.1, "help": 0.05, "safety": 0.05}
@@ -314,8 +317,8 @@ def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _A
     return _spoken_ask(kind, "train", rng)
 
 
-def _salad(words: Sequence[str], rng: random.Random) -> str:
-    return " ".join(rng.choices(words, k=rng.randint(3, 7)))
+def _salad(words: Sequence[str], rng: random.Random, shortest: int = 3) -> str:
+    return " ".join(rng.choices(words, k=rng.randint(shortest, 7)))
 
 
 @cache

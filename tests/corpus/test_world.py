@@ -108,15 +108,18 @@ def test_what_recorded_test_speakers_say_is_left_out_of_what_is_made(plan):
     assert len(without) == 200 and text not in {row.text for row in without}
 
 
-def test_what_people_say_is_copied_and_changes_no_other_kind_of_row():
+def test_what_people_say_and_strings_of_digits_are_copied_and_nothing_else_changes_kind():
     said = ["we call it bear", "how odd is that"]
-    plain, mixed = world.base_rows(2_000, 0), world.base_rows(2_000, 0, people_say=said)
+    plain, mixed = world.base_rows(2_000, 0), world.base_rows(2_000, 0, left_out={"four"}, people_say=said)
     assert [(row.task, row.id) for row in mixed] == [(row.task, row.id) for row in plain]
     words = set(" ".join(said).split())
     copied = [row for row in mixed if row.text and set(row.text.split()) <= words]
     assert {row.task for row in copied} == {"repeat"} and all(row.answer == row.text for row in copied)
-    assert {said[0], said[1]} < {row.text for row in copied}
-    assert 0.4 < len(copied) / (2_000 * (world.BASE_SHARES["copy"] + world.BASE_SHARES["salad"])) < 0.6
+    assert set(said) < {row.text for row in copied}
+    share = world.BASE_SHARES["copy"] + world.BASE_SHARES["salad"]
+    assert 0.4 < len(copied) / (2_000 * share) < 0.6
+    texts = {row.text for row in mixed}
+    assert "four" not in texts and {"one", "two", "three", "five", "zero"} & texts
 
 
 def test_the_test_side_is_the_same_for_every_seed_and_the_training_side_is_not(plan):
