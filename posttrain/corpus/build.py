@@ -39,7 +39,7 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]
-    asked: list[Example] = [e for said in plan.spoken for e in said.examples] + recorded.examples
+    asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples
     examples = [example for example in asked if example.split != "test"]
     items = plan.items + [example for example in asked if example.split == "test"]
     texts = [{"split": split, "text": text} for split, text in plan.general]

@@ -118,7 +118,7 @@ def test_every_card_says_origin_licence_and_splits():
             assert len(card["sha256"][card["manifest"]]) == 64 and "test" in card["use"], name
 
 
-def test_no_made_training_clip_says_what_a_recorded_test_speaker_says(tmp_path):
+def test_made_voices_say_what_recorded_training_speakers_say_and_not_what_test_speakers_say(tmp_path):
     sizes = {
         "train_clips": 24,
         "rl_clips": 6,
@@ -135,3 +135,6 @@ def test_no_made_training_clip_says_what_a_recorded_test_speaker_says(tmp_path):
     speakers = {(clip.split, clip.source) for clip in corpus.clips.values() if clip.text == text}
     assert speakers == {("test", "speechocean762")}
     assert text not in {example.text for example in corpus.examples} | {p.text for p in corpus.pairs}
+    again = {clip.text for clip in corpus.clips.values() if clip.id.startswith("train/said/") and clip.source == "made"}
+    assert "mark is going" in again
+    assert again <= {example.answer for example in corpus.examples if (example.clip or "").startswith("train/said/")}
