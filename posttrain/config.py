@@ -172,7 +172,7 @@ class SFTConfig:
     """A file of adapters/, without .yaml."""
     rank: CountOrZero | None = None
     """Overrides the adapter's LoRA rank; lora_alpha follows as 2 r. 0 trains the projector alone."""
-    steps: CountOrZero = 1400
+    steps: CountOrZero = 1500
     """Optimizer steps."""
     batch_size: Count = 16
     """Rows a step."""
