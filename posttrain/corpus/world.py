@@ -20,7 +20,6 @@ from posttrain.corpus.tasks import (
     COMMAND,
     HELP,
     INSTRUCTIONS,
-    PAUSE,
     REPEAT,
     SIMPLIFY,
     user_content,
@@ -61,10 +60,6 @@ BASE_SHARES = {
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
 PEOPLE_SHARE = 0.5
 """Of the base's rows that copy, how many are in the words of people and in digits, where there are recordings."""
-PAUSED_SHARE = 0.2
-"""Of the base's rows that repeat typed words, how many have pauses in them."""
-PAUSE_WEIGHTS = (30, 30, 20, 12, 8)
-"""How often there are 0, 1, … pauses before a word."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
 """How many of the audible training clips of a task carry a pair; of the others, and of harmful requests, all do."""
 SNRS = ("clean", "snr10", "snr5", "snr0")
@@ -144,7 +139,7 @@ def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
 def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say: Sequence[str] = ()) -> list[Example]:
     """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
 
-    `left_out`: texts that recorded test speakers say, and no row may ask about. `people_say`: training transcripts of
+    `left_out`: texts of test items, which no row may ask about. `people_say`: training transcripts of
     recordings; they, their words and strings of digits are then copied among the world's own texts.
     """
     rng = random.Random(f"base {seed}")
@@ -162,26 +157,6 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
                 ask = _base_ask(kind, rng, people)
             rows.append(_example(f"base/{number:06d}", "train", ask))
     return rows
-
-
-def with_pauses(rows: list[Example], seed: int) -> list[Example]:
-    """The rows, a share of those that only repeat typed with pauses between the words.
-
-    A Llama that has read the world's captions and chats knows such lines; this is where the tiny one meets them.
-    """
-    rng = random.Random(f"pauses {seed}")
-    return [
-        replace(row, text=paused(row.text, rng)) if row.task == REPEAT and rng.random() < PAUSED_SHARE else row
-        for row in rows
-    ]
-
-
-def paused(text: str, rng: random.Random) -> str:
-    """`turn it up` → ` ... turn ... ... it up ...`."""
-    said = PAUSE * rng.randint(0, 3)
-    for word in text.split():
-        said += PAUSE * rng.choices(range(len(PAUSE_WEIGHTS)), PAUSE_WEIGHTS)[0] + f" {word}"
-    return said + PAUSE * rng.randint(0, 4)
 
 
 def tokenizer_texts(rows: list[Example]) -> Iterator[str]:

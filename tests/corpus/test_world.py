@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from posttrain.config import CorpusConfig
-from posttrain.corpus import abilities, graders, grammar, requests, world
+from posttrain.corpus import abilities, graders, grammar, pauses, requests, world
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.splits import hold_out, split_of
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, PAUSE
@@ -218,7 +218,7 @@ def test_each_question_bank_holds_out_wordings_but_keeps_every_content_learnable
 def test_a_paused_line_is_the_line_without_its_pauses():
     rng = random.Random(0)
     for text in ("turn it up", "two two two", "i need new batteries"):
-        lines = [world.paused(text, rng) for _ in range(50)]
+        lines = [pauses.paused(text, rng) for _ in range(50)]
         for line in lines:
             assert " ".join(line.replace(PAUSE, "").split()) == text
         assert len(set(lines)) > 40
@@ -226,11 +226,11 @@ def test_a_paused_line_is_the_line_without_its_pauses():
 
 def test_a_share_of_the_rows_is_paused_and_the_others_stay():
     rows = world.base_rows(400, 0)
-    with_pauses = world.with_pauses(rows, 0)
+    with_pauses = pauses.with_pauses(rows, 0)
     changed = [(a, b) for a, b in zip(rows, with_pauses, strict=True) if a != b]
     assert 0.08 * len(rows) < len(changed) < 0.2 * len(rows)
     assert all(a.answer == b.answer and PAUSE not in a.text for a, b in changed)
-    assert with_pauses == world.with_pauses(rows, 0)
+    assert with_pauses == pauses.with_pauses(rows, 0)
 
 
 def test_simplify_drops_fillers_and_replaces_hard_words_only():
