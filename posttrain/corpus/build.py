@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from posttrain.config import CorpusConfig
-from posttrain.corpus import perturb, sources, speech, store, world
+from posttrain.corpus import sources, speech, store, world
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
@@ -37,11 +37,9 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     plan = world.without(world.plan(config, seed), said_in_test)
     spoken = plan.spoken + _said_as_well(recorded, said_in_test, plan.spoken, seed)
     clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
-    once_more = perturb.again(recorded, seed, progress)
-    for clip, waveform in recorded.clips + once_more.clips:
-        clips.append(clip)
-        pieces.append(waveform)
-    asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples + once_more.examples
+    clips += [clip for clip, _ in recorded.clips]
+    pieces += [waveform for _, waveform in recorded.clips]
+    asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples
     examples = [example for example in asked if example.split != "test"]
     items = plan.items + [example for example in asked if example.split == "test"]
     texts = [{"split": split, "text": text} for split, text in plan.general]

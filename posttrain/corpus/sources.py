@@ -108,7 +108,7 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
 def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
     clip_id = f"{split}/{name}/{Path(row.name).with_suffix('').as_posix()}"
     clip = Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0)
-    recorded.clips.append((clip, to_int16(waveform)))
+    recorded.clips.append((clip, _int16(waveform)))
     probes: list[str | None] = [None]
     if split == "test":
         probes = [f"wer_real/{name}"]
@@ -128,7 +128,7 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
     for number, piece in enumerate(_pieces(waveform)):
         clip_id = f"{split}/{name}/{kind}/{number:02d}"
         clip = Clip(clip_id, "", f"{name}/{kind}", split, name, "noise", kind, 0, 0)
-        recorded.clips.append((clip, to_int16(piece)))
+        recorded.clips.append((clip, _int16(piece)))
         probe = "hearing/noise" if split == "test" else None
         example_id = f"{probe or 'repeat'}/{clip_id}"
         recorded.examples.append(
@@ -161,6 +161,5 @@ def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tupl
     return [(row, split) for row, split in placed if split == "test" or row.text not in test]
 
 
-def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """±1 → int16, louder samples clipped; (S,)."""
+def _int16(waveform: np.ndarray) -> np.ndarray:
     return np.round(np.clip(waveform, -1, 1) * 32_767).astype(np.int16)
