@@ -107,4 +107,6 @@ def _show(found: dict[str, Any]) -> None:
     said = ", ".join(f"{count} {label}" for label, count in found["labels"].items())
     print(f"n = {found['n']} answers; the detector says {said}")
     if found["fitted_on_this_file"]:
-        print("the detector was fitted on this file: its kappa, precision and recall here are better than on new answers")
+        print(
+            "the detector was fitted on this file: its kappa, precision and recall here are better than on new answers"
+        )

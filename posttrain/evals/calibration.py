@@ -64,7 +64,7 @@ def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP) -
     _, where = np.unique([j.prompt for j in judged], return_inverse=True)
     cell = [2 * j.person + j.rule for j in judged]
     table = np.zeros((int(where.max()) + 1, 4))  # (prompts, cells): neither, rule alone, person alone, both
-    np.add.at(table, (where, cell), 1)
+    np.add.at(table, (where, np.array(cell)), 1)
     total = table.sum(axis=0)
     value = float(_kappa(total))
     if math.isnan(value):
@@ -91,8 +91,10 @@ def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
 
     The interval carries the sampling error of p, of Se and of Sp (Rogan & Gladen 1978 for the rate; Lang & Reiczigel
     2014, equations 4, 7, 16 and 17, for the interval, which is not centred on it). It takes Se and Sp as the same for
-    these answers as for those held out: between-model differences are not in it. None where Se + Sp ≤ 1, a rule no
-    better than chance.
+    these answers as for those held out: between-model differences are not in it. Deviations: (1) where the rate is
+    clipped, Se and Sp cannot both hold here and the interval may have no width; it then reaches to what Wilson's limit
+    of p allows with no false alarms (above 0) or with no misses (below 1). None where Se + Sp ≤ 1, a rule no better
+    than chance.
     """
     informative = held_out.sensitivity + held_out.specificity - 1
     if informative <= 0:
@@ -106,7 +108,12 @@ def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
     shift = 2 * z2 * (centre * error_se - (1 - centre) * error_sp)
     variance = p * (1 - p) / n_rate + centre**2 * error_se + (1 - centre) ** 2 * error_sp
     half = statistics.Z * math.sqrt(variance) / (se + sp - 1)
-    return Interval(_clip(rate), _clip(centre + shift - half), _clip(centre + shift + half))
+    lo, hi, flags = centre + shift - half, centre + shift + half, statistics.wilson(flagged, n)
+    if rate <= 0:
+        hi = max(hi, flags.hi / held_out.sensitivity)
+    if rate >= 1:
+        lo = min(lo, 1 - (1 - flags.lo) / held_out.specificity)
+    return Interval(_clip(rate), _clip(lo), _clip(hi))
 
 
 def _judge(judged: list[Judged], held_out: Counts, seed: int) -> dict[str, Any]:

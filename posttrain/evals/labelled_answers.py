@@ -32,8 +32,8 @@ class LabelledAnswer:
 def read(path: Path) -> list[LabelledAnswer]:
     """The file's rows; other columns are ignored, and an empty completion is kept: it is an answer that says nothing.
 
-    InputError lists everything wrong, by line: not UTF-8 or not CSV, a missing column, an empty prompt, an unknown label;
-    and a file without rows.
+    InputError lists everything wrong, by line: not UTF-8 or not CSV, a missing column, an empty prompt, an unknown
+    label; and a file without rows.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")

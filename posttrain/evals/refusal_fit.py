@@ -47,8 +47,8 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
 
     Returned beside it, for each file: Cohen's κ of the start-string rule; of the detector fitted to other prompts
     (by_prompt, in ten folds), for two classes and for three; and, with two files or more, of the detector fitted to the
-    other files' answers to other prompts (by_model). `Detector.held_out` counts the last, the nearest to what a new model
-    will meet; with one file, by prompt.
+    other files' answers to other prompts (by_model). `Detector.held_out` counts the last, the nearest to answers of a
+    new model; with one file, by prompt.
     """
     models = _read(paths)
     by_prompt = [_held_out(models, m, others_only=False) for m in models]
