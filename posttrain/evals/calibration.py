@@ -91,10 +91,10 @@ def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
 
     The interval carries the sampling error of p, of Se and of Sp (Rogan & Gladen 1978 for the rate; Lang & Reiczigel
     2014, equations 4, 7, 16 and 17, for the interval, which is not centred on it). It takes Se and Sp as the same for
-    these answers as for those held out: between-model differences are not in it. Deviations: (1) where the rate is
-    clipped, Se and Sp cannot both hold here and the interval may have no width; it then reaches to what Wilson's limit
-    of p allows with no false alarms (above 0) or with no misses (below 1). None where Se + Sp ≤ 1, a rule no better
-    than chance.
+    these answers as for those held out: between-model differences are not in it. None where Se + Sp ≤ 1, a rule no
+    better than chance. Deviations: (1) where the rate is clipped, Se and Sp cannot both hold here and the interval may
+    have no width; it then reaches to what Wilson's limit of p allows with no false alarms (above 0) or with no misses
+    (below 1).
     """
     informative = held_out.sensitivity + held_out.specificity - 1
     if informative <= 0:
