@@ -22,8 +22,8 @@ def detector():
 
 
 def test_the_detector_agrees_with_the_labels_of_made_answers_where_start_strings_do_not(detector):
-    """κ = 0.91 was measured on 90 of them, and 0.02 for the rule: few of these start with its strings. Phrases were mended on some of
-    these answers, so this is no estimate for new ones."""
+    """κ = 0.91 was measured on 90 of them, and 0.02 for the rule: few of these start with its strings.
+    Phrases were mended on some of these answers, so this is no estimate for new ones."""
     assert len(ANSWERS) >= 90
 
     def agreement(rule):
