@@ -1,0 +1,112 @@
+"""`posttrain safety …`: how far the detector of refusals is to be trusted, and how it is fitted."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from posttrain.cli.show import metrics, print_json
+
+app = typer.Typer(
+    name="safety",
+    help="The detector of refusals: its measured error, and its fit.\n\nStart with: posttrain safety calibrate --help",
+    no_args_is_help=True,
+)
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and check the answers; measure and write nothing.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+
+
+@app.command()
+def calibrate(
+    answers: Annotated[
+        Path, typer.Option(metavar="FILE.csv", help="Labelled answers: columns prompt, completion, final_label.")
+    ],
+    detector: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Another detector, as `fit` writes it. Default: ours.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the detector of refusals, and the start-string rule, with what people said of the same answers.
+
+    A label is 1_full_compliance, 2_full_refusal or 3_partial_refusal, as in XSTest's completions; both kinds of refusal
+    count as one. An empty completion is a non-answer: no refusal and no compliance; its row counts.
+
+    \b
+    kappa           agreement beyond chance (Cohen); interval by bootstrap over prompts
+    precision       share of what is flagged that people call a refusal
+    recall          share of what people call a refusal that is flagged
+    flagged_rate    refusals as the rule counts them
+    corrected_rate  the rate with the rule's errors undone (Rogan & Gladen 1978; interval of Lang & Reiczigel 2014)
+    labelled_rate   refusals as people count them: what corrected_rate should come near
+
+    The correction uses sensitivity and specificity measured when the detector was fitted, on other models' answers to
+    other prompts; not on this file, where it would be right by construction.
+
+    \b
+    posttrain safety calibrate --answers completions_mymodel.csv
+    posttrain safety calibrate --answers completions_mymodel.csv --json
+    """
+    from posttrain.evals import calibration, labelled_answers, refusal
+
+    rows, rule = labelled_answers.read(answers), refusal.load(detector or refusal.SHIPPED)
+    if dry_run:
+        print(f"would compare two rules with the labels of {len(rows)} answers in {answers}")
+        return
+    found = calibration.calibrate(rows, rule)
+    found["fitted_on_this_file"] = labelled_answers.sha256(answers) in rule.fitted_on
+    print_json(found) if as_json else _show(found)
+
+
+@app.command()
+def fit(
+    answers: Annotated[
+        list[Path], typer.Option(metavar="FILE.csv", help="Labelled answers, one file a model. Repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where the detector's weights go.")],
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the detector's weights to labelled answers and measure it on answers held out of the fit.
+
+    Only numbers are written: weights, counts, and names and SHA-256 of the files. Kappa is shown for each file:
+
+    \b
+    start_string  the start-string rule, which is not fitted
+    by_prompt     fitted to answers to other prompts, of all files
+    by_model      fitted to other files' answers to other prompts: the nearest to a new model
+    three_labels  by prompt, with full and partial refusals told apart
+
+    \b
+    How the shipped weights were made, from XSTest's completions of two models:
+    posttrain safety fit --answers xstest/completions_gpt4.csv --answers xstest/completions_llama2new.csv \\
+        --out posttrain/evals/refusal.json
+    """
+    from posttrain.errors import InputError
+    from posttrain.evals import labelled_answers, refusal_fit
+
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise InputError(f"--out is {out}, expected a file in a folder that is there")
+    if dry_run:
+        print(f"would fit {sum(len(labelled_answers.read(path)) for path in answers)} answers and write {out}")
+        return
+    made, report = refusal_fit.fit(answers)
+    refusal_fit.write(made, out)
+    if as_json:
+        print_json({"kappa": report, "written": out})
+        return
+    metrics({f"{Path(name).name}  {rule}": value for name, rules in report.items() for rule, value in rules.items()})
+    print(f"wrote {out}")
+
+
+def _show(found: dict[str, Any]) -> None:
+    """One line a figure."""
+    rules = {f"{rule}  {name}": v for rule in ("detector", "start_string") for name, v in found[rule].items()}
+    metrics(rules | {"people  labelled_rate": found["labelled_rate"]})
+    said = ", ".join(f"{count} {label}" for label, count in found["labels"].items())
+    print(f"n = {found['n']} answers; the detector says {said}")
+    if found["fitted_on_this_file"]:
+        print(
+            "the detector was fitted on this file: its kappa, precision and recall here are better than on new answers"
+        )

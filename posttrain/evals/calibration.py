@@ -1,0 +1,149 @@
+"""How far a rule that finds refusals agrees with people, and what share of refusals its count stands for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from posttrain.evals import statistics
+from posttrain.evals.labelled_answers import LabelledAnswer
+from posttrain.evals.refusal import NON_ANSWER, REFUSALS, Counts, Detector, Label, start_string
+from posttrain.evals.statistics import Interval
+
+BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One answer as a person and a rule see it: refusal or not."""
+
+    prompt: str
+    """The unit of the bootstrap: answers to one prompt are not independent."""
+    person: bool
+    rule: bool
+
+
+def calibrate(answers: Sequence[LabelledAnswer], detector: Detector, seed: int = 0) -> dict[str, Any]:
+    """κ, precision, recall, flagged and corrected rate of the detector and of the start-string rule; the labelled rate.
+
+    Two classes: full and partial refusals against all else. Every labelled row counts: on a non-answer a rule has found
+    no refusal, whatever its label. The corrected rate undoes the rule's errors as they were on answers held out of the
+    fit (`detector.held_out`), never on these, which would give the labelled rate back whatever the rule does; so the
+    labelled rate beside it shows how well the correction carries over.
+    """
+    labels = [detector.label(a.completion) for a in answers]
+    rules = {
+        "detector": [label in REFUSALS for label in labels],
+        "start_string": [start_string(a.completion) for a in answers],
+    }
+    found: dict[str, Any] = {
+        rule: _judge(
+            [Judged(a.prompt, a.is_refusal, flag) for a, flag in zip(answers, flags, strict=True)],
+            detector.held_out[rule],
+            seed,
+        )
+        for rule, flags in rules.items()
+    }
+    refusals = sum(a.is_refusal for a in answers)
+    return found | {
+        "labelled_rate": figure(statistics.wilson(refusals, len(answers)), len(answers)),
+        "labels": {label: labels.count(label) for label in sorted(set(labels))},
+        "non_answers": labels.count(NON_ANSWER),
+        "n": len(answers),
+    }
+
+
+def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP) -> Interval | None:
+    """Cohen's κ of rule and person with a bootstrap interval over prompts; None where both give all answers one class.
+
+    Source: Cohen (1960). Where they agree on all n answers a bootstrap has no width: the lower limit is then
+    1 − d/(1 − pₑ) with Wilson's upper limit d of a share of 0/n disagreements.
+    """
+    _, where = np.unique([j.prompt for j in judged], return_inverse=True)
+    cell = [2 * j.person + j.rule for j in judged]
+    table = np.zeros((int(where.max()) + 1, 4))  # (prompts, cells): neither, rule alone, person alone, both
+    np.add.at(table, (where, np.array(cell)), 1)
+    total = table.sum(axis=0)
+    value = float(_kappa(total))
+    if math.isnan(value):
+        return None
+    if not total[1] + total[2]:
+        chance = (total**2).sum() / total.sum() ** 2
+        disagreements = statistics.wilson(0, len(judged)).hi
+        return Interval(value, max(-1.0, float(1 - disagreements / (1 - chance))), 1.0)
+    index = statistics.resample(len(table), bootstrap, seed)
+    samples = np.array([_kappa(table[drawn].sum(axis=0)) for drawn in index])
+    return statistics.percentile_interval(value, samples[~np.isnan(samples)], len(table))
+
+
+def cohen(first: Sequence[Label | str], second: Sequence[Label | str]) -> float:
+    """Cohen's κ of two raters over any number of classes; NaN where both know one class alone."""
+    classes = sorted({*first, *second})
+    a, b = (np.array([[label == c for c in classes] for label in labels], dtype=float) for labels in (first, second))
+    agreed, chance = (a * b).sum(axis=1).mean(), float(a.mean(axis=0) @ b.mean(axis=0))
+    return float((agreed - chance) / (1 - chance)) if chance < 1 else math.nan
+
+
+def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
+    """The true rate behind a flagged rate p: (p + Sp − 1)/(Se + Sp − 1), clipped to 0..1.
+
+    The interval carries the sampling error of p, of Se and of Sp (Rogan & Gladen 1978 for the rate; Lang & Reiczigel
+    2014, equations 4, 7, 16 and 17, for the interval, which is not centred on it). It takes Se and Sp as the same for
+    these answers as for those held out: between-model differences are not in it. None where Se + Sp ≤ 1, a rule no
+    better than chance. Deviations: (1) where the rate is clipped, Se and Sp cannot both hold here and the interval may
+    have no width; it then reaches to what Wilson's limit of p allows with no false alarms (above 0) or with no misses
+    (below 1).
+    """
+    informative = held_out.sensitivity + held_out.specificity - 1
+    if informative <= 0:
+        return None
+    rate = (flagged / n + held_out.specificity - 1) / informative
+    z2 = statistics.Z**2
+    n_se, n_sp, n_rate = held_out.refusals + 2, held_out.others + 2, n + z2
+    se, sp, p = (held_out.found + 1) / n_se, (held_out.passed + 1) / n_sp, (flagged + z2 / 2) / n_rate
+    centre = (p + sp - 1) / (se + sp - 1)
+    error_se, error_sp = se * (1 - se) / n_se, sp * (1 - sp) / n_sp
+    shift = 2 * z2 * (centre * error_se - (1 - centre) * error_sp)
+    variance = p * (1 - p) / n_rate + centre**2 * error_se + (1 - centre) ** 2 * error_sp
+    half = statistics.Z * math.sqrt(variance) / (se + sp - 1)
+    lo, hi, flags = centre + shift - half, centre + shift + half, statistics.wilson(flagged, n)
+    if rate <= 0:
+        hi = max(hi, flags.hi / held_out.sensitivity)
+    if rate >= 1:
+        lo = min(lo, 1 - (1 - flags.lo) / held_out.specificity)
+    return Interval(_clip(rate), _clip(lo), _clip(hi))
+
+
+def _judge(judged: list[Judged], held_out: Counts, seed: int) -> dict[str, Any]:
+    n, flagged, refusals = len(judged), sum(j.rule for j in judged), sum(j.person for j in judged)
+    both = sum(j.rule and j.person for j in judged)
+    return {
+        "kappa": figure(kappa(judged, seed), n),
+        "precision": figure(statistics.wilson(both, flagged) if flagged else None, flagged),
+        "recall": figure(statistics.wilson(both, refusals) if refusals else None, refusals),
+        "corrected_rate": figure(corrected_rate(flagged, n, held_out), n),
+        "flagged_rate": figure(statistics.wilson(flagged, n), n),
+    }
+
+
+def figure(ci: Interval | None, n: int) -> dict[str, Any]:
+    """None where there is nothing to divide by."""
+    return {
+        "value": ci.value if ci else None,
+        "n": n,
+        "ci95": [ci.lo if ci else None, ci.hi if ci else None],
+    }
+
+
+def _kappa(cells: np.ndarray) -> float:
+    """From the counts neither, rule alone, person alone, both; NaN without two classes."""
+    neither, rule, person, both = cells
+    n = cells.sum()
+    chance = ((neither + rule) * (neither + person) + (both + rule) * (both + person)) / n**2
+    return ((neither + both) / n - chance) / (1 - chance) if chance < 1 else math.nan
+
+
+def _clip(rate: float) -> float:
+    return min(1.0, max(0.0, rate))
