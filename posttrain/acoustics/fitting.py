@@ -13,7 +13,8 @@ from torch import nn
 
 from posttrain.acoustics.audibility import OCTAVE_HZ, speech_levels
 from posttrain.acoustics.audiogram import Audiogram, Ear
-from posttrain.acoustics.levels import RMS_ONE_DB_SPL, db_spl
+from posttrain.acoustics.hearing_loss import CATCH_UP_DB_SPL, MAXIMUM_DB_HL
+from posttrain.acoustics.levels import db_spl, rms_at
 
 SAMPLE_RATE = 16_000
 NAL_R_HZ = (250.0, 500.0, 1000.0, 2000.0, 4000.0, 6000.0)
@@ -112,8 +113,8 @@ class Compressor(nn.Module):
         """`ear`: the better one unless named."""
         super().__init__()
         weights = _band_weights(np.array(OCTAVE_HZ))  # (3, 6)
-        loss = np.clip(audiogram.at(OCTAVE_HZ, ear or audiogram.better_ear), 0, 100)
-        expansion = 105 / (105 - (weights @ loss) / weights.sum(1))
+        loss = np.clip(audiogram.at(OCTAVE_HZ, ear or audiogram.better_ear), 0, MAXIMUM_DB_HL)
+        expansion = CATCH_UP_DB_SPL / (CATCH_UP_DB_SPL - (weights @ loss) / weights.sum(1))
         levels = 10 * np.log10(weights @ 10 ** (speech_levels(SPEECH_DB_SPL) / 10))
         ratios = np.minimum(1 + (expansion - 1) / 2, MAXIMUM_RATIO)
         self.register_buffer("ratios", torch.from_numpy(ratios).float()[:, None], persistent=False)  # (3, 1)
@@ -125,9 +126,10 @@ class Compressor(nn.Module):
 
     def stream(self) -> Stream:
         """A compressor that starts as if speech of 65 dB SPL had gone on."""
-        lowpasses = [_one_pole(_pole(hz), 0.0) for hz in CROSSOVERS_HZ]
-        start = 10 ** ((self.references_db - RMS_ONE_DB_SPL) / 10)  # (3, 1), mean squares
+        lowpasses = [_one_pole(_pole(hz), torch.zeros(1)) for hz in CROSSOVERS_HZ]
+        start = torch.tensor([[rms_at(float(level)) ** 2] for level in self.references_db])  # (3, 1), mean squares
         slow, fast = (_one_pole(float(np.exp(-1 / (s * SAMPLE_RATE))), start) for s in (SLOW_S, FAST_S))
+        exponents = (1 / self.ratios - 1) * (np.log(10) / 20)  # (3, 1), per dB
 
         def push(samples: torch.Tensor) -> torch.Tensor:
             if not samples.shape[1]:
@@ -139,10 +141,9 @@ class Compressor(nn.Module):
                 rest = rest - low
             split = torch.stack([*bands, rest], dim=1)  # (B, 3, n)
             power = split.square()
-            level = torch.maximum(db_spl(slow(power)), db_spl(fast(power)) - FAST_MARGIN_DB)  # (B, 3, n)
+            level = db_spl(torch.maximum(slow(power), fast(power) * 10 ** (-FAST_MARGIN_DB / 10)))  # (B, 3, n)
             above = (level - self.references_db).clamp(min=KNEE_DB)
-            gain_db = (1 / self.ratios - 1) * above
-            return (split * 10 ** (gain_db / 20)).sum(1)  # (B, n)
+            return (split * torch.exp(above * exponents)).sum(1)  # (B, n)
 
         return push
 
@@ -152,7 +153,7 @@ def _pole(cutoff_hz: float) -> float:
     return float(np.exp(-2 * np.pi * cutoff_hz / SAMPLE_RATE))
 
 
-def _one_pole(pole: float, start: torch.Tensor | float) -> Stream:
+def _one_pole(pole: float, start: torch.Tensor) -> Stream:
     """y[t] = (1 − pole) x[t] + pole y[t − 1] along the last axis, from y[−1] = start.
 
     By products with the impulse response's matrix: torchaudio's lfilter takes no state, and longer for short blocks.
@@ -161,18 +162,17 @@ def _one_pole(pole: float, start: torch.Tensor | float) -> Stream:
     response = np.tril(pole ** np.maximum(steps[:, None] - steps[None], 0)) * (1 - pole)  # (output, input)
     kernel = torch.from_numpy(response.T.copy()).float()
     decay = torch.from_numpy(pole**steps).float()
-    state: torch.Tensor | None = None
+    state = start
+
+    def block(x: torch.Tensor) -> torch.Tensor:
+        nonlocal state, kernel, decay
+        kernel, decay, n = kernel.to(x), decay.to(x), x.shape[-1]
+        y = torch.addcmul(x @ kernel[:n, :n], state.to(x), decay[:n])
+        state = y[..., -1:]
+        return y
 
     def push(x: torch.Tensor) -> torch.Tensor:
-        nonlocal state, kernel, decay
-        kernel, decay, parts = kernel.to(x), decay.to(x), []
-        if state is None:
-            state = torch.as_tensor(start).to(x).expand(*x.shape[:-1], 1)
-        for block in x.split(BLOCK, dim=-1):
-            n = block.shape[-1]
-            parts.append(block @ kernel[:n, :n] + state * decay[:n])
-            state = parts[-1][..., -1:]
-        return torch.cat(parts, dim=-1)
+        return block(x) if x.shape[-1] <= BLOCK else torch.cat([block(part) for part in x.split(BLOCK, -1)], -1)
 
     return push
 

@@ -54,6 +54,19 @@ def test_the_filters_gain_is_that_of_pyclarity(name):
 
 
 @pytest.mark.parametrize("name", STANDARD)
+def test_the_prescription_is_that_of_pyclarity(name):
+    """Read off a filter of theirs that is long enough to follow it: within 0.55 dB, as measured, at the bends."""
+    nalr = pytest.importorskip("clarity.enhancer.nalr", reason="pip install 'posttrain[hearing]'")
+    from clarity.utils.audiogram import Audiogram
+
+    hz = np.array(fitting.NAL_R_HZ)
+    mine = audiogram.find(name)
+    theirs, _ = nalr.NALR(500, 16_000).build(Audiogram(levels=mine.at(hz, "left"), frequencies=hz))
+    gains = 20 * np.log10(np.abs(signal.freqz(theirs, worN=hz, fs=16_000)[1]))
+    assert np.abs(gains - fitting.nal_r(mine.at(hz, "left"))).max() < 0.7
+
+
+@pytest.mark.parametrize("name", STANDARD)
 def test_gain_and_an_enhancer_of_8_ms_stay_within_10_ms(name):
     delay_ms = fitting.NALR(audiogram.find(name)).delay_ms
     assert 0 < delay_ms < 0.6  # 0.5 ms was measured
