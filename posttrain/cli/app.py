@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli import safety
+from posttrain.cli import hearing, safety
 from posttrain.cli.show import hide_loading, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(safety.app)
+app.add_typer(hearing.app)
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
