@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo branches report compare doctor test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo branches report compare gate doctor test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -70,6 +70,10 @@ report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 
 compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=tiny_full
 	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)"
+
+gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
+	$(POSTTRAIN) gate "$(run_folder)" $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
+	  $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))

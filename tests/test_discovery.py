@@ -18,7 +18,9 @@ CARDS = sorted((ROOT / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CONTRACT = "help setup pipeline data base ctc align distill sft reward dpo grpo report test check smoke clean".split()
+CONTRACT = (
+    "help setup pipeline data base ctc align distill sft reward dpo grpo report gate test check smoke clean".split()
+)
 
 
 def commands() -> list[tuple[str, str]]:
@@ -44,7 +46,7 @@ def dry(command: str) -> list[list[str]]:
     else:
         lines = [command]
     found = [shlex.split(line)[1:] for line in lines]
-    return [a if "--dry-run" in a or a[0] in ("compare", "doctor") else [*a, "--dry-run"] for a in found]
+    return [a if "--dry-run" in a or a[0] in ("compare", "doctor", "gate") else [*a, "--dry-run"] for a in found]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
