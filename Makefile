@@ -12,6 +12,8 @@ run_folder = $(if $(findstring /,$(RUN)),$(RUN),runs/$(or $(RUN),$(basename $(no
 options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
   $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
   $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
+  $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
 stage = $(POSTTRAIN) stage $@ --recipe "$(RECIPE)" $(options)
 
 help:  ## this list
@@ -72,8 +74,7 @@ compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=ti
 	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)"
 
 gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
-	$(POSTTRAIN) gate "$(run_folder)" $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
-	  $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
+	$(POSTTRAIN) gate "$(run_folder)" $(limits)
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))

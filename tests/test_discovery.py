@@ -128,6 +128,12 @@ def test_stage_targets_pass_their_variables_on():
     assert changes == ["sft.adapter=full", "corpus.data_root=d", "sft.steps=3", "seed=2"]
 
 
+def test_the_gate_goes_by_the_runs_own_recipe_unless_one_is_named():
+    assert dry("make gate RUN=mine") == [["gate", "runs/mine"]]
+    [named] = dry('make gate RECIPE=smoke STAGE=sft SET="gate.forgetting=0.1"')
+    assert named == ["gate", "runs/smoke", "--recipe", "smoke", "--stage", "sft", "--set", "gate.forgetting=0.1"]
+
+
 def test_the_documents_show_commands():
     assert len(commands()) >= 8
 
