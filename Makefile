@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo branches report compare doctor test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo branches report compare gate doctor test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -12,6 +12,8 @@ run_folder = $(if $(findstring /,$(RUN)),$(RUN),runs/$(or $(RUN),$(basename $(no
 options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
   $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
   $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
+  $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
 stage = $(POSTTRAIN) stage $@ --recipe "$(RECIPE)" $(options)
 
 help:  ## this list
@@ -70,6 +72,9 @@ report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 
 compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=tiny_full
 	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)"
+
+gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
+	$(POSTTRAIN) gate "$(run_folder)" $(limits)
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))

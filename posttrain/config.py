@@ -1,4 +1,4 @@
-"""A recipe: YAML + overrides → frozen dataclasses. Every default lives here and nowhere else."""
+"""A recipe: YAML + overrides → frozen dataclasses. Every default lives here (the gate's: gate_config.py)."""
 
 import dataclasses
 from dataclasses import field
@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from posttrain.errors import InputError
+from posttrain.gate_config import GateConfig
 from posttrain.yaml_config import override, parse, read_mapping, refuse_bool
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -294,6 +295,7 @@ class Recipe:
     dpo: DPOConfig = DPOConfig()
     grpo: GRPOConfig = GRPOConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
 
 
 def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:

@@ -18,7 +18,9 @@ CARDS = sorted((ROOT / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CONTRACT = "help setup pipeline data base ctc align distill sft reward dpo grpo report test check smoke clean".split()
+CONTRACT = (
+    "help setup pipeline data base ctc align distill sft reward dpo grpo report gate test check smoke clean".split()
+)
 
 
 def commands() -> list[tuple[str, str]]:
@@ -44,7 +46,7 @@ def dry(command: str) -> list[list[str]]:
     else:
         lines = [command]
     found = [shlex.split(line)[1:] for line in lines]
-    return [a if "--dry-run" in a or a[0] in ("compare", "doctor") else [*a, "--dry-run"] for a in found]
+    return [a if "--dry-run" in a or a[0] in ("compare", "doctor", "gate") else [*a, "--dry-run"] for a in found]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
@@ -124,6 +126,12 @@ def test_stage_targets_pass_their_variables_on():
         assert pair in pairs
     changes = [value for option, value in pairs if option == "--set"]
     assert changes == ["sft.adapter=full", "corpus.data_root=d", "sft.steps=3", "seed=2"]
+
+
+def test_the_gate_goes_by_the_runs_own_recipe_unless_one_is_named():
+    assert dry("make gate RUN=mine") == [["gate", "runs/mine"]]
+    [named] = dry('make gate RECIPE=smoke STAGE=sft SET="gate.forgetting=0.1"')
+    assert named == ["gate", "runs/smoke", "--recipe", "smoke", "--stage", "sft", "--set", "gate.forgetting=0.1"]
 
 
 def test_the_documents_show_commands():

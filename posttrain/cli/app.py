@@ -185,6 +185,31 @@ def compare(
 
 
 @app.command()
+def gate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")] = "tiny",
+    stage: Annotated[str | None, typer.Option(help="Which stage. Default: the run's last model.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Whose `gate` section holds. Default: the recipe the run names.")
+    ] = None,
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """May this run go on? Status 1, with reasons, where a limit of the recipe's `gate` section is crossed.
+
+    A limit is crossed when the whole 95 % interval is beyond it, passed when its upper bound is within. In between it
+    is undecided: it passes, and the number of items that would decide is told. Status 1 also where the ledger's figures
+    are not those that its saved answers give, or where a figure with a limit is missing.
+
+    \b
+    posttrain gate tiny
+    posttrain gate tiny --stage sft --set gate.forgetting=0.1
+    """
+    from posttrain.cli import pipeline
+
+    raise typer.Exit(pipeline.gate(run, stage, recipe, changes, as_json))
+
+
+@app.command()
 def transcribe(
     checkpoint: CheckpointOption,
     audio: Annotated[list[Path] | None, typer.Argument(metavar="AUDIO…", help="Recordings, any rate.")] = None,

@@ -1,4 +1,4 @@
-"""run, stage, data and report: from what the user named to the runner, and its result on stdout."""
+"""run, stage, data, report and gate: from what the user named to the runner, and its result on stdout."""
 
 import fcntl
 import time
@@ -97,6 +97,15 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
         print((folder / "report.json").read_text())
         return
     print("\n".join(summary(rows, page.parent)))
+
+
+def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | None, as_json: bool) -> int:
+    """The verdict on a run; 0 where it passes, else 1."""
+    from posttrain.report.gate import judge
+
+    verdict = judge(run_folder(run), stage, recipe, changes)
+    show.print_json(verdict.as_dict()) if as_json else show.verdict(verdict)
+    return int(bool(verdict.reasons))
 
 
 def doctor(recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, as_json: bool) -> int:

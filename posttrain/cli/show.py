@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from posttrain.preflight import Finding
+    from posttrain.report.gate import Verdict
     from posttrain.runner import Step
     from posttrain.transcribe import Result
 
@@ -66,6 +67,20 @@ def findings(found: "list[Finding]") -> None:
     """One line a check."""
     for finding in found:
         print(f"{'✓' if finding.ok else '✗'} {finding}")
+
+
+def verdict(found: "Verdict") -> None:
+    """One line a limit, what is wrong with the ledger, and the verdict last."""
+    for check in found.checks:
+        mark = {"passed": "✓", "undecided": "?"}.get(check.status, "✗")
+        print(f"{mark} {check.status:<9}  {check}")
+    for wrong in found.wrong:
+        print(f"✗ {wrong}")
+    for note in found.notes:
+        print(f"! {note}")
+    unsure = sum(check.status == "undecided" for check in found.checks)
+    said = f"fails for {len(found.reasons)} reasons" if found.reasons else "passes"
+    print(f"{found.run}, {found.stage}, by recipe {found.recipe}: {said}" + f"; {unsure} undecided" * bool(unsure))
 
 
 def _figure(metric: dict[str, Any]) -> str:

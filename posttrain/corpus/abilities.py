@@ -248,6 +248,15 @@ def draw(probe: str, split: str, rng: random.Random, level: int | None = None) -
     return rng.choice(questions)
 
 
+def chance(text: str, answer: str) -> float:
+    """How often a guess among the answers that the question itself offers is right: half for "… five or six", else 0.
+
+    A fact has few possible answers too, but the question does not name them: who guesses among them knows something.
+    """
+    before, offered, last = text.rpartition(" or ")
+    return 0.5 if offered and answer in (before.split()[-1], last) else 0.0
+
+
 def levels(probe: str) -> int:
     """How many levels a probe's items have, in equal shares."""
     return 5 if probe.endswith("_hard") else 1

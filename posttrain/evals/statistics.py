@@ -78,6 +78,25 @@ def detectable_difference(n: int, discordant: float = 0.0) -> float:
     return float(optimize.brentq(excess, 1e-9, 1.0)) if excess(1.0) > 0 else 1.0
 
 
+def deciding_share_n(share: float, limit: float) -> int | None:
+    """Items from which Wilson's interval of this share no longer holds the limit; None where the two are equal.
+
+    Wilson's interval holds what the score test does not reject: |share − limit| ≤ z √(limit (1 − limit) / n).
+    """
+    gap = share - limit
+    return math.ceil(max(1.0, Z**2 * limit * (1 - limit) / gap**2)) if gap else None
+
+
+def deciding_n(value: float, interval: tuple[float, float], limit: float, n: int) -> int | None:
+    """As many items of the same kind as would keep the limit out of the interval, if its width falls with 1/√n.
+
+    None where the figure lies on its limit.
+    """
+    gap = limit - value
+    width = (interval[1] if gap > 0 else interval[0]) - value
+    return math.ceil(n * max(1.0, (width / gap) ** 2)) if gap else None
+
+
 def unpaired_difference(after: Interval, before: Interval) -> Difference:
     """Difference of two independent figures from their own intervals (Newcombe 1998b, method 10; Zou & Donner 2008).
 

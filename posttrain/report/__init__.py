@@ -1,7 +1,9 @@
 """The report: a pure function of a run's ledger and saved answers → report.html, report.md, report.json."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,10 +18,12 @@ from posttrain.report.findings import REFERENCES, costs, findings, sure
 from posttrain.report.markdown import page
 from posttrain.report.tables import cost_table, heat_map, metric_table
 from posttrain.report.terminal import summary
+from posttrain.report.trajectory import Trajectory, trajectory, trajectory_table
 from posttrain.report.words import label, ordered
 
 __all__ = ["build", "compare", "summary"]
 
+Changes = list[tuple[str, str, list[Changed]]]
 ITEMS = (8, 4, 2, 1)
 """Changed items shown of each probe and stage: the most that keeps the page below LARGEST."""
 LARGEST = 2_900_000
@@ -36,12 +40,13 @@ def build(run_folder: Path | str) -> Path:
         raise InputError(f"{run_folder} has no finished stage (no ledger.jsonl with rows); name a run's folder")
     answers = read_answers(run_folder, rows)
     missing = [row.stage for row in rows if row.stage not in answers]
+    way = trajectory(rows, answers)
     for most in ITEMS:
         changes = _changes(rows, answers, most)
-        html = _html(rows, changes, most, missing)
+        html = _html(rows, changes, way, most, missing)
         if len(html.encode()) <= LARGEST:
             break
-    made = {"html": html, "md": page(rows, changes), "json": _json(rows, changes, missing)}
+    made = {"html": html, "md": page(rows, changes, way), "json": _json(rows, changes, way, missing)}
     for kind, text in reversed(made.items()):
         partial = run_folder / f"report.{kind}.partial"
         partial.write_text(text, encoding="utf-8")
@@ -49,7 +54,7 @@ def build(run_folder: Path | str) -> Path:
     return run_folder / "report.html"
 
 
-def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> list[tuple[str, str, list[Changed]]]:
+def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> Changes:
     """(probe, what it is, its changes from stage to stage), in reading order; probes without a change are left out."""
     by_probe: dict[str, list[Changed]] = {}
     for step in transitions(rows, answers):
@@ -59,7 +64,7 @@ def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> list
     return [(p, label(p), by_probe[p]) for p in order if any(part.changed for part in by_probe[p])]
 
 
-def _html(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], most: int, missing: list[str]) -> str:
+def _html(rows: list[Row], changes: Changes, way: Trajectory | None, most: int, missing: list[str]) -> str:
     loader = PackageLoader("posttrain.report", "templates")
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     templates = Path(__file__).parent / "templates"
@@ -72,6 +77,7 @@ def _html(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], most: 
         findings=findings(rows),
         plots=plots(rows),
         heat=heat_map(rows),
+        trajectory=trajectory_table(way),
         rows=rows,
         table=metric_table(rows),
         cost=cost_table(rows),
@@ -93,7 +99,7 @@ def _facts(last: Row, rows: list[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def _json(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], missing: list[str]) -> str:
+def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: list[str]) -> str:
     total, evaluation, peak = costs(rows)
     content = {
         "run": rows[-1].run,
@@ -101,6 +107,7 @@ def _json(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], missin
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},
         "holds_after_holm": {row.stage: {ref: sure(row, ref) for ref in REFERENCES} for row in rows},
+        "trajectory": way and _trajectory(way),
         "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},
         "changed": [
             {"probe": part.probe, "before": part.before, "after": part.after, "n": part.n, "changed": part.changed}
@@ -111,3 +118,8 @@ def _json(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], missin
         "without_answers": missing,
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _trajectory(way: Trajectory) -> dict[str, Any]:
+    figures = {k: {"value": ci.value, "n": way.n, "ci95": [ci.lo, ci.hi]} for k, ci in way.figures.items()}
+    return {"stages": way.stages, "figures": figures, "abilities": {k: asdict(a) for k, a in way.abilities.items()}}

@@ -7,10 +7,11 @@ from posttrain.ledger import Row
 from posttrain.report.changes import Changed
 from posttrain.report.findings import findings
 from posttrain.report.tables import Cell, cost_table, metric_table
+from posttrain.report.trajectory import Trajectory, trajectory_table
 
 
-def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]]) -> str:
-    """Summary, stages × metrics with differences, costs, and for every probe what changed."""
+def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Trajectory | None) -> str:
+    """Summary, stages × metrics with differences, trajectory, costs, and for every probe what changed."""
     last = rows[-1]
     parts = [f"# {_plain(last.run)}", f"seed {last.seed}, {_plain(last.device)}, code {_plain(last.code)}"]
     for heading, found in findings(rows):
@@ -24,6 +25,10 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]]) -> str:
         for name, _, _, cells in lines:
             table.append([name, *(_cell(cell) for cell in cells)])
         parts += [f"## {title}", _table(table, raw=True)]
+    if kept := trajectory_table(way):
+        named = _table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
+        matrix = _table([kept["columns"], *(cells for cells, _ in kept["lines"])])
+        parts += ["## Trajectory", f"Typed abilities from base to last model, n = {kept['n']:,} items.", named, matrix]
     cost = cost_table(rows)
     parts += ["## What it took", cost["total"] + ".", _table([cost["columns"], *cost["lines"]])]
     if changes:

@@ -1,13 +1,16 @@
 """A made-up finished run: answers drawn from given accuracies, the ledger computed from them."""
 
+import dataclasses
 import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
 
 from posttrain import ledger
+from posttrain.config import EvaluationConfig
 from posttrain.corpus.tasks import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
+from posttrain.graph import digest
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)> {{ 7*7 }} | `a` [b](javascript:alert(1))"
 SAID = "please turn the left aid down before anna calls again at seven because the kitchen is too loud today"
@@ -42,7 +45,8 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
     for stage in stages:
         answers[stage] = _reward(answers["sft"]) if stage == "reward" else make_answers(stage, items)
         parent = PARENTS[stage].get("model")
-        base = answers.get("base", []) + answers.get("ctc", []) if stage != "base" else None
+        references = {} if stage == "base" else {n: str(folder / n) for n in ("base", "ctc") if n in stages}
+        base = [line for name in references if name != stage for line in answers.get(name, [])]
         measured = metrics.compute(answers[stage], base, answers.get(parent or ""), 0, bootstrap)
         costs = {"wall_s": 100.0, "evaluation_s": 20.0, "peak_rss_mb": 2345.6, "train_tokens": 1.5e6, "rtf": 0.01}
         row = {
@@ -50,7 +54,13 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
             "stage": stage,
             "checkpoint": str(folder / stage),
             "parents": {role: str(folder / name) for role, name in PARENTS[stage].items() if name in stages},
-            "config": {"recipe": "made", "stage": stage, "options": {"note": HOSTILE}},
+            "config": {
+                "recipe": "tiny",
+                "stage": stage,
+                "options": {"note": HOSTILE},
+                "references": references,
+                "evaluation": digest(dataclasses.asdict(EvaluationConfig(bootstrap=bootstrap))),
+            },
             "code": "abc+123",
             "base": "tiny",
             "data": "f00d",

@@ -51,13 +51,37 @@ def test_the_page_is_whole_and_holds_every_part(run):
     said = " ".join(page.text)
     for heading in (
         "Gained", "Lost", "Safe?", "Took", "Gain against forgetting", "Safety, both sides", "Word errors in noise",
-        "Modality gap", "Forgetting", "Every metric after every stage", "What it took", "Answers that changed",
+        "Modality gap", "Forgetting", "Trajectory", "Every metric after every stage", "What it took",
+        "Answers that changed",
     ):  # fmt: skip
         assert heading in said
     assert page.tags.count("svg") == 4
     rows = ledger.read(run / "ledger.jsonl")
     for name in {name for row in rows for name in row.metrics if not name.startswith("cost/")}:
         assert f"<code>{name}</code>" in html
+
+
+def test_the_trajectory_is_that_of_the_saved_answers_and_zero_where_they_are_equal(run, tmp_path):
+    found = json.loads((run / "report.json").read_text())["trajectory"]
+    assert found["stages"] == ["base", "align", "distill", "sft", "dpo", "grpo"]
+    assert set(found["figures"]) == {"acc", "bwt", "forgetting", "fg", "fg_above_chance"}
+    rows = {row.stage: row.metrics for row in ledger.read(run / "ledger.jsonl")}
+    for name, ability in found["abilities"].items():
+        assert ability["accuracy"] == pytest.approx([rows[stage][name]["value"] for stage in found["stages"]])
+        assert ability["won"] - ability["lost"] == pytest.approx(60 * rows["grpo"][name]["delta_vs_base"])
+        assert ability["p"] == pytest.approx(rows["grpo"][name]["p_vs_base"])
+    assert found["figures"]["bwt"]["value"] < 0 < found["figures"]["fg"]["value"]
+    assert "| BWT | −" in (run / "report.md").read_text()
+    folder = tmp_path / "made"
+    make_run(folder, ["base", "ctc", "align", "distill"], items=12, bootstrap=20)
+    report.build(folder)
+    still = json.loads((folder / "report.json").read_text())["trajectory"]
+    assert {f["value"] for name, f in still["figures"].items() if name != "acc"} == {0.0}
+    (folder / "base" / "answers.jsonl").unlink()
+    text = (folder / "ledger.jsonl").read_text().replace(str(folder), str(tmp_path / "gone" / "made"))
+    (folder / "ledger.jsonl").write_text(text)
+    report.build(folder)
+    assert json.loads((folder / "report.json").read_text())["trajectory"] is None
 
 
 def test_nothing_is_fetched_and_hostile_text_stays_text(run):

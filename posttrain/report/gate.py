@@ -1,0 +1,201 @@
+"""`posttrain gate`: may this run go on? Every limit of the recipe against the figures that the saved answers give.
+
+A limit is crossed when the whole 95 % interval of its figure is beyond it, and passed when the whole interval is within
+(its upper bound at most the limit). An interval that holds the limit is undecided: it passes, and is told with the
+number of items that would decide. Shares have Wilson's interval. Changes against row zero have Tango's, and are crossed
+only where the exact McNemar test, after Holm over the figures under the same limit, is below 0.05 too.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posttrain import ledger
+from posttrain.config import Recipe, load_recipe
+from posttrain.errors import InputError
+from posttrain.evals.statistics import deciding_n, deciding_share_n, holm
+from posttrain.graph import digest
+from posttrain.ledger import Row
+from posttrain.report.changes import read_answers
+from posttrain.report.findings import SURE, final
+from posttrain.report.verify import Metrics, Wrong, differences, missing, recompute
+from posttrain.report.words import between, label, number
+
+LEVELS = {
+    "forgetting": "forgetting/mean",
+    "harmful_compliance_text": "safety/harmful_compliance/text",
+    "harmful_compliance_speech": "safety/harmful_compliance/speech",
+    "over_refusal_text": "safety/over_refusal/text",
+    "over_refusal_speech": "safety/over_refusal/speech",
+    "hallucination": "hearing/hallucination",
+    "wer_clean": "wer/clean",
+}
+"""Limit → the metric that it bounds."""
+CHANGES = {"ability_loss": ("ability/", -1), "harmful_compliance_rise": ("safety/harmful_compliance/", 1)}
+"""Limit → the metrics whose paired difference against row zero it bounds, and which way is worse."""
+SHARES = ("safety/", "hearing/")
+"""Metrics that are right or wrong per item."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure against its limit."""
+
+    option: str
+    """Which limit of the recipe's `gate` section."""
+    metric: str
+    limit: float
+    status: str
+    """passed, undecided, crossed, or missing where the row has no such figure."""
+    value: float = 0.0
+    """The figure, or for a change how much worse it became."""
+    ci95: tuple[float, float] = (0.0, 0.0)
+    n: int = 0
+    p: float | None = None
+    """Of a change: exact McNemar after Holm."""
+    decided_at_n: int | None = None
+    """Where undecided: items that would decide if the figure stayed; None where it lies on its limit."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it stops the run."""
+        return self.status in ("crossed", "missing")
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it; margins are positive within the limit, by the figure and by its upper bound."""
+        if self.status == "missing":
+            return {"option": self.option, "metric": self.metric, "limit": self.limit, "status": self.status}
+        margins = {"margin": self.limit - self.value, "margin_of_upper_bound": self.limit - self.ci95[1]}
+        return dataclasses.asdict(self) | margins
+
+    def __str__(self) -> str:
+        """One line: the figure, its limit, by what margin, and what n could show."""
+        if self.status == "missing":
+            return f"{self.metric}: not measured; gate.{self.option}=null leaves it out"
+        margin = self.limit - self.value
+        figure, limit = number(self.metric, self.value), number(self.metric, self.limit)
+        if self.option in CHANGES:
+            figure, limit = f"worse by {100 * self.value:.1f} points", f"{100 * self.limit:.1f}"
+        text = f"{label(self.metric)}: {figure} {between(self.metric, self.ci95)}, at most {limit}"
+        text += f", {'within' if margin >= 0 else 'beyond'} by {100 * abs(margin):.1f} points"
+        if self.status == "passed":
+            text += f" ({100 * (self.limit - self.ci95[1]):.1f} at the upper bound)"
+        text += f", n = {self.n:,}"
+        if self.status == "undecided":
+            text += " is too few to tell"
+            text += f"; some {self.decided_at_n} would, if the figure stayed" * ((self.decided_at_n or 0) > self.n)
+        return text
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of one row."""
+
+    run: str
+    stage: str
+    recipe: str
+    checks: list[Check]
+    wrong: list[Wrong]
+    """Figures, of any row, that the saved answers do not give."""
+    notes: list[str]
+    """What could not be compared."""
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it fails; empty where it passes."""
+        return [f"gate.{c.option}: {c}" for c in self.checks if c.failed] + [str(w) for w in self.wrong]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        head = {"run": self.run, "stage": self.stage, "recipe": self.recipe, "passed": not self.reasons}
+        wrong = [dataclasses.asdict(w) for w in self.wrong]
+        checks = [check.as_dict() for check in self.checks]
+        return {**head, "reasons": self.reasons, "checks": checks, "wrong": wrong, "notes": self.notes}
+
+
+def judge(
+    run: Path | str, stage: str | None = None, recipe: str | None = None, changes: list[str] | None = None
+) -> Verdict:
+    """The verdict on a stage, by default the run's last model, by a recipe, by default the one its row names.
+
+    Every row of the ledger is compared with its saved answers; the judgement is on what the answers give. Raises
+    InputError where the run, the stage, its answers or the recipe are missing.
+    """
+    rows = ledger.read(Path(run) / "ledger.jsonl")
+    row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
+    if row is None:
+        known = ", ".join(r.stage for r in rows) or "none"
+        raise InputError(
+            f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
+        )
+    loaded = _recipe(row, recipe, changes)
+    answers = read_answers(Path(run), rows)
+    if gone := missing(row, rows, answers):
+        raise InputError(
+            f"{run} lacks answers.jsonl of {', '.join(gone)}; evaluate again, or gate the whole run folder"
+        )
+    wrong: list[Wrong] = []
+    notes: list[str] = []
+    figures: dict[str, Metrics] = {}
+    for each in rows:
+        if gone := missing(each, rows, answers):
+            notes.append(f"{each.stage} was not compared with its answers: no answers.jsonl of {', '.join(gone)}")
+            continue
+        found = recompute(each, rows, answers, loaded.evaluation.bootstrap)
+        same = each.config.get("evaluation") == digest(dataclasses.asdict(loaded.evaluation))
+        if not same:
+            notes.append(f"{each.stage}: evaluated with other options than the recipe's; intervals were not compared")
+        wrong += differences(each, found, resampled=same)
+        figures[each.stage] = found
+    return Verdict(row.run, row.stage, loaded.name, list(check(figures[row.stage], loaded)), wrong, notes)
+
+
+def check(figures: Metrics, recipe: Recipe) -> Iterator[Check]:
+    """Each limit of the recipe's `gate` section against the figures; those that are null are left out."""
+    for option, limit in dataclasses.asdict(recipe.gate).items():
+        if limit is None:
+            continue
+        if option in LEVELS:
+            yield _level(option, LEVELS[option], limit, figures.get(LEVELS[option]))
+        else:
+            yield from _changes(option, limit, figures)
+
+
+def _level(option: str, metric: str, limit: float, figure: dict[str, Any] | None) -> Check:
+    if figure is None:
+        return Check(option, metric, limit, "missing")
+    value, (lo, hi), n = figure["value"], figure["ci95"], figure["n"]
+    status = "crossed" if lo > limit else "passed" if hi <= limit else "undecided"
+    needed = None
+    if status == "undecided":
+        share = metric.startswith(SHARES)
+        needed = deciding_share_n(value, limit) if share else deciding_n(value, (lo, hi), limit, n)
+    return Check(option, metric, limit, status, value, (lo, hi), n, None, needed)
+
+
+def _changes(option: str, limit: float, figures: Metrics) -> Iterator[Check]:
+    """Paired differences against row zero, turned so that more is worse."""
+    prefix, way = CHANGES[option]
+    found = {n: m for n, m in figures.items() if n.startswith(prefix) and m["delta_vs_base"] is not None}
+    if not found:
+        yield Check(option, prefix + "*", limit, "missing")
+    adjusted = holm([figure["p_vs_base"] for figure in found.values()])
+    for (metric, figure), p in zip(found.items(), adjusted, strict=True):
+        value = way * figure["delta_vs_base"] + 0.0
+        lo, hi = sorted(way * bound + 0.0 for bound in figure["delta_ci95"])
+        status = "crossed" if lo > limit and p < SURE else "passed" if hi <= limit else "undecided"
+        needed = deciding_n(value, (lo, hi), limit, figure["n"]) if status == "undecided" else None
+        yield Check(option, metric, limit, status, value, (lo, hi), figure["n"], p, needed)
+
+
+def _recipe(row: Row, recipe: str | None, changes: list[str] | None) -> Recipe:
+    name = recipe or str(row.config.get("recipe", ""))
+    try:
+        return load_recipe(name, changes)
+    except InputError as error:
+        if recipe:
+            raise
+        named = f"recipe {name!r} is the one that the row {row.stage} names; give the run's own with --recipe FILE.yaml"
+        raise InputError([*error.problems, named]) from error

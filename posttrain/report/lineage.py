@@ -1,0 +1,23 @@
+"""Which rows of a ledger a row refers to: its references, its parent, the stages that led to it."""
+
+from posttrain.ledger import Row
+
+
+def references(row: Row, rows: list[Row]) -> list[Row]:
+    """Rows of the base and of the encoder that the row's figures refer to, without itself."""
+    named = dict(row.config.get("references") or {}).values()
+    return [other for other in rows if other.checkpoint in named and other.checkpoint != row.checkpoint]
+
+
+def parent(row: Row, rows: list[Row]) -> Row | None:
+    """The row of the model that the row's stage went on from."""
+    return next((other for other in rows if other.checkpoint == row.parents.get("model")), None)
+
+
+def lineage(row: Row, rows: list[Row]) -> list[Row]:
+    """From the base that the row refers to, over every model on the way, to the row."""
+    found = [row]
+    while (before := parent(found[0], rows)) is not None and before not in found:
+        found.insert(0, before)
+    base = (row.config.get("references") or {}).get("base")
+    return [other for other in rows if other.checkpoint == base and other not in found] + found

@@ -1,0 +1,77 @@
+"""Whether a ledger's figures are those of its saved answers: every metric is computed again and compared."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from posttrain.evals import metrics
+from posttrain.ledger import Row
+from posttrain.report.changes import Line
+from posttrain.report.lineage import parent, references
+
+Metrics = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A figure of the ledger that its answers do not give."""
+
+    stage: str
+    metric: str
+    key: str
+    """Which of the metric's figures: value, n, ci95, …"""
+    ledger: Any
+    """None where the ledger lacks it."""
+    answers: Any
+    """None where no answer is of that metric."""
+
+    def __str__(self) -> str:
+        """One line."""
+        said, found = ("nothing" if x is None else str(x) for x in (self.ledger, self.answers))
+        return f"{self.stage}, {self.metric}: {self.key} is {said} in the ledger, {found} from the saved answers"
+
+
+def missing(row: Row, rows: list[Row], answers: Mapping[str, list[Line]]) -> list[str]:
+    """Stages without saved answers that the row's figures hang on."""
+    before = parent(row, rows)
+    needed = [row, *references(row, rows), *([before] if before else [])]
+    return [other.stage for other in needed if other.stage not in answers]
+
+
+def recompute(row: Row, rows: list[Row], answers: Mapping[str, list[Line]], bootstrap: int) -> Metrics:
+    """The row's metrics from its answers, its references' and its parent's, as its evaluation computed them."""
+    before = parent(row, rows)
+    return metrics.compute(
+        answers[row.stage],
+        base=[line for other in references(row, rows) for line in answers[other.stage]],
+        parent=answers[before.stage] if before else None,
+        seed=row.seed,
+        bootstrap=bootstrap,
+    )
+
+
+def differences(row: Row, found: Metrics, resampled: bool) -> Iterator[Wrong]:
+    """Where the row and what its answers give differ; costs are not from answers.
+
+    resampled: compare intervals and p values too, which hang on the number of resamples.
+    """
+    names = {name for name in row.metrics if not name.startswith("cost/")} | set(found)
+    for name in sorted(names):
+        ours, theirs = row.metrics.get(name), found.get(name)
+        if ours is None or theirs is None:
+            yield Wrong(row.stage, name, "value", ours and ours["value"], theirs and theirs["value"])
+            continue
+        for key in dict.fromkeys([*theirs, *ours]):
+            exact = not ("ci95" in key or key.startswith("p_vs") or key == "detectable")
+            if (resampled or exact) and not _same(ours.get(key), theirs.get(key)):
+                yield Wrong(row.stage, name, key, ours.get(key), theirs.get(key))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, but for what another machine's arithmetic changes in the last digits."""
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(a == b)
