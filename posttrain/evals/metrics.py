@@ -19,8 +19,10 @@ HIGHER_IS_BETTER = (
 )  # fmt: skip
 LOWER_IS_BETTER = (
     "wer", "cer", "ctc_wer", "critical_wer", "hearing/hallucination", "modality_gap/", "language/perplexity",
-    "forgetting/", "safety/", "distill/kl_teacher",
+    "forgetting/", "safety/", "distill/kl_teacher", "enhance/bad_clips",
 )  # fmt: skip
+DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
+"""Families of metrics that are means in dB."""
 REWARDED = ("wer/", "task/", "hearing/noise", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, in grpo/reward."""
 
@@ -61,7 +63,7 @@ def compute(
 
 def direction(name: str) -> int:
     """+1 where more is better, −1 where less is, 0 for costs."""
-    if name.startswith(HIGHER_IS_BETTER):
+    if name.startswith((*HIGHER_IS_BETTER, *DECIBELS)):
         return 1
     return -1 if name.startswith(LOWER_IS_BETTER) else 0
 
@@ -93,7 +95,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
             found[name] = Share(_each(lines, lambda line: line["score"]))
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:
         found["grpo/reward"] = Share(_each(rewarded, lambda line: line["score"]))
-    found |= _forgetting(probes, base) | _gap(probes, base)
+    found |= _forgetting(probes, base) | _gap(probes, base) | _enhancement(probes)
     return dict(sorted(found.items()))
 
 
@@ -182,6 +184,19 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
             if pairs:
                 families[family] = pairs
     return {"modality_gap/mean": Gap(families)} if families else {}
+
+
+def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:
+    """Means in dB over clips, by voice; a clip that cannot be measured has no dB and counts as bad."""
+    found: dict[str, Measure] = {}
+    bad: dict[str, float] = {}
+    for probe, lines in probes.items():
+        if probe.startswith(DECIBELS):
+            bad |= _each(lines, lambda line: line["db"] is None)
+            parts = {_key(line): (line["db"], 1.0, line["speaker"]) for line in lines if line["db"] is not None}
+            if parts:
+                found[probe] = Ratio(parts, "clips")
+    return found | ({"enhance/bad_clips": Share(bad)} if bad else {})
 
 
 def _difference(
