@@ -14,7 +14,7 @@ from posttrain.yaml_config import override, parse, read_mapping, refuse_bool
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
 ASIDE = ("enhance",)
-"""Stages that no other stage hangs on: a recipe has them where it lists them, and any recipe when they are asked for."""
+"""Stages that no other hangs on: a recipe has them where it lists them, and every recipe when they are asked for."""
 STRICT = ConfigDict(extra="forbid")
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.@+-]*$")]
 Count = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1)]

@@ -96,7 +96,7 @@ class Enhancer(nn.Module):
     def frames(
         self, padded: torch.Tensor, condition: Condition, denoise: float, hidden: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every whole frame's output in two halves of a hop each (B, F, 2, HOP), and the recurrence's state after it."""
+        """Each whole frame's output as two halves of a hop, (B, F, 2, HOP), and the recurrence's state after it."""
         spectra = torch.fft.rfft(padded.unfold(1, ANALYSIS, HOP) * self.analysis)  # (B, F, BINS)
         power = spectra.real.square() + spectra.imag.square()
         scale, shift, later_scale, later_shift = condition

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from posttrain.acoustics import enhancer, mixtures, scenes
+from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer
+from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import present
 from posttrain.acoustics.mixtures import Mixture, si_sdr
@@ -49,7 +51,7 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
 def real_time_factor(made: Enhancer, waveforms: list[torch.Tensor]) -> float:
     """Processor seconds for a second of sound, streamed hop by hop for normal hearing."""
     device = made.analysis.device
-    hearing = torch.from_numpy(listener("normal")).float().to(device)
+    hearing = torch.from_numpy(listener("normal").levels()).float().to(device)
     clock, samples = time.process_time(), 0
     for waveform in waveforms:
         stream = made.stream(hearing)
@@ -78,10 +80,10 @@ def _in_turn(clips: list[Clip]) -> list[Clip]:
 
 def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) -> Iterator[Line]:
     """The mixture's gain; with the first SNR the speech alone, at EAR_SNR_DB what listeners hear."""
-    hearing, clean = listener("normal"), mixture.clean
+    hearing, clean = listener("normal").levels(), mixture.clean
 
     def line(probe: str, db: float) -> Line:
-        about = {"id": f"{probe}/{mixture.id}", "probe": probe, "clip": mixture.id, "speaker": mixture.speaker}
+        about: Line = {"id": f"{probe}/{mixture.id}", "probe": probe, "clip": mixture.id, "speaker": mixture.speaker}
         about |= {"source": source, "noise": mixture.noise, "snr_db": mixture.snr_db}
         return about | {"db": db if math.isfinite(db) else None}
 
@@ -95,13 +97,14 @@ def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) ->
             yield line(f"enhance/ear_gain/{source}/{name}", _ear_gain(made, ear, mixture, listener(name)))
 
 
-def _ear_gain(made: Enhancer, ear: HearingLoss, mixture: Mixture, hl_db: np.ndarray) -> float:
-    """SDR (dB) of the enhanced speech, less that of the noisy speech, both as the listener hears them."""
-    device = made.analysis.device
+def _ear_gain(made: Enhancer, ear: HearingLoss, mixture: Mixture, who: Audiogram) -> float:
+    """SDR (dB) of the enhanced speech, less that of the noisy speech, both fitted and as the listener hears them."""
+    device, hl_db = made.analysis.device, who.levels()
     three = np.stack([made.enhance(mixture.noisy, hl_db), mixture.noisy, mixture.clean])
     loss = torch.from_numpy(hl_db).float().to(device).expand(3, -1)
     waveforms = torch.from_numpy(three).to(device)
     with torch.no_grad():
-        heard = ear(present(waveforms, TALKER_DB_SPL, reference=waveforms[2:]), loss)  # (3, S)
+        spoken = present(waveforms, TALKER_DB_SPL, reference=waveforms[2:])
+        heard = ear(NALR(who).to(device)(spoken), loss)  # (3, S)
     after, before = sdr(heard[:2], heard[2:].expand(2, -1))
     return float(after - before)

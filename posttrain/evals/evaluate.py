@@ -1,7 +1,8 @@
 """The same evaluation after every stage: answer every item greedily, grade it, and keep the answers.
 
 Row zero (`base`) answers the typed items. The `ctc` row answers the spoken ones as a cascade (CTC hypothesis → base).
-Every later row answers all of them; an enhancer answers nothing and is measured in decibels. What is measured from the answers is `metrics.compute`, a pure function.
+Every later row answers all of them; an enhancer answers nothing and is measured in decibels.
+What is measured from the answers is `metrics.compute`, a pure function.
 """
 
 import dataclasses

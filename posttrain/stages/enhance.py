@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from posttrain.acoustics import audiogram, enhancer, levels, mixtures, scenes
+from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
+from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.config import EnhanceConfig
 from posttrain.corpus.store import Corpus
@@ -58,16 +60,21 @@ def recorded_noises(corpus: Corpus, split: str) -> list[Clip]:
     return [c for c in corpus.clips.values() if c.split == split and c.source != "made" and not c.text]
 
 
-def listener(name: str) -> np.ndarray:
-    """dB HL (8,) of one of LISTENERS."""
-    found = audiogram.normal() if name == "normal" else audiogram.bisgaard(name)
-    return found.levels()
+def listener(name: str) -> Audiogram:
+    """One of LISTENERS."""
+    return audiogram.normal() if name == "normal" else audiogram.bisgaard(name)
+
+
+def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Each row through its own causal filter: (B, S) and (B, K) → (B, S)."""
+    padded = F.pad(waveforms, (taps.shape[1] - 1, 0))
+    return F.conv1d(padded[None], taps.flip(1)[:, None], groups=len(taps))[0]
 
 
 def valid_gain(made: Enhancer, corpus: Corpus) -> dict[str, float]:
     """SI-SDR improvement (dB) at 0 dB for normal hearing on validation voices and kinds of noise, made ones."""
     speech = [(clip.id, clip.speaker) for clip in clean_speech(corpus, "valid", "made")]
-    hearing, gains = listener("normal"), []
+    hearing, gains = listener("normal").levels(), []
     for mixture in mixtures.fixed(speech, audio_of(corpus), scenes.VALID_KINDS, [VALID_SNR_DB]):
         enhanced = made.enhance(mixture.noisy, hearing)
         gains.append(mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean))
@@ -97,14 +104,13 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
     )
 
 
-def _train(
-    made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext
-) -> dict[str, Any]:
-    """One run over freshly drawn mixtures, each for a listener drawn too; means of each loss over the last ten steps."""
+def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
+    """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
     device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
     ear, critic = HearingLoss().to(device), Critic().to(device)
     generator = torch.Generator().manual_seed(context.seed)
-    known = torch.stack([torch.from_numpy(listener(name)).float() for name in LISTENERS])
+    thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
+    taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
     optimizer = torch.optim.AdamW(made.parameters(), lr=config.learning_rate, betas=BETAS, weight_decay=0.01)
     judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_LEARNING_RATE, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
@@ -113,7 +119,9 @@ def _train(
     with tqdm(total=config.steps, desc="enhance", dynamic_ncols=True) as bar, _curves(context) as write:
         for step in range(config.steps):
             noisy, clean = (torch.from_numpy(array).to(device) for array in drawn.batch(config.batch_size, samples))
-            hl_db = known[torch.randint(len(known), (config.batch_size,), generator=generator)].to(device)
+            who = torch.randint(len(LISTENERS), (config.batch_size,), generator=generator)
+            hl_db = thresholds[who].to(device)
+            aids = taps[who].to(device)
             level = float(torch.empty(()).uniform_(*TALKER_DB_SPL, generator=generator))
             # at the talker's level at the ear, so that no loss hangs on how loud a recording was
             enhanced = levels.present(made(noisy, hl_db), level, reference=clean)
@@ -121,7 +129,7 @@ def _train(
             losses = {"air": distance(enhanced, clean)}
             total = losses["air"]
             if config.listener_weight:
-                losses["listener"] = distance(ear(enhanced, hl_db), ear(clean, hl_db))
+                losses["listener"] = distance(ear(aided(enhanced, aids), hl_db), ear(aided(clean, aids), hl_db))
                 total = total + config.listener_weight * losses["listener"]
             if config.adversarial_weight and step >= CRITIC_FROM * config.steps:
                 losses["critic"] = critic_loss(critic, enhanced, clean)

@@ -2,7 +2,6 @@
 discriminator that learns to tell them apart."""
 
 import torch
-import torch.nn.functional as F
 import torchaudio
 from torch import nn
 

@@ -51,7 +51,9 @@ def test_test_mixtures_hang_on_the_clip_alone_and_have_their_ratio():
     assert [(m.id, m.snr_db) for m in made[:3]] == [("300/1", 0.0), ("300/1", 10.0), ("500/3", 0.0)]
     assert len({m.noise for m in made}) == 3
     for m in made:
-        assert 20 * np.log10(scenes.active_rms(m.clean) / scenes.rms(m.noisy - m.clean)) == pytest.approx(m.snr_db, abs=0.01)
+        assert 20 * np.log10(scenes.active_rms(m.clean) / scenes.rms(m.noisy - m.clean)) == pytest.approx(
+            m.snr_db, abs=0.01
+        )
     assert np.array_equal(next(fixed(speech, audio, scenes.TEST_KINDS, [0.0])).noisy, made[0].noisy)
 
 

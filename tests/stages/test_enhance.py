@@ -19,6 +19,8 @@ from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_los
 
 TOY = "enhance.width=16 enhance.hidden=24 enhance.steps=4 enhance.batch_size=2 enhance.segment_s=0.5 enhance.noises=6"
 
+HL = enhance.listener("N5").levels()
+
 
 @pytest.fixture(scope="module")
 def recipe():
@@ -114,7 +116,7 @@ def test_an_unconditioned_control_does_not_heed_the_audiogram(finished, tmp_path
     assert "critic_last" not in enhance.run(config, made)
     control = enhancer.load(made.folder)
     waveform = corpus.audio(enhance.clean_speech(corpus, "test")[0].id).numpy()
-    assert (control.enhance(waveform, enhance.listener("N5")) == control.enhance(waveform, 0 * enhance.listener("N5"))).all()
+    assert (control.enhance(waveform, HL) == control.enhance(waveform, 0 * HL)).all()
 
 
 def test_no_clean_speech_is_said_and_a_loss_that_is_not_a_number_stops(finished, tmp_path, monkeypatch):
@@ -141,7 +143,7 @@ def test_distances_are_zero_gain_at_equality_and_sdr_is_the_ratio():
     error = torch.randn(2, 4_000)
     ratio = 10 * torch.log10(clean.square().mean(-1) / (0.1 * error).square().mean(-1))
     assert (sdr(clean + 0.1 * error, clean) - ratio).abs().max() < 0.5  # the cap of 30 dB takes 0.4 at 20 dB
-    assert spectral(clean, clean) == 0 and distance(clean, clean) == pytest.approx(-30, abs=1e-3)
+    assert spectral(clean, clean) == 0 and distance(clean, clean) == pytest.approx(-30, abs=0.01)
     assert sdr(torch.zeros(1, 100), torch.zeros(1, 100)).abs() < 0.01
     assert spectral(0.5 * clean, clean) > 0.1
 
