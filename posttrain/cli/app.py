@@ -198,6 +198,11 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")
     ] = None,
+    enhance: Annotated[bool, typer.Option("--enhance", help="Through the enhancer first, as a hearing aid.")] = False,
+    enhancer: Annotated[
+        Path | None, typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny.")
+    ] = None,
+    audiogram: AudiogramOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips answered at once.")] = 32,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
@@ -210,13 +215,16 @@ def transcribe(
     \b
     posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
     posttrain transcribe --manifest clinic/manifest.csv --checkpoint runs/tiny/sft --out clinic.jsonl --json
+    posttrain transcribe noisy.wav --checkpoint runs/tiny/sft --enhance --audiogram N3
     """
     from posttrain.cli import show
     from posttrain.transcribe import transcribe as run_transcribe
 
     hide_loading()
     with quiet_stdout():
-        result = run_transcribe(audio or [], manifest, checkpoint, out, batch_size, device, dry_run)
+        result = run_transcribe(
+            audio or [], manifest, checkpoint, out, batch_size, device, dry_run, enhance, enhancer, audiogram
+        )
     print_json(result.scores) if as_json else show.transcripts(result)
 
 
