@@ -4,8 +4,10 @@ One line per clip and condition; what cannot be measured (silent speech, an outp
 counted and left out of the means.
 """
 
+import importlib.util
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from posttrain.acoustics.levels import present
 from posttrain.acoustics.mixtures import Mixture, si_sdr
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
+from posttrain.machine import say
 from posttrain.stages.enhance import audio_of, clean_speech, listener, recorded_noises
 from posttrain.stages.enhance_losses import sdr
 
@@ -38,6 +41,8 @@ TIMED = 5
 
 def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line], dict[str, float]]:
     """One line per clip and condition, and the costs: latency_ms, and rtf of the stream, hop by hop."""
+    if not _has_stoi():
+        say("  STOI is left out; pip install 'posttrain[hearing]' adds it")
     made, ear = enhancer.load(checkpoint, device), HearingLoss().to(device)
     lines: list[Line] = []
     sources = sorted({clip.source for clip in clean_speech(corpus, "test")}, key=lambda name: (name != "made", name))
@@ -61,6 +66,25 @@ def real_time_factor(made: Enhancer, waveforms: list[torch.Tensor]) -> float:
     return (time.process_time() - clock) / (samples / scenes.SAMPLE_RATE)
 
 
+def stoi(estimate: np.ndarray, target: np.ndarray) -> float:
+    """Short-time objective intelligibility (Taal et al. 2011); NaN for less than 0.4 s of speech."""
+    from torchmetrics.functional.audio.stoi import short_time_objective_intelligibility
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            found = short_time_objective_intelligibility(
+                torch.from_numpy(estimate), torch.from_numpy(target), scenes.SAMPLE_RATE
+            )
+        except RuntimeWarning:
+            return math.nan
+    return float(found)
+
+
+def _has_stoi() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("torchmetrics", "pystoi"))
+
+
 def _mixtures(corpus: Corpus, source: str) -> Iterator[Mixture]:
     """Test speech of the source; made speech in made noise, recorded speech in recorded noise where there is any."""
     speech = _in_turn(clean_speech(corpus, "test", source))[:CLIPS]
@@ -82,14 +106,17 @@ def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) ->
     """The mixture's gain; with the first SNR the speech alone, at EAR_SNR_DB what listeners hear."""
     hearing, clean = listener("normal").levels(), mixture.clean
 
-    def line(probe: str, db: float) -> Line:
+    def line(probe: str, value: float) -> Line:
         about: Line = {"id": f"{probe}/{mixture.id}", "probe": probe, "clip": mixture.id, "speaker": mixture.speaker}
         about |= {"source": source, "noise": mixture.noise, "snr_db": mixture.snr_db}
-        return about | {"db": db if math.isfinite(db) else None}
+        return about | {"value": value if math.isfinite(value) else None}
 
-    gain = si_sdr(made.enhance(mixture.noisy, hearing), clean) - si_sdr(mixture.noisy, clean)
-    yield line(f"enhance/si_sdr_gain/{source}/snr{mixture.snr_db:g}", gain)
+    enhanced, snr = made.enhance(mixture.noisy, hearing), f"snr{mixture.snr_db:g}"
+    gain = si_sdr(enhanced, clean) - si_sdr(mixture.noisy, clean)
+    yield line(f"enhance/si_sdr_gain/{source}/{snr}", gain)
     if mixture.snr_db == SNRS_DB[0]:
+        if _has_stoi():
+            yield line(f"enhance/stoi_gain/{source}/{snr}", stoi(enhanced, clean) - stoi(mixture.noisy, clean))
         for switch, denoise in (("on", 1.0), ("off", 0.0)):
             yield line(f"enhance/clean/{source}/{switch}", si_sdr(made.enhance(clean, hearing, denoise), clean))
     if mixture.snr_db == EAR_SNR_DB:

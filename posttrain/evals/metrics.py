@@ -23,6 +23,7 @@ LOWER_IS_BETTER = (
 )  # fmt: skip
 DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
 """Families of metrics that are means in dB."""
+STOI = "enhance/stoi_gain/"
 REWARDED = ("wer/", "task/", "hearing/noise", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, in grpo/reward."""
 
@@ -63,7 +64,7 @@ def compute(
 
 def direction(name: str) -> int:
     """+1 where more is better, −1 where less is, 0 for costs."""
-    if name.startswith((*HIGHER_IS_BETTER, *DECIBELS)):
+    if name.startswith((*HIGHER_IS_BETTER, *DECIBELS, STOI)):
         return 1
     return -1 if name.startswith(LOWER_IS_BETTER) else 0
 
@@ -187,15 +188,16 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
 
 
 def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:
-    """Means in dB over clips, by voice; a clip that cannot be measured has no dB and counts as bad."""
+    """Means over clips, by voice. What SI-SDR cannot measure counts as bad; STOI has no figure where little is said."""
     found: dict[str, Measure] = {}
     bad: dict[str, float] = {}
     for probe, lines in probes.items():
-        if probe.startswith(DECIBELS):
-            bad |= _each(lines, lambda line: line["db"] is None)
-            parts = {_key(line): (line["db"], 1.0, line["speaker"]) for line in lines if line["db"] is not None}
+        if probe.startswith((*DECIBELS, STOI)):
+            parts = {_key(line): (line["value"], 1.0, line["speaker"]) for line in lines if line["value"] is not None}
             if parts:
                 found[probe] = Ratio(parts, "clips")
+        if probe.startswith(DECIBELS):
+            bad |= _each(lines, lambda line: line["value"] is None)
     return found | ({"enhance/bad_clips": Share(bad)} if bad else {})
 
 

@@ -46,6 +46,7 @@ LABELS = {
 CONDITIONS = {"clean": "clean", "snr10": "10 dB", "snr5": "5 dB", "snr0": "0 dB"}
 ENHANCER = {
     "si_sdr_gain": "SI-SDR improvement",
+    "stoi_gain": "STOI improvement",
     "ear_gain": "improvement in the ear of a listener with",
     "clean": "SI-SDR to clean speech that went in, enhancer",
 }

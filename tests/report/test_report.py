@@ -101,7 +101,7 @@ def test_an_enhancer_beside_the_models_has_its_figures_and_changes_no_other(tmp_
     folder = tmp_path / "made"
     before = report.summary([ledger.Row(**row) for row in make_run(folder, stages, items=12, bootstrap=30)])
     lines = [
-        {"id": str(i), "probe": f"enhance/{name}", "speaker": str(i % 3), "db": db + i if i else None}
+        {"id": str(i), "probe": f"enhance/{name}", "speaker": str(i % 3), "value": db + i if i else None}
         for name, db in (("si_sdr_gain/made/snr0", 3.0), ("ear_gain/made/N3", 2.0), ("clean/made/on", 30.0))
         for i in range(6)
     ]

@@ -51,7 +51,7 @@ def test_it_needs_the_corpus_alone_and_leaves_a_row_and_its_files(finished):
 
 def test_the_row_says_gains_with_intervals_switch_ears_bad_clips_and_costs(finished):
     _, [row] = finished
-    for name in ("si_sdr_gain/made/snr0", "si_sdr_gain/made/snr20", "ear_gain/made/N3"):
+    for name in ("si_sdr_gain/made/snr0", "si_sdr_gain/made/snr20", "ear_gain/made/N3", "stoi_gain/made/snr0"):
         metric = row.metrics[f"enhance/{name}"]
         assert metric["n"] >= 8 and metric["speakers"] > 1
         assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
@@ -166,4 +166,4 @@ def test_the_discriminator_learns_to_tell_and_its_losses_are_zero_where_it_is_fo
 def test_metrics_of_the_row_are_json(finished):
     folder, _ = finished
     lines = [json.loads(line) for line in (folder / "enhance" / "answers.jsonl").read_text().splitlines()]
-    assert {"id", "probe", "clip", "speaker", "source", "noise", "snr_db", "db"} == set(lines[0])
+    assert {"id", "probe", "clip", "speaker", "source", "noise", "snr_db", "value"} == set(lines[0])
