@@ -256,7 +256,7 @@ class EnhanceConfig:
     """Of the recurrence; with 192 the enhancer has some 270 k parameters."""
     conditioned: bool = True
     """Tell the enhancer the audiogram; false is the control that shows what that earns."""
-    steps: CountOrZero = 700
+    steps: CountOrZero = 600
     """Optimizer steps."""
     batch_size: Count = 8
     """Mixtures a step, each for a listener of its own."""
@@ -266,13 +266,13 @@ class EnhanceConfig:
     """Peak; warm-up then cosine to zero."""
     snr_db: tuple[float, float] = (-5.0, 15.0)
     """Range of the speech-to-noise ratios."""
-    clean_share: Share = 0.1
-    """Share of mixtures without noise, which are to stay as they are."""
+    quiet_share: Share = 0.15
+    """Share of mixtures with next to no noise, which are to stay as they are."""
     room_share: Share = 0.25
     """Share of mixtures in a simulated room."""
     noises: Count = 160
     """Made noises to draw from; a sixth as many rooms."""
-    listener_weight: NotNegative = 0.5
+    listener_weight: NotNegative = 1.0
     """Of the distance in the listener's ear, beside that in the air."""
     adversarial_weight: NotNegative = 0.5
     """Of the discriminator's judgement, from half of the steps on."""

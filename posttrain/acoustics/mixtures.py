@@ -10,6 +10,8 @@ from posttrain.acoustics import scenes
 
 LEVEL_DBFS = (-44.0, -18.0)
 """Of the speech in training mixtures."""
+QUIET_SNR_DB = (15.0, 40.0)
+"""Of mixtures that are to stay as they are."""
 NOISE_S = 6.0
 BABBLE_TALKERS = 200
 PEAK = 0.98
@@ -27,19 +29,19 @@ class Drawn:
         recorded: Sequence[str],
         audio: Audio,
         snr_db: tuple[float, float],
-        clean_share: float,
+        quiet_share: float,
         room_share: float,
         variety: int,
         seed: int,
     ):
         """`speech`: clips to be enhanced; `recorded`: noises, drawn half the time where there are any.
 
-        `clean_share` of the mixtures have no noise; `variety` made noises are there to draw from, and a sixth as many
-        rooms.
+        `quiet_share` of the mixtures have next to no noise; `variety` made noises are there to draw from, and a sixth as
+        many rooms.
         """
         self.rng = np.random.default_rng(seed)
         self.speech, self.audio = list(speech), audio
-        self.snr_db, self.clean_share, self.room_share = snr_db, clean_share, room_share
+        self.snr_db, self.quiet_share, self.room_share = snr_db, quiet_share, room_share
         talkers = [audio(self.speech[i]) for i in self.rng.permutation(len(self.speech))[:BABBLE_TALKERS]]
         kinds = [scenes.TRAIN_KINDS[i % len(scenes.TRAIN_KINDS)] for i in range(variety)]
         samples = int(NOISE_S * scenes.SAMPLE_RATE)
@@ -61,11 +63,9 @@ class Drawn:
         if level == 0:  # a recording may be silent where it was cut
             return clean, clean
         clean = clean * np.float32(10 ** (self.rng.uniform(*LEVEL_DBFS) / 20) / level)
-        noisy = clean
-        if self.rng.random() >= self.clean_share:
-            noise = self._noise(samples)
-            if noise.any():
-                noisy = scenes.mix(clean, noise, self.rng.uniform(*self.snr_db))
+        quiet = self.rng.random() < self.quiet_share
+        snr_db, noise = self.rng.uniform(*(QUIET_SNR_DB if quiet else self.snr_db)), self._noise(samples)
+        noisy = scenes.mix(clean, noise, snr_db) if noise.any() else clean
         return _below_peak(noisy, clean)
 
     def _noise(self, samples: int) -> np.ndarray:

@@ -23,7 +23,7 @@ PROCESS = 0.9 * GIB
 BYTES = {"float32": 4, "bfloat16": 2}
 NF4 = 0.516
 """Bytes of a 4-bit weight with its doubly quantised scales, one per 64 weights."""
-ENHANCER_BYTES_S = 24e6
+ENHANCER_BYTES_S = 35e6
 """Activations of the enhancer, its losses and its discriminator, for a second of speech."""
 TRAINED = 4 + 4 + 8
 """Bytes of a trained float32 parameter: itself, its gradient, Adam's moments."""

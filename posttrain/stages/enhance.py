@@ -97,7 +97,7 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
         recorded,
         audio_of(context.corpus),
         config.snr_db,
-        config.clean_share,
+        config.quiet_share,
         config.room_share,
         config.noises,
         context.seed,
