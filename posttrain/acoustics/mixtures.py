@@ -36,8 +36,8 @@ class Drawn:
     ):
         """`speech`: clips to be enhanced; `recorded`: noises, drawn half the time where there are any.
 
-        `quiet_share` of the mixtures have next to no noise; `variety` made noises are there to draw from, and a sixth as
-        many rooms.
+        `quiet_share` of the mixtures have next to no noise; `variety` made noises are there to draw from, and a sixth
+        as many rooms.
         """
         self.rng = np.random.default_rng(seed)
         self.speech, self.audio = list(speech), audio
