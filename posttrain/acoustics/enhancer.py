@@ -29,11 +29,13 @@ SYNTHESIS = 2 * HOP
 LATENCY_SAMPLES = SYNTHESIS
 BINS = ANALYSIS // 2 + 1
 HL_SCALE_DB = 60.0
+"""Brings thresholds to about 1."""
 FLOOR = 1e-9
 """Added to the power of a bin: below any microphone's own noise."""
 OPEN = 1.0
 """Bias of the mask before its sigmoid: an untrained mask lets most through."""
 Condition = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Scale and shift before the recurrence (B, 1, width), and after it (B, 1, hidden)."""
 WEIGHTS, SPEC = "enhancer.safetensors", "enhancer.json"
 FORMAT = 1
 
@@ -169,7 +171,7 @@ class Stream:
 def windows() -> tuple[torch.Tensor, torch.Tensor]:
     """The analysis window (ANALYSIS,) and the synthesis window (SYNTHESIS,) of its end.
 
-    Their product is a Hann window of two hops, which adds up to 1 (Mauler and Martin 2007, eqs. 7 and 8).
+    Their product is a Hann window of two hops, which adds up to 1 (Mauler and Martin 2007).
     """
     long = torch.hann_window(2 * (ANALYSIS - HOP), dtype=torch.float64).sqrt()[: ANALYSIS - HOP]
     short = torch.hann_window(SYNTHESIS, dtype=torch.float64)
@@ -202,6 +204,8 @@ def load(folder: str | Path, device: str = "cpu") -> Enhancer:
     mend = "train that stage again, or take the folder from where it is whole"
     try:
         content = json.loads((folder / SPEC).read_text())
+        if content["format"] != FORMAT:
+            raise ValueError(f"format is {content['format']}, expected {FORMAT}")
         enhancer = Enhancer(EnhancerSpec(**content["spec"]))
         wanted = content["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:

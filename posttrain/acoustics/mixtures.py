@@ -117,7 +117,7 @@ def fixed(
 
 
 def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB of two (S,) (Le Roux et al. 2019, eq. 4).
+    """Scale-invariant signal-to-distortion ratio in dB of two (S,) (Le Roux et al. 2019).
 
     NaN where the target is silent or the estimate is not finite: whoever asks has to count that.
     """
