@@ -141,7 +141,8 @@ def test_a_run_is_a_name_below_runs_or_a_folder():
 
 
 @pytest.mark.parametrize(
-    "command", [[], "run", "stage", "data", "evaluate", "report", "compare", "transcribe", "enhance", "doctor"]
+    "command",
+    [[], "run", "stage", "data", "evaluate", "report", "compare", "transcribe", "enhance", "doctor", "hearing"],
 )
 def test_every_command_has_help_that_shows_how_it_is_called(command, capsys):
     assert run([*([command] if command else []), "--help"]) == 0

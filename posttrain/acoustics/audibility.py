@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from posttrain.acoustics.audiogram import Audiogram
+
 OCTAVE_HZ = (250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 IMPORTANCE = (0.0617, 0.1671, 0.2373, 0.2648, 0.2142, 0.0549)
 SPEECH_DB = (34.75, 34.27, 25.01, 17.32, 9.33, 1.13)
@@ -29,3 +31,11 @@ def audibility(thresholds_db_hl: np.ndarray, level_db_spl: float = 65.0, gain_db
     disturbance = np.array(NORMAL_THRESHOLD_DB) + thresholds_db_hl
     audible = np.clip((speech + PEAKS_DB - disturbance) / DYNAMIC_RANGE_DB, 0, 1)
     return float(np.array(IMPORTANCE) @ audible)
+
+
+def unaided(audiogram: Audiogram, level_db_spl: float = 65.0) -> float:
+    """Audibility of conversational speech for the ear that hears more of it, without an aid."""
+    return max(
+        audibility(audiogram.at(OCTAVE_HZ, "left"), level_db_spl),
+        audibility(audiogram.at(OCTAVE_HZ, "right"), level_db_spl),
+    )

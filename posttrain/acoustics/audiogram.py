@@ -1,6 +1,7 @@
 """Audiograms: hearing thresholds of both ears in dB HL; the standard ones by name, people's from files."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -174,7 +175,7 @@ def _read_json(path: Path, text: str, problems: list[str]) -> dict[str, Audiogra
 
 
 def _read_csv(path: Path, text: str, problems: list[str]) -> dict[str, Audiogram]:
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", skipinitialspace=True)
     columns = [name.strip().lower() for name in reader.fieldnames or []]
     reader.fieldnames = columns
     hz = {float(match[1]): name for name in columns if (match := HZ_COLUMN.fullmatch(name))}
@@ -184,14 +185,14 @@ def _read_csv(path: Path, text: str, problems: list[str]) -> dict[str, Audiogram
         return {}
     rows: dict[str, dict[str, list[str]]] = {}
     for row in reader:
-        name, ear = (row["listener"] or "").strip(), CSV_EARS.get((row["ear"] or "").strip().lower())
+        name, ear = row["listener"].strip(), CSV_EARS.get(row["ear"].strip().lower())
         where = f"{path}:{reader.line_num}: listener {name or '(none)'}"
         if not name or ear is None:
             problems.append(f"{where}: ear is {row['ear']!r}, expected l or r, and a listener's name; mend the line")
         elif ear in rows.setdefault(name, {}):
             problems.append(f"{where}: a second line for the {ear} ear, expected one; take one out")
         else:
-            rows[name][ear] = [(row[column] or "").strip() for column in hz.values()]
+            rows[name][ear] = [row[column].strip() for column in hz.values()]
     found: dict[str, Audiogram] = {}
     for name, ears in rows.items():
         lacking = [ear for ear in ("left", "right") if ear not in ears]

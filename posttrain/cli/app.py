@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from posttrain.cli import hearing
 from posttrain.cli.show import hide_loading, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(hearing.app)
 
 Ear = Literal["left", "right"]
 RecipeArgument = Annotated[

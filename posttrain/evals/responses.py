@@ -1,0 +1,151 @@
+"""What listeners repeated: a CSV of words correct with HASPI, as the Clarity prediction challenge has it."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from posttrain.acoustics import audiogram
+from posttrain.acoustics.audiogram import Audiogram
+from posttrain.errors import InputError
+
+HASPI = "haspi_better_ear_precomputed"
+REQUIRED = ("listener", "correctness", HASPI)
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sentence that one listener heard and repeated."""
+
+    line: int
+    """In the file, counted from 1."""
+    listener: str
+    correct: float
+    """Share of its words, 0 to 1."""
+    haspi: float | None
+    """Of the better ear, 0 to 1; None where the file has none."""
+    system: str
+    """The hearing aid that processed it; empty where not known."""
+    scene: str
+    """Sentence and noise; empty where not known."""
+
+
+def read(path: Path) -> list[Response]:
+    """The file's rows; InputError lists every bad one, and a file without rows or without a single HASPI.
+
+    Columns: listener, correctness (percent), haspi_better_ear_precomputed (may be empty); system and scene where known;
+    others are not read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not there; name a CSV with columns {','.join(REQUIRED)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); save it as CSV in UTF-8") from error
+    problems: list[str] = []
+    rows = list(_rows(path, text, problems))
+    if not rows and not problems:
+        problems.append(f"{path} has no rows, expected one for each sentence heard; add them")
+    if rows and not problems and all(row.haspi is None for row in rows):
+        problems.append(f"{path}: {HASPI} is empty in all {len(rows)} rows, expected some; compute HASPI and add it")
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def load(
+    path: Path, listeners: Sequence[Path] = (), data_root: Path | None = None
+) -> tuple[list[Response], dict[str, Audiogram]]:
+    """The file's rows, and the audiogram of every listener who has one with HASPI; InputError lists what is wrong."""
+    rows: list[Response] = []
+    known: dict[str, Audiogram] = {}
+    problems: list[str] = []
+    try:
+        rows = read(path)
+    except InputError as error:
+        problems += error.problems
+    try:
+        known = audiograms([row for row in rows if row.haspi is not None], listeners, data_root, path)
+    except InputError as error:
+        problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return rows, known
+
+
+def audiograms(
+    responses: Sequence[Response], files: Sequence[Path], data_root: Path | None, source: Path
+) -> dict[str, Audiogram]:
+    """The audiogram of every listener: from the files, else DATA_ROOT/clarity, else audiograms.csv beside `source`.
+
+    InputError names every listener without one, and lists what is wrong with a file.
+    """
+    beside = source.parent / "audiograms.csv"
+    known = audiogram.read(beside) if beside.is_file() else {}
+    known |= audiogram.clarity_listeners(data_root) if data_root is not None else {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            known |= audiogram.read(file)
+        except InputError as error:
+            problems += error.problems
+    looked = [str(file) for file in files]
+    looked.append(str(data_root / "clarity") if data_root is not None else "DATA_ROOT/clarity, which is not set")
+    first = {row.listener: row.line for row in reversed(responses)}
+    problems += [
+        f"{source}:{line}: listener {name} has no audiogram (looked in {', '.join(looked)}); give --listeners FILE.json"
+        " with it, or --data-root"
+        for name, line in sorted(first.items())
+        if name not in known
+    ]
+    if problems:
+        raise InputError(problems)
+    return {name: known[name] for name in first}
+
+
+def _rows(path: Path, text: str, problems: list[str]) -> Iterator[Response]:
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        missing = [name for name in REQUIRED if name not in header]
+        if missing:
+            shown = ",".join(header) or "none"
+            problems.append(f"{path}:1: columns are {shown}, expected {', '.join(missing)} too; add them")
+            return
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            where = f"{path}:{reader.line_num}"
+            if len(cells) != len(header):
+                problems.append(f"{where}: {len(cells)} cells, expected {len(header)} as in the header; mend the line")
+                continue
+            row = _row(where, reader.line_num, dict(zip(header, map(str.strip, cells), strict=True)), problems)
+            if row is not None:
+                yield row
+    except csv.Error as error:
+        problems.append(f"{path}:{reader.line_num}: not CSV ({error}); mend the line")
+
+
+def _row(where: str, line: int, values: dict[str, str], problems: list[str]) -> Response | None:
+    before = len(problems)
+    correct = _number(where, "correctness", values["correctness"], 100, "%", problems)
+    haspi = _number(where, HASPI, values[HASPI], 1, "", problems) if values[HASPI] else None
+    if not values["listener"]:
+        problems.append(f"{where}: listener is empty, expected a name; add it")
+    if len(problems) > before or correct is None:
+        return None
+    system, scene = values.get("system", ""), values.get("scene", "")
+    return Response(line, values["listener"], correct / 100, haspi, system, scene)
+
+
+def _number(where: str, name: str, value: str, most: float, unit: str, problems: list[str]) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= most:
+        problems.append(f"{where}: {name} is {value!r}, expected a number from 0 to {most:g}{unit}; mend it")
+        return None
+    return number
