@@ -12,6 +12,8 @@ from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.config import ASIDE, EnhanceConfig, load_recipe, with_stage
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
+from posttrain.evals import enhancement
+from posttrain.evals.standalone import evaluate_checkpoint
 from posttrain.graph import nodes
 from posttrain.stages import enhance
 from posttrain.stages.context import StageContext
@@ -73,6 +75,16 @@ def test_a_finished_stage_is_not_made_again_and_a_lost_evaluation_is_alone(recip
     assert (folder / "enhance" / "enhancer.safetensors").stat().st_mtime_ns == weights
     kept = {n: m for n, m in rows[0].metrics.items() if not n.startswith("cost/")}
     assert {n: m for n, m in again[0].metrics.items() if not n.startswith("cost/")} == kept
+
+
+def test_it_can_be_measured_again_but_takes_no_probes(finished, tmp_path, monkeypatch):
+    folder, [row] = finished
+    monkeypatch.setattr(enhancement, "CLIPS", 3)
+    again = evaluate_checkpoint(folder / "enhance", "cpu")
+    assert again["enhance/si_sdr_gain/made/snr0"]["n"] == 3
+    assert again.keys() >= {name for name in row.metrics if name.startswith("enhance/")}
+    with pytest.raises(InputError, match="answers nothing"):
+        evaluate_checkpoint(folder / "enhance", "cpu", tmp_path / "probes.jsonl")
 
 
 def test_it_stands_aside_of_the_others_whose_keys_and_plans_stay(recipe):
