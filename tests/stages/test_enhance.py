@@ -24,6 +24,14 @@ TOY = "enhance.width=16 enhance.hidden=24 enhance.steps=4 enhance.batch_size=2 e
 HL = enhance.listener("N5").levels()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_clips():
+    """Measured on some clips: on all of them it takes most of this file's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enhancement, "CLIPS", 10)
+        yield
+
+
 @pytest.fixture(scope="module")
 def recipe():
     return load_recipe("smoke", ["report_to=[]", *TOY.split()])
