@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo branches report compare gate doctor test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance branches report compare gate doctor test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -62,6 +62,8 @@ reward: .venv/.ready  ## a reward model from preference pairs
 dpo: .venv/.ready  ## direct preference optimisation
 	$(stage)
 grpo: .venv/.ready  ## reinforcement learning from verifiable rewards
+	$(stage)
+enhance: .venv/.ready  ## the hearing aid's denoiser: needs the corpus alone, no other stage needs it
 	$(stage)
 
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table

@@ -14,6 +14,8 @@ from posttrain.yaml_config import override, parse, read_mapping, refuse_bool
 
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
+ASIDE = ("enhance",)
+"""Stages that no other hangs on: a recipe has them where it lists them, and every recipe when they are asked for."""
 STRICT = ConfigDict(extra="forbid")
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.@+-]*$")]
 Count = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1)]
@@ -246,6 +248,38 @@ class GRPOConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class EnhanceConfig:
+    """The speech enhancer: a causal mask, trained against a discriminator, in the air and in listeners' ears."""
+
+    width: Count = 128
+    """Of the layer before the recurrence."""
+    hidden: Count = 192
+    """Of the recurrence; with 192 the enhancer has some 270 k parameters."""
+    conditioned: bool = True
+    """Tell the enhancer the audiogram; false is the control that shows what that earns."""
+    steps: CountOrZero = 600
+    """Optimizer steps."""
+    batch_size: Count = 8
+    """Mixtures a step, each for a listener of its own."""
+    segment_s: Positive = 2.0
+    """Length of a mixture in seconds."""
+    learning_rate: Positive = 4e-3
+    """Peak; warm-up then cosine to zero."""
+    snr_db: tuple[float, float] = (-5.0, 15.0)
+    """Range of the speech-to-noise ratios."""
+    quiet_share: Share = 0.15
+    """Share of mixtures with next to no noise, which are to stay as they are."""
+    room_share: Share = 0.25
+    """Share of mixtures in a simulated room."""
+    noises: Count = 160
+    """Made noises to draw from; a sixth as many rooms."""
+    listener_weight: NotNegative = 1.0
+    """Of the distance in the listener's ear, beside that in the air."""
+    adversarial_weight: NotNegative = 0.5
+    """Of the discriminator's judgement, from half of the steps on."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class EvaluationConfig:
     """The same after every stage."""
 
@@ -263,7 +297,7 @@ class StageConfig:
 
     name: Name
     """Its folder and its row in the ledger."""
-    stage: Literal[STAGES]  # type: ignore[valid-type]
+    stage: Literal[(*STAGES, *ASIDE)]  # type: ignore[valid-type]
     """Which function runs."""
     parents: dict[str, str] = field(default_factory=dict)
     """Role → name of an earlier node; what is left out follows the contract's graph."""
@@ -294,6 +328,7 @@ class Recipe:
     reward: RewardConfig = RewardConfig()
     dpo: DPOConfig = DPOConfig()
     grpo: GRPOConfig = GRPOConfig()
+    enhance: EnhanceConfig = EnhanceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
 
@@ -335,6 +370,13 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
             node if len(problems) == before else dataclasses.replace(node, options=dataclasses.asdict(options))
         )
     return dataclasses.replace(loaded, stages=tuple(mended)), problems
+
+
+def with_stage(recipe: Recipe, name: str | None) -> Recipe:
+    """The recipe with a stage of ASIDE behind its others, where that is asked for by name and not among them."""
+    if name not in ASIDE or any(node.name == name for node in recipe.stages):
+        return recipe
+    return dataclasses.replace(recipe, stages=(*recipe.stages, StageConfig(name, name)))
 
 
 def section(recipe: Recipe, node: StageConfig) -> Any:

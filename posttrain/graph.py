@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain.config import Recipe, StageConfig, section
+from posttrain.config import ASIDE, Recipe, StageConfig, section
 from posttrain.errors import InputError
 
 PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -19,6 +19,7 @@ PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "reward": {"model": ("sft",)},
     "dpo": {"model": ("sft",)},
     "grpo": {"model": ("dpo", "sft")},
+    "enhance": {},
 }
 """Stage → role → the stages that may fill it; where several do, the latest earlier node."""
 
@@ -115,7 +116,7 @@ def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
         node = by_name[queue.pop()]
         wanted.add(node.name)
         queue += node.parents.values()
-    if by_name[name].stage != "base":
+    if by_name[name].stage not in ("base", *ASIDE):
         wanted.add(reference(all_nodes, by_name[name]))
         wanted |= {n.name for n in all_nodes if n.stage == "base"}
     return [node for node in all_nodes if node.name in wanted]

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from posttrain import ledger
-from posttrain.config import Recipe
+from posttrain.config import ASIDE, Recipe, with_stage
 from posttrain.errors import InputError
 from posttrain.graph import Node, ancestors, corpus_key, digest, nodes, reference
 from posttrain.machine import code_version, peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
@@ -45,7 +45,7 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
     """What a run would do; nothing is made. `until` names the last stage wanted, with what it hangs on."""
     if branch_from is not None and not (branch_from / "ledger.jsonl").is_file():
         raise InputError(f"{branch_from} is not a run (no ledger.jsonl in it); name a finished run after --from")
-    wanted = nodes(recipe)
+    wanted = nodes(with_stage(recipe, until))
     if until:
         wanted = ancestors(wanted, until)
     steps = [_plan_corpus(recipe, folder, branch_from)]
@@ -121,7 +121,9 @@ class _Run:
         return {role: self.home(name) for role, name in node.parents.items()}
 
     def references(self, node: Node) -> dict[str, Path]:
-        """Folders of the base and of the encoder that the node's figures refer to."""
+        """Folders of the base and of the encoder that the node's figures refer to; none where it does not answer."""
+        if node.stage in ASIDE:
+            return {}
         names = {step.name for step in self.steps}
         base = reference([step.node for step in self.steps], node)
         encoder = [step.name for step in self.steps if step.stage == "ctc" and node.stage != "base"]
@@ -135,7 +137,7 @@ class _Run:
         """
         from posttrain.model.corpus_table import corpus_table
 
-        if node.stage == "base" or (node.stage == "ctc" and not trained):
+        if node.stage in ("base", *ASIDE) or (node.stage == "ctc" and not trained):
             return None
         folder = self._encoder(node, trained)
         return corpus_table(folder, self.corpus, self.device) if folder else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain.enhance import Aid, build
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,8 +54,14 @@ def transcribe(
     batch_size: int = 32,
     device: str = "auto",
     dry_run: bool = False,
+    enhance: bool = False,
+    enhancer: Path | None = None,
+    audiogram: str | None = None,
 ) -> Result:
     """Transcribe files, or those of a manifest, with a checkpoint from `align` on.
+
+    With `enhance` they pass through an aid first: that enhancer (default: the newest of run tiny) and, with an
+    audiogram, the gain for it.
 
     Raises InputError that lists every bad file, line and text before the Llama is loaded.
     """
@@ -62,6 +69,9 @@ def transcribe(
     recordings = _recordings(audio, manifest, problems)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         problems.append(f"--out is {out}, expected a file in a folder that is there")
+    if (enhancer or audiogram) and not enhance:
+        problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
+    aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
     if problems and not recordings:
         raise InputError(problems)
     encoder, minimum_samples = _encoder(checkpoint, device, problems)
@@ -70,10 +80,11 @@ def transcribe(
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    lines = _hear(recordings, checkpoint, encoder, batch_size, device)
+    lines = _hear(recordings, checkpoint, encoder, batch_size, device, aid)
     if out is not None:
         _write(out, lines)
-    return Result(lines, _scores(recordings, lines))
+    used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
+    return Result(lines, _scores(recordings, lines) | used)
 
 
 def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str]) -> list[Recording]:
@@ -127,7 +138,12 @@ def _problem(recording: Recording, minimum_samples: int) -> str | None:
 
 
 def _hear(
-    recordings: list[Recording], checkpoint: Path, encoder: "CTCEncoder", batch_size: int, device: str
+    recordings: list[Recording],
+    checkpoint: Path,
+    encoder: "CTCEncoder",
+    batch_size: int,
+    device: str,
+    aid: Aid | None,
 ) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
@@ -139,13 +155,13 @@ def _hear(
     with tqdm(total=len(recordings), desc="transcribing", unit="clip") as bar:
         for start in range(0, len(recordings), CHUNK):
             chunk = recordings[start : start + CHUNK]
-            lines += _hear_chunk(chunk, llama, encoder, batch_size)
+            lines += _hear_chunk(chunk, llama, encoder, batch_size, aid)
             bar.update(len(chunk))
     return lines
 
 
 def _hear_chunk(
-    recordings: list[Recording], llama: "SpeechLlama", encoder: "CTCEncoder", batch_size: int
+    recordings: list[Recording], llama: "SpeechLlama", encoder: "CTCEncoder", batch_size: int, aid: Aid | None
 ) -> list[dict[str, Any]]:
     import torch
 
@@ -154,7 +170,8 @@ def _hear_chunk(
     from posttrain.corpus.types import Example
     from posttrain.model.frame_table import FrameTable
 
-    heard = encoder.run([torch.from_numpy(manifests.audio(recording.path, 1)) for recording in recordings])
+    waveforms = [manifests.audio(recording.path, 1) for recording in recordings]
+    heard = encoder.run([torch.from_numpy(aid.apply(waveform) if aid else waveform) for waveform in waveforms])
     spans, first = {}, 0
     for number, (frames, _) in enumerate(heard):
         spans[str(number)] = (first, len(frames))

@@ -44,6 +44,11 @@ def test_a_dry_run_as_json_is_json_alone(capsys):
     assert all(need["ok"] for need in plan["needs"])
 
 
+def test_a_stage_that_stands_aside_has_a_plan_of_its_own_in_every_recipe(capsys):
+    assert run(["stage", "enhance", "--recipe", "tiny", "--dry-run", "--json"]) == 0
+    assert [step["name"] for step in json.loads(capsys.readouterr().out)["plan"]] == ["corpus", "enhance"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -65,6 +70,8 @@ def test_a_dry_run_as_json_is_json_alone(capsys):
         (["frobnicate"], "frobnicate"),
         (["run", "--frobnicate"], "--frobnicate"),
         (["transcribe", "a.wav"], "--checkpoint"),
+        (["enhance", "a.wav", "b.wav"], "make enhance"),
+        (["run", "tiny", "--set", "enhance.stepz=3"], "did you mean steps?"),
     ],
 )
 def test_a_wrong_command_or_input_has_status_2_and_names_what_is_wrong(arguments, named, capsys, tmp_path):
@@ -135,7 +142,21 @@ def test_a_run_is_a_name_below_runs_or_a_folder():
 
 @pytest.mark.parametrize(
     "command",
-    [[], "run", "stage", "data", "evaluate", "report", "compare", "gate", "transcribe", "doctor", "hearing", "safety"],
+    [
+        [],
+        "run",
+        "stage",
+        "data",
+        "evaluate",
+        "report",
+        "compare",
+        "gate",
+        "transcribe",
+        "enhance",
+        "doctor",
+        "hearing",
+        "safety",
+    ],
 )
 def test_every_command_has_help_that_shows_how_it_is_called(command, capsys):
     assert run([*([command] if command else []), "--help"]) == 0

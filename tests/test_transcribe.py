@@ -11,6 +11,8 @@ from conftest import byte_tokenizer, tiny_llama
 from posttrain import checkpoint
 from posttrain import transcribe as transcribing
 from posttrain.__main__ import run
+from posttrain.acoustics import enhancer
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.corpus.normalise import normalise
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
@@ -139,6 +141,29 @@ def test_a_recording_longer_than_the_llama_holds_is_refused(model_folder, speech
     soundfile.write(speech / "long.wav", 0.1 * np.random.default_rng(0).standard_normal(16_000 * 130), 16_000)
     assert transcribe(speech / "long.wav", "--checkpoint", model_folder / "align") == 2
     assert "long.wav takes" in capsys.readouterr().err
+
+
+def test_with_enhance_it_hears_what_the_enhancer_gives(model_folder, speech, capsys):
+    (speech / "aid").mkdir()
+    torch.manual_seed(0)
+    enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, hidden=24)))
+    aid = ("--audiogram", "N4")
+    assert (
+        run(["enhance", str(speech / "a.wav"), str(speech / "e.wav"), "--checkpoint", str(speech / "aid"), *aid]) == 0
+    )
+    capsys.readouterr()
+    heard = []
+    for name, options in (("a.wav", ("--enhance", "--enhancer", speech / "aid", *aid)), ("e.wav", ()), ("a.wav", ())):
+        assert transcribe(speech / name, "--checkpoint", model_folder / "align", "--json", *options) == 0
+        heard.append(json.loads(capsys.readouterr().out))
+    assert heard[0]["enhancer"] == str(speech / "aid") and heard[0]["audiogram"] == "N4"
+    enhanced, from_file, plain = ({**h["transcripts"][0], "path": ""} for h in heard)
+    assert enhanced == from_file != plain
+
+
+def test_an_audiogram_without_enhance_is_refused(model_folder, speech, capsys):
+    assert transcribe(speech / "a.wav", "--checkpoint", model_folder / "align", "--audiogram", "N3") == 2
+    assert "--enhance" in capsys.readouterr().err
 
 
 def test_numbers_in_texts_are_scored_as_the_words_they_are_read_as():

@@ -1,7 +1,7 @@
 """The commands and their help. What takes time to import is imported inside them, so that --help answers at once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(safety.app)
 app.add_typer(hearing.app)
 
+Ear = Literal["left", "right"]
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
 ]
@@ -42,6 +43,10 @@ DryRunOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft, as the ledger names it.")
+]
+AudiogramOption = Annotated[
+    str | None,
+    typer.Option(metavar="N3|FILE[:LISTENER]", help="A standard audiogram (N1–N7, S1–S3), or listeners.json or CSV."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
@@ -72,7 +77,9 @@ def run_recipe(
 
 @app.command()
 def stage(
-    name: Annotated[str, typer.Argument(metavar="STAGE", help="base, ctc, align, distill, sft, reward, dpo, grpo, …")],
+    name: Annotated[
+        str, typer.Argument(metavar="STAGE", help="base, ctc, align, distill, sft, reward, dpo, grpo, enhance, …")
+    ],
     recipe: RecipeOption = "tiny",
     run: RunOption = None,
     branch_from: FromOption = None,
@@ -219,6 +226,11 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")
     ] = None,
+    enhance: Annotated[bool, typer.Option("--enhance", help="Through the enhancer first, as a hearing aid.")] = False,
+    enhancer: Annotated[
+        Path | None, typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny.")
+    ] = None,
+    audiogram: AudiogramOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips answered at once.")] = 32,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
@@ -231,14 +243,51 @@ def transcribe(
     \b
     posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
     posttrain transcribe --manifest clinic/manifest.csv --checkpoint runs/tiny/sft --out clinic.jsonl --json
+    posttrain transcribe noisy.wav --checkpoint runs/tiny/sft --enhance --audiogram N3
     """
     from posttrain.cli import show
     from posttrain.transcribe import transcribe as run_transcribe
 
     hide_loading()
     with quiet_stdout():
-        result = run_transcribe(audio or [], manifest, checkpoint, out, batch_size, device, dry_run)
+        result = run_transcribe(
+            audio or [], manifest, checkpoint, out, batch_size, device, dry_run, enhance, enhancer, audiogram
+        )
     print_json(result.scores) if as_json else show.transcripts(result)
+
+
+@app.command()
+def enhance(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, any rate.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A .wav file to write: 16 kHz, 32-bit float, mono.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny."),
+    ] = None,
+    audiogram: AudiogramOption = None,
+    ear: Annotated[Ear | None, typer.Option(help="Whose thresholds count. Default: the better ear.")] = None,
+    denoise: Annotated[float, typer.Option(min=0, max=1, help="How much of the noise to take: 0 is none.")] = 1.0,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Hop by hop, as from a microphone: the same samples.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the noise out of a recording and, with an audiogram, give the gain of a hearing aid (NAL-R).
+
+    Without an audiogram: normal hearing, no gain. Levels are in dB SPL at the ear, where RMS 1 is 65 dB SPL.
+
+    \b
+    posttrain enhance noisy.wav better.wav
+    posttrain enhance noisy.wav better.wav --audiogram N3 --stream
+    posttrain enhance noisy.wav better.wav --audiogram listeners.json:L0001 --checkpoint runs/tiny/enhance --json
+    """
+    from posttrain.cli import show
+    from posttrain.enhance import enhance as run_enhance
+
+    with quiet_stdout():
+        result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run)
+    print_json(result) if as_json else show.enhanced(result)
 
 
 @app.command()

@@ -90,3 +90,19 @@ def _figure(metric: dict[str, Any]) -> str:
     interval = f"  [{ci[0]:.4g}, {ci[1]:.4g}]" if ci and None not in ci else ""
     n = f"  n = {metric['n']}" if "n" in metric else ""
     return f"{shown:>9}{interval}{n}"
+
+
+def enhanced(result: dict[str, Any]) -> None:
+    """What was used, and what came of it."""
+    parts = result["latency_parts_ms"]
+    gain = (
+        f"{result['audiogram']}, {result['ear']} ear" if parts["fitting"] else "no audiogram: normal hearing, no gain"
+    )
+    print(f"{result['in']} → {result['out']}, by {result['checkpoint']}, {gain}")
+    if "levels" in result:
+        levels = result["levels"]
+        print(f"level      {levels['in_db_spl']:.1f} dB SPL in, {levels['out_db_spl']:.1f} dB SPL out")
+    print(f"latency    {result['latency_ms']:.1f} ms: enhancer {parts['enhancer']:.1f}, fitting {parts['fitting']:.1f}")
+    if "rtf" in result:
+        how = "streamed" if result["stream"] else "at once"
+        print(f"took       {result['rtf']:.3f} s for a second of sound, {how}")

@@ -1,7 +1,8 @@
 """The same evaluation after every stage: answer every item greedily, grade it, and keep the answers.
 
 Row zero (`base`) answers the typed items. The `ctc` row answers the spoken ones as a cascade (CTC hypothesis → base).
-Every later row answers all of them. What is measured from the answers is `metrics.compute`, a pure function.
+Every later row answers all of them; an enhancer answers nothing and is measured in decibels.
+What is measured from the answers is `metrics.compute`, a pure function.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from posttrain.config import EvaluationConfig
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.types import Example, Pair
+from posttrain.evals import enhancement
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off, linear_bytes
@@ -45,6 +47,8 @@ def evaluate(
 
     `references` names the folders of `base` and `ctc`; `table` holds the frozen encoder's frames of every clip.
     """
+    if stage == "enhance":
+        return enhancement.evaluate(checkpoint, corpus, device)
     if stage == "reward":
         return _reward_row(checkpoint, parents["model"], corpus, table, config, device), {}
     if stage == "ctc":

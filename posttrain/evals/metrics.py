@@ -19,8 +19,11 @@ HIGHER_IS_BETTER = (
 )  # fmt: skip
 LOWER_IS_BETTER = (
     "wer", "cer", "ctc_wer", "critical_wer", "hearing/hallucination", "modality_gap/", "language/perplexity",
-    "forgetting/", "safety/", "distill/kl_teacher",
+    "forgetting/", "safety/", "distill/kl_teacher", "enhance/bad_clips",
 )  # fmt: skip
+DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
+"""Families of metrics that are means in dB."""
+STOI = "enhance/stoi_gain/"
 REWARDED = ("wer/", "task/", "hearing/noise", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, in grpo/reward."""
 
@@ -61,7 +64,7 @@ def compute(
 
 def direction(name: str) -> int:
     """+1 where more is better, −1 where less is, 0 for costs."""
-    if name.startswith(HIGHER_IS_BETTER):
+    if name.startswith((*HIGHER_IS_BETTER, *DECIBELS, STOI)):
         return 1
     return -1 if name.startswith(LOWER_IS_BETTER) else 0
 
@@ -93,7 +96,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
             found[name] = Share(_each(lines, lambda line: line["score"]))
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:
         found["grpo/reward"] = Share(_each(rewarded, lambda line: line["score"]))
-    found |= _forgetting(probes, base) | _gap(probes, base)
+    found |= _forgetting(probes, base) | _gap(probes, base) | _enhancement(probes)
     return dict(sorted(found.items()))
 
 
@@ -182,6 +185,20 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
             if pairs:
                 families[family] = pairs
     return {"modality_gap/mean": Gap(families)} if families else {}
+
+
+def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:
+    """Means over clips, by voice. What SI-SDR cannot measure counts as bad; STOI has no figure where little is said."""
+    found: dict[str, Measure] = {}
+    bad: dict[str, float] = {}
+    for probe, lines in probes.items():
+        if probe.startswith((*DECIBELS, STOI)):
+            parts = {_key(line): (line["value"], 1.0, line["speaker"]) for line in lines if line["value"] is not None}
+            if parts:
+                found[probe] = Ratio(parts, "clips")
+        if probe.startswith(DECIBELS):
+            bad |= _each(lines, lambda line: line["value"] is None)
+    return found | ({"enhance/bad_clips": Share(bad)} if bad else {})
 
 
 def _difference(

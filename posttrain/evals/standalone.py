@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from posttrain.checkpoint import read_spec
-from posttrain.config import EvaluationConfig
+from posttrain.config import ASIDE, EvaluationConfig
 from posttrain.corpus.graders import GRADERS
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
@@ -29,6 +29,8 @@ def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = Non
         raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
     config = yaml.safe_load(config_path.read_text())
     references = {stage: Path(path) for stage, path in config["references"].items()}
+    if probes and config["stage"] in ASIDE:
+        raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; leave --probes out")
     own = read_probes(probes) if probes else None
     corpus = Corpus.load(config["corpus"])
     if own is not None:

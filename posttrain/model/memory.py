@@ -23,6 +23,8 @@ PROCESS = 0.9 * GIB
 BYTES = {"float32": 4, "bfloat16": 2}
 NF4 = 0.516
 """Bytes of a 4-bit weight with its doubly quantised scales, one per 64 weights."""
+ENHANCER_BYTES_S = 35e6
+"""Activations of the enhancer, its losses and its discriminator, for a second of speech."""
 TRAINED = 4 + 4 + 8
 """Bytes of a trained float32 parameter: itself, its gradient, Adam's moments."""
 
@@ -190,6 +192,9 @@ def _config(model: str, revision: str | None) -> Any:
 
 
 def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+    if node.stage == "enhance":
+        heard = node.options.batch_size * node.options.segment_s * ENHANCER_BYTES_S
+        return Need(node.name, {"activations": heard, "process": PROCESS})
     options, element = node.options, BYTES[recipe.base.dtype]
     clips = recipe.corpus.train_clips + recipe.corpus.rl_clips + recipe.corpus.valid_clips
     table = clips * CLIP_S * encoder.frames_s * encoder.width * 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from posttrain.errors import InputError
 from posttrain.ledger import Row
-from posttrain.report.findings import final, kind
+from posttrain.report.findings import OTHERS, final, kind
 
 Line = dict[str, Any]
 LONGEST = 240
@@ -92,7 +92,7 @@ def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[Transit
 
     Row zero is the base's typed answers and the cascade's spoken ones; what stands on base and encoder starts there.
     """
-    models = [row for row in rows if kind(row) not in ("base", "ctc", "reward") and row.stage in answers]
+    models = [row for row in rows if kind(row) not in OTHERS and row.stage in answers]
     base, ctc = (next((r.stage for r in rows if kind(r) == k and r.stage in answers), "") for k in ("base", "ctc"))
     zero, names = answers.get(base, []) + answers.get(ctc, []), {False: base, True: ctc}
     by_checkpoint = {row.checkpoint: row.stage for row in rows}

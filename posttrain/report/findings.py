@@ -24,6 +24,8 @@ AIMS = (
 ELSEWHERE = ("forgetting/", "safety/", "modality_gap/")
 """Not in the list of losses: said beside it."""
 SURE = 0.05
+OTHERS = ("base", "ctc", "reward", "enhance")
+"""Stages that leave no speech model."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def kind(row: Row) -> str:
 
 def final(rows: list[Row]) -> Row | None:
     """The model the run ends with: the last row that is a speech model, else the last."""
-    models = [row for row in rows if kind(row) not in ("base", "ctc", "reward")]
+    models = [row for row in rows if kind(row) not in OTHERS]
     return (models or rows)[-1] if rows else None
 
 

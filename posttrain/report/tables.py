@@ -5,7 +5,7 @@ from typing import Any
 
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
-from posttrain.report.findings import REFERENCES, costs, kind, own, sure
+from posttrain.report.findings import OTHERS, REFERENCES, costs, kind, own, sure
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
 
 COST_COLUMNS = (
@@ -45,7 +45,7 @@ def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, l
 
 def heat_map(rows: list[Row]) -> dict[str, Any] | None:
     """Change of every ability against its reference: typed ones against row zero, spoken ones against the cascade."""
-    later = [row for row in rows if kind(row) not in ("base", "ctc", "reward")]
+    later = [row for row in rows if kind(row) not in OTHERS]
     if not later:
         return None
     blocks = []

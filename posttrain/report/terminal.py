@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from posttrain.ledger import Row
-from posttrain.report.findings import TASKS, against_head, difference, figure, final, moved, own, sure, took
-from posttrain.report.words import change, label, number, unit
+from posttrain.report.findings import TASKS, against_head, difference, figure, final, kind, moved, own, sure, took
+from posttrain.report.words import between, change, label, number, unit
 
 SHORT = {
     "task/intent": "commands",
@@ -33,6 +33,7 @@ def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
             _safe(last, "harmful_compliance", "harmful requests answered"),
             _safe(last, "over_refusal", "harmless refused"),
         ],
+        "Denoise": [_enhanced(rows)],
         "Took": [took(rows).sentence],
         "Report": [str(Path(folder) / "report.html")],
     }
@@ -85,6 +86,16 @@ def _lost(last: Row) -> list[str]:
     texts = [f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
     return [*said, "; ".join(texts[:5]) + more]
+
+
+def _enhanced(rows: list[Row]) -> str:
+    """SI-SDR improvement in the loudest noise, by data set."""
+    said = []
+    for row in (row for row in rows if kind(row) == "enhance"):
+        for name in (n for n in row.metrics if n.startswith("enhance/si_sdr_gain/") and n.endswith("/snr0")):
+            metric = row.metrics[name]
+            said.append(f"{name.split('/')[2]} {change(name, metric['value'])} dB {between(name, metric['ci95'])}")
+    return f"SI-SDR at 0 dB: {'; '.join(said)}" if said else ""
 
 
 def _safe(last: Row, what: str, words: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from posttrain.evals.metrics import is_spoken
+from posttrain.evals.metrics import DECIBELS, is_spoken
 
 GROUPS = (
     ("Transcription of made speech", ("wer/", "critical_wer/", "cer/", "ctc_wer/")),
@@ -13,6 +13,7 @@ GROUPS = (
     ("Language and forgetting", ("forgetting/", "language/")),
     ("Abilities, typed", ("ability/",)),
     ("Abilities, spoken", ("modality_gap/", "ability_spoken/")),
+    ("Enhancer", ("enhance/",)),
 )
 LABELS = {
     "wer": "word errors",
@@ -40,8 +41,16 @@ LABELS = {
     "reward/accuracy": "preference pairs ranked right",
     "dpo/preferred": "answers in the preferred style",
     "grpo/reward": "mean verifiable reward",
+    "enhance/bad_clips": "clips that cannot be measured",
 }
 CONDITIONS = {"clean": "clean", "snr10": "10 dB", "snr5": "5 dB", "snr0": "0 dB"}
+ENHANCER = {
+    "si_sdr_gain": "SI-SDR improvement",
+    "stoi_gain": "STOI improvement",
+    "ear_gain": "improvement in the ear of a listener with",
+    "clean": "SI-SDR to clean speech that went in, enhancer",
+}
+TWO_DECIMALS = ("language/perplexity", *DECIBELS)
 NATS = ("forgetting/kl_base", "distill/kl_teacher")
 
 
@@ -50,6 +59,10 @@ def label(name: str) -> str:
     if name in LABELS:
         return LABELS[name]
     family, _, rest = name.partition("/")
+    if family == "enhance":
+        what, source, condition = rest.split("/")
+        at = condition.replace("snr", "at ") + " dB" * condition.startswith("snr")
+        return f"{ENHANCER[what]} {at}, {source}"
     what = LABELS.get(family, "")
     rest = CONDITIONS.get(rest, rest.replace("_", " "))
     if family in ("ability", "ability_spoken"):
@@ -73,6 +86,8 @@ def number(name: str, value: float | None) -> str:
     """A figure with its unit."""
     if value is None:
         return "–"
+    if name.startswith(DECIBELS):
+        return f"{value:.2f} dB"
     if name == "language/perplexity":
         return f"{value:.2f}"
     return f"{value:.3f}" if name in NATS else f"{100 * value:.1f} %"
@@ -84,7 +99,7 @@ def change(name: str, value: float | None) -> str:
         return ""
     if value == 0:
         return "±0"
-    decimals = 3 if name in NATS else 2 if name == "language/perplexity" else 1
+    decimals = 3 if name in NATS else 2 if name.startswith(TWO_DECIMALS) else 1
     text = f"{value if decimals > 1 else 100 * value:+.{decimals}f}".replace("-", "−")
     return text if text.strip("+−0.") else text[0].replace("+", "<+").replace("−", ">−") + "0.1"
 
@@ -93,7 +108,7 @@ def between(name: str, ci: Any) -> str:
     """An interval, in the figure's unit without its sign."""
     if not ci:
         return ""
-    decimals = 3 if name in NATS else 2 if name == "language/perplexity" else 1
+    decimals = 3 if name in NATS else 2 if name.startswith(TWO_DECIMALS) else 1
     lo, hi = (f"{v if decimals > 1 else 100 * v:.{decimals}f}".replace("-", "−") for v in ci)
     return f"[{lo}, {hi}]"
 
@@ -120,6 +135,8 @@ def count(value: float) -> str:
 
 def unit(name: str) -> str:
     """What a difference of it is counted in."""
+    if name.startswith(DECIBELS):
+        return " dB"
     return "" if name in NATS or name == "language/perplexity" else " points"
 
 

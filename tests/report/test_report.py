@@ -9,6 +9,7 @@ from made_run import HOSTILE, PARENTS, make_answers, make_run, write_answers
 
 from posttrain import ledger, report
 from posttrain.errors import InputError
+from posttrain.evals import metrics
 
 KINDS = ("html", "md", "json")
 
@@ -117,6 +118,32 @@ def test_a_run_that_stopped_anywhere_has_a_report(tmp_path, count):
     said = json.loads((folder / "report.json").read_text())
     assert said["stages"] == list(PARENTS)[:count]
     assert 1 < len(report.summary(ledger.read(folder / "ledger.jsonl"))) <= 12
+
+
+@pytest.mark.parametrize("stages", [[], list(PARENTS)])
+def test_an_enhancer_beside_the_models_has_its_figures_and_changes_no_other(tmp_path, stages):
+    folder = tmp_path / "made"
+    before = report.summary([ledger.Row(**row) for row in make_run(folder, stages, items=12, bootstrap=30)])
+    lines = [
+        {"id": str(i), "probe": f"enhance/{name}", "speaker": str(i % 3), "value": db + i if i else None}
+        for name, db in (("si_sdr_gain/made/snr0", 3.0), ("ear_gain/made/N3", 2.0), ("clean/made/on", 30.0))
+        for i in range(6)
+    ]
+    (folder / "enhance").mkdir(parents=True)
+    (folder / "enhance" / "answers.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    row = dict.fromkeys(("code", "base", "data", "device"), "x") | {"run": "made", "stage": "enhance", "seed": 0}
+    row |= {"checkpoint": str(folder / "enhance"), "config": {"stage": "enhance"}, "parents": {}, "train_metrics": {}}
+    row |= {"started": "2026-01-02T03:04:05+00:00", "wall_s": 9.0, "metrics": metrics.compute(lines)}
+    ledger.append(folder / "ledger.jsonl", row)
+    html = report.build(folder).read_text()
+    assert "SI-SDR improvement at 0 dB, made" in html and "6.00 dB" in html
+    assert "improvement in the ear of a listener with N3, made" in html
+    said = report.summary(ledger.read(folder / "ledger.jsonl"))
+    assert len(said) <= 12
+    [about] = [line for line in said if line.startswith("Denoise")]
+    assert "SI-SDR at 0 dB: made +6.00 dB [" in about
+    if stages:
+        assert said[1:3] == before[1:3]
 
 
 @pytest.mark.parametrize("stages", [["ctc"], ["ctc", "base"], ["base", "align"], ["ctc", "align", "distill"]])

@@ -1,0 +1,159 @@
+"""A recording as a hearing aid would give it: enhanced, with an audiogram fitted too; whole or as a stream."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from posttrain.acoustics.audiogram import Audiogram, Ear
+    from posttrain.acoustics.enhancer import Enhancer
+    from posttrain.acoustics.fitting import NALR
+
+DEFAULT_RUN = Path("runs/tiny")
+DECIMALS = 2
+
+
+@dataclass(frozen=True)
+class Aid:
+    """An enhancer and, with an audiogram, the gain after it."""
+
+    checkpoint: Path
+    """Where the enhancer is from."""
+    audiogram: "Audiogram"
+    """Normal hearing where none is given."""
+    ear: "Ear"
+    """Which ear it works for."""
+    enhancer: "Enhancer"
+    fitting: "NALR | None"
+    """None for normal hearing: no gain."""
+    denoise: float = 1.0
+    """Strength, 0 to 1."""
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """Enhancer, fitting and both together, as the code of each computes it."""
+        parts = {"enhancer": self.enhancer.latency_ms, "fitting": self.fitting.delay_ms if self.fitting else 0.0}
+        return parts | {"total": sum(parts.values())}
+
+    def apply(self, waveform: "np.ndarray") -> "np.ndarray":
+        """The whole recording, (S,) → (S,)."""
+        import torch
+
+        enhanced = self.enhancer.enhance(waveform, self.audiogram.levels(self.ear), self.denoise)
+        return self.fitting(torch.from_numpy(enhanced)[None])[0].numpy() if self.fitting else enhanced
+
+    def stream(self, waveform: "np.ndarray") -> "np.ndarray":
+        """The same, hop by hop as it would come from a microphone."""
+        import torch
+
+        from posttrain.acoustics.enhancer import HOP
+
+        stream = self.enhancer.stream(torch.from_numpy(self.audiogram.levels(self.ear)).float(), self.denoise)
+        fit: Callable[[torch.Tensor], torch.Tensor] = self.fitting.stream() if self.fitting else lambda samples: samples
+        pieces = [stream.push(piece) for piece in torch.from_numpy(waveform).split(HOP)] + [stream.flush()]
+        return torch.cat([fit(piece[None])[0] for piece in pieces if len(piece)]).numpy()
+
+
+def enhance(
+    source: Path,
+    target: Path,
+    checkpoint: Path | None = None,
+    audiogram: str | None = None,
+    ear: "Ear | None" = None,
+    denoise: float = 1.0,
+    stream: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Enhance one file into another (WAV, 32-bit float, 16 kHz); returns levels, latency_ms, rtf and what was used.
+
+    Raises InputError that lists everything wrong with files, checkpoint and audiogram.
+    """
+    from posttrain.corpus import manifest
+
+    problems: list[str] = []
+    aid = build(checkpoint, audiogram, ear, denoise, problems)
+    waveform = None
+    try:
+        waveform = manifest.audio(source, 1)
+    except ValueError as error:
+        problems.append(f"{source}: {error}")
+    if target.suffix.lower() != ".wav" or target.is_dir() or not target.absolute().parent.is_dir():
+        problems.append(f"OUT is {target}, expected a .wav file in a folder that is there")
+    elif target.absolute() == source.absolute():
+        problems.append(f"IN and OUT are both {source}; name another OUT")
+    if problems or aid is None or waveform is None:
+        raise InputError(problems)
+    used: dict[str, Any] = {"in": str(source), "out": str(target), "checkpoint": str(aid.checkpoint)}
+    used |= {"audiogram": aid.audiogram.name, "ear": aid.ear, "denoise": denoise, "stream": stream}
+    used |= {"latency_ms": round(aid.latency_ms["total"], DECIMALS)}
+    used |= {"latency_parts_ms": {part: round(ms, DECIMALS) for part, ms in aid.latency_ms.items() if part != "total"}}
+    if dry_run:
+        return used
+    clock = time.perf_counter()
+    out = aid.stream(waveform) if stream else aid.apply(waveform)
+    took = time.perf_counter() - clock
+    _write(target, out)
+    duration = len(waveform) / manifest.SAMPLE_RATE
+    levels = {"in_db_spl": _level(waveform), "out_db_spl": _level(out)}
+    return used | {"levels": levels, "rtf": round(took / duration, 4), "duration_s": round(duration, 3)}
+
+
+def build(
+    checkpoint: Path | None, audiogram: str | None, ear: "Ear | None", denoise: float, problems: list[str]
+) -> Aid | None:
+    """The aid asked for; None, and why in `problems`, where a part of it is not to be had."""
+    from posttrain.acoustics import audiogram as audiograms
+    from posttrain.acoustics import enhancer
+    from posttrain.acoustics.fitting import NALR
+
+    hearing = model = None
+    try:
+        hearing = audiograms.find(audiogram) if audiogram else audiograms.normal()
+    except InputError as error:
+        problems += error.problems
+    try:
+        checkpoint = checkpoint or newest()
+        model = enhancer.load(checkpoint)
+    except InputError as error:
+        problems += error.problems
+    if hearing is None or model is None or checkpoint is None:
+        return None
+    ear = ear or hearing.better_ear
+    return Aid(checkpoint, hearing, ear, model, NALR(hearing, ear) if audiogram else None, denoise)
+
+
+def newest() -> Path:
+    """The checkpoint of the newest finished `enhance` stage of run tiny; InputError where there is none."""
+    from posttrain import ledger
+
+    rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if row.config.get("stage") == "enhance"]
+    if not rows:
+        raise InputError(f"{DEFAULT_RUN} has no finished enhance stage; run `make enhance`, or name a --checkpoint")
+    return Path(max(rows, key=lambda row: row.started).checkpoint)
+
+
+def _level(waveform: "np.ndarray") -> float:
+    """dB SPL, pauses left out."""
+    import torch
+
+    from posttrain.acoustics.levels import active_level
+
+    return round(float(active_level(torch.from_numpy(waveform))), DECIMALS)
+
+
+def _write(target: Path, waveform: "np.ndarray") -> None:
+    """Float samples: an aid's gain may lead beyond ±1, and nothing is cut off."""
+    import soundfile
+
+    from posttrain.corpus.manifest import SAMPLE_RATE
+
+    partial = target.with_name(target.name + ".partial")
+    soundfile.write(str(partial), waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    os.replace(partial, target)

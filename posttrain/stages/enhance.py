@@ -1,0 +1,191 @@
+"""`enhance`: a causal speech enhancer that knows the listener, trained against a discriminator (a DNN-GAN denoiser in
+the spirit of Diehl et al. 2023 and of MetricGAN+, Fu et al. 2021). It needs the corpus alone, no other stage."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from posttrain.acoustics import audiogram, enhancer, levels, mixtures, scenes
+from posttrain.acoustics.audiogram import Audiogram
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
+from posttrain.acoustics.fitting import NALR
+from posttrain.acoustics.hearing_loss import HearingLoss
+from posttrain.config import EnhanceConfig
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Clip
+from posttrain.errors import InputError
+from posttrain.machine import say
+from posttrain.stages.context import StageContext
+from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_loss, distance
+
+LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
+TALKER_DB_SPL = (55.0, 75.0)
+"""At which speech reaches the listener."""
+CRITIC_FROM = 0.5
+"""Share of the steps before the discriminator is heeded: it would judge noise before."""
+WARMUP = 0.1
+MAX_GRAD_NORM = 1.0
+BETAS = (0.9, 0.98)
+CRITIC_LEARNING_RATE = 5e-4
+VALID_SNR_DB = 0.0
+
+
+def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
+    """Leave enhancer.safetensors and enhancer.json; the gain on validation voices and noises among the train_metrics.
+
+    RuntimeError with the step when the loss becomes NaN; InputError when there is no clean speech to train on.
+    """
+    torch.manual_seed(context.seed)
+    made = Enhancer(EnhancerSpec(config.width, config.hidden, config.conditioned)).to(context.device)
+    drawn = _mixtures(config, context)
+    metrics = _train(made, drawn, config, context)
+    made.requires_grad_(False).eval()
+    enhancer.save(context.folder, made)
+    return metrics | {"params": _count(made), "latency_ms": made.latency_ms} | valid_gain(made, context.corpus)
+
+
+def clean_speech(corpus: Corpus, split: str, source: str | None = None) -> list[Clip]:
+    """Clips of a split in which somebody speaks and nothing else is mixed in; of one source or of all."""
+    clean = [c for c in corpus.clips.values() if c.split == split and c.text and c.condition in ("clean", "real")]
+    return [c for c in clean if source is None or c.source == source]
+
+
+def recorded_noises(corpus: Corpus, split: str) -> list[Clip]:
+    """Pieces of recorded noise of a split."""
+    return [c for c in corpus.clips.values() if c.split == split and c.source != "made" and not c.text]
+
+
+def listener(name: str) -> Audiogram:
+    """One of LISTENERS."""
+    return audiogram.normal() if name == "normal" else audiogram.bisgaard(name)
+
+
+def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Each row through its own causal filter: (B, S) and (B, K) → (B, S)."""
+    padded = F.pad(waveforms, (taps.shape[1] - 1, 0))
+    return F.conv1d(padded[None], taps.flip(1)[:, None], groups=len(taps))[0]
+
+
+def valid_gain(made: Enhancer, corpus: Corpus) -> dict[str, float]:
+    """SI-SDR improvement (dB) at 0 dB for normal hearing on validation voices and kinds of noise, made ones."""
+    speech = [(clip.id, clip.speaker) for clip in clean_speech(corpus, "valid", "made")]
+    hearing, gains = listener("normal").levels(), []
+    for mixture in mixtures.fixed(speech, audio_of(corpus), scenes.VALID_KINDS, [VALID_SNR_DB]):
+        enhanced = made.enhance(mixture.noisy, hearing)
+        gains.append(mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean))
+    good = [gain for gain in gains if math.isfinite(gain)]
+    return {"valid_si_sdr_gain": sum(good) / len(good)} if good else {}
+
+
+def audio_of(corpus: Corpus) -> mixtures.Audio:
+    """Clip id → float32 (S,)."""
+    return lambda clip: corpus.audio(clip).numpy()
+
+
+def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
+    speech = [clip.id for clip in clean_speech(context.corpus, "train")]
+    if not speech:
+        raise InputError("corpus has no clean train clip, expected some to train on; raise corpus.train_clips")
+    recorded = [clip.id for clip in recorded_noises(context.corpus, "train")]
+    return mixtures.Drawn(
+        speech,
+        recorded,
+        audio_of(context.corpus),
+        config.snr_db,
+        config.quiet_share,
+        config.room_share,
+        config.noises,
+        context.seed,
+    )
+
+
+def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
+    """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
+    device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
+    ear, critic = HearingLoss().to(device), Critic().to(device)
+    generator = torch.Generator().manual_seed(context.seed)
+    thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
+    taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
+    optimizer = torch.optim.AdamW(made.parameters(), lr=config.learning_rate, betas=BETAS, weight_decay=0.01)
+    judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_LEARNING_RATE, betas=(0.5, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
+    say(f"enhance: trains enhancer {_count(made):,}; discriminator {_count(critic):,}, which is not kept")
+    history: list[dict[str, float]] = []
+    with tqdm(total=config.steps, desc="enhance", dynamic_ncols=True) as bar, _curves(context) as write:
+        for step in range(config.steps):
+            noisy, clean = (torch.from_numpy(array).to(device) for array in drawn.batch(config.batch_size, samples))
+            who = torch.randint(len(LISTENERS), (config.batch_size,), generator=generator)
+            hl_db = thresholds[who].to(device)
+            aids = taps[who].to(device)
+            level = float(torch.empty(()).uniform_(*TALKER_DB_SPL, generator=generator))
+            # at the talker's level at the ear, so that no loss hangs on how loud a recording was
+            enhanced = levels.present(made(noisy, hl_db), level, reference=clean)
+            clean = levels.present(clean, level)
+            losses = {"air": distance(enhanced, clean)}
+            total = losses["air"]
+            if config.listener_weight:
+                losses["listener"] = distance(ear(aided(enhanced, aids), hl_db), ear(aided(clean, aids), hl_db))
+                total = total + config.listener_weight * losses["listener"]
+            if config.adversarial_weight and step >= CRITIC_FROM * config.steps:
+                losses["critic"] = critic_loss(critic, enhanced, clean)
+                judge.zero_grad()
+                losses["critic"].backward()
+                judge.step()
+                losses["adversarial"] = adversarial_loss(critic, enhanced)
+                total = total + config.adversarial_weight * losses["adversarial"]
+            losses["loss"] = total
+            optimizer.zero_grad()
+            total.backward()
+            norm = torch.nn.utils.clip_grad_norm_(made.parameters(), MAX_GRAD_NORM)
+            if not math.isfinite(float(norm)):
+                raise RuntimeError(
+                    f"enhance: gradient norm is {float(norm)} at step {step + 1}, expected a finite number; lower"
+                    " enhance.learning_rate or look at the recordings"
+                )
+            optimizer.step()
+            schedule.step()
+            history.append({name: value.item() for name, value in losses.items()})
+            write(step, history[-1])
+            bar.set_postfix(loss=f"{history[-1]['loss']:.3g}", refresh=False)
+            bar.update()
+    return {
+        "steps": config.steps,
+        "trainable_params": _count(made),
+        "audio_s": config.steps * config.batch_size * config.segment_s,
+        **_means(history[:10], "_first", ("loss",)),
+        **_means(history[-10:], "_last", ("loss", "air", "listener", "critic", "adversarial")),
+    }
+
+
+def _rate(step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    warm = max(1, math.ceil(WARMUP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+@contextmanager
+def _curves(context: StageContext) -> Iterator[Any]:
+    """A function (step, losses) that writes to TensorBoard, where the recipe reports there."""
+    if context.logs is None or "tensorboard" not in context.report_to:
+        yield lambda step, losses: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(context.logs)) as writer:
+        yield lambda step, losses: [writer.add_scalar(f"train/{n}", value, step) for n, value in losses.items()]
+
+
+def _means(history: list[dict[str, float]], suffix: str, names: tuple[str, ...]) -> dict[str, float]:
+    found = {name: [losses[name] for losses in history if name in losses] for name in names}
+    return {name + suffix: sum(values) / len(values) for name, values in found.items() if values}
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

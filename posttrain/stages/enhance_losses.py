@@ -1,0 +1,94 @@
+"""What the enhancer is trained on: distances between enhanced and clean, in the air and in the listener's ear, and a
+discriminator that learns to tell them apart."""
+
+import torch
+import torchaudio
+from torch import nn
+
+from posttrain.acoustics.enhancer import SAMPLE_RATE
+from posttrain.acoustics.levels import rms_at
+
+SDR_CAP = 1e-3
+"""Noise-to-speech power added: beyond 30 dB there is nothing to gain."""
+RESOLUTIONS = (256, 512, 1024)
+COMPRESSION = 0.3
+"""Exponent of magnitudes, which weighs quiet parts about as the ear does."""
+SPECTRAL_DB = 10.0
+"""Brings the spectral distance, some tenths, to the scale of decibels."""
+INAUDIBLE_DB_SPL = 0.0
+CRITIC_RESOLUTIONS = ((512, 64), (1024, 80))
+"""Samples of the window and mel bands of each of the discriminator's views."""
+
+
+def distance(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """−SDR (dB) and the multi-resolution spectral distance, added; (B, S) twice → (), levels as of `levels`."""
+    return -sdr(enhanced, clean).mean() + SPECTRAL_DB * spectral(enhanced, clean)
+
+
+def sdr(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Signal-to-distortion ratio in dB, (B, S) twice → (B,): SI-SDR with the scale held at 1, since levels matter here.
+
+    At most 30 dB; 0 dB where the clean signal cannot be heard.
+    """
+    floor = rms_at(INAUDIBLE_DB_SPL) ** 2
+    signal = clean.square().mean(-1) + floor
+    error = (enhanced - clean).square().mean(-1) + floor
+    return -10 * torch.log10(error / signal + SDR_CAP)
+
+
+def spectral(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of compressed magnitudes over three resolutions (Yamamoto et al. 2020), () ."""
+    total = enhanced.new_zeros(())
+    for size in RESOLUTIONS:
+        window = torch.hann_window(size, device=enhanced.device)
+        total = total + (_compressed(enhanced, size, window) - _compressed(clean, size, window)).abs().mean()
+    return total / len(RESOLUTIONS)
+
+
+class Critic(nn.Module):
+    """A discriminator of realism: log-mel views of a waveform at several resolutions → a score each piece of time.
+
+    Clean speech is to score 1, enhanced speech 0 (least squares, Mao et al. 2017), in the spirit of Diehl et al. 2023;
+    it is not shown the noisy speech.
+    """
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        self.views = nn.ModuleList(
+            torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, size, hop_length=size // 4, n_mels=mels)
+            for size, mels in CRITIC_RESOLUTIONS
+        )
+        self.judges = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(mels, channels, 5, padding=2),
+                nn.LeakyReLU(0.2),
+                nn.Conv1d(channels, channels, 5, stride=2, padding=2),
+                nn.LeakyReLU(0.2),
+                nn.Conv1d(channels, channels, 5, stride=2, padding=2),
+                nn.LeakyReLU(0.2),
+                nn.Conv1d(channels, 1, 3, padding=1),
+            )
+            for _, mels in CRITIC_RESOLUTIONS
+        )
+
+    def forward(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
+        """(B, S) → scores (B, pieces) of each resolution."""
+        seen = [(view(waveforms) + 1e-5).log() / 4 for view in self.views]
+        return [judge(view).squeeze(1) for judge, view in zip(self.judges, seen, strict=True)]
+
+
+def critic_loss(critic: Critic, enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Squared error of the scores: 0 where clean scores 1 and enhanced 0 everywhere."""
+    pairs = zip(critic(clean), critic(enhanced.detach()), strict=True)
+    return torch.stack([(1 - real).square().mean() + fake.square().mean() for real, fake in pairs]).mean()
+
+
+def adversarial_loss(critic: Critic, enhanced: torch.Tensor) -> torch.Tensor:
+    """Squared error from 1 of the enhanced speech's scores: 0 where all of it passes for clean."""
+    return torch.stack([(1 - fake).square().mean() for fake in critic(enhanced)]).mean()
+
+
+def _compressed(waveforms: torch.Tensor, size: int, window: torch.Tensor) -> torch.Tensor:
+    spectra = torch.stft(waveforms, size, size // 4, window=window, return_complex=True) / size**0.5
+    power = spectra.real.square() + spectra.imag.square()
+    return (power + 1e-8) ** (COMPRESSION / 2)

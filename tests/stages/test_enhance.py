@@ -1,0 +1,189 @@
+"""The enhance stage at toy size: what moves, what it writes, what the runner makes of it; its losses by hand."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from posttrain import ledger, runner
+from posttrain.acoustics import enhancer
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
+from posttrain.config import ASIDE, EnhanceConfig, load_recipe, with_stage
+from posttrain.corpus.store import Corpus
+from posttrain.errors import InputError
+from posttrain.evals import enhancement
+from posttrain.evals.standalone import evaluate_checkpoint
+from posttrain.graph import nodes
+from posttrain.stages import enhance
+from posttrain.stages.context import StageContext
+from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_loss, distance, sdr, spectral
+
+TOY = "enhance.width=16 enhance.hidden=24 enhance.steps=4 enhance.batch_size=2 enhance.segment_s=0.5 enhance.noises=6"
+
+HL = enhance.listener("N5").levels()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_clips():
+    """Measured on some clips: on all of them it takes most of this file's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enhancement, "CLIPS", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("smoke", ["report_to=[]", *TOY.split()])
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    return folder, runner.run(recipe, folder, until="enhance")
+
+
+def context(folder, corpus: Corpus, seed: int = 0) -> StageContext:
+    folder.mkdir()
+    return StageContext(seed=seed, device="cpu", folder=folder, parents={}, corpus=corpus)
+
+
+def test_it_needs_the_corpus_alone_and_leaves_a_row_and_its_files(finished):
+    folder, rows = finished
+    assert [row.stage for row in rows] == ["enhance"]
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"corpus", "enhance"}
+    written = {path.name for path in (folder / "enhance").iterdir()}
+    assert written == {
+        "enhancer.safetensors", "enhancer.json", "answers.jsonl", "config.yaml", "metrics.json", "trained.json"
+    }  # fmt: skip
+    assert rows[0].parents == {} and rows[0].config["references"] == {}
+
+
+def test_the_row_says_gains_with_intervals_switch_ears_bad_clips_and_costs(finished):
+    _, [row] = finished
+    for name in ("si_sdr_gain/made/snr0", "si_sdr_gain/made/snr20", "ear_gain/made/N3", "stoi_gain/made/snr0"):
+        metric = row.metrics[f"enhance/{name}"]
+        assert metric["n"] >= 8 and metric["speakers"] > 1
+        assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+    assert row.metrics["enhance/clean/made/off"]["value"] > 60
+    assert row.metrics["enhance/clean/made/on"]["value"] < 60
+    assert row.metrics["enhance/bad_clips"]["value"] == 0
+    assert row.metrics["cost/latency_ms"]["value"] <= 8
+    assert row.metrics["cost/rtf"]["value"] > 0
+    assert row.train_metrics["steps"] == 4 and "critic_last" in row.train_metrics
+
+
+def test_a_finished_stage_is_not_made_again_and_a_lost_evaluation_is_alone(recipe, finished):
+    folder, rows = finished
+    weights = (folder / "enhance" / "enhancer.safetensors").stat().st_mtime_ns
+    assert [s.action for s in runner.plan(recipe, folder, until="enhance")] == ["done", "done"]
+    (folder / "enhance" / "metrics.json").unlink()
+    assert [s.action for s in runner.plan(recipe, folder, until="enhance")] == ["done", "evaluate"]
+    again = runner.run(recipe, folder, until="enhance")
+    assert (folder / "enhance" / "enhancer.safetensors").stat().st_mtime_ns == weights
+    kept = {n: m for n, m in rows[0].metrics.items() if not n.startswith("cost/")}
+    assert {n: m for n, m in again[0].metrics.items() if not n.startswith("cost/")} == kept
+
+
+def test_it_can_be_measured_again_but_takes_no_probes(finished, tmp_path, monkeypatch):
+    folder, [row] = finished
+    monkeypatch.setattr(enhancement, "CLIPS", 3)
+    again = evaluate_checkpoint(folder / "enhance", "cpu")
+    assert again["enhance/si_sdr_gain/made/snr0"]["n"] == 3
+    assert again.keys() >= {name for name in row.metrics if name.startswith("enhance/")}
+    with pytest.raises(InputError, match="answers nothing"):
+        evaluate_checkpoint(folder / "enhance", "cpu", tmp_path / "probes.jsonl")
+
+
+def test_it_stands_aside_of_the_others_whose_keys_and_plans_stay(recipe):
+    plain = nodes(recipe)
+    assert "enhance" not in [node.name for node in plain]
+    beside = nodes(with_stage(recipe, "enhance"))
+    assert beside[:-1] == plain and beside[-1].name in ASIDE
+    changed = nodes(load_recipe("smoke", ["report_to=[]", "enhance.steps=9"]))
+    assert [node.key for node in changed] == [node.key for node in plain]
+
+
+def test_the_other_stages_may_run_beside_a_finished_enhancer(recipe, finished, tmp_path):
+    folder, _ = finished
+    steps = runner.plan(recipe, folder)
+    assert [s.action for s in steps] == ["done"] + ["run"] * 8
+    assert [row.stage for row in ledger.read(folder / "ledger.jsonl")] == ["enhance"]
+
+
+def test_training_moves_every_weight_and_a_seed_is_one_result(finished, tmp_path):
+    folder, _ = finished
+    corpus = Corpus.load(folder / "corpus")
+    config = EnhanceConfig(width=16, hidden=24, steps=3, batch_size=2, segment_s=0.5, noises=6)
+    made = [context(tmp_path / name, corpus, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    metrics = [enhance.run(config, one) for one in made]
+    first, again, other = (load_file(one.folder / "enhancer.safetensors") for one in made)
+    torch.manual_seed(0)
+    before = Enhancer(EnhancerSpec(16, 24)).state_dict()
+    assert first.keys() == before.keys()
+    assert all(not torch.equal(first[name], before[name]) for name in first)
+    assert all(torch.equal(first[name], again[name]) for name in first) and metrics[0] == metrics[1]
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert metrics[0]["trainable_params"] == sum(t.numel() for t in first.values())
+
+
+def test_an_unconditioned_control_does_not_heed_the_audiogram(finished, tmp_path):
+    corpus = Corpus.load(finished[0] / "corpus")
+    config = EnhanceConfig(
+        width=16, hidden=24, steps=2, batch_size=2, segment_s=0.5, noises=6, conditioned=False, adversarial_weight=0.0
+    )
+    made = context(tmp_path / "control", corpus)
+    assert "critic_last" not in enhance.run(config, made)
+    control = enhancer.load(made.folder)
+    waveform = corpus.audio(enhance.clean_speech(corpus, "test")[0].id).numpy()
+    assert (control.enhance(waveform, HL) == control.enhance(waveform, 0 * HL)).all()
+
+
+def test_no_clean_speech_is_said_and_a_loss_that_is_not_a_number_stops(finished, tmp_path, monkeypatch):
+    corpus = Corpus.load(finished[0] / "corpus")
+    silent = Corpus(corpus.folder, {}, [], [], [], [], "none", {})
+    with pytest.raises(InputError, match=r"raise corpus\.train_clips"):
+        enhance.run(EnhanceConfig(steps=1), context(tmp_path / "silent", silent))
+    monkeypatch.setattr(enhance, "distance", lambda enhanced, clean: (enhanced * float("nan")).sum())
+    config = EnhanceConfig(width=16, hidden=24, steps=2, batch_size=1, segment_s=0.2, noises=2)
+    with pytest.raises(RuntimeError, match="at step 1"):
+        enhance.run(config, context(tmp_path / "nan", corpus))
+    assert not list((tmp_path / "nan").iterdir())
+
+
+def test_train_and_test_share_neither_voice_nor_clip(finished):
+    corpus = Corpus.load(finished[0] / "corpus")
+    train, test = enhance.clean_speech(corpus, "train"), enhance.clean_speech(corpus, "test")
+    assert train and test and not {c.speaker for c in train} & {c.speaker for c in test}
+
+
+def test_distances_are_zero_gain_at_equality_and_sdr_is_the_ratio():
+    torch.manual_seed(0)
+    clean = torch.randn(2, 4_000)
+    error = torch.randn(2, 4_000)
+    ratio = 10 * torch.log10(clean.square().mean(-1) / (0.1 * error).square().mean(-1))
+    assert (sdr(clean + 0.1 * error, clean) - ratio).abs().max() < 0.5  # the cap of 30 dB takes 0.4 at 20 dB
+    assert spectral(clean, clean) == 0 and distance(clean, clean) == pytest.approx(-30, abs=0.01)
+    assert sdr(torch.zeros(1, 100), torch.zeros(1, 100)).abs() < 0.01
+    assert spectral(0.5 * clean, clean) > 0.1
+
+
+def test_the_discriminator_learns_to_tell_and_its_losses_are_zero_where_it_is_fooled_or_right():
+    torch.manual_seed(0)
+    critic = Critic(8)
+    time = torch.arange(4_000) / 16_000
+    clean, noisy = torch.sin(2_000 * time).expand(2, -1), torch.randn(2, 4_000)
+    optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3)
+    before = critic_loss(critic, noisy, clean).item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        critic_loss(critic, noisy, clean).backward()
+        optimizer.step()
+    assert critic_loss(critic, noisy, clean) < 0.2 * before
+    assert adversarial_loss(critic, clean) < 0.2 < adversarial_loss(critic, noisy)
+
+
+def test_metrics_of_the_row_are_json(finished):
+    folder, _ = finished
+    lines = [json.loads(line) for line in (folder / "enhance" / "answers.jsonl").read_text().splitlines()]
+    assert {"id", "probe", "clip", "speaker", "source", "noise", "snr_db", "value"} == set(lines[0])
