@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from posttrain.config import CorpusConfig
 from posttrain.corpus import sources, speech, store, world
-from posttrain.corpus.recorded_copies import with_copies
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
@@ -37,8 +36,6 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     said_in_test = {clip.text for clip, _ in recorded.clips if clip.split == "test" and clip.text}
     plan = world.without(world.plan(config, seed), said_in_test)
     spoken = plan.spoken + _said_as_well(recorded, said_in_test, plan.spoken, seed)
-    test = said_in_test | {said.text for said in plan.spoken if said.split == "test"}
-    recorded = with_copies(recorded, test, seed)
     clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]

@@ -27,6 +27,7 @@ CLEAN_FIRST = 0.2
 """Share of the steps on made speech that hear only CLEAN clips without further noise: the alignment is found there."""
 REAL_SHARE = 0.6
 """Of the clips in the steps that go on with real recordings."""
+SHORT_SAMPLES = 16_000
 FRAMES_STEP = 32
 """Batches are padded to a multiple of so many mel frames: kernels are made for each shape, and there are fewer then."""
 SORT_BATCHES = 16
@@ -154,6 +155,10 @@ class Collator:
         train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
         talkers = [c for c in train_clips if c.condition == "clean" and c.text][:400]
         recorded = [c for c in train_clips if c.source != "made" and not c.text]
+        self.short: dict[str, list[Clip]] = {}
+        for clip in train_clips:
+            if clip.source != "made" and clip.text and clip.samples < SHORT_SAMPLES:
+                self.short.setdefault(clip.speaker, []).append(clip)
         self.augment = Augmenter(
             [self.corpus.audio(c.id) for c in talkers],
             [self.corpus.audio(c.id) for c in recorded],
@@ -169,7 +174,8 @@ class Collator:
         clean = self.seen < self.clean_batches
         self.seen += 1
         noisy = [clean or clip.condition not in (*CLEAN, "real") for clip in clips]
-        waveforms = self.augment.waveforms([self.corpus.audio(clip.id) for clip in clips], noisy)
+        said = [self._said(clip) for clip in clips]
+        waveforms = self.augment.waveforms([torch.cat([self.corpus.audio(c.id) for c in cs]) for cs in said], noisy)
         padded, lengths = collate(waveforms)
         with torch.no_grad():
             device = self.encoder.model.device
@@ -177,13 +183,21 @@ class Collator:
             features = self.augment.features(features) * mask.unsqueeze(-1)
             spare = -features.shape[1] % FRAMES_STEP
             features, mask = F.pad(features, (0, 0, 0, spare)), F.pad(mask, (0, spare))
-        texts = [clip.text for clip in clips]
+        texts = [" ".join(clip.text for clip in cs) for cs in said]
         return {
             "input_features": features,
             "attention_mask": mask.long(),
             "labels": _padded([self.encoder.labels(text) for text in texts]),
             "lower_labels": _padded([self.characters(text, add_special_tokens=False).input_ids for text in texts]),
         }
+
+    def _said(self, clip: Clip) -> list[Clip]:
+        """The clip; half the time a short recording is followed by others of its speaker: digits become strings."""
+        others = self.short.get(clip.speaker, [])
+        rng = self.augment.rng
+        if clip not in others or rng.random() < 0.5:
+            return [clip]
+        return [clip, *(others[i] for i in rng.integers(len(others), size=rng.integers(1, 5)))]
 
 
 def _padded(units: list[list[int]]) -> torch.Tensor:
