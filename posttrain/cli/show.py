@@ -79,7 +79,7 @@ def verdict(found: "Verdict") -> None:
     for note in found.notes:
         print(f"! {note}")
     unsure = sum(check.status == "undecided" for check in found.checks)
-    said = f"fails for {len(found.reasons)} reasons" if found.reasons else "passes"
+    said = f"fails for {len(found.reasons)} reason{'s' * (len(found.reasons) > 1)}" if found.reasons else "passes"
     print(f"{found.run}, {found.stage}, by recipe {found.recipe}: {said}" + f"; {unsure} undecided" * bool(unsure))
 
 

@@ -50,12 +50,12 @@ class Trajectory:
 
 
 def accuracy(r: np.ndarray) -> Any:
-    """ACC: mean over abilities after the last stage (Lopez-Paz & Ranzato 2017, equation 2)."""
+    """ACC: mean over abilities after the last stage (Lopez-Paz & Ranzato 2017)."""
     return r[..., -1, :].mean(axis=-1)
 
 
 def backward_transfer(r: np.ndarray, learned: Sequence[int] | None = None) -> Any:
-    """BWT: mean of R[T][i] − R[learned i][i]; negative is forgetting (Lopez-Paz & Ranzato 2017, equation 3).
+    """BWT: mean of R[T][i] − R[learned i][i]; negative is forgetting (Lopez-Paz & Ranzato 2017).
 
     learned: stage at which each ability was learned; those of the last stage are left out, as there. None: all at 0.
     """
@@ -64,7 +64,7 @@ def backward_transfer(r: np.ndarray, learned: Sequence[int] | None = None) -> An
 
 
 def forgetting(r: np.ndarray, learned: Sequence[int] | None = None) -> Any:
-    """Mean of max over t < T of R[t][i], less R[T][i] (Chaudhry et al. 2018, section 3.2); positive is forgetting.
+    """Mean of max over t < T of R[t][i], less R[T][i] (Chaudhry et al. 2018); positive is forgetting.
 
     The best of several noisy accuracies leans upwards, and this figure and its bootstrap samples with it.
     """
@@ -73,7 +73,7 @@ def forgetting(r: np.ndarray, learned: Sequence[int] | None = None) -> Any:
 
 
 def relative_loss(r: np.ndarray, chance: Sequence[float] | np.ndarray | float = 0.0) -> Any:
-    """FG: mean over stages after the base and abilities of (b − a)/(b − c); with c = 0 that of arXiv 2308.08747, eq. 1.
+    """FG: mean over stages after the base and abilities of (b − a)/(b − c); with c = 0 that of arXiv 2308.08747.
 
     b: base, a: after a stage, c: chance, below which nothing is left to forget. Abilities with b ≤ c are left out of
     the mean, which is 0 where none remains.

@@ -77,7 +77,7 @@ class Check:
         margin = self.limit - self.value
         figure, limit = number(self.metric, self.value), number(self.metric, self.limit)
         if self.option in CHANGES:
-            figure, limit = f"worse by {100 * self.value:.1f} points", f"{100 * self.limit:.1f}"
+            figure, limit = f"worse by {100 * self.value:.1f} points".replace("-", "−"), f"{100 * self.limit:.1f}"
         text = f"{label(self.metric)}: {figure} {between(self.metric, self.ci95)}, at most {limit}"
         text += f", {'within' if margin >= 0 else 'beyond'} by {100 * abs(margin):.1f} points"
         if self.status == "passed":
