@@ -56,7 +56,7 @@ def calibrate(
         return
     found = calibration.calibrate(rows, rule)
     found["fitted_on_this_file"] = labelled_answers.sha256(answers) in rule.fitted_on
-    print_json(found) if as_json else _show(found)
+    print_json(_plain(found)) if as_json else _show(found)
 
 
 @app.command()
@@ -98,6 +98,15 @@ def fit(
         return
     metrics({f"{Path(name).name}  {rule}": value for name, rules in report.items() for rule, value in rules.items()})
     print(f"wrote {out}")
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """Each rule's figures as numbers, their intervals and n beside them."""
+    plain = dict(found)
+    for rule in ("detector", "start_string"):
+        columns = {key: {name: figure[key] for name, figure in found[rule].items()} for key in ("value", "ci95", "n")}
+        plain[rule] = columns.pop("value") | columns
+    return plain
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -23,9 +23,9 @@ def test_calibrate_prints_json_of_the_contract_and_nothing_else(answers, capsys)
     for rule in ("detector", "start_string"):
         assert set(found[rule]) >= FIGURES
         for name in FIGURES:
-            lo, hi = found[rule][name]["ci95"]
-            assert found[rule][name]["n"] > 0 and lo <= hi
-    assert found["detector"]["kappa"]["value"] > found["start_string"]["kappa"]["value"]
+            lo, hi = found[rule]["ci95"][name]
+            assert found[rule]["n"][name] > 0 and lo <= found[rule][name] <= hi
+    assert found["detector"]["kappa"] > found["start_string"]["kappa"]
 
 
 def test_calibrate_prints_a_line_for_each_figure(answers, capsys):
