@@ -89,7 +89,7 @@ def fit(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Fit the coefficients on listeners and say how well listeners left out are predicted; takes about two minutes.
+    """Fit the coefficients on listeners and say how well listeners left out are predicted; takes minutes.
 
     The package's own were fitted on the Clarity challenge's listeners (data/clarity.yaml), by the second line below.
 
