@@ -1,294 +1,36 @@
-"""A recipe: YAML + overrides → frozen dataclasses. Every default lives here (the gate's: gate_config.py)."""
+"""A recipe: YAML + overrides → frozen dataclasses; its sections are in sections.py."""
 
 import dataclasses
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from posttrain.errors import InputError
 from posttrain.gate_config import GateConfig
-from posttrain.yaml_config import override, parse, read_mapping, refuse_bool
+from posttrain.sections import (
+    STRICT,
+    AlignConfig,
+    BaseConfig,
+    CorpusConfig,
+    CountOrZero,
+    CTCConfig,
+    DistillConfig,
+    DPOConfig,
+    EnhanceConfig,
+    EvaluationConfig,
+    GRPOConfig,
+    Name,
+    RewardConfig,
+    SFTConfig,
+)
+from posttrain.yaml_config import override, parse, read_mapping
 
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
 ASIDE = ("enhance",)
 """Stages that no other hangs on: a recipe has them where it lists them, and every recipe when they are asked for."""
-STRICT = ConfigDict(extra="forbid")
-Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.@+-]*$")]
-Count = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1)]
-CountOrZero = Annotated[int, BeforeValidator(refuse_bool), Field(ge=0)]
-Positive = Annotated[float, BeforeValidator(refuse_bool), Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, le=1)]
-
-
-@dataclass(frozen=True, config=STRICT)
-class CorpusConfig:
-    """What is said, by whom, in what noise."""
-
-    train_clips: CountOrZero = 7000
-    """Made clips to train the encoder and the speech stages on."""
-    rl_clips: CountOrZero = 1200
-    """Made clips that nothing hears before `grpo` does: what is practised must not be known by heart."""
-    valid_clips: CountOrZero = 200
-    """Made clips by validation voices, for choices of model and stopping."""
-    test_sentences: CountOrZero = 150
-    """Test sentences, each spoken clean and at 10, 5 and 0 dB."""
-    probe_items: CountOrZero = 250
-    """Text items per ability probe."""
-    spoken_items: CountOrZero = 80
-    """How many of each probe's items are also spoken."""
-    sources: tuple[str, ...] = ()
-    """Data cards under data/ whose recordings are added, such as speechocean762."""
-    data_root: str | None = None
-    """Folder that holds the sources, one sub-folder each."""
-    on_bad_audio: Literal["error", "drop"] = "error"
-    """Unreadable, empty or NaN recordings: stop before training, or drop and count them."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class BaseConfig:
-    """The language model: trained here (tiny) or loaded (`model`)."""
-
-    model: str | None = None
-    """Hub id or local folder of a Llama; null trains the tiny one."""
-    revision: str | None = None
-    """Hub revision."""
-    quantization: Literal["none", "nf4"] = "none"
-    """Load the linear layers in 4 bits."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Weights' type."""
-    vocab_size: Count = 1024
-    """Of the tiny tokenizer."""
-    hidden_size: Count = 192
-    """Width D."""
-    layers: Count = 6
-    """Decoder layers."""
-    heads: Count = 6
-    """Query heads."""
-    kv_heads: Count = 2
-    """Key/value heads."""
-    intermediate_size: Count = 512
-    """Width of the MLP."""
-    steps: CountOrZero = 3200
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Rows a step."""
-    learning_rate: Positive = 2e-3
-    """Peak; cosine to zero."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class CTCConfig:
-    """The conformer encoder with its CTC head: trained here (tiny) or loaded (`model`)."""
-
-    model: str | None = None
-    """Hub id or local folder of a Parakeet CTC model; null trains the tiny one."""
-    revision: str | None = None
-    """Hub revision."""
-    hidden_size: Count = 160
-    """Width."""
-    layers: Count = 4
-    """Conformer blocks."""
-    heads: Count = 4
-    """Attention heads."""
-    subsampling_factor: Count = 4
-    """Mel frames (10 ms) per encoder frame."""
-    subsampling_channels: Count = 32
-    """Channels of the subsampling convolutions."""
-    mel_bins: Count = 64
-    """Log-mel features per mel frame."""
-    units: CountOrZero = 384
-    """Byte pairs (BPE) that the CTC head tells apart; 0 is characters."""
-    steps: CountOrZero = 1800
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Clips a step."""
-    learning_rate: Positive = 3e-3
-    """Peak; warm-up then cosine."""
-    noise_probability: Share = 0.3
-    """Share of the clean training clips mixed with more noise, each time anew."""
-    room_probability: Share = 0.1
-    """Share of training clips put in a simulated room."""
-    real_steps: CountOrZero = 0
-    """Steps that go on from the made speech with real recordings mixed in."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class AlignConfig:
-    """Frame stacking + projector learn the Llama's embedding space; all else is frozen (the paper's R = 0)."""
-
-    stack: Count = 4
-    """Encoder frames per speech token."""
-    projector_hidden: CountOrZero = 512
-    """Width of the projector's hidden layer; 0 is one linear layer, as in the paper."""
-    ctc_steps: CountOrZero = 800
-    """Optimizer steps of CTC in the Llama's embedding space, which come first; 0 leaves them out."""
-    ctc_batch_size: Count = 48
-    """Clips in each of them."""
-    ctc_learning_rate: Positive = 1e-2
-    """Their peak; cosine to zero. The output layer is at unit scale then."""
-    steps: CountOrZero = 200
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Rows a step."""
-    learning_rate: Positive = 5e-4
-    """Peak; cosine to zero."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class DistillConfig:
-    """The Llama reading the transcript teaches the same Llama hearing the speech."""
-
-    steps: CountOrZero = 300
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Rows a step."""
-    learning_rate: Positive = 5e-4
-    """Peak; cosine to zero."""
-    divergence: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
-    """KL(teacher ‖ student), KL(student ‖ teacher) or Jensen–Shannon."""
-    temperature: Positive = 1.0
-    """T; the loss is multiplied by T²."""
-    top_k: CountOrZero = 0
-    """Compare on the teacher's k likeliest tokens; 0 is all."""
-    cross_entropy_weight: Share = 0.5
-    """Weight of cross-entropy in the mix; the divergence has the rest."""
-    answers: Literal["gold", "teacher"] = "gold"
-    """Whose answers both are run over."""
-    student: Literal["same", "half"] = "same"
-    """The same Llama (only the projector trains), or one of every second layer (all of it trains)."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class SFTConfig:
-    """Hearing tasks, with the adapter that `adapter` names."""
-
-    adapter: str = "lora"
-    """A file of adapters/, without .yaml."""
-    rank: CountOrZero | None = None
-    """Overrides the adapter's LoRA rank; lora_alpha follows as 2 r. 0 trains the projector alone."""
-    steps: CountOrZero = 1500
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Rows a step."""
-    learning_rate: Positive = 1e-3
-    """Peak; cosine to zero. Higher, the tasks are learned better and more is forgotten."""
-    projector_learning_rate: Positive | None = 2e-3
-    """Peak for the projector, which cannot forget: typed text does not go through it. Null is as above."""
-    train_encoder: bool = False
-    """Train the encoder too (the paper's joint setting)."""
-    encoder_learning_rate: Positive = 1e-4
-    """Peak for the encoder, where it trains."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class RewardConfig:
-    """A Bradley–Terry reward model on preference pairs."""
-
-    rank: Count = 8
-    """Of its own LoRA; lora_alpha is 2 r."""
-    steps: CountOrZero = 150
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Pairs a step."""
-    learning_rate: Positive = 1e-3
-    """Peak; linear to zero."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class DPOConfig:
-    """Direct preference optimisation, against a frozen copy of the parent's adapter and projector."""
-
-    beta: Positive = 0.1
-    """Strength of the tie to the reference."""
-    steps: CountOrZero = 120
-    """Optimizer steps."""
-    batch_size: Count = 16
-    """Pairs a step."""
-    learning_rate: Positive = 1e-4
-    """Peak; linear to zero."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class GRPOConfig:
-    """RL from verifiable rewards on speech."""
-
-    beta: Positive = 0.04
-    """Weight of KL(policy ‖ reference)."""
-    steps: CountOrZero = 80
-    """Optimizer steps."""
-    prompts_per_step: Count = 8
-    """Different prompts a step."""
-    generations: Annotated[int, Field(ge=2)] = 8
-    """Answers sampled per prompt; their mean is the baseline."""
-    temperature: Positive = 1.0
-    """Of sampling."""
-    max_new_tokens: Count = 40
-    """Of an answer."""
-    learning_rate: Positive = 3e-4
-    """Peak; linear to zero."""
-    reward_model_weight: NotNegative = 0.0
-    """Weight of the reward stage's score beside the verifiable reward; 0 leaves it out."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class EnhanceConfig:
-    """The speech enhancer: a causal mask, trained against a discriminator, in the air and in listeners' ears."""
-
-    width: Count = 128
-    """Of the layer before the recurrence."""
-    hidden: Count = 192
-    """Of the recurrence; with 192 the enhancer has some 270 k parameters."""
-    conditioned: bool = True
-    """Tell the enhancer the audiogram; false is the control that shows what that earns."""
-    steps: CountOrZero = 600
-    """Optimizer steps."""
-    batch_size: Count = 8
-    """Mixtures a step, each for a listener of its own."""
-    segment_s: Positive = 2.0
-    """Length of a mixture in seconds."""
-    learning_rate: Positive = 4e-3
-    """Peak; warm-up then cosine to zero."""
-    snr_db: tuple[float, float] = (-5.0, 15.0)
-    """Range of the speech-to-noise ratios."""
-    quiet_share: Share = 0.15
-    """Share of mixtures with next to no noise, which are to stay as they are."""
-    room_share: Share = 0.25
-    """Share of mixtures in a simulated room."""
-    noises: Count = 160
-    """Made noises to draw from; a sixth as many rooms."""
-    listener_weight: NotNegative = 1.0
-    """Of the distance in the listener's ear, beside that in the air."""
-    adversarial_weight: NotNegative = 0.5
-    """Of the discriminator's judgement, from half of the steps on."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class EvaluationConfig:
-    """The same after every stage."""
-
-    batch_size: Count = 128
-    """Answers generated at once."""
-    max_new_tokens: Count = 48
-    """Of an answer."""
-    bootstrap: Count = 1000
-    """Resamples per interval."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "posttrain").rglob("*.py"))
 LAYERS = (
-    ("errors", "yaml_config", "config", "gate_config", "assets", "machine", "ledger", "graph"),
+    ("errors", "yaml_config", "sections", "config", "gate_config", "assets", "machine", "ledger", "graph"),
     ("corpus", "acoustics"),
     ("model", "checkpoint"),
     ("stages",),

@@ -10,12 +10,12 @@ import numpy as np
 import yaml
 
 from posttrain import assets
-from posttrain.config import CorpusConfig
 from posttrain.corpus import manifest
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import SPLITS, Clip, Example
 from posttrain.errors import InputError
+from posttrain.sections import CorpusConfig
 
 DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
 NOISE_PIECE_S = 4.0

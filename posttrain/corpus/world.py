@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from posttrain.config import CorpusConfig
 from posttrain.corpus import abilities, grammar, requests
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.preferences import pair
@@ -26,6 +25,7 @@ from posttrain.corpus.tasks import (
 )
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
+from posttrain.sections import CorpusConfig
 
 SPOKEN_SHARES = {"repeat": 0.46, "answer": 0.15, "command": 0.12, "simplify": 0.065, "help": 0.05, "safety": 0.035}
 """Kinds of spoken training clips; the rest has nothing audible in it."""

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from posttrain import checkpoint as checkpoints
-from posttrain.config import EvaluationConfig
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.types import Example, Pair
@@ -28,6 +27,7 @@ from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off, linear_bytes
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.sections import EvaluationConfig
 from posttrain.stages.pairs import prompt_of
 
 Line = dict[str, Any]

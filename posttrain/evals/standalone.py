@@ -8,13 +8,14 @@ from typing import Any
 import yaml
 
 from posttrain.checkpoint import read_spec
-from posttrain.config import ASIDE, EvaluationConfig
+from posttrain.config import ASIDE
 from posttrain.corpus.graders import GRADERS
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import evaluate, metrics
 from posttrain.model.corpus_table import corpus_table
+from posttrain.sections import EvaluationConfig
 
 REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
 

@@ -6,8 +6,8 @@ Encoder and Llama stay frozen, so every text figure of this stage equals the bas
 from typing import Any
 
 from posttrain import checkpoint
-from posttrain.config import AlignConfig
 from posttrain.model.alignment import alignment
+from posttrain.sections import AlignConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.embedding_ctc import train_embedding_ctc
 from posttrain.stages.supervised import train_supervised

@@ -11,7 +11,6 @@ from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
 from posttrain import checkpoint
-from posttrain.config import BaseConfig
 from posttrain.corpus import world
 from posttrain.corpus.pauses import with_pauses
 from posttrain.corpus.types import Example
@@ -19,6 +18,7 @@ from posttrain.errors import InputError
 from posttrain.model.speech_llama import load_tokenizer
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.sections import BaseConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
 

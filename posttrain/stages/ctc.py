@@ -11,12 +11,12 @@ from transformers import ParakeetTokenizer, Trainer, TrainingArguments
 
 from posttrain.acoustics.augment import SPEEDS, Augmenter
 from posttrain.acoustics.frontend import collate
-from posttrain.config import CTCConfig
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
+from posttrain.sections import CTCConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.hierarchical_ctc import HierarchicalCTC
 from posttrain.stages.muon import MuonAndAdamW

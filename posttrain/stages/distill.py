@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
 from posttrain import checkpoint
-from posttrain.config import DistillConfig
 from posttrain.corpus.types import Example
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.sections import DistillConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
 

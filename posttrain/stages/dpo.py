@@ -14,9 +14,9 @@ from trl import DPOConfig as DPOArguments
 from trl import DPOTrainer
 
 from posttrain import checkpoint
-from posttrain.config import DPOConfig
 from posttrain.corpus.types import Pair
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.sections import DPOConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.pairs import prompt_of, train_pairs
 from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
-from posttrain.config import AlignConfig
 from posttrain.model.adapters import projector_of, speech_embedding_of
 from posttrain.model.alignment import pause_id
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.sections import AlignConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, train
 

@@ -15,11 +15,11 @@ from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
-from posttrain.config import EnhanceConfig
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.machine import say
+from posttrain.sections import EnhanceConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_loss, distance
 

@@ -20,12 +20,12 @@ from trl import GRPOConfig as GRPOArguments
 from trl import GRPOTrainer
 
 from posttrain import checkpoint
-from posttrain.config import GRPOConfig
 from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.sections import GRPOConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.reward import load_reward, score
 from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train

@@ -19,13 +19,13 @@ from trl import RewardConfig as RewardArguments
 from trl import RewardTrainer
 
 from posttrain import checkpoint
-from posttrain.config import RewardConfig
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 from posttrain.model import adapters
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.sections import RewardConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.pairs import prompt_of, train_pairs
 from posttrain.stages.trainer import arguments, keep_trainables, print_trainable, train

@@ -8,12 +8,12 @@ import json
 from typing import Any
 
 from posttrain import checkpoint
-from posttrain.config import SFTConfig
 from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.encoder import load as load_encoder
 from posttrain.model.live_table import LiveTable
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.sections import SFTConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.supervised import train_supervised
 from posttrain.stages.validation import StopAtWER, valid_wer

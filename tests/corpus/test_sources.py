@@ -6,10 +6,10 @@ import soundfile
 import yaml
 
 from posttrain import assets
-from posttrain.config import CorpusConfig
 from posttrain.corpus import build, sources, world
 from posttrain.corpus.tasks import ABSTENTION
 from posttrain.errors import InputError
+from posttrain.sections import CorpusConfig
 
 
 def make(root, name, header, rows, seconds=0.6):

@@ -6,9 +6,9 @@ import yaml
 
 from posttrain import assets
 from posttrain.acoustics import scenes
-from posttrain.config import CorpusConfig
 from posttrain.corpus import build, speech
 from posttrain.corpus.speech import Utterance
+from posttrain.sections import CorpusConfig
 
 SMALL = CorpusConfig(train_clips=24, rl_clips=6, valid_clips=6, test_sentences=2, probe_items=2, spoken_items=1)
 

@@ -7,11 +7,11 @@ import torch
 from toy_run import toy_context
 
 from posttrain import checkpoint
-from posttrain.config import AlignConfig
 from posttrain.corpus.tasks import PAUSE
 from posttrain.corpus.types import Clip, Example
 from posttrain.model import alignment
 from posttrain.model.frame_table import FrameTable
+from posttrain.sections import AlignConfig
 from posttrain.stages import align
 from posttrain.stages.embedding_ctc import EmbeddingCTC
 

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from posttrain import checkpoint
-from posttrain.config import BaseConfig
 from posttrain.corpus import world
 from posttrain.corpus.types import Clip, Example
 from posttrain.errors import InputError
 from posttrain.model.tiny_tokenizer import train_tokenizer
+from posttrain.sections import BaseConfig
 from posttrain.stages import base
 from posttrain.stages.context import StageContext
 

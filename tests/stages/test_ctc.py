@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from posttrain.acoustics import scenes
-from posttrain.config import CTCConfig
 from posttrain.corpus import speech, store
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.model import encoder as encoders
+from posttrain.sections import CTCConfig
 from posttrain.stages import ctc
 from posttrain.stages.context import StageContext
 

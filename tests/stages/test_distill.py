@@ -5,7 +5,7 @@ import torch
 from toy_run import files, toy_context
 
 from posttrain import checkpoint
-from posttrain.config import DistillConfig
+from posttrain.sections import DistillConfig
 from posttrain.stages import distill
 
 CONFIG = DistillConfig(steps=3, batch_size=2, learning_rate=1e-2)

@@ -6,8 +6,8 @@ import torch
 from toy_run import adapter_tensors, files, frozen_tensors, sft_folder, toy_context
 
 from posttrain import checkpoint
-from posttrain.config import DPOConfig
 from posttrain.model.adapters import adapters_off
+from posttrain.sections import DPOConfig
 from posttrain.stages import dpo
 from posttrain.stages.pairs import prompt_of, train_pairs
 

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from posttrain import ledger, runner
 from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
-from posttrain.config import ASIDE, EnhanceConfig, load_recipe, with_stage
+from posttrain.config import ASIDE, load_recipe, with_stage
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 from posttrain.evals import enhancement
 from posttrain.evals.standalone import evaluate_checkpoint
 from posttrain.graph import nodes
+from posttrain.sections import EnhanceConfig
 from posttrain.stages import enhance
 from posttrain.stages.context import StageContext
 from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_loss, distance, sdr, spectral

@@ -3,8 +3,8 @@ import torch
 from toy_run import adapter_tensors, files, sft_folder, toy_context
 
 from posttrain import checkpoint
-from posttrain.config import RewardConfig
 from posttrain.errors import InputError
+from posttrain.sections import RewardConfig
 from posttrain.stages import reward
 from posttrain.stages.pairs import prompt_of, train_pairs
 

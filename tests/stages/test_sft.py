@@ -7,10 +7,10 @@ from safetensors.torch import load_file, save_file
 from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
 
 from posttrain import checkpoint
-from posttrain.config import AlignConfig, SFTConfig
 from posttrain.corpus.types import Clip, Example
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
+from posttrain.sections import AlignConfig, SFTConfig
 from posttrain.stages import sft
 from posttrain.stages.supervised import rows, train_supervised
 
