@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from posttrain import config, gate_config
+from posttrain import config, gate_config, sections
 from posttrain.config import load_recipe, read_recipe, section
 from posttrain.errors import InputError
 
@@ -53,7 +53,7 @@ def test_every_problem_of_a_recipe_is_in_one_error(tmp_path):
 def test_defaults_stand_in_for_wrong_entries_and_right_ones_stay(tmp_path):
     loaded, problems = read_recipe(recipe(tmp_path, "seed: 7\nsft: {steps: abc, batch_size: 3}\nwrong: 1"))
     assert len(problems) == 2
-    assert (loaded.seed, loaded.sft.batch_size, loaded.sft.steps) == (7, 3, config.SFTConfig().steps)
+    assert (loaded.seed, loaded.sft.batch_size, loaded.sft.steps) == (7, 3, sections.SFTConfig().steps)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b", "x: [", "just words", "sft: !!python/object/apply:os.getcwd []", "\x00"])
@@ -83,7 +83,7 @@ def test_a_name_that_would_leave_the_runs_folder_is_refused(name):
 def test_overrides_reach_into_sections_and_are_yaml(tmp_path):
     path = recipe(tmp_path, "sft: {steps: 5}")
     loaded = load_recipe(path, ["sft.learning_rate=1e-4", "sft.rank=0", "corpus.sources=[fsdd, noise]", "seed=3"])
-    assert loaded.sft == dataclasses.replace(config.SFTConfig(), steps=5, learning_rate=1e-4, rank=0)
+    assert loaded.sft == dataclasses.replace(sections.SFTConfig(), steps=5, learning_rate=1e-4, rank=0)
     assert loaded.corpus.sources == ("fsdd", "noise")
     assert loaded.seed == 3
 
@@ -101,7 +101,7 @@ def test_a_recipe_is_not_changed_by_its_use():
 
 
 def test_every_option_says_what_it_is_and_no_section_has_more_than_twenty():
-    bodies = [ast.parse(Path(module.__file__).read_text()).body for module in (config, gate_config)]
+    bodies = [ast.parse(Path(module.__file__).read_text()).body for module in (config, gate_config, sections)]
     classes = [n for body in bodies for n in body if isinstance(n, ast.ClassDef)]
     assert len(classes) >= 13
     for cls in classes:
