@@ -220,14 +220,16 @@ class GRPOConfig:
 
     beta: Positive = 0.04
     """Weight of KL(policy ‖ reference)."""
-    steps: CountOrZero = 80
+    steps: CountOrZero = 160
     """Optimizer steps."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
     generations: Annotated[int, Field(ge=2)] = 8
     """Answers sampled per prompt; their mean is the baseline."""
-    temperature: Positive = 1.0
-    """Of sampling."""
+    steps_per_generation: Count = 4
+    """Steps that one round of sampling feeds: large rounds are faster, the last step's answers are that much older."""
+    temperature: Positive = 0.6
+    """Of sampling; higher, more is tried and what was right is worn down."""
     max_new_tokens: Count = 40
     """Of an answer."""
     learning_rate: Positive = 3e-4
