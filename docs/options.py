@@ -1,0 +1,50 @@
+"""A hook of mkdocs: `<!-- options: sft -->` in a page becomes the table of that section's options, read from its
+dataclass, so that the pages cannot fall behind the code."""
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from posttrain import config, gate_config, sections
+
+MARK = re.compile(r"<!-- options: (\w+) -->")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by mkdocs for every page."""
+    return MARK.sub(lambda mark: table(mark[1]), markdown)
+
+
+def table(section: str) -> str:
+    """Option, default and meaning of a recipe's section, as a Markdown table; KeyError for an unknown section."""
+    default = {field.name: field.default for field in dataclasses.fields(config.Recipe)}[section]
+    said = meanings(type(default))
+    rows = [
+        f"| `{section}.{field.name}` | `{_shown(getattr(default, field.name))}` | {said[field.name]} |"
+        for field in dataclasses.fields(default)
+    ]
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
+
+
+def meanings(section: type) -> dict[str, str]:
+    """Option → the docstring below it in the source."""
+    for module in (sections, gate_config):
+        for node in ast.parse(Path(str(module.__file__)).read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name == section.__name__:
+                pairs = zip(node.body, node.body[1:], strict=False)
+                return {
+                    ast.unparse(field.target): " ".join(str(text.value.value).split())
+                    for field, text in pairs
+                    if isinstance(field, ast.AnnAssign)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(text.value, ast.Constant)
+                }
+    raise KeyError(section.__name__)
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(list(value)) if isinstance(value, tuple) else str(value)
