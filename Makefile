@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance branches report compare gate doctor test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance branches report compare gate doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -80,6 +80,9 @@ gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its re
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))
+
+docs: .venv/.ready  ## the pages of docs/ as a site, in runs/site
+	.venv/bin/mkdocs build
 
 test: .venv/.ready  ## the tests
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2

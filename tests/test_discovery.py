@@ -17,7 +17,7 @@ RECIPES = sorted((ROOT / "posttrain" / "recipes").rglob("*.yaml"))
 CARDS = sorted((ROOT / "data").glob("*.yaml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE)
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONTRACT = (
     "help setup pipeline data base ctc align distill sft reward dpo grpo enhance report gate test check smoke clean"
 ).split()

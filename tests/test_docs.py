@@ -1,0 +1,158 @@
+"""The pages under docs/: what they show is done to a copy of the project, and must work as they say."""
+
+import csv
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+EXTEND = (DOCS / "extend.md").read_text()
+FILES = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', EXTEND, re.MULTILINE | re.DOTALL))
+SPEECH = {"anna": 220.0, "ben": 110.0, "carla": 190.0}
+
+
+def hook():
+    spec = importlib.util.spec_from_file_location("options", DOCS / "options.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def navigated(entry) -> list[str]:
+    """Files of a nav entry of mkdocs.yml, in order."""
+    if isinstance(entry, str):
+        return [entry]
+    below = entry if isinstance(entry, list) else list(entry.values())
+    return [name for part in below for name in navigated(part)]
+
+
+def edits() -> list[tuple[str, str, str]]:
+    """(file, text before, text after) of every diff of extend.md, in order."""
+    found, name = [], ""
+    for file, block in re.findall(
+        r"`(posttrain/\w+(?:/\w+)*\.py)`[^`]*?:$|^```diff\n(.*?)^```", EXTEND, re.MULTILINE | re.DOTALL
+    ):
+        name = file or name
+        if block:
+            lines = block.splitlines()
+            before, after = ("\n".join(x[1:] for x in lines if x[:1] != skip) for skip in "+-")
+            found.append((name, before, after))
+    return found
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the project with all of extend.md in it, and the recipe that uses it run at toy size."""
+    root = tmp_path_factory.mktemp("extended")
+    for name in ("posttrain", "adapters", "data"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name, before, after in edits():
+        text = (root / name).read_text()
+        assert text.count(before) == 1, (name, before)
+        (root / name).write_text(text.replace(before, after))
+    for row in csv.DictReader(io.StringIO(FILES["clinic/manifest.csv"])):
+        time = np.arange(16_000) / 16_000  # (S,)
+        path = root / "clinic" / row["path"]
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.1 * np.sin(2 * np.pi * SPEECH[row["speaker"]] * time), 16_000)
+    recipe = yaml.safe_load((ROOT / "posttrain" / "recipes" / "smoke.yaml").read_text())
+    recipe |= yaml.safe_load(FILES["soften.yaml"])
+    recipe["corpus"] |= {"sources": ["clinic"], "data_root": str(root)}
+    recipe["sft"] |= {"adapter": "lora_mlp"}
+    (root / "soften.yaml").write_text(yaml.safe_dump(recipe))
+    done = subprocess.run(
+        [sys.executable, "-m", "posttrain", "run", "soften.yaml"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root / "runs" / "soften"
+
+
+def rows(run: Path) -> dict[str, dict]:
+    lines = map(json.loads, (run / "ledger.jsonl").read_text().splitlines())
+    return {row["stage"]: row for row in lines}
+
+
+def test_the_contents_list_every_page():
+    listed = navigated(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).is_file(), target
+
+
+def test_every_section_of_a_recipe_is_explained_on_some_page():
+    shown = {name for page in PAGES for name in re.findall(r"<!-- options: (\w+) -->", page.read_text())}
+    from posttrain import config
+
+    sections = {name for name in config.Recipe.__dataclass_fields__ if name not in ("name", "seed", "device", "stages")}
+    assert shown == sections - {"report_to"}
+
+
+def test_the_table_of_options_is_read_from_the_code():
+    made = hook().on_page_markdown("before\n<!-- options: dpo -->\nafter")
+    assert "| `dpo.beta` | `0.1` | Strength of the tie to the reference. |" in made
+    assert made.startswith("before\n| option |") and made.endswith("\nafter")
+    with pytest.raises(KeyError):
+        hook().table("nothing")
+
+
+def test_the_manifest_of_the_example_has_the_checksum_of_its_card():
+    card = yaml.safe_load(FILES["data/clinic.yaml"])
+    assert card["sha256"] == {"manifest.csv": hashlib.sha256(FILES["clinic/manifest.csv"].encode()).hexdigest()}
+
+
+def test_the_adapter_of_the_example_trains_what_it_names(extended):
+    names = load_file(extended / "sft" / "adapter" / "adapter_model.safetensors")
+    assert {part for part in ("q_proj", "gate_proj", "down_proj") if any(part in name for name in names)} == {
+        "q_proj",
+        "gate_proj",
+        "down_proj",
+    }
+
+
+def test_the_probe_of_the_example_is_in_every_row(extended):
+    found = rows(extended)
+    assert {found[name]["metrics"]["ability/thrice"]["n"] for name in ("base", "sft", "soft_half")} == {4}
+
+
+def test_the_corpus_of_the_example_is_scored_apart(extended):
+    assert rows(extended)["sft"]["metrics"]["wer_real/clinic"]["n"] > 0
+
+
+def test_the_stage_of_the_example_does_what_it_says(extended):
+    parent, half, fifth = (
+        load_file(extended / name / "adapter" / "adapter_model.safetensors")
+        for name in ("sft", "soft_half", "soft_fifth")
+    )
+    for name, tensor in parent.items():
+        strong = ".lora_B." in name
+        assert (half[name] == (0.5 if strong else 1) * tensor).all()
+        np.testing.assert_allclose(fifth[name], (0.2 if strong else 1) * tensor, rtol=1e-6)
