@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance branches report compare gate doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
-# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, SET="sft.steps=100 sft.learning_rate=1e-4"
+# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
 
 POSTTRAIN := .venv/bin/posttrain
 space := $(subst ,, )
@@ -67,7 +67,7 @@ enhance: .venv/.ready  ## the hearing aid's denoiser: needs the corpus alone, no
 	$(stage)
 
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
-	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" $(filter-out --from "$(FROM)",$(options))
+	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
 
 report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"

@@ -25,6 +25,7 @@ from posttrain.config import ASIDE, Recipe, with_stage
 from posttrain.errors import InputError
 from posttrain.graph import Node, ancestors, corpus_key, digest, nodes, reference
 from posttrain.machine import code_version, peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
+from posttrain.side_by_side import run_all
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,33 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
     return steps
 
 
-def run(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None) -> list[ledger.Row]:
-    """Do what `plan` says; returns the run's ledger rows.
+def run(
+    recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None, jobs: int = 1
+) -> list[ledger.Row]:
+    """Do what `plan` says, `jobs` stages at a time where they do not hang on each other; returns the run's ledger rows.
 
     Raises InputError before anything is made when the recipe or its data are wrong.
     """
     from posttrain.preflight import check
 
-    quiet_libraries()
     corpus_step, *steps = plan(recipe, folder, branch_from, until)
+    device = pick_device(recipe.device)
+    if jobs > 1 and device != "cpu":
+        raise InputError(
+            f"--jobs is {jobs}, but the device is {device}, which trains one stage at a time; leave it out"
+        )
     check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus(recipe, corpus_step)
     path = folder / "ledger.jsonl"
     ledger.drop(path, [step.name for step in steps if step.action in ("run", "evaluate")])
-    going = _Run(recipe, folder, steps, corpus, pick_device(recipe.device))
+    going = _Run(recipe, folder, steps, corpus, device)
+    together = {step.name: going.needs(step) for step in steps if jobs > 1 and step.action in ("run", "evaluate")}
     for step in steps:
-        if step.action == "run":
-            _train(going, step)
-        if step.action in ("run", "evaluate"):
-            _evaluate(going, step)
-        ledger.put(path, json.loads((step.folder / "metrics.json").read_text()) | {"run": folder.name})
+        if step.name not in together:
+            going.do(step.name)
+    if together:
+        run_all(together, going.do, jobs, folder / "logs")
     ledger.arrange(path, [step.name for step in plan(recipe, folder, branch_from)[1:]])
     return ledger.read(path)
 
@@ -111,6 +118,21 @@ class _Run:
     steps: list[Step]
     corpus: Any
     device: str
+
+    def do(self, name: str) -> None:
+        """Train and evaluate that node, as far as its step says, and put its row into the ledger."""
+        quiet_libraries()
+        step = next(step for step in self.steps if step.name == name)
+        if step.action == "run":
+            _train(self, step)
+        if step.action in ("run", "evaluate"):
+            _evaluate(self, step)
+        row = json.loads((step.folder / "metrics.json").read_text())
+        ledger.put(self.folder / "ledger.jsonl", row | {"run": self.folder.name})
+
+    def needs(self, step: Step) -> set[str]:
+        """Nodes that must be finished before it: its parents, and what its figures refer to."""
+        return {*step.node.parents.values(), *(path.name for path in self.references(step.node).values())} - {step.name}
 
     def home(self, name: str) -> Path:
         """Folder of a node."""

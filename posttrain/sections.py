@@ -220,14 +220,12 @@ class GRPOConfig:
 
     beta: Positive = 0.04
     """Weight of KL(policy ‖ reference)."""
-    steps: CountOrZero = 160
+    steps: CountOrZero = 80
     """Optimizer steps."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
     generations: Annotated[int, Field(ge=2)] = 8
     """Answers sampled per prompt; their mean is the baseline."""
-    steps_per_generation: Count = 4
-    """Steps that one round of sampling feeds: large rounds are faster, the last step's answers are that much older."""
     temperature: Positive = 0.6
     """Of sampling; higher, more is tried and what was right is worn down."""
     max_new_tokens: Count = 40

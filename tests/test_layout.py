@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "posttrain").rglob("*.py"))
 LAYERS = (
-    ("errors", "yaml_config", "sections", "config", "gate_config", "assets", "machine", "ledger", "graph"),
+    (
+        "errors",
+        "yaml_config",
+        "sections",
+        "config",
+        "gate_config",
+        "assets",
+        "machine",
+        "ledger",
+        "graph",
+        "side_by_side",
+    ),
     ("corpus", "acoustics"),
     ("model", "checkpoint"),
     ("stages",),

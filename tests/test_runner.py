@@ -1,5 +1,6 @@
 """A run at toy size, from speech to ledger: what it leaves and reuses; a kill costs only the step it hit."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from posttrain import ledger, runner
-from posttrain.config import STAGES, load_recipe
+from posttrain.config import STAGES, StageConfig, load_recipe
 from posttrain.errors import InputError
 from posttrain.graph import nodes
 
@@ -163,3 +166,22 @@ def _wait(reached, process: subprocess.Popen, limit_s: float = 300) -> None:
 def test_partial_folders_are_never_taken_for_finished_ones(recipe, tmp_path: Path):
     (tmp_path / "sft.partial").mkdir(parents=True)
     assert all(step.action == "run" for step in runner.plan(recipe, tmp_path))
+
+
+def test_branches_side_by_side_are_what_they_are_one_by_one(recipe, finished, tmp_path):
+    folder, _ = finished
+    stages = [StageConfig(name=n, stage=n) for n in ("base", "ctc", "align", "distill")]
+    arms = [StageConfig(name="again", stage="sft"), StageConfig(name="rank0", stage="sft", options={"rank": 0})]
+    rows = runner.run(dataclasses.replace(recipe, stages=(*stages, *arms)), tmp_path / "arms", folder, jobs=2)
+    assert [row.stage for row in rows] == ["base", "ctc", "align", "distill", "again", "rank0"]
+    assert (tmp_path / "arms" / "logs" / "again.log").stat().st_size
+    alone, beside = (
+        load_file(f / "adapter" / "adapter_model.safetensors") for f in (folder / "sft", tmp_path / "arms" / "again")
+    )
+    assert alone.keys() == beside.keys()
+    assert all(torch.allclose(alone[name], beside[name], atol=1e-5) for name in alone)
+
+
+def test_a_gpu_trains_one_stage_at_a_time(recipe, tmp_path):
+    with pytest.raises(InputError, match="--jobs is 2, but the device is cuda"):
+        runner.run(dataclasses.replace(recipe, device="cuda"), tmp_path / "run", jobs=2)

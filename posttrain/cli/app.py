@@ -57,6 +57,12 @@ def run_recipe(
     run: RunOption = None,
     branch_from: FromOption = None,
     changes: SetOption = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Stages at a time, on a CPU, where they do not hang on each other; each takes its own memory."
+        ),
+    ] = 1,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,11 +74,12 @@ def run_recipe(
     posttrain run tiny
     posttrain run tiny --dry-run
     posttrain run tiny --run tiny_r16 --from tiny --set sft.rank=16
+    posttrain run tiny_branches --from tiny --jobs 2
     posttrain run real_speech --set corpus.data_root=../shared/data
     """
     from posttrain.cli import pipeline
 
-    pipeline.run(recipe, changes, run, branch_from, None, dry_run, as_json)
+    pipeline.run(recipe, changes, run, branch_from, None, dry_run, as_json, jobs)
 
 
 @app.command()

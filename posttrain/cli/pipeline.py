@@ -26,6 +26,7 @@ def run(
     until: str | None,
     dry_run: bool,
     as_json: bool,
+    jobs: int = 1,
 ) -> None:
     """Run the recipe, or the stage `until` with what it hangs on, then the report."""
     from posttrain import ledger, runner
@@ -41,7 +42,7 @@ def run(
     clock = time.monotonic()
     with show.quiet_stdout(), _alone(folder):
         before = ledger.read(folder / "ledger.jsonl")
-        rows = runner.run(loaded, folder, parent, until)
+        rows = runner.run(loaded, folder, parent, until, jobs)
         page = _build_report(folder, nothing_new=rows == before)
     if as_json:
         show.print_json([row.as_dict() for row in rows])

@@ -55,11 +55,10 @@ def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
 
 def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, examples: list[Example]) -> GRPOTrainer:
     """TRL's trainer with the rewards; `prompts_per_step` × `generations` answers a step."""
-    prompts = config.prompts_per_step * config.steps_per_generation
-    if len(examples) < prompts:
+    if len(examples) < config.prompts_per_step:
         raise InputError(
-            f"grpo.prompts_per_step × grpo.steps_per_generation is {prompts}, but there are {len(examples)} spoken "
-            "examples of split rl; lower one of them, or raise corpus.rl_clips"
+            f"grpo.prompts_per_step is {config.prompts_per_step}, but there are {len(examples)} spoken examples "
+            "of split rl; lower it, or raise corpus.rl_clips"
         )
     rewards, weights = [verifiable(examples)], [1.0]
     if config.reward_model_weight:
@@ -81,7 +80,6 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
         schedule="linear",
         beta=config.beta,
         num_generations=config.generations,
-        steps_per_generation=config.steps_per_generation,
         temperature=config.temperature,
         max_completion_length=config.max_new_tokens,
         reward_weights=weights,

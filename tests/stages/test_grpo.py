@@ -9,9 +9,7 @@ from posttrain.errors import InputError
 from posttrain.sections import GRPOConfig, RewardConfig
 from posttrain.stages import grpo, reward
 
-CONFIG = GRPOConfig(
-    steps_per_generation=1, steps=2, prompts_per_step=4, generations=4, max_new_tokens=6, learning_rate=1e-2
-)
+CONFIG = GRPOConfig(steps=2, prompts_per_step=4, generations=4, max_new_tokens=6, learning_rate=1e-2)
 
 
 @pytest.fixture
@@ -102,23 +100,6 @@ def test_the_reward_models_score_is_added_with_its_weight(tmp_path, llama, table
     assert row["reward"] == pytest.approx(summed, abs=1e-5)
 
 
-def test_one_round_of_sampling_feeds_several_steps(tmp_path, llama, table, monkeypatch):
-    rounds = []
-
-    def verifiable(examples):
-        def reward(completions, **_):
-            rounds.append(len(completions))
-            return [float(i % 2) for i in range(len(completions))]
-
-        return reward
-
-    monkeypatch.setattr(grpo, "verifiable", verifiable)
-    context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
-    config = dataclasses.replace(CONFIG, steps=4, prompts_per_step=2, steps_per_generation=2)
-    assert grpo.run(config, context)["steps"] == 4
-    assert rounds == [16, 16]
-
-
 def test_a_weight_without_a_reward_stage_is_refused(tmp_path, llama, table):
     context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
     with pytest.raises(InputError, match=r"reward_model_weight is 0\.5, but the run has no reward stage"):
@@ -127,5 +108,5 @@ def test_a_weight_without_a_reward_stage_is_refused(tmp_path, llama, table):
 
 def test_a_step_wider_than_the_corpus_is_refused(tmp_path, llama, table):
     context = toy_context(tmp_path, "grpo", table, model=sft_folder(llama, tmp_path / "sft"))
-    with pytest.raises(InputError, match="steps_per_generation is 8, but there are 4"):
+    with pytest.raises(InputError, match="prompts_per_step is 8, but there are 4"):
         grpo.run(dataclasses.replace(CONFIG, prompts_per_step=8), context)
