@@ -82,7 +82,7 @@ doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))
 
 docs: .venv/.ready  ## the pages of docs/ as a site, in runs/site
-	.venv/bin/mkdocs build
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 test: .venv/.ready  ## the tests
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
