@@ -20,7 +20,7 @@ LAYERS = (
     ("evals",),
     ("preflight", "runner"),
     ("report",),
-    ("transcribe", "enhance", "doctor", "cli", "__main__"),
+    ("transcribe", "enhance", "listeners", "doctor", "cli", "__main__"),
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",

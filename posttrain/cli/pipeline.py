@@ -39,7 +39,7 @@ def run(
     if not loaded.base.model and not loaded.ctc.model:
         show.hide_loading()
     clock = time.monotonic()
-    with show.quiet_stdout(), _alone(folder):
+    with show.quiet_stdout(), alone(folder):
         before = ledger.read(folder / "ledger.jsonl")
         rows = runner.run(loaded, folder, parent, until)
         page = _build_report(folder, nothing_new=rows == before)
@@ -64,7 +64,7 @@ def data(
     if dry_run:
         _show_plan(loaded, folder, steps[:1], as_json)
         return
-    with show.quiet_stdout(), _alone(folder):
+    with show.quiet_stdout(), alone(folder):
         preflight.check(loaded, folder, steps)
         corpus = runner.make_corpus(loaded, step)
     counts = {
@@ -179,7 +179,7 @@ def _build_report(folder: Path, nothing_new: bool) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One command at a time works in a run."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
