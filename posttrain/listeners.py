@@ -4,8 +4,8 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,11 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """What the ledger keeps beside the figures."""
-        told: dict[str, Any] = {"run": str(self.run), "enhancer": str(self.folder), "model": self.model and str(self.model)}
+        told: dict[str, Any] = {
+            "run": str(self.run),
+            "enhancer": str(self.folder),
+            "model": self.model and str(self.model),
+        }
         told |= {"listeners": [listener.name for listener in self.listeners], "measures": list(self.measures)}
         return told | {"sources": list(self.sources), "snrs_db": list(self.snrs_db), "clips": self.clips}
 
@@ -103,6 +107,7 @@ def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
     partial.write_text(json.dumps(row.as_dict(), indent=1))
     os.replace(partial, wanted.folder / "metrics.json")
     ledger.put(wanted.run / "ledger.jsonl", row)
+    _pages(wanted, row, made, corpus)
     return row
 
 
@@ -119,6 +124,8 @@ def _lines(wanted: Plan, made: "Enhancer", corpus: "Corpus", jobs: int, device: 
     from posttrain.evals.machine_hearing import Machine, through_ears, with_and_without
     from posttrain.machine import quiet_libraries, say
 
+    if "pesq" not in wanted.measures:
+        say("  PESQ is left out; pip install 'posttrain[hearing]' adds it, which takes a C compiler")
     at_the_ears = list(_heard(wanted, made, corpus, wanted.clips, better=False))
     if not at_the_ears:
         raise InputError(
@@ -145,6 +152,16 @@ def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better:
         for listener in wanted.listeners:
             for ear in (listener.better_ear,) if better else listeners.ears(listener):
                 yield from (listeners.hear(made, mixture, source, listener, ear) for mixture in mixtures)
+
+
+def _pages(wanted: Plan, row: Row, made: "Enhancer", corpus: "Corpus") -> None:
+    """A page for each listener, by the first source and level."""
+    from posttrain.report import listener_page
+
+    first = replace(wanted, sources=wanted.sources[:1], snrs_db=wanted.snrs_db[:1])
+    texts = {clip.id: clip.text for clip in corpus.clips.values()}
+    for _, places in groupby(_heard(first, made, corpus, wanted.clips, better=True), lambda place: place.listener.name):
+        listener_page.write(wanted.run, row, list(places), texts)
 
 
 def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:

@@ -20,10 +20,10 @@ LAYERS = (
     ("evals",),
     ("preflight", "runner"),
     ("report",),
-    ("transcribe", "enhance", "listeners", "doctor", "cli", "__main__"),
+    ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "__main__"),
 )
 NAMED_OTHERWISE = {
-    "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
+    "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader", "clarity": "pyclarity",
 }  # fmt: skip
 
 
