@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners branches report compare gate bench doctor test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control branches report compare gate bench doctor test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, LISTENER, SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -73,6 +73,12 @@ listeners: .venv/.ready  ## RUN's denoiser for listeners: HASPI, HASQI, words co
 	$(POSTTRAIN) hearing evaluate "$(run_folder)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach who,$(LISTENER),--listener "$(who)") $(if $(DRY_RUN),--dry-run)
 
+control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, and what knowing it earns each listener
+	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_control" --from "$(run_folder)" \
+	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") $(foreach change,$(SET),--set '$(change)') \
+	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
+	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
+
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" $(filter-out --from "$(FROM)",$(options))
 
@@ -80,7 +86,7 @@ report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"
 
 compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=tiny_full
-	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)"
+	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)" $(if $(STAGE),--stage "$(STAGE)")
 
 gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
 	$(POSTTRAIN) gate "$(run_folder)" $(limits)

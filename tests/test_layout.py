@@ -23,7 +23,8 @@ LAYERS = (
     ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "__main__"),
 )
 NAMED_OTHERWISE = {
-    "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader", "clarity": "pyclarity",
+    "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
+    "clarity": "pyclarity",
 }  # fmt: skip
 
 
