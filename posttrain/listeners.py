@@ -1,5 +1,6 @@
 """A finished enhancer, listener by listener: measured in minutes, on demand, and written into its run's ledger."""
 
+import hashlib
 import json
 import os
 import re
@@ -40,6 +41,8 @@ class Plan:
     snrs_db: tuple[float, ...]
     clips: int
     """Of each cell, for the measures that take seconds a clip."""
+    denoise: float = 1.0
+    """Strength of the enhancer, 0 to 1."""
 
     @property
     def folder(self) -> Path:
@@ -54,7 +57,8 @@ class Plan:
             "model": self.model and str(self.model),
         }
         told |= {"listeners": [listener.name for listener in self.listeners], "measures": list(self.measures)}
-        return told | {"sources": list(self.sources), "snrs_db": list(self.snrs_db), "clips": self.clips}
+        told |= {"sources": list(self.sources), "snrs_db": list(self.snrs_db), "clips": self.clips}
+        return told | {"denoise": self.denoise}
 
 
 def plan(
@@ -65,6 +69,7 @@ def plan(
     sources: Sequence[str] = (),
     snrs_db: Sequence[float] = (5.0,),
     clips: int = 10,
+    denoise: float = 1.0,
 ) -> Plan:
     """What an evaluation would measure; InputError lists everything wrong with the run and what was named.
 
@@ -86,7 +91,15 @@ def plan(
     if problems or row is None:
         raise InputError(problems)
     return Plan(
-        run, row, tuple(people), model or last, tuple(measures), tuple(sources) or ("made",), tuple(snrs_db), clips
+        run,
+        row,
+        tuple(people),
+        model or last,
+        tuple(measures),
+        tuple(sources) or ("made",),
+        tuple(snrs_db),
+        clips,
+        denoise,
     )
 
 
@@ -139,7 +152,7 @@ def _lines(wanted: Plan, made: "Enhancer", corpus: "Corpus", jobs: int, device: 
     machine = Machine.load(wanted.model, device)
     texts = {clip.id: clip.text for clip in corpus.clips.values()}
     lines += through_ears(machine, _heard(wanted, made, corpus, CLIPS, better=True), texts)
-    return lines + list(with_and_without(machine, made, corpus))
+    return lines + list(with_and_without(machine, made, corpus, wanted.denoise))
 
 
 def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better: bool) -> "Iterator[Heard]":
@@ -151,7 +164,8 @@ def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better:
         mixtures = list(islice(mixtures_of(corpus, source, wanted.snrs_db), clips * len(wanted.snrs_db)))
         for listener in wanted.listeners:
             for ear in (listener.better_ear,) if better else listeners.ears(listener):
-                yield from (listeners.hear(made, mixture, source, listener, ear) for mixture in mixtures)
+                for mixture in mixtures:
+                    yield listeners.hear(made, mixture, source, listener, ear, wanted.denoise)
 
 
 def _pages(wanted: Plan, row: Row, made: "Enhancer", corpus: "Corpus") -> None:
@@ -173,6 +187,8 @@ def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
     found = metrics.compute(lines, seed=row["seed"], bootstrap=_bootstrap(wanted.row))
     others = {name: metric for name, metric in row["metrics"].items() if not of_listeners(name)}
     told = {name: value for name, value in wanted.as_dict().items() if name not in ("run", "enhancer")}
+    if wanted.model is not None:
+        told["model_hash"] = hashlib.sha256((wanted.model / "checkpoint.json").read_bytes()).hexdigest()[:16]
     row["config"]["listeners"] = told
     row["metrics"] = dict(sorted((others | found).items()))
     row["run"] = wanted.row.run

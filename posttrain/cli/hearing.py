@@ -138,6 +138,7 @@ def evaluate(
     snr: Annotated[list[float] | None, typer.Option(metavar="DB", help="Repeatable. Default: 5.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Of the speech. Repeatable. Default: made.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="Of each cell; HASPI and HASQI take seconds a clip and ear.")] = 10,
+    denoise: Annotated[float, typer.Option(min=0, max=1, help="How much of the noise the enhancer takes.")] = 1.0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes. Default: as many as there are cores.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured; measure nothing.")] = False,
@@ -163,7 +164,7 @@ def evaluate(
 
     show.hide_loading()
     folder = run_folder(run)
-    wanted = listeners.plan(folder, listener or (), data_root, model, source or (), snr or (5.0,), clips)
+    wanted = listeners.plan(folder, listener or (), data_root, model, source or (), snr or (5.0,), clips, denoise)
     if dry_run:
         print_json(wanted.as_dict())
         return

@@ -57,9 +57,11 @@ def ears(listener: Audiogram) -> tuple[Ear, ...]:
     return (listener.better_ear,) if alike else ("left", "right")
 
 
-def hear(enhancer: Enhancer, mixture: Mixture, source: str, listener: Audiogram, ear: Ear) -> Heard:
-    """The mixture at that ear, in every processing."""
-    enhanced = enhancer.enhance(mixture.noisy, listener.levels(ear))
+def hear(
+    enhancer: Enhancer, mixture: Mixture, source: str, listener: Audiogram, ear: Ear, denoise: float = 1.0
+) -> Heard:
+    """The mixture at that ear, in every processing; `denoise` is the enhancer's strength."""
+    enhanced = enhancer.enhance(mixture.noisy, listener.levels(ear), denoise)
     three = torch.from_numpy(np.stack([mixture.noisy, enhanced, mixture.clean]))
     plain = present(three, TALKER_DB_SPL, reference=three[2:])
     fitted = NALR(listener, ear)(plain)

@@ -83,12 +83,14 @@ def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]
                 yield place.line("wer", processing, text=text, output=said, **counts)
 
 
-def with_and_without(machine: Machine, enhancer: Enhancer, corpus: Corpus) -> Iterator[Line]:
+def with_and_without(machine: Machine, enhancer: Enhancer, corpus: Corpus, denoise: float = 1.0) -> Iterator[Line]:
     """The run's own transcription items with the enhancer before the encoder and without: what --enhance changes."""
     items = [item for item in corpus.items if item.clip and item.probe and item.probe.startswith(("wer/", "wer_real/"))]
     waveforms = [corpus.audio(item.clip or "").numpy() for item in items]
     hearing = normal().levels()
-    enhanced = [enhancer.enhance(waveform, hearing) for waveform in tqdm(waveforms, desc="enhancing", unit="clip")]
+    enhanced = [
+        enhancer.enhance(waveform, hearing, denoise) for waveform in tqdm(waveforms, desc="enhancing", unit="clip")
+    ]
     for suffix, variant in (("unenhanced", waveforms), ("enhanced", enhanced)):
         for item, (said, ctc) in zip(items, machine.transcribe(variant), strict=True):
             clip = corpus.clips[item.clip or ""]

@@ -78,14 +78,11 @@ def hasqi(task: Task) -> float:
 
 
 def pesq(task: Task) -> float:
-    """Wide-band PESQ (ITU-T P.862.2), about 1 to 4.6; NaN where it finds no utterance."""
+    """Wide-band PESQ (ITU-T P.862.2), about 1 to 4.6."""
     from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
 
-    try:
-        both = torch.from_numpy(task.processed), torch.from_numpy(task.reference)
-        return float(perceptual_evaluation_speech_quality(*both, SAMPLE_RATE, "wb"))
-    except RuntimeError:  # its own PesqError
-        return math.nan
+    both = torch.from_numpy(task.processed), torch.from_numpy(task.reference)
+    return float(perceptual_evaluation_speech_quality(*both, SAMPLE_RATE, "wb"))
 
 
 MEASURES: dict[str, tuple[str, Callable[[Task], float]]] = {
@@ -133,7 +130,10 @@ def _score(task: Task) -> float | None:
     """What cannot be measured is a bad clip, for whoever asked to count."""
     if not (np.isfinite(task.processed).all() and task.processed.any() and task.reference.any()):
         return None
-    value = MEASURES[task.measure][1](task)
+    try:
+        value = MEASURES[task.measure][1](task)
+    except (ValueError, RuntimeError):  # pyclarity: signal below threshold; PESQ: no utterance
+        return None
     return value if math.isfinite(value) else None
 
 

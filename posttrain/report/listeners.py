@@ -50,16 +50,16 @@ def section(rows: list[Row], run_folder: Path) -> dict[str, Any] | None:
     row = measured(rows)
     if row is None:
         return None
-    names = sorted({who for _, _, who, _, _ in _cells(row)}, key=_order(row))
+    names = sorted({cell[2] for cell in _cells(row)}, key=_order(row))
     pages = [(who, f"{PAGES}/{who}.html") for who in names if (run_folder / PAGES / f"{who}.html").is_file()]
-    model = (row.config.get("listeners") or {}).get("model")
-    return {"tables": tables(row), "model": model, "bad": row.metrics.get("listener/bad_clips"), "pages": pages}
+    asked = row.config.get("listeners") or {}
+    found = {"tables": tables(row), "bad": row.metrics.get("listener/bad_clips"), "pages": pages}
+    return found | {"model": asked.get("model"), "denoise": asked.get("denoise", 1.0)}
 
 
 def tables(row: Row) -> list[Table]:
     """One for each source and level."""
-    places = sorted({(source, level) for _, source, _, level, _ in _cells(row)})
-    return [_table(row, source, level) for source, level in places]
+    return [_table(row, source, level) for source, level in _places(row)]
 
 
 def findings(rows: list[Row]) -> list[Finding]:
@@ -68,8 +68,8 @@ def findings(rows: list[Row]) -> list[Finding]:
     if row is None:
         return []
     found = []
-    for source, level in sorted({(source, level) for _, source, _, level, _ in _cells(row)}):
-        for who in sorted({who for _, _, who, _, _ in _cells(row)}, key=_order(row)):
+    for source, level in _places(row):
+        for who in sorted({cell[2] for cell in _cells(row)}, key=_order(row)):
             for measure in TOLD:
                 found += _finding(row, f"{LISTENER}{measure}/{source}/{who}/{level}/enhanced_nalr", "NAL-R alone")
     return found + _finding(row, AIM, "the same model without the enhancer")
@@ -77,7 +77,7 @@ def findings(rows: list[Row]) -> list[Finding]:
 
 def _finding(row: Row, name: str, against: str) -> list[Finding]:
     metric = row.metrics.get(name)
-    if metric is None:
+    if metric is None or metric.get("delta_vs_without") is None:
         return []
     figure = f"{number(name, metric['value'])} {between(name, metric['ci95'])}"
     said = f"{_difference(name, metric)} against {against}, n = {metric['n']}"
@@ -119,6 +119,11 @@ def _cells(row: Row) -> list[tuple[str, ...]]:
     """(measure, source, listener, level, processing) of each figure."""
     parts = [tuple(name.removeprefix(LISTENER).split("/")) for name in row.metrics if name.startswith(LISTENER)]
     return [cell for cell in parts if len(cell) == 5]
+
+
+def _places(row: Row) -> list[tuple[str, str]]:
+    """(source, level) of every table."""
+    return sorted({(cell[1], cell[3]) for cell in _cells(row)})
 
 
 def _order(row: Row) -> Any:
