@@ -40,13 +40,12 @@ def test_a_score_is_pyclaritys_own_and_the_same_every_time(name):
     assert perception.MEASURES[name][1](asked) == found
 
 
-def test_pesq_is_near_its_end_at_equality_and_has_no_figure_where_it_finds_no_utterance(tmp_path):
+def test_pesq_is_near_its_end_at_equality_and_has_no_figure_for_less_than_it_takes(tmp_path):
     pytest.importorskip("pesq", reason="pip install 'posttrain[hearing]'")
     words = np.concatenate([SPEECH, SPEECH])
     assert perception.pesq(Task("pesq", words, words, ())) > 4.5
-    click = np.zeros_like(words)
-    click[100] = 1e-6
-    assert perception.score([Task("pesq", words, click, ())], tmp_path / "s.jsonl", jobs=1) == [None]
+    short = words[:2_000]
+    assert perception.score([Task("pesq", short, short, ())], tmp_path / "s.jsonl", jobs=1) == [None]
 
 
 def test_scores_are_kept_by_content(tmp_path, monkeypatch):
