@@ -1,10 +1,10 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control branches report compare gate bench doctor test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches report compare gate bench doctor test check format smoke constraints clean
 
 RECIPE ?= tiny
-# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, LISTENER, SET="sft.steps=100 sft.learning_rate=1e-4"
+# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, LISTENER, MANIFEST, SET="sft.steps=100 sft.learning_rate=1e-4"
 
 POSTTRAIN := .venv/bin/posttrain
 space := $(subst ,, )
@@ -78,6 +78,10 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") $(foreach change,$(SET),--set '$(change)') \
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
+
+personalise: .venv/.ready  ## a small LoRA for one person on top of sft: MANIFEST=mine.csv (path,text,split) LISTENER=N3
+	$(stage) $(if $(MANIFEST),--set "personalise.manifest=$(MANIFEST)") \
+	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
 
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" $(filter-out --from "$(FROM)",$(options))

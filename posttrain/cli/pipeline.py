@@ -42,6 +42,7 @@ def run(
     with show.quiet_stdout(), alone(folder):
         before = ledger.read(folder / "ledger.jsonl")
         rows = runner.run(loaded, folder, parent, until)
+        _cards(rows, until)
         page = _build_report(folder, nothing_new=rows == before)
     if as_json:
         show.print_json([row.as_dict() for row in rows])
@@ -164,6 +165,15 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
     else:
         show.plan(steps, memory)
         show.findings(needs)
+
+
+def _cards(rows: list[Any], until: str | None) -> None:
+    """The card of a personal adapter that was asked for."""
+    from posttrain.report import card
+
+    for row in rows:
+        if row.stage == until and row.config.get("stage") == "personalise":
+            card.write(row)
 
 
 def _build_report(folder: Path, nothing_new: bool) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from posttrain.corpus.graders import is_abstention, is_refusal
-from posttrain.evals import listener_metrics
+from posttrain.evals import listener_metrics, personal_metrics
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, Share, finite
 
 Line = dict[str, Any]
@@ -22,7 +22,7 @@ HIGHER_IS_BETTER = (
 LOWER_IS_BETTER = (
     "wer", "cer", "ctc_wer", "critical_wer", "hearing/hallucination", "modality_gap/", "language/perplexity",
     "forgetting/", "safety/", "distill/kl_teacher", "enhance/bad_clips",
-    "listener/wer/", "listener/bad_clips",
+    "listener/wer/", "listener/bad_clips", "personal/",
 )  # fmt: skip
 DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
 """Families of metrics that are means in dB."""
@@ -62,7 +62,7 @@ def compute(
             keys = ("delta_vs_ctc", "delta_ctc_ci95", "p_vs_ctc")
             head = _difference(measure, now.get(f"ctc_{name}"), keys, its_seed, bootstrap)
             made[name] |= {key: head[key] for key in keys}
-        if plain := listener_metrics.without(name):
+        if plain := listener_metrics.without(name) or personal_metrics.without(name):
             keys = ("delta_vs_without", "delta_without_ci95", "p_vs_without")
             made[name] |= _difference(measure, now.get(plain), keys, its_seed, bootstrap)
     return made
@@ -103,7 +103,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:
         found["grpo/reward"] = Share(_each(rewarded, lambda line: line["score"]))
     found |= _forgetting(probes, base) | _gap(probes, base) | _enhancement(probes)
-    found |= listener_metrics.measures(probes)
+    found |= listener_metrics.measures(probes) | personal_metrics.measures(probes)
     return dict(sorted(found.items()))
 
 

@@ -15,6 +15,7 @@ GROUPS = (
     ("Language and forgetting", ("forgetting/", "language/")),
     ("Abilities, typed", ("ability/",)),
     ("Abilities, spoken", ("modality_gap/", "ability_spoken/")),
+    ("One person's own utterances", ("personal/",)),
     ("Enhancer", ("enhance/",)),
     ("Listeners", (LISTENER,)),
 )
@@ -52,6 +53,10 @@ LABELS = {
     "reward/accuracy": "preference pairs ranked right",
     "dpo/preferred": "answers in the preferred style",
     "grpo/reward": "mean verifiable reward",
+    "personal/wer": "word errors, with the personal adapter",
+    "personal/wer_parent": "word errors without it",
+    "personal/names": "own names lost, with the personal adapter",
+    "personal/names_parent": "own names lost without it",
     "enhance/bad_clips": "clips that cannot be measured",
     "listener/bad_clips": "scores that cannot be had, silence or not finite",
 }
