@@ -1,10 +1,10 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance branches report compare gate doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches report compare gate bench doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
-# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
+# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, LISTENER, MANIFEST, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
 
 POSTTRAIN := .venv/bin/posttrain
 space := $(subst ,, )
@@ -66,6 +66,23 @@ grpo: .venv/.ready  ## reinforcement learning from verifiable rewards
 enhance: .venv/.ready  ## the hearing aid's denoiser: needs the corpus alone, no other stage needs it
 	$(stage)
 
+listeners: .venv/.ready  ## RUN's denoiser for listeners: HASPI, HASQI, words correct, PESQ …, machine hearing; minutes
+	@.venv/bin/python -c 'import pesq' 2>/dev/null || \
+	  .venv/bin/uv pip install --quiet --python .venv/bin/python pesq -c constraints.txt 2>/dev/null || \
+	  echo "make listeners: PESQ is left out, for it takes a C compiler to install" >&2
+	$(POSTTRAIN) hearing evaluate "$(run_folder)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
+	  $(foreach who,$(LISTENER),--listener "$(who)") $(if $(DRY_RUN),--dry-run)
+
+control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, and what knowing it earns each listener
+	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_control" --from "$(run_folder)" \
+	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") $(foreach change,$(SET),--set '$(change)') \
+	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
+	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
+
+personalise: .venv/.ready  ## a small LoRA for one person on top of sft: MANIFEST=mine.csv (path,text,split) LISTENER=N3
+	$(stage) $(if $(MANIFEST),--set "personalise.manifest=$(MANIFEST)") \
+	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
+
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
 
@@ -73,10 +90,13 @@ report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"
 
 compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=tiny_full
-	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)"
+	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)" $(if $(STAGE),--stage "$(STAGE)")
 
 gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
 	$(POSTTRAIN) gate "$(run_folder)" $(limits)
+
+bench: .venv/.ready  ## what hearing costs here, beside peers: denoiser, NAL-R, simulated loss, HASPI, encoder; one core
+	.venv/bin/python -m posttrain.bench
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))
@@ -101,7 +121,7 @@ smoke: .venv/.ready  ## every stage at toy size, in a fresh runs/smoke
 	$(POSTTRAIN) run smoke
 
 constraints: .venv/.ready  ## write constraints.txt anew from pyproject.toml, keeping versions that still fit
-	.venv/bin/uv pip compile --quiet --extra dev --no-header --no-annotate --output-file constraints.txt pyproject.toml
+	.venv/bin/uv pip compile --quiet --extra dev --extra hearing --no-header --no-annotate --output-file constraints.txt pyproject.toml
 
 clean:  ## remove .venv and caches; with RUN=name that run too, which only a new run brings back
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache dist build

@@ -3,7 +3,8 @@
 A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors`, and where there is an adapter
 `adapter/` (a PEFT folder, in which LoRA keeps its own copy of the projector: the one in use; projector.safetensors then
 is the one beneath it, as it was when the adapter was added). Full fine-tuning leaves the whole Llama in `llama/`, joint
-training the encoder in `encoder/`. A base folder is a plain Llama, or only a checkpoint.json that names one.
+training the encoder in `encoder/`, personalising a second LoRA in `personal/`, beside the parent's `adapter/`. A base
+folder is a plain Llama, or only a checkpoint.json that names one.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from posttrain.errors import InputError
-from posttrain.model import adapters
+from posttrain.model import adapters, personal
 from posttrain.model.derived import classifier, halved, merged
 from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
@@ -85,6 +86,9 @@ def load(
         model.resize_token_embeddings = resize_forbidden
     if (folder / "adapter").is_dir():
         model = _load_adapter(folder / "adapter", model, trainable)
+        if (folder / personal.PERSONAL).is_dir():
+            personal.load(model, folder / personal.PERSONAL)
+            _all_loaded(folder / personal.PERSONAL, model, personal.PERSONAL)
     elif trainable and spec.encoder_dim:
         adapters.apply(model, adapters.read("full" if spec.adapter == "full" else "projector"))
     model.eval()
@@ -148,6 +152,10 @@ def save(
     if isinstance(llama.model, PeftModel):
         llama.model.peft_config["default"].base_model_name_or_path = spec.base
         llama.model.save_pretrained(part / "adapter", selected_adapters=["default"], save_embedding_layers=False)
+        if personal.has(llama.model):
+            llama.model.peft_config[personal.PERSONAL].base_model_name_or_path = spec.base
+            llama.model.save_pretrained(part, selected_adapters=[personal.PERSONAL], save_embedding_layers=False)
+            (part / "README.md").unlink(missing_ok=True)
     elif spec.adapter == "full":
         _save_llama(part / "llama", llama.model, llama.tokenizer)
         spec = dataclasses.replace(spec, base="./llama", base_revision=None)
@@ -263,15 +271,21 @@ def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
         peft_model = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable and not prompt)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{folder} does not fit its base: {error}; use the base it was trained on") from error
-    state = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
-    _equal(folder / "adapter_model.safetensors", "tensors", sorted(tensors), sorted(state))
-    for name, tensor in tensors.items():
-        if not torch.equal(state[name].cpu().to(tensor.dtype), tensor):
-            raise InputError(f"{folder}: {name} was not loaded; use the versions in constraints.txt")
+    _all_loaded(folder, peft_model)
     if prompt:  # which PEFT loads frozen only
         peft_model.peft_config["default"].inference_mode = not trainable
         peft_model.prompt_encoder.requires_grad_(trainable)
     return peft_model
+
+
+def _all_loaded(folder: Path, model: PeftModel, adapter: str = "default") -> None:
+    """InputError unless the model holds exactly the folder's tensors."""
+    tensors = _tensors(folder / "adapter_model.safetensors")
+    state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    _equal(folder / "adapter_model.safetensors", "tensors", sorted(tensors), sorted(state))
+    for name, tensor in tensors.items():
+        if not torch.equal(state[name].cpu().to(tensor.dtype), tensor):
+            raise InputError(f"{folder}: {name} was not loaded; use the versions in constraints.txt")
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -316,10 +330,11 @@ def _read_back(folder: Path, llama: SpeechLlama, projector: dict[str, torch.Tens
     read_spec(folder)
     pairs = [(PROJECTOR_FILE, load_file(folder / PROJECTOR_FILE), projector)]
     if isinstance(llama.model, PeftModel):
-        name = "adapter/adapter_model.safetensors"
-        pairs.append(
-            (name, load_file(folder / name), get_peft_model_state_dict(llama.model, save_embedding_layers=False))
-        )
+        places = {"default": "adapter"} | ({personal.PERSONAL: personal.PERSONAL} if personal.has(llama.model) else {})
+        for adapter, place in places.items():
+            name = f"{place}/adapter_model.safetensors"
+            state = get_peft_model_state_dict(llama.model, adapter_name=adapter, save_embedding_layers=False)
+            pairs.append((name, load_file(folder / name), state))
     for name, found, expected in pairs:
         same = found.keys() == expected.keys()
         if not same or any(not torch.equal(found[key], expected[key].cpu()) for key in found):

@@ -22,6 +22,7 @@ from posttrain.sections import (
     EvaluationConfig,
     GRPOConfig,
     Name,
+    PersonaliseConfig,
     RewardConfig,
     SFTConfig,
 )
@@ -30,7 +31,9 @@ from posttrain.yaml_config import override, parse, read_mapping
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
 ASIDE = ("enhance",)
-"""Stages that no other hangs on: a recipe has them where it lists them, and every recipe when they are asked for."""
+"""Stages that answer nothing and that no other hangs on."""
+ON_DEMAND = (*ASIDE, "personalise")
+"""Stages that a recipe has where it lists them, and every recipe when they are asked for."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -39,7 +42,7 @@ class StageConfig:
 
     name: Name
     """Its folder and its row in the ledger."""
-    stage: Literal[(*STAGES, *ASIDE)]  # type: ignore[valid-type]
+    stage: Literal[(*STAGES, *ON_DEMAND)]  # type: ignore[valid-type]
     """Which function runs."""
     parents: dict[str, str] = field(default_factory=dict)
     """Role → name of an earlier node; what is left out follows the contract's graph."""
@@ -71,6 +74,7 @@ class Recipe:
     dpo: DPOConfig = DPOConfig()
     grpo: GRPOConfig = GRPOConfig()
     enhance: EnhanceConfig = EnhanceConfig()
+    personalise: PersonaliseConfig = PersonaliseConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
 
@@ -115,8 +119,8 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
 
 
 def with_stage(recipe: Recipe, name: str | None) -> Recipe:
-    """The recipe with a stage of ASIDE behind its others, where that is asked for by name and not among them."""
-    if name not in ASIDE or any(node.name == name for node in recipe.stages):
+    """The recipe with a stage of ON_DEMAND behind its others, where that is asked for by name and not among them."""
+    if name not in ON_DEMAND or any(node.name == name for node in recipe.stages):
         return recipe
     return dataclasses.replace(recipe, stages=(*recipe.stages, StageConfig(name, name)))
 

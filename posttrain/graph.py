@@ -20,6 +20,7 @@ PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "dpo": {"model": ("sft",)},
     "grpo": {"model": ("dpo", "sft")},
     "enhance": {},
+    "personalise": {"model": ("sft",)},
 }
 """Stage → role → the stages that may fill it; where several do, the latest earlier node."""
 
@@ -88,6 +89,8 @@ def nodes(recipe: Recipe) -> list[Node]:
                 problems.append(f"stages.{spec.name} needs {want} before it as its {role}; add that or name another")
                 parents[role] = ""
         lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
+        if spec.stage == "personalise":
+            lineage.append(["manifest", _content(options.manifest)])
         key = digest([spec.stage, dataclasses.asdict(options), recipe.seed, corpus, *lineage])
         made[spec.name] = Node(spec.name, spec.stage, options, parents, key)
     if problems:
@@ -132,6 +135,12 @@ def _with_quantised(recipe: Recipe) -> list[StageConfig]:
         parents = {"full_precision": next((s.name for s in specs if s.stage == "base"), "base")}
         specs.insert(uses[0], StageConfig(QUANTISED, "base", parents, {"quantization": "nf4"}))
     return specs
+
+
+def _content(manifest: str | None) -> str:
+    """Hash of a manifest, so that other utterances make another node."""
+    path = Path(manifest or "")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def digest(value: Any) -> str:

@@ -38,7 +38,7 @@ class Finding:
 
 def check(recipe: Recipe, folder: Path, steps: "list[Step]") -> None:
     """Raises InputError that lists every problem: adapters, sizes, models, recorded sources, device, disk space."""
-    problems = list(_adapters(steps))
+    problems = [*_adapters(steps), *_personal(steps)]
     if any(step.action == "run" for step in steps):
         problems += [*_sizes(recipe), *_device(recipe), *_reports(recipe)]
         problems += [str(finding) for finding in models(recipe) if not finding.ok]
@@ -72,6 +72,21 @@ def _adapters(steps: "list[Step]") -> Iterator[str]:
             found: list[str] = []
             _collect(found, _read_adapter, node.options.adapter, node.options.rank)
             yield from (f"{node.name}: {problem}" for problem in found)
+
+
+def _personal(steps: "list[Step]") -> Iterator[str]:
+    """A person's manifest, with its recordings, and audiogram."""
+    from posttrain.acoustics import audiogram
+    from posttrain.corpus import personal
+
+    for node in (step.node for step in steps if step.stage == "personalise" and step.action == "run"):
+        found: list[str] = []
+        if node.options.manifest is None:
+            found.append("personalise.manifest is not given; name a CSV path,text,split with MANIFEST=FILE.csv")
+        else:
+            _collect(found, personal.load, node.options.manifest)
+        _collect(found, audiogram.find, node.options.listener)
+        yield from found
 
 
 def _read_adapter(name: str, rank: int | None) -> None:

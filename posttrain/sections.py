@@ -271,6 +271,28 @@ class EnhanceConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class PersonaliseConfig:
+    """A small LoRA for one person on top of sft's, from a few utterances of theirs."""
+
+    manifest: str | None = None
+    """CSV with path,text,split (train or test) and, where known, names: the words that are the person's own."""
+    listener: str = "normal"
+    """Audiogram of the person's aid: a standard one (N3), FILE or FILE:LISTENER."""
+    rank: Count = 4
+    """LoRA's r; α is 2 r."""
+    copies: Count = 24
+    """Times that each utterance is heard, each in another way; as many examples of the corpus go with them."""
+    steps: CountOrZero = 120
+    """Optimizer steps."""
+    batch_size: Count = 16
+    """Examples a step."""
+    learning_rate: Positive = 2e-3
+    """Peak; warm-up then cosine."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class EvaluationConfig:
     """The same after every stage."""
 

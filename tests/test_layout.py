@@ -31,10 +31,11 @@ LAYERS = (
     ("evals",),
     ("preflight", "runner"),
     ("report",),
-    ("transcribe", "enhance", "doctor", "cli", "__main__"),
+    ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "__main__"),
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
+    "clarity": "pyclarity",
 }  # fmt: skip
 
 

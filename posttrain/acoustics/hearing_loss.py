@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from posttrain.acoustics.audibility import NORMAL_THRESHOLD_DB, OCTAVE_HZ
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ
-from posttrain.acoustics.levels import db_spl
+from posttrain.acoustics.levels import RMS_ONE_DB_SPL, db_spl
 
 SAMPLE_RATE = 16_000
 CATCH_UP_DB_SPL = 105.0
@@ -117,6 +118,18 @@ def severities(thresholds_db_hl: torch.Tensor) -> torch.Tensor:
     """0 none, 1 mild, 2 moderate, 3 severe, by the mean threshold at 2, 3, 4, 6 and 8 kHz. (B, 8) → (B,)."""
     mean = thresholds_db_hl[:, 3:].mean(1)
     return torch.bucketize(mean, torch.tensor(SEVERITY_DB_HL, device=mean.device, dtype=mean.dtype))
+
+
+def internal_noise(samples: int, generator: torch.Generator) -> torch.Tensor:
+    """The noise that stands for a normal ear's threshold in quiet (ANSI S3.5-1997), (S,), levels as of `levels`.
+
+    Added to what `HearingLoss` leaves, it hides from a machine what a normal ear would not hear of it.
+    """
+    hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
+    level_db = np.interp(np.log(np.maximum(hz, 1.0)), np.log(OCTAVE_HZ), NORMAL_THRESHOLD_DB)  # dB SPL per Hz
+    white_db = RMS_ONE_DB_SPL - 10 * np.log10(SAMPLE_RATE / 2)  # of white noise of RMS 1
+    spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
+    return torch.fft.irfft(spectrum * _float(10 ** ((level_db - white_db) / 20)), samples)
 
 
 def _centres() -> np.ndarray:

@@ -181,7 +181,9 @@ def report(
 def compare(
     before: Annotated[str, typer.Argument(metavar="A", help="A run's name or folder.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    stage: Annotated[str | None, typer.Option(help="Which stage of both. Default: each run's last model.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Which stage of both. Default: each run's last model, or last stage of both.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Two runs side by side: B − A for every metric that both have, paired item by item.

@@ -1,4 +1,4 @@
-"""posttrain hearing: how many words people repeat, predicted from HASPI and their audiogram."""
+"""posttrain hearing: what a run's aid gives each listener; how many words people repeat, predicted from HASPI."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from posttrain.cli.show import print_json
 
 app = typer.Typer(
     name="hearing",
-    help="How many words people repeat, predicted from HASPI and their audiogram, and how far off that is."
+    help="What listeners hear: a run's enhancer measured for each, and the words that people repeat, predicted."
     "\n\nStart with: posttrain hearing validate --responses listener_responses.csv --data-root DATA_ROOT",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -118,6 +118,61 @@ def fit(
     _table(left_out)
     print(f"{model.rows} rows of {len(model.listeners)} listeners, each predicted by a model fitted on the others")
     print(f"{dropped} rows without HASPI dropped; coefficients of all listeners are in {out}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run with an enhance stage: its name or folder.")
+    ] = "tiny",
+    listener: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N3|FILE[:LISTENER]", help="Repeatable. Default: N1, N3, S2 and one of DATA_ROOT/clarity."
+        ),
+    ] = None,
+    data_root: DataRootOption = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Whose word errors are told. Default: the run's last model.")
+    ] = None,
+    snr: Annotated[list[float] | None, typer.Option(metavar="DB", help="Repeatable. Default: 5.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Of the speech. Repeatable. Default: made.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Of each cell; HASPI and HASQI take seconds a clip and ear.")] = 10,
+    denoise: Annotated[float, typer.Option(min=0, max=1, help="How much of the noise the enhancer takes.")] = 1.0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes. Default: as many as there are cores.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured; measure nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run's enhancer for listeners, unaided, fitted (NAL-R), enhanced and both; into ledger and report.
+
+    HASPI, HASQI and predicted words correct at the better ear, SI-SDR, STOI and PESQ, and the word errors of the
+    Speech-Llama on such clips through the simulated loss; its word errors with and without --enhance too. Takes
+    minutes; a stopped one goes on, for scores are kept in RUN/listeners.
+
+    \b
+    posttrain hearing evaluate tiny
+    posttrain hearing evaluate tiny --data-root DATA_ROOT --listener N3 --listener L0001 --snr 0 --snr 5
+    """
+    import os
+
+    from posttrain import listeners
+    from posttrain.cli import show
+    from posttrain.cli.pipeline import alone, run_folder
+    from posttrain.machine import pick_device
+    from posttrain.report import build
+
+    show.hide_loading()
+    folder = run_folder(run)
+    wanted = listeners.plan(folder, listener or (), data_root, model, source or (), snr or (5.0,), clips, denoise)
+    if dry_run:
+        print_json(wanted.as_dict())
+        return
+    with show.quiet_stdout(), alone(folder):
+        row = listeners.evaluate(wanted, jobs or os.cpu_count() or 1, pick_device(device))
+        build(folder)
+    found = listeners.figures(row)
+    print_json(found) if as_json else show.metrics(found)
 
 
 def _table(found: dict[str, dict[str, Any]]) -> None:

@@ -40,9 +40,10 @@ def run(
     if not loaded.base.model and not loaded.ctc.model:
         show.hide_loading()
     clock = time.monotonic()
-    with show.quiet_stdout(), _alone(folder):
+    with show.quiet_stdout(), alone(folder):
         before = ledger.read(folder / "ledger.jsonl")
         rows = runner.run(loaded, folder, parent, until, jobs)
+        _cards(rows, until)
         page = _build_report(folder, nothing_new=rows == before)
     if as_json:
         show.print_json([row.as_dict() for row in rows])
@@ -65,7 +66,7 @@ def data(
     if dry_run:
         _show_plan(loaded, folder, steps[:1], as_json)
         return
-    with show.quiet_stdout(), _alone(folder):
+    with show.quiet_stdout(), alone(folder):
         preflight.check(loaded, folder, steps)
         corpus = runner.make_corpus(loaded, step)
     counts = {
@@ -167,6 +168,15 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
         show.findings(needs)
 
 
+def _cards(rows: list[Any], until: str | None) -> None:
+    """The card of a personal adapter that was asked for."""
+    from posttrain.report import card
+
+    for row in rows:
+        if row.stage == until and row.config.get("stage") == "personalise":
+            card.write(row)
+
+
 def _build_report(folder: Path, nothing_new: bool) -> Path:
     """The report's page; written again only when the ledger has news or a page is missing."""
     page = folder / "report.html"
@@ -180,7 +190,7 @@ def _build_report(folder: Path, nothing_new: bool) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One command at a time works in a run."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

@@ -8,7 +8,7 @@ import importlib.util
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,18 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
     lines: list[Line] = []
     sources = sorted({clip.source for clip in clean_speech(corpus, "test")}, key=lambda name: (name != "made", name))
     for source in sources:
-        for mixture in _mixtures(corpus, source):
+        for mixture in mixtures_of(corpus, source, SNRS_DB):
             lines += _measure(made, ear, mixture, source)
     timed = [corpus.audio(clip.id) for clip in clean_speech(corpus, "test")[:TIMED]]
     return lines, {"cost/latency_ms": made.latency_ms, "cost/rtf": round(real_time_factor(made, timed), 4)}
+
+
+def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float]) -> Iterator[Mixture]:
+    """Test speech of the source; made speech in made noise, recorded speech in recorded noise where there is any."""
+    speech = _in_turn(clean_speech(corpus, "test", source))[:CLIPS]
+    recorded = [(c.noise or c.id, corpus.audio(c.id).numpy()) for c in recorded_noises(corpus, "test")]
+    noises = recorded if recorded and source != "made" else scenes.TEST_KINDS
+    yield from mixtures.fixed([(c.id, c.speaker) for c in speech], audio_of(corpus), noises, snrs_db)
 
 
 def real_time_factor(made: Enhancer, waveforms: list[torch.Tensor]) -> float:
@@ -83,14 +91,6 @@ def stoi(estimate: np.ndarray, target: np.ndarray) -> float:
 
 def _has_stoi() -> bool:
     return all(importlib.util.find_spec(name) for name in ("torchmetrics", "pystoi"))
-
-
-def _mixtures(corpus: Corpus, source: str) -> Iterator[Mixture]:
-    """Test speech of the source; made speech in made noise, recorded speech in recorded noise where there is any."""
-    speech = _in_turn(clean_speech(corpus, "test", source))[:CLIPS]
-    recorded = [(c.noise or c.id, corpus.audio(c.id).numpy()) for c in recorded_noises(corpus, "test")]
-    noises = recorded if recorded and source != "made" else scenes.TEST_KINDS
-    yield from mixtures.fixed([(c.id, c.speaker) for c in speech], audio_of(corpus), noises, SNRS_DB)
 
 
 def _in_turn(clips: list[Clip]) -> list[Clip]:

@@ -16,12 +16,7 @@ def edit_errors(reference: str, hypothesis: str) -> dict[str, int]:
     words = jiwer.process_words(reference, hypothesis)
     chars = jiwer.process_characters(reference, hypothesis)
     said = reference.split()
-    wrong = [
-        said[i]
-        for chunk in words.alignments[0]
-        if chunk.type in ("substitute", "delete")
-        for i in range(chunk.ref_start_idx, chunk.ref_end_idx)
-    ]
+    wrong = _lost(words, said)
     return {
         "errors": words.substitutions + words.deletions + words.insertions,
         "words": len(said),
@@ -30,3 +25,18 @@ def edit_errors(reference: str, hypothesis: str) -> dict[str, int]:
         "critical_errors": sum(map(is_critical, wrong)),
         "critical_words": sum(map(is_critical, said)),
     }
+
+
+def lost_words(reference: str, hypothesis: str) -> list[str]:
+    """Words of the reference that the hypothesis lost or has others for, both normalised alike."""
+    reference = normalise(reference)
+    return _lost(jiwer.process_words(reference, normalise(hypothesis)), reference.split())
+
+
+def _lost(words: jiwer.WordOutput, said: list[str]) -> list[str]:
+    return [
+        said[i]
+        for chunk in words.alignments[0]
+        if chunk.type in ("substitute", "delete")
+        for i in range(chunk.ref_start_idx, chunk.ref_end_idx)
+    ]

@@ -21,7 +21,7 @@ from posttrain import checkpoint as checkpoints
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.types import Example, Pair
-from posttrain.evals import enhancement
+from posttrain.evals import enhancement, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off, linear_bytes
@@ -68,6 +68,8 @@ def evaluate(
     lines += _language(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
+    if stage == "personalise":
+        lines += personal.lines(llama, checkpoint, config.batch_size, config.max_new_tokens)
     held, in_bfloat16 = linear_bytes(llama.model)
     costs = {"cost/linear_mb": round(held / 2**20, 3), "cost/linear_share_of_bfloat16": round(held / in_bfloat16, 4)}
     return lines, costs | {"cost/rtf": round(_real_time_factor(llama, corpus, config, device), 4)}

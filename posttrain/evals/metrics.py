@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from posttrain.corpus.graders import is_abstention, is_refusal
+from posttrain.evals import listener_metrics, personal_metrics
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, Share, finite
 
 Line = dict[str, Any]
@@ -16,10 +17,12 @@ Key = tuple[str, str]
 
 HIGHER_IS_BETTER = (
     "task/", "hearing/abstain", "ability/", "ability_spoken/", "reward/accuracy", "dpo/preferred", "grpo/reward",
+    "listener/haspi/", "listener/hasqi/", "listener/words/", "listener/si_sdr/", "listener/stoi/", "listener/pesq/",
 )  # fmt: skip
 LOWER_IS_BETTER = (
     "wer", "cer", "ctc_wer", "critical_wer", "hearing/hallucination", "modality_gap/", "language/perplexity",
     "forgetting/", "safety/", "distill/kl_teacher", "enhance/bad_clips",
+    "listener/wer/", "listener/bad_clips", "personal/",
 )  # fmt: skip
 DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
 """Families of metrics that are means in dB."""
@@ -39,7 +42,7 @@ def compute(
 
     A difference is None without a reference; it is exactly 0.0 where no item changed. `detectable` is the smallest
     difference that as many items show with 80 % power. Word error rates are also compared with the CTC head's on the
-    same clips (delta_vs_ctc).
+    same clips (delta_vs_ctc), and what a hearing aid gives with what it gives on the way there (delta_vs_without).
     """
     now = measures(answers, base)
     zero = measures(base, base) if base else {}
@@ -59,6 +62,9 @@ def compute(
             keys = ("delta_vs_ctc", "delta_ctc_ci95", "p_vs_ctc")
             head = _difference(measure, now.get(f"ctc_{name}"), keys, its_seed, bootstrap)
             made[name] |= {key: head[key] for key in keys}
+        if plain := listener_metrics.without(name) or personal_metrics.without(name):
+            keys = ("delta_vs_without", "delta_without_ci95", "p_vs_without")
+            made[name] |= _difference(measure, now.get(plain), keys, its_seed, bootstrap)
     return made
 
 
@@ -97,6 +103,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:
         found["grpo/reward"] = Share(_each(rewarded, lambda line: line["score"]))
     found |= _forgetting(probes, base) | _gap(probes, base) | _enhancement(probes)
+    found |= listener_metrics.measures(probes) | personal_metrics.measures(probes)
     return dict(sorted(found.items()))
 
 

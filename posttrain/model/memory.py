@@ -269,4 +269,6 @@ def _adapter(node: Node, recipe: Recipe) -> adapter_file.Adapter | None:
         return adapter_file.read(node.options.adapter, node.options.rank)
     if node.stage == "reward":
         return adapter_file.read("lora", node.options.rank)
+    if node.stage == "personalise":
+        return adapter_file.read("lora", node.options.rank)
     return adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None

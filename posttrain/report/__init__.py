@@ -15,6 +15,7 @@ from posttrain.report.changes import Changed, Line, changed, marked, read_answer
 from posttrain.report.compare import compare
 from posttrain.report.figures import plots
 from posttrain.report.findings import REFERENCES, costs, findings, sure
+from posttrain.report.listeners import section
 from posttrain.report.markdown import page
 from posttrain.report.tables import cost_table, heat_map, metric_table
 from posttrain.report.terminal import summary
@@ -43,7 +44,7 @@ def build(run_folder: Path | str) -> Path:
     way = trajectory(rows, answers)
     for most in ITEMS:
         changes = _changes(rows, answers, most)
-        html = _html(rows, changes, way, most, missing)
+        html = _html(rows, changes, way, most, missing, section(rows, run_folder))
         if len(html.encode()) <= LARGEST:
             break
     made = {"html": html, "md": page(rows, changes, way), "json": _json(rows, changes, way, missing)}
@@ -64,7 +65,14 @@ def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> Chan
     return [(p, label(p), by_probe[p]) for p in order if any(part.changed for part in by_probe[p])]
 
 
-def _html(rows: list[Row], changes: Changes, way: Trajectory | None, most: int, missing: list[str]) -> str:
+def _html(
+    rows: list[Row],
+    changes: Changes,
+    way: Trajectory | None,
+    most: int,
+    missing: list[str],
+    listeners: dict[str, Any] | None,
+) -> str:
     loader = PackageLoader("posttrain.report", "templates")
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     templates = Path(__file__).parent / "templates"
@@ -78,6 +86,7 @@ def _html(rows: list[Row], changes: Changes, way: Trajectory | None, most: int, 
         plots=plots(rows),
         heat=heat_map(rows),
         trajectory=trajectory_table(way),
+        listeners=listeners,
         rows=rows,
         table=metric_table(rows),
         cost=cost_table(rows),

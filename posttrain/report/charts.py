@@ -1,5 +1,6 @@
 """Small inline SVG charts, coloured by the page's style sheet; every text in them is escaped."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,30 @@ def lines(title: str, series: Sequence[Series], ticks: Sequence[str], top: float
                 body.append(_segment(px(p.x), py(p.lo), px(p.x), py(p.hi), "whisker"))
             body.append(_dot(px(p.x), py(p.y), p.title))
         parts.append(_group(one, body))
+    return _svg(title, height, parts)
+
+
+def over_frequency(title: str, series: Sequence[Series], lo: float, hi: float, unit: str, down: bool = False) -> Markup:
+    """Lines over frequency, in octaves: x of a point is in Hz; `down`: more is lower, as in an audiogram."""
+    height, left, right, above, below = 260, 56, 14, 12, 30
+    grid = nice_ticks(lo, hi, 7)
+    octaves = (125, 250, 500, 1000, 2000, 4000, 8000)
+
+    def px(hz: float) -> float:
+        return left + (WIDTH - left - right) * math.log(hz / octaves[0]) / math.log(octaves[-1] / octaves[0])
+
+    def py(y: float) -> float:
+        share = (y - grid[0]) / (grid[-1] - grid[0])
+        return above + (height - above - below) * (share if down else 1 - share)
+
+    parts = [_y_axis(grid, py, left, WIDTH - right, unit)]
+    for hz in octaves:
+        parts.append(_segment(px(hz), above, px(hz), height - below, "grid"))
+        parts.append(_text(px(hz), height - 8, f"{hz / 1000:g} k" if hz >= 1000 else str(hz), "tick", "middle"))
+    for one in series:
+        path = " ".join(f"{'L' if i else 'M'}{px(p.x):.1f} {py(p.y):.1f}" for i, p in enumerate(one.points))
+        dots = [_dot(px(p.x), py(p.y), p.title) for p in one.points if p.title]
+        parts.append(_group(one, [Markup('<path class="line" d="{}"/>').format(path), *dots]))
     return _svg(title, height, parts)
 
 

@@ -9,7 +9,7 @@ from posttrain.evals import metrics
 from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
 from posttrain.report.changes import Line, read_answers
-from posttrain.report.findings import SURE, final, kind
+from posttrain.report.findings import OTHERS, SURE, final, kind
 from posttrain.report.words import between, change, number, ordered
 
 
@@ -18,9 +18,12 @@ def compare(
 ) -> dict[str, Any]:
     """b − a for every metric that both have, of the stage named or of each run's last model.
 
+    Where one of the runs has no model, as one that only trained an enhancer, it is the last stage of both.
+
     Returns {"a", "b", "metrics": {name: {"a", "b", "n", "delta", "ci95", "p", "holm"}}, "table": lines of text}.
     Raises InputError where a run, the stage or its saved answers are missing, or the two share no item.
     """
+    stage = stage or _without_model(Path(run_a), Path(run_b))
     (row_a, answers_a, base_a), (row_b, answers_b, base_b) = (_pick(Path(run), stage) for run in (run_a, run_b))
     a, b = metrics.measures(answers_a, base_a), metrics.measures(answers_b, base_b)
     found: dict[str, dict[str, Any]] = {}
@@ -43,6 +46,15 @@ def compare(
         found[name]["holm"] = adjusted
     names = {"a": f"{Path(run_a).name}/{row_a.stage}", "b": f"{Path(run_b).name}/{row_b.stage}"}
     return {**names, "metrics": found, "table": _table(names, found)}
+
+
+def _without_model(*runs: Path) -> str | None:
+    """The last stage that both runs have, where one of them has no model; None where both have."""
+    rows = [ledger.read(run / "ledger.jsonl") for run in runs]
+    if all(any(kind(row) not in OTHERS for row in each) for each in rows):
+        return None
+    shared = {row.stage for row in rows[0]}
+    return next((row.stage for row in reversed(rows[1]) if row.stage in shared), None)
 
 
 def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:

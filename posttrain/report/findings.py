@@ -1,11 +1,12 @@
 """What a run says: gained, lost, still safe, what it took; and which differences hold."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from posttrain.evals.metrics import direction
 from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
+from posttrain.report import listeners
+from posttrain.report.finding import Finding
 from posttrain.report.words import CONDITIONS, between, change, duration, label, number, ordered, reference, size, unit
 
 REFERENCES = {
@@ -28,33 +29,13 @@ OTHERS = ("base", "ctc", "reward", "enhance")
 """Stages that leave no speech model."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a run shows, in words."""
-
-    what: str
-    figure: str = ""
-    """The value with its interval."""
-    change: str = ""
-    """Against what, with its interval."""
-    verdict: str = ""
-    """What may be concluded, where it is not plain."""
-    tone: str = ""
-    """won or lost, where it holds."""
-
-    @property
-    def sentence(self) -> str:
-        """All of it."""
-        head = f"{self.what}: {self.figure}" if self.figure else self.what
-        return ", ".join(filter(None, (head, self.change, self.verdict))) + "."
-
-
 def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
     """Under each heading what was found; headings with nothing to say are left out."""
     last = final(rows)
     if last is None:
         return []
-    found = [("Gained", _gained(rows, last)), ("Lost", _lost(last)), ("Safe?", _safe(last)), ("Took", [took(rows)])]
+    found = [("Gained", _gained(rows, last)), ("Lost", _lost(last)), ("Safe?", _safe(last))]
+    found += [("Heard", listeners.findings(rows)), ("Took", [took(rows)])]
     return [(heading, under) for heading, under in found if under]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from posttrain.ledger import Row
 from posttrain.report.changes import Changed
 from posttrain.report.findings import findings
+from posttrain.report.listeners import measured, tables
 from posttrain.report.tables import Cell, cost_table, metric_table
 from posttrain.report.trajectory import Trajectory, trajectory_table
 
@@ -29,6 +30,8 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
         named = _table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
         matrix = _table([kept["columns"], *(cells for cells, _ in kept["lines"])])
         parts += ["## Trajectory", f"Typed abilities from base to last model, n = {kept['n']:,} items.", named, matrix]
+    for title, table in _listeners(rows):
+        parts += [f"## Listeners, {_plain(title)}", _table(table)]
     cost = cost_table(rows)
     parts += ["## What it took", cost["total"] + ".", _table([cost["columns"], *cost["lines"]])]
     if changes:
@@ -49,6 +52,17 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
                 ]
         parts += ["## Answers that changed", _table(counted), *examples]
     return "\n\n".join(parts) + "\n"
+
+
+def _listeners(rows: list[Row]) -> Iterable[tuple[str, list[list[str]]]]:
+    """Title and lines of each table of listeners."""
+    row = measured(rows)
+    for found in tables(row) if row else []:
+        lines = [
+            [f"{who}, {processing}", *(f"{c.value} {c.interval} {c.change}".strip() if c else "" for c in cells)]
+            for who, processing, cells in found.lines
+        ]
+        yield found.title, [["listener", *found.columns], *lines]
 
 
 def _cell(cell: Cell | None) -> str:

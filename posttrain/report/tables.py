@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from posttrain.evals.listener_metrics import LISTENER
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
 from posttrain.report.findings import OTHERS, REFERENCES, costs, kind, own, sure
@@ -34,9 +35,9 @@ class Cell:
 
 
 def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, list[Cell | None]]]]]:
-    """Groups of (metric, what it is, its sample and what that would show, a cell a stage)."""
+    """Groups of (metric, what it is, its sample and what that would show, a cell a stage); listeners have a table."""
     certain = {(row.stage, ref): sure(row, ref) for row in rows for ref in REFERENCES}
-    names = {name for row in rows for name in row.metrics}
+    names = {name for row in rows for name in row.metrics if not name.startswith(LISTENER)}
     return [
         (title, [(n, label(n), _sample(n, rows), [_cell(n, row, certain) for row in rows]) for n in group])
         for title, group in ordered(names)

@@ -2,18 +2,22 @@
 
 from typing import Any
 
+from posttrain.evals.listener_metrics import LISTENER, WER
 from posttrain.evals.metrics import DECIBELS, is_spoken
 
 GROUPS = (
     ("Transcription of made speech", ("wer/", "critical_wer/", "cer/", "ctc_wer/")),
     ("Transcription of human speech", ("wer_real/", "cer_real/", "ctc_wer_real/")),
+    ("Transcription with and without the enhancer", (*WER, *(f"ctc_{family}" for family in WER))),
     ("Hearing tasks", ("task/", "hearing/")),
     ("Preferences and rewards", ("distill/", "reward/", "dpo/", "grpo/")),
     ("Safety", ("safety/",)),
     ("Language and forgetting", ("forgetting/", "language/")),
     ("Abilities, typed", ("ability/",)),
     ("Abilities, spoken", ("modality_gap/", "ability_spoken/")),
+    ("One person's own utterances", ("personal/",)),
     ("Enhancer", ("enhance/",)),
+    ("Listeners", (LISTENER,)),
 )
 LABELS = {
     "wer": "word errors",
@@ -23,6 +27,14 @@ LABELS = {
     "wer_real": "word errors",
     "cer_real": "character errors",
     "ctc_wer_real": "word errors of the CTC head",
+    "wer_enhanced": "word errors, through the enhancer",
+    "wer_unenhanced": "word errors of the same model without it",
+    "wer_real_enhanced": "word errors, through the enhancer",
+    "wer_real_unenhanced": "word errors of the same model without it",
+    "ctc_wer_enhanced": "word errors of the CTC head, through the enhancer",
+    "ctc_wer_unenhanced": "word errors of the CTC head without it",
+    "ctc_wer_real_enhanced": "word errors of the CTC head, through the enhancer",
+    "ctc_wer_real_unenhanced": "word errors of the CTC head without it",
     "task/intent": "spoken command → exact JSON",
     "task/spoken_qa": "spoken question answered",
     "task/simple_caption": "caption in simple words",
@@ -41,7 +53,12 @@ LABELS = {
     "reward/accuracy": "preference pairs ranked right",
     "dpo/preferred": "answers in the preferred style",
     "grpo/reward": "mean verifiable reward",
+    "personal/wer": "word errors, with the personal adapter",
+    "personal/wer_parent": "word errors without it",
+    "personal/names": "own names lost, with the personal adapter",
+    "personal/names_parent": "own names lost without it",
     "enhance/bad_clips": "clips that cannot be measured",
+    "listener/bad_clips": "scores that cannot be had, silence or not finite",
 }
 CONDITIONS = {"clean": "clean", "snr10": "10 dB", "snr5": "5 dB", "snr0": "0 dB"}
 ENHANCER = {
@@ -50,8 +67,20 @@ ENHANCER = {
     "ear_gain": "improvement in the ear of a listener with",
     "clean": "SI-SDR to clean speech that went in, enhancer",
 }
-TWO_DECIMALS = ("language/perplexity", *DECIBELS)
+MEASURES = {
+    "haspi": "HASPI",
+    "hasqi": "HASQI",
+    "words": "words correct, predicted",
+    "wer": "word errors of the model",
+    "si_sdr": "SI-SDR",
+    "stoi": "STOI",
+    "pesq": "PESQ",
+}
+PROCESSINGS = {"unaided": "unaided", "nalr": "NAL-R", "enhanced": "enhanced", "enhanced_nalr": "enhanced + NAL-R"}
+IN_DECIBELS = (*DECIBELS, "listener/si_sdr/")
+TWO_DECIMALS = ("language/perplexity", "listener/pesq/", *IN_DECIBELS)
 NATS = ("forgetting/kl_base", "distill/kl_teacher")
+INDICES = ("listener/haspi/", "listener/hasqi/", "listener/stoi/")
 
 
 def label(name: str) -> str:
@@ -63,6 +92,9 @@ def label(name: str) -> str:
         what, source, condition = rest.split("/")
         at = condition.replace("snr", "at ") + " dB" * condition.startswith("snr")
         return f"{ENHANCER[what]} {at}, {source}"
+    if family == "listener":
+        measure, source, who, condition, processing = rest.split("/")
+        return f"{MEASURES[measure]}, {who}, {PROCESSINGS[processing]}, {condition.removeprefix('snr')} dB, {source}"
     what = LABELS.get(family, "")
     rest = CONDITIONS.get(rest, rest.replace("_", " "))
     if family in ("ability", "ability_spoken"):
@@ -86,11 +118,9 @@ def number(name: str, value: float | None) -> str:
     """A figure with its unit."""
     if value is None:
         return "–"
-    if name.startswith(DECIBELS):
-        return f"{value:.2f} dB"
-    if name == "language/perplexity":
-        return f"{value:.2f}"
-    return f"{value:.3f}" if name in NATS else f"{100 * value:.1f} %"
+    decimals = _decimals(name)
+    text = f"{value:.{decimals}f}" if decimals > 1 else f"{100 * value:.1f} %"
+    return f"{text} dB" if name.startswith(IN_DECIBELS) else text
 
 
 def change(name: str, value: float | None) -> str:
@@ -99,7 +129,7 @@ def change(name: str, value: float | None) -> str:
         return ""
     if value == 0:
         return "±0"
-    decimals = 3 if name in NATS else 2 if name.startswith(TWO_DECIMALS) else 1
+    decimals = _decimals(name)
     text = f"{value if decimals > 1 else 100 * value:+.{decimals}f}".replace("-", "−")
     return text if text.strip("+−0.") else text[0].replace("+", "<+").replace("−", ">−") + "0.1"
 
@@ -108,7 +138,7 @@ def between(name: str, ci: Any) -> str:
     """An interval, in the figure's unit without its sign."""
     if not ci:
         return ""
-    decimals = 3 if name in NATS else 2 if name.startswith(TWO_DECIMALS) else 1
+    decimals = _decimals(name)
     lo, hi = (f"{v if decimals > 1 else 100 * v:.{decimals}f}".replace("-", "−") for v in ci)
     return f"[{lo}, {hi}]"
 
@@ -135,14 +165,19 @@ def count(value: float) -> str:
 
 def unit(name: str) -> str:
     """What a difference of it is counted in."""
-    if name.startswith(DECIBELS):
+    if name.startswith(IN_DECIBELS):
         return " dB"
-    return "" if name in NATS or name == "language/perplexity" else " points"
+    return "" if _decimals(name) > 1 else " points"
 
 
 def reference(name: str) -> str:
     """What it is compared with."""
     return "the cascade" if is_spoken(name) else "row zero"
+
+
+def _decimals(name: str) -> int:
+    """Of a figure in its own unit; 1 of those told in percent."""
+    return 3 if name.startswith((*NATS, *INDICES)) else 2 if name.startswith(TWO_DECIMALS) else 1
 
 
 def _place(name: str) -> tuple[int, str]:

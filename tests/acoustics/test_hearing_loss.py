@@ -6,7 +6,7 @@ import torch
 
 from posttrain.acoustics import audiogram
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ
-from posttrain.acoustics.hearing_loss import HearingLoss, severities
+from posttrain.acoustics.hearing_loss import HearingLoss, internal_noise, severities
 from posttrain.acoustics.levels import db_spl, present, rms_at
 
 EAR = HearingLoss()
@@ -167,3 +167,14 @@ def band_levels(waveform: np.ndarray) -> np.ndarray:
     hz = np.fft.rfftfreq(512, 1 / 16_000)
     bands = [power[:, (hz > c * 2 ** (-1 / 6)) & (hz < c * 2 ** (1 / 6))].sum(1) for c in (250, 500, 1000, 2000, 4000)]
     return 10 * np.log10(np.stack(bands, 1) + 1e-12) + 65
+
+
+def test_internal_noise_has_the_level_of_the_standard():
+    """ANSI S3.5: −12.5 dB SPL per Hz at 1 kHz, −25.9 at 4 kHz; within 1 dB, the spread over so many bins."""
+    from scipy import signal
+
+    noise = internal_noise(160_000, torch.Generator().manual_seed(0)).double().numpy()
+    hz, density = signal.welch(noise, 16_000, nperseg=4096)
+    for centre, level in ((1000, -12.5), (4000, -25.9)):
+        near = density[(hz > centre * 0.97) & (hz < centre * 1.03)].mean()
+        assert 10 * np.log10(near) + 65 == pytest.approx(level, abs=1)

@@ -45,3 +45,11 @@ def test_what_is_missing_is_named(runs, tmp_path):
     (tmp_path / "c" / "base" / "answers.jsonl").unlink()
     with pytest.raises(InputError, match=r"answers\.jsonl is not there"):
         compare(tmp_path / "c", runs / "b")
+
+
+def test_where_one_run_has_no_model_it_is_the_last_stage_of_both(runs, tmp_path):
+    """As for two enhancers, of which one was trained in a run of its own."""
+    make_run(tmp_path / "alone", ["base", "ctc"], items=20, bootstrap=20)
+    found = compare(tmp_path / "alone", runs / "b", bootstrap=20)
+    assert (found["a"], found["b"]) == ("alone/ctc", "b/ctc")
+    assert (found["metrics"]["wer/clean"]["n"], found["metrics"]["wer/clean"]["delta"]) == (20, 0.0)

@@ -1,0 +1,49 @@
+"""Figures of `evals.listeners` and `evals.machine_hearing` from their lines, each beside that of another processing."""
+
+from typing import Any
+
+from posttrain.evals.measures import Measure, Ratio, Share
+
+Line = dict[str, Any]
+LISTENER = "listener/"
+WITHOUT = {"nalr": "unaided", "enhanced": "unaided", "enhanced_nalr": "nalr"}
+"""Processing → the same without what it adds last, which its figures are compared with."""
+PROCESSINGS = ("unaided", *WITHOUT)
+BAD_CLIPS = "listener/bad_clips"
+WER = ("wer_enhanced/", "wer_unenhanced/", "wer_real_enhanced/", "wer_real_unenhanced/")
+
+
+def of_listeners(name: str) -> bool:
+    """Whether a probe or a metric is one of these, not of the stage's own evaluation."""
+    return name.startswith((LISTENER, *WER, *(f"ctc_{family}" for family in WER)))
+
+
+def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
+    """Means over clips and word error rates, all by voice and paired by clip; what has no score counts as bad."""
+    found: dict[str, Measure] = {}
+    bad: dict[str, float] = {}
+    for probe, lines in probes.items():
+        if probe.startswith(WER):
+            found[probe] = _rate(lines, "errors")
+            found[f"ctc_{probe}"] = _rate(lines, "ctc_errors")
+        elif probe.startswith("listener/wer/"):
+            found[probe] = _rate(lines, "errors")
+        elif probe.startswith(LISTENER):
+            good = {x["clip"]: (x["value"], 1.0, x["speaker"]) for x in lines if x["value"] is not None}
+            if good:
+                found[probe] = Ratio(good, "clips")
+            bad |= {x["id"]: float(x["value"] is None) for x in lines}
+    return found | ({BAD_CLIPS: Share(bad)} if bad else {})
+
+
+def without(name: str) -> str | None:
+    """The figure of the same clips without what this one's processing adds last; None for other figures."""
+    if name.startswith(LISTENER):
+        place, _, processing = name.rpartition("/")
+        return f"{place}/{WITHOUT[processing]}" if processing in WITHOUT else None
+    family, _, condition = name.partition("/")
+    return f"{family.removesuffix('_enhanced')}_unenhanced/{condition}" if family.endswith("_enhanced") else None
+
+
+def _rate(lines: list[Line], errors: str) -> Ratio:
+    return Ratio({x["clip"]: (x[errors], x["words"], x["speaker"]) for x in lines if x["words"]}, "words")

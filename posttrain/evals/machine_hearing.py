@@ -1,0 +1,110 @@
+"""What the Speech-Llama makes of such clips: through a listener's simulated ear, and with the enhancer before it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from posttrain import checkpoint as checkpoints
+from posttrain.acoustics.audiogram import normal
+from posttrain.acoustics.enhancer import Enhancer
+from posttrain.acoustics.hearing_loss import HearingLoss, internal_noise
+from posttrain.corpus.graders import is_abstention
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.evals.errors import edit_errors
+from posttrain.evals.listeners import Heard, Line
+from posttrain.model import encoder as encoders
+from posttrain.model.encoder import CTCEncoder
+from posttrain.model.frame_table import FrameTable
+from posttrain.model.speech_llama import SpeechLlama
+
+BATCH = 64
+MAX_NEW_TOKENS = 60
+MICROPHONE = 0.04
+"""65 dB SPL at the ear, root mean square 1, comes as loud as the corpus's clips."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A checkpoint that transcribes, and the encoder that it hears by."""
+
+    llama: SpeechLlama
+    encoder: CTCEncoder
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: str) -> "Machine":
+        """InputError where the checkpoint does not hear."""
+        spec = checkpoints.read_spec(checkpoint)
+        if not spec.encoder:
+            raise InputError(f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on")
+        return cls(checkpoints.load(checkpoint, device), encoders.load(spec.encoder, device=device))
+
+    def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[tuple[str, str]]:
+        """The Llama's words and the CTC head's of each waveform (S,); none where the Llama says that it heard none."""
+        heard = self.encoder.run([torch.from_numpy(waveform) for waveform in waveforms])
+        spans, first = {}, 0
+        for number, (frames, _) in enumerate(heard):
+            spans[str(number)] = (first, len(frames))
+            first += len(frames)
+        self.llama.attach(FrameTable(torch.cat([frames for frames, _ in heard]).half(), spans))
+        examples = [Example(clip, "test", REPEAT, INSTRUCTIONS[REPEAT], "", clip, "", "wer") for clip in spans]
+        outputs = self.llama.answer(examples, BATCH, MAX_NEW_TOKENS)
+        words = ["" if is_abstention(output) else output for output in outputs]
+        return [(said, ctc) for said, (_, ctc) in zip(words, heard, strict=True)]
+
+
+def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]) -> Iterator[Line]:
+    """Words and errors of every clip and processing, as the simulated loss of its ear leaves it; listener by listener.
+
+    What a normal ear would not hear of that, the machine shall not hear either: a normal ear's internal noise is added.
+    `texts`: clip → what is said in it.
+    """
+    ear = HearingLoss()
+
+    def listener(place: Heard) -> tuple[str, str]:
+        return place.source, place.listener.name
+
+    for (_, name), group in groupby(heard, listener):
+        places = list(tqdm(group, desc=f"machine hearing, {name}", unit="clip"))
+        for processing in places[0].waveforms:
+            waveforms = [_left_of(ear, place, processing) for place in places]
+            for place, (said, _) in zip(places, machine.transcribe(waveforms), strict=True):
+                text = texts[place.mixture.id]
+                errors = edit_errors(text, said)
+                counts = {key: errors[key] for key in ("errors", "words")}
+                yield place.line("wer", processing, text=text, output=said, **counts)
+
+
+def with_and_without(machine: Machine, enhancer: Enhancer, corpus: Corpus, denoise: float = 1.0) -> Iterator[Line]:
+    """The run's own transcription items with the enhancer before the encoder and without: what --enhance changes."""
+    items = [item for item in corpus.items if item.clip and item.probe and item.probe.startswith(("wer/", "wer_real/"))]
+    waveforms = [corpus.audio(item.clip or "").numpy() for item in items]
+    hearing = normal().levels()
+    enhanced = [
+        enhancer.enhance(waveform, hearing, denoise) for waveform in tqdm(waveforms, desc="enhancing", unit="clip")
+    ]
+    for suffix, variant in (("unenhanced", waveforms), ("enhanced", enhanced)):
+        for item, (said, ctc) in zip(items, machine.transcribe(variant), strict=True):
+            clip = corpus.clips[item.clip or ""]
+            family, _, condition = str(item.probe).partition("/")
+            counts = edit_errors(clip.text, said) | {"ctc_errors": edit_errors(clip.text, ctc)["errors"]}
+            probe = f"{family}_{suffix}/{condition}"
+            about: dict[str, Any] = {"id": f"{probe}/{item.id}", "probe": probe, "clip": clip.id}
+            yield about | {"speaker": clip.speaker, "text": clip.text, "output": said, "ctc_output": ctc} | counts
+
+
+def _left_of(ear: HearingLoss, place: Heard, processing: str) -> np.ndarray:
+    """The clip as the ear leaves it, at the microphone's level, (S,)."""
+    waveform = torch.from_numpy(place.waveforms[processing])
+    thresholds = torch.from_numpy(place.listener.levels(place.ear)).float()
+    with torch.no_grad():
+        left = ear(waveform[None], thresholds[None])[0]
+    return (MICROPHONE * (left + internal_noise(len(left), torch.Generator().manual_seed(0)))).numpy()

@@ -1,0 +1,28 @@
+"""Figures of `evals.personal` from its lines: the person's words and names, with the personal adapter and without."""
+
+from typing import Any
+
+from posttrain.evals.measures import Measure, Ratio
+
+Line = dict[str, Any]
+FAMILY = "personal/"
+VARIANTS = ("adapted", "parent")
+
+
+def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
+    """`personal/wer` and `personal/names` (own names lost), and the parent's on the same utterances."""
+    found: dict[str, Measure] = {}
+    for variant in VARIANTS:
+        own = probes.get(FAMILY + variant, [])
+        suffix = "" if variant == "adapted" else "_parent"
+        for name, errors, total in (("wer", "errors", "words"), ("names", "lost_names", "names")):
+            parts = {x["utterance"]: (x[errors], x[total], x["utterance"]) for x in own if x[total]}
+            if parts:
+                found[f"{FAMILY}{name}{suffix}"] = Ratio(parts, "words")
+    return found
+
+
+def without(name: str) -> str | None:
+    """The parent's figure on the same utterances; None for other figures."""
+    own = name.startswith(FAMILY) and not name.endswith("_parent")
+    return f"{name}_parent" if own else None

@@ -1,0 +1,262 @@
+"""A finished enhancer, listener by listener: measured in minutes, on demand, and written into its run's ledger."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain import ledger
+from posttrain.errors import InputError
+from posttrain.ledger import Row
+
+if TYPE_CHECKING:
+    from posttrain.acoustics.audiogram import Audiogram
+    from posttrain.acoustics.enhancer import Enhancer
+    from posttrain.corpus.store import Corpus
+    from posttrain.evals.listeners import Heard, Line
+
+STANDARD = ("N1", "N3", "S2")
+NAME = re.compile(r"[\w.-]+")
+CACHE = "scores.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured."""
+
+    run: Path
+    """The run's folder."""
+    row: Row
+    """Of its enhance stage."""
+    listeners: tuple["Audiogram", ...]
+    model: Path | None
+    """The checkpoint that transcribes; None where the run has none."""
+    measures: tuple[str, ...]
+    sources: tuple[str, ...]
+    snrs_db: tuple[float, ...]
+    clips: int
+    """Of each cell, for the measures that take seconds a clip."""
+    denoise: float = 1.0
+    """Strength of the enhancer, 0 to 1."""
+
+    @property
+    def folder(self) -> Path:
+        """The enhance stage's."""
+        return self.run / self.row.stage
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the ledger keeps beside the figures."""
+        told: dict[str, Any] = {
+            "run": str(self.run),
+            "enhancer": str(self.folder),
+            "model": self.model and str(self.model),
+        }
+        told |= {"listeners": [listener.name for listener in self.listeners], "measures": list(self.measures)}
+        told |= {"sources": list(self.sources), "snrs_db": list(self.snrs_db), "clips": self.clips}
+        return told | {"denoise": self.denoise}
+
+
+def plan(
+    run: Path,
+    listeners: Sequence[str] = (),
+    data_root: Path | None = None,
+    model: Path | None = None,
+    sources: Sequence[str] = (),
+    snrs_db: Sequence[float] = (5.0,),
+    clips: int = 10,
+    denoise: float = 1.0,
+) -> Plan:
+    """What an evaluation would measure; InputError lists everything wrong with the run and what was named.
+
+    Without `listeners`: N1, N3, S2, and with a data root the first of its Clarity listeners. Without `model`: the last
+    one of the run.
+    """
+    from posttrain.evals import perception
+
+    problems: list[str] = []
+    row, last = _rows(run, problems)
+    people = _listeners(listeners, data_root, problems)
+    if model is not None and not (model / "checkpoint.json").is_file():
+        problems.append(f"--model is {model}, expected a stage's folder from align on; name one such as runs/tiny/sft")
+    measures: list[str] = []
+    try:
+        measures = perception.available()
+    except InputError as error:
+        problems += error.problems
+    if problems or row is None:
+        raise InputError(problems)
+    return Plan(
+        run,
+        row,
+        tuple(people),
+        model or last,
+        tuple(measures),
+        tuple(sources) or ("made",),
+        tuple(snrs_db),
+        clips,
+        denoise,
+    )
+
+
+def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
+    """Measure, put lines and figures beside those of the stage's own evaluation, and return the new ledger row."""
+    from posttrain.acoustics import enhancer
+    from posttrain.corpus.store import Corpus
+    from posttrain.evals import evaluate as stage_evaluation
+    from posttrain.evals.listener_metrics import of_listeners
+
+    corpus = Corpus.load(_corpus(wanted))
+    made = enhancer.load(wanted.folder, device)
+    lines = _lines(wanted, made, corpus, jobs, device)
+    kept = [line for line in stage_evaluation.read_answers(wanted.folder) if not of_listeners(line["probe"])]
+    stage_evaluation.write_answers(wanted.folder / "answers.jsonl", kept + lines)
+    row = _with_figures(wanted, lines)
+    partial = wanted.folder / "metrics.partial"
+    partial.write_text(json.dumps(row.as_dict(), indent=1))
+    os.replace(partial, wanted.folder / "metrics.json")
+    ledger.put(wanted.run / "ledger.jsonl", row)
+    _pages(wanted, row, made, corpus)
+    return row
+
+
+def figures(row: Row) -> dict[str, dict[str, Any]]:
+    """The row's figures of listeners and of the machine, by name."""
+    from posttrain.evals.listener_metrics import of_listeners
+
+    return {name: metric for name, metric in row.metrics.items() if of_listeners(name)}
+
+
+def _lines(wanted: Plan, made: "Enhancer", corpus: "Corpus", jobs: int, device: str) -> "list[Line]":
+    from posttrain.evals import listeners
+    from posttrain.evals.enhancement import CLIPS
+    from posttrain.evals.machine_hearing import Machine, through_ears, with_and_without
+    from posttrain.machine import quiet_libraries, say
+
+    if "pesq" not in wanted.measures:
+        say("  PESQ is left out; pip install 'posttrain[hearing]' adds it, which takes a C compiler")
+    at_the_ears = list(_heard(wanted, made, corpus, wanted.clips, better=False))
+    if not at_the_ears:
+        raise InputError(
+            f"{corpus.folder} has no clean test speech of {', '.join(wanted.sources)}; name other --source"
+        )
+    lines = listeners.measure(at_the_ears, wanted.measures, wanted.run / "listeners" / CACHE, jobs)
+    if wanted.model is None:
+        say("  the run has no model that hears: machine hearing is left out; --model names one")
+        return lines
+    quiet_libraries()
+    machine = Machine.load(wanted.model, device)
+    texts = {clip.id: clip.text for clip in corpus.clips.values()}
+    lines += through_ears(machine, _heard(wanted, made, corpus, CLIPS, better=True), texts)
+    return lines + list(with_and_without(machine, made, corpus, wanted.denoise))
+
+
+def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better: bool) -> "Iterator[Heard]":
+    """The first clips of every source at every level, listener by listener; `better`: at the better ear alone."""
+    from posttrain.evals import listeners
+    from posttrain.evals.enhancement import mixtures_of
+
+    for source in wanted.sources:
+        mixtures = list(islice(mixtures_of(corpus, source, wanted.snrs_db), clips * len(wanted.snrs_db)))
+        for listener in wanted.listeners:
+            for ear in (listener.better_ear,) if better else listeners.ears(listener):
+                for mixture in mixtures:
+                    yield listeners.hear(made, mixture, source, listener, ear, wanted.denoise)
+
+
+def _pages(wanted: Plan, row: Row, made: "Enhancer", corpus: "Corpus") -> None:
+    """A page for each listener, by the first source and level."""
+    from posttrain.report import listener_page
+
+    first = replace(wanted, sources=wanted.sources[:1], snrs_db=wanted.snrs_db[:1])
+    texts = {clip.id: clip.text for clip in corpus.clips.values()}
+    for _, places in groupby(_heard(first, made, corpus, wanted.clips, better=True), lambda place: place.listener.name):
+        listener_page.write(wanted.run, row, list(places), texts)
+
+
+def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
+    """The stage's row with figures of these lines in place of earlier ones, and what they were measured with."""
+    from posttrain.evals import metrics
+    from posttrain.evals.listener_metrics import of_listeners
+
+    row = json.loads((wanted.folder / "metrics.json").read_text())
+    found = metrics.compute(lines, seed=row["seed"], bootstrap=_bootstrap(wanted.row))
+    others = {name: metric for name, metric in row["metrics"].items() if not of_listeners(name)}
+    told = {name: value for name, value in wanted.as_dict().items() if name not in ("run", "enhancer")}
+    if wanted.model is not None:
+        told["model_hash"] = hashlib.sha256((wanted.model / "checkpoint.json").read_bytes()).hexdigest()[:16]
+    row["config"]["listeners"] = told
+    row["metrics"] = dict(sorted((others | found).items()))
+    row["run"] = wanted.row.run
+    return Row(**row)
+
+
+def _bootstrap(row: Row) -> int:
+    """Resamples per interval, as the row's recipe has it, so that `posttrain gate` finds the same figures."""
+    from posttrain.config import load_recipe
+    from posttrain.sections import EvaluationConfig
+
+    try:
+        return load_recipe(str(row.config.get("recipe", ""))).evaluation.bootstrap
+    except InputError:
+        return EvaluationConfig().bootstrap
+
+
+def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
+    """The row of the run's own enhance stage, and the checkpoint of its last model."""
+    from posttrain.report.findings import OTHERS, kind
+
+    rows = ledger.read(run / "ledger.jsonl")
+    row = next((row for row in reversed(rows) if kind(row) == "enhance"), None)
+    last = next((row for row in reversed(rows) if kind(row) not in OTHERS), None)
+    if row is None:
+        problems.append(f"{run} has no finished enhance stage; run `make enhance RUN={run.name}` first")
+    elif not (run / row.stage / "metrics.json").is_file():
+        problems.append(f"{row.stage} of {run} is taken from {Path(row.checkpoint).parent}; evaluate that run")
+        row = None
+    return row, _place(run, last) if last else None
+
+
+def _place(run: Path, row: Row) -> Path:
+    here = run / row.stage
+    return here if here.is_dir() else Path(row.checkpoint)
+
+
+def _corpus(wanted: Plan) -> Path:
+    """The run's own corpus, else that of the run it branches from."""
+    here = wanted.run / "corpus"
+    return here if here.is_dir() else Path(wanted.row.config["corpus"])
+
+
+def _listeners(names: Sequence[str], data_root: Path | None, problems: list[str]) -> "list[Audiogram]":
+    from posttrain.acoustics import audiogram
+
+    asked = list(names)
+    found = []
+    if not asked:
+        asked = list(STANDARD)
+        if data_root is not None:
+            known = audiogram.clarity_listeners(data_root)
+            if known:
+                asked.append(min(known))
+            else:
+                problems.append(
+                    f"{data_root}/clarity has no listener; give a folder that has, or leave --data-root out"
+                )
+    for name in dict.fromkeys(asked):
+        try:
+            found.append(audiogram.find(name, data_root))
+        except InputError as error:
+            problems += error.problems
+    problems += [
+        f"listener {who.name!r}: expected a name of letters, digits, _ . and -; rename it in its file"
+        for who in found
+        if not NAME.fullmatch(who.name)
+    ]
+    twice = {who.name for who in found if [other.name for other in found].count(who.name) > 1}
+    problems += [f"listener {name} is there twice; name one of the two" for name in sorted(twice)]
+    return found

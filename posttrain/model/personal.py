@@ -1,0 +1,63 @@
+"""A second, small LoRA beside the one that a stage trained: one person's, which can be taken off again.
+
+Both are added to the frozen layers, so without the person's the model is its parent, bit for bit. The projector is the
+parent's.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from posttrain.errors import InputError
+from posttrain.model.adapter_file import Adapter
+from posttrain.model.adapters import lora_config
+
+PERSONAL = "personal"
+PARENTS = "default"
+
+
+def add(model: nn.Module, rank: int, seed: int) -> None:
+    """Put a new personal LoRA on, the only part that trains; it changes nothing yet. InputError where there is no LoRA
+    below it."""
+    if not isinstance(model, PeftModel) or model.peft_config[PARENTS].is_prompt_learning:
+        raise InputError("personalise stands on a LoRA, and its parent has none; name an sft with adapter lora or dora")
+    config = lora_config(Adapter(PERSONAL, "One person's.", "lora", rank=rank, alpha=2 * rank), modules_to_save=())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.add_adapter(PERSONAL, config)
+    _use(model, [PARENTS, PERSONAL])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = f".{PERSONAL}." in name
+
+
+def load(model: PeftModel, folder: Path) -> None:
+    """Put the personal LoRA in a folder on, frozen."""
+    model.load_adapter(str(folder), PERSONAL)
+    _use(model, [PARENTS, PERSONAL])
+
+
+def has(model: nn.Module) -> bool:
+    """Whether a personal LoRA is on."""
+    return isinstance(model, PeftModel) and PERSONAL in model.peft_config
+
+
+@contextmanager
+def personal_off(model: nn.Module) -> Iterator[None]:
+    """The model as its parent was."""
+    _use(model, [PARENTS])
+    try:
+        yield
+    finally:
+        _use(model, [PARENTS, PERSONAL])
+
+
+def _use(model: nn.Module, names: list[str]) -> None:
+    """PEFT's own switch would put two on the projector as well, which has the parent's alone."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.set_adapter(names, inference_mode=True)

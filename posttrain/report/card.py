@@ -1,0 +1,62 @@
+"""A card in adapters/cards/ for an adapter that was trained for a person: gain, cost, safety, and how to be rid of it.
+
+It is a function of the ledger row and of the weights.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posttrain.ledger import Row
+
+CARDS = Path("adapters") / "cards"
+WEIGHTS = Path("personal") / "adapter_model.safetensors"
+GAINED = ("personal/wer", "personal/names")
+COST = ("forgetting/mean", "wer/clean", "task/intent")
+SAFETY = tuple(
+    f"safety/{what}/{form}" for what in ("harmful_compliance", "over_refusal") for form in ("text", "speech")
+)
+
+
+def write(row: Row) -> Path:
+    """The card of a `personalise` row, below the working folder; written beside and renamed."""
+    path = CARDS / f"{row.run}_{row.stage}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(card(row), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def card(row: Row) -> dict[str, Any]:
+    """What the card says."""
+    parent, options = row.parents["model"], row.config["options"]
+    return {
+        "summary": f"A LoRA of rank {options['rank']} for one person, on top of {parent}.",
+        "checkpoint": row.checkpoint,
+        "listener": options["listener"],
+        "utterances": row.train_metrics["utterances"],
+        "gained": {name: _figure(row, name, "without") for name in GAINED if name in row.metrics},
+        "cost": {name: _figure(row, name, "parent") for name in COST if name in row.metrics},
+        "safety": {name: _figure(row, name, "parent") for name in SAFETY if name in row.metrics},
+        "weights_sha256": hashlib.sha256((Path(row.checkpoint) / WEIGHTS).read_bytes()).hexdigest(),
+        "removal": f"Use {parent}: without {WEIGHTS.parent}/ the model is its parent, bit for bit.",
+    }
+
+
+def _figure(row: Row, name: str, against: str) -> dict[str, Any]:
+    """Value, n and interval, and the difference against the parent with its own."""
+    metric = row.metrics[name]
+    keys = {"without": "delta_without_ci95", "parent": "delta_parent_ci95"}
+    found = {key: _rounded(metric[key]) for key in ("value", "n", "ci95")}
+    delta, ci95 = metric.get(f"delta_vs_{against}"), metric.get(keys[against])
+    return found | ({"against_parent": _rounded(delta), "against_parent_ci95": _rounded(ci95)} if ci95 else {})
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value

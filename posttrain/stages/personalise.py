@@ -1,0 +1,129 @@
+"""`personalise`: a small LoRA on top of the parent's, from a person's few utterances: own names, own places, own voice.
+
+Each utterance is heard many times over, at other speeds, in noise and rooms, and half of the times through the hearing
+aid's gain for the person's audiogram. As many of the parent's own examples go with them, so that it forgets little.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from posttrain import checkpoint
+from posttrain.acoustics import audiogram
+from posttrain.acoustics.augment import Augmenter
+from posttrain.acoustics.fitting import NALR
+from posttrain.corpus import personal as recordings
+from posttrain.corpus.personal import Utterance
+from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
+from posttrain.corpus.types import Example
+from posttrain.model import encoder as encoders
+from posttrain.model import personal
+from posttrain.model.encoder import CTCEncoder
+from posttrain.model.frame_table import FrameTable
+from posttrain.sections import PersonaliseConfig
+from posttrain.stages.context import StageContext
+from posttrain.stages.supervised import train_supervised
+
+ITEMS, FRAMES = "personal_items.json", "personal_frames.safetensors"
+"""The test utterances: what is said, and the encoder's frames of each, which are personal data too."""
+NOISE, ROOM = 0.7, 0.3
+"""Shares of the copies."""
+NOISES = 60
+
+
+def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
+    """Leave the parent with a personal LoRA on, and the test utterances for the evaluation.
+
+    InputError where the manifest is wrong or the listener is not known.
+    """
+    utterances = recordings.load(config.manifest or "")
+    fitting = NALR(audiogram.find(config.listener))
+    llama = checkpoint.load(context.parents["model"], context.device)
+    personal.add(llama.model, config.rank, context.seed)
+    encoder = encoders.load(llama.spec.encoder or "", device=context.device)
+    train = [utterance for utterance in utterances if utterance.split == "train"]
+    copies = _copies(train, fitting, config, context)
+    heard = {f"{example.clip}": frames for (example, _), frames in zip(copies, _frames(encoder, copies), strict=True)}
+    kept = _replay(len(copies), context)
+    llama.attach(_table(heard, kept, context))
+    examples = [example for example, _ in copies] + kept
+    metrics = train_supervised(llama, examples, config, context, "personalise")
+    _save_tests([u for u in utterances if u.split == "test"], encoder, context)
+    checkpoint.save(context.folder, llama, stage="personalise", parents=context.parents)
+    return metrics | {"utterances": len(train), "copies": len(copies), "replayed": len(kept)}
+
+
+def known_words(context: StageContext) -> set[str]:
+    """Every word of the corpus that was there to learn from."""
+    typed = (f"{example.text} {example.answer}" for example in context.corpus.examples)
+    spoken = (clip.text for clip in context.corpus.clips.values() if clip.split != "test")
+    return {word for text in (*typed, *spoken) for word in text.split()}
+
+
+def _copies(
+    train: list[Utterance], fitting: NALR, config: PersonaliseConfig, context: StageContext
+) -> list[tuple[Example, torch.Tensor]]:
+    """Each utterance `config.copies` times, every time another way."""
+    waveforms = [torch.from_numpy(utterance.waveform) for utterance in train]
+    augmenter = Augmenter(waveforms, [], NOISE, ROOM, context.seed, NOISES)
+    made = []
+    for number in range(config.copies):
+        for utterance, waveform in zip(train, augmenter.waveforms(waveforms, [False] * len(train)), strict=True):
+            clip = f"personal/{utterance.id}/{number}"
+            text = utterance.text
+            example = Example(clip, "train", REPEAT, INSTRUCTIONS[REPEAT], text, clip, text, "wer")
+            made.append((example, fitting(waveform[None])[0] if number % 2 else waveform))
+    return made
+
+
+def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> list[torch.Tensor]:
+    return encoder.encode([waveform for _, waveform in copies])
+
+
+def _replay(count: int, context: StageContext) -> list[Example]:
+    """As many examples of the corpus, drawn by the seed."""
+    spoken = [example for example in context.corpus.examples if example.split == "train"]
+    order = np.random.default_rng(context.seed).permutation(len(spoken))[:count]
+    return [spoken[i] for i in sorted(order.tolist())]
+
+
+def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: StageContext) -> FrameTable:
+    """Frames of the copies, and of the replayed clips from the corpus's table."""
+    assert context.table is not None
+    frames = dict(heard)
+    for example in replayed:
+        if example.clip and example.clip not in frames:
+            start, count = context.table.spans[example.clip]
+            frames[example.clip] = context.table.frames[start : start + count].float()
+    return joined(frames)
+
+
+def joined(frames: dict[str, torch.Tensor]) -> FrameTable:
+    """A table of these clips' frames (T_i, D), in half precision as a corpus's are kept."""
+    spans, first = {}, 0
+    for clip, own in frames.items():
+        spans[clip] = (first, len(own))
+        first += len(own)
+    return FrameTable(torch.cat(list(frames.values())).half(), spans)
+
+
+def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageContext) -> None:
+    """As they were recorded: the evaluation is of speech in quiet."""
+    known = known_words(context)
+    frames = encoder.encode([torch.from_numpy(utterance.waveform) for utterance in tests])
+    items = [{"id": u.id, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
+    save_file({str(number): own.half() for number, own in enumerate(frames)}, context.folder / FRAMES)
+    (context.folder / ITEMS).write_text(json.dumps(items, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def tests_of(folder: Path) -> tuple[list[dict[str, Any]], FrameTable]:
+    """The test utterances (id, text, names) of a finished stage, and the frames of each, under its number."""
+    from safetensors.torch import load_file
+
+    items = json.loads((folder / ITEMS).read_text(encoding="utf-8"))
+    frames = load_file(folder / FRAMES)
+    return items, joined({str(number): frames[str(number)] for number in range(len(items))})

@@ -1,0 +1,171 @@
+"""The personal adapter: what trains, what stays bit for bit, how it comes off; its figures by hand, and its card."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from conftest import ENCODER_DIM
+from safetensors.torch import load_file
+from toy_run import files, sft_folder, toy_context
+
+from posttrain import checkpoint, runner
+from posttrain.config import load_recipe, with_stage
+from posttrain.errors import InputError
+from posttrain.evals import metrics, personal_metrics
+from posttrain.evals import personal as evaluation
+from posttrain.evals.errors import lost_words
+from posttrain.graph import nodes
+from posttrain.ledger import Row
+from posttrain.model import encoder as encoders
+from posttrain.model.personal import personal_off
+from posttrain.report import card
+from posttrain.sections import PersonaliseConfig
+from posttrain.stages import personalise
+
+IDS = [[5, 9, 17, 33]]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Two utterances to learn from, one to be measured on."""
+    rng = np.random.default_rng(0)
+    for name in "abt":
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(12_000), 16_000)
+    (tmp_path / "mine.csv").write_text(
+        "path,text,split\na.wav,mute it,train\nb.wav,a b tamsin,train\nt.wav,tamsin b,test\n"
+    )
+    return tmp_path / "mine.csv"
+
+
+@pytest.fixture
+def trained(tmp_path, llama, table, mine):
+    torch.manual_seed(0)
+    encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 40).save(tmp_path / "ctc")
+    context = toy_context(tmp_path, "personalise", table, model=sft_folder(llama, tmp_path / "sft"))
+    config = PersonaliseConfig(manifest=str(mine), listener="N3", copies=2, steps=3, batch_size=2, learning_rate=1e-2)
+    return context, personalise.run(config, context)
+
+
+def logits(llama, rows=IDS):
+    with torch.no_grad():
+        return llama.model(torch.tensor(rows)).logits
+
+
+def test_the_personal_adapter_alone_trains_and_the_parent_is_kept_byte_for_byte(trained):
+    context, told = trained
+    assert (told["utterances"], told["copies"], told["replayed"], told["steps"]) == (2, 4, 4, 3)
+    parent = context.parents["model"]
+    for name in ("projector.safetensors", "adapter/adapter_model.safetensors"):
+        assert (context.folder / name).read_bytes() == (parent / name).read_bytes()
+    own = load_file(context.folder / "personal" / "adapter_model.safetensors")
+    assert own and all("lora_" in name for name in own)
+    assert all(t.abs().max() > 0 for name, t in own.items() if "lora_B" in name)
+    assert sum(t.numel() for t in own.values()) == told["trainable_params"]
+    assert {"personal_items.json", "personal_frames.safetensors", "checkpoint.json"} <= files(context.folder)
+    assert "README.md" not in files(context.folder)
+
+
+def test_taken_off_it_gives_back_the_parent_exactly_and_on_it_does_not(trained):
+    context, _ = trained
+    parent, child = checkpoint.load(context.parents["model"]), checkpoint.load(context.folder)
+    assert not torch.equal(logits(parent), logits(child))
+    with personal_off(child.model):
+        assert torch.equal(logits(parent), logits(child))
+    with child.model.disable_adapter():
+        off = logits(child)
+    assert not torch.equal(off, logits(child)) and not torch.equal(off, logits(parent))
+    again = checkpoint.load(context.folder)
+    assert torch.equal(logits(again), logits(child))
+
+
+def test_the_test_utterances_are_answered_with_it_and_without(trained):
+    context, _ = trained
+    llama = checkpoint.load(context.folder, table=context.table)
+    lines = evaluation.lines(llama, context.folder, 4, 6)
+    assert [line["probe"] for line in lines] == ["personal/adapted", "personal/parent"]
+    assert {line["words"] for line in lines} == {2} and {line["names"] for line in lines} == {1}
+    assert llama.table is context.table
+
+
+def test_a_changed_personal_file_is_refused(trained):
+    context, _ = trained
+    (context.folder / "personal" / "adapter_model.safetensors").write_bytes(b"other")
+    with pytest.raises(InputError, match="personal/adapter_model"):
+        checkpoint.load(context.folder)
+
+
+def test_a_parent_without_a_lora_and_an_unknown_listener_are_refused(tmp_path, llama, table, mine):
+    checkpoint.save(tmp_path / "align", llama, stage="align")
+    context = toy_context(tmp_path, "personalise", table, model=tmp_path / "align")
+    with pytest.raises(InputError, match="stands on a LoRA"):
+        personalise.run(PersonaliseConfig(manifest=str(mine)), context)
+    with pytest.raises(InputError, match="N9"):
+        personalise.run(PersonaliseConfig(manifest=str(mine), listener="N9"), context)
+
+
+def test_it_is_a_node_after_sft_whose_key_hangs_on_the_manifest(mine):
+    def key() -> str:
+        recipe = load_recipe("smoke", [f"personalise.manifest={mine}"])
+        node = next(n for n in nodes(with_stage(recipe, "personalise")) if n.name == "personalise")
+        assert node.parents == {"model": "sft"}
+        return node.key
+
+    before = key()
+    assert key() == before
+    mine.write_text(mine.read_text() + "\n")
+    assert key() != before
+    assert "personalise" not in [n.name for n in nodes(load_recipe("smoke"))]
+
+
+def test_what_is_wrong_with_a_person_is_said_before_anything_is_made(tmp_path, mine):
+    def said(*changes: str) -> str:
+        with pytest.raises(InputError) as caught:
+            runner.run(load_recipe("smoke", list(changes)), tmp_path / "run", until="personalise")
+        assert not (tmp_path / "run").exists()
+        return "\n".join(caught.value.problems)
+
+    assert "MANIFEST=FILE.csv" in said("personalise.listener=N9") and "N9" in said("personalise.listener=N9")
+    (tmp_path / "t.wav").unlink()
+    assert "t.wav is not there" in said(f"personalise.manifest={mine}")
+
+
+def line(variant: str, i: int, errors: int, lost: int) -> dict:
+    probe = f"personal/{variant}"
+    counts = {"errors": errors, "words": 4, "lost_names": lost, "names": 1}
+    return {"id": f"{probe}/{i}", "probe": probe, "utterance": f"{i}"} | counts
+
+
+def test_figures_by_hand():
+    """Of 8 words 1 is wrong with it and 4 without; of 2 names none and both."""
+    lines = [line("adapted", 0, 1, 0), line("adapted", 1, 0, 0), line("parent", 0, 2, 1), line("parent", 1, 2, 1)]
+    found = metrics.compute(lines, bootstrap=50)
+    assert found["personal/wer"]["value"] == pytest.approx(1 / 8)
+    assert found["personal/wer"]["delta_vs_without"] == pytest.approx(-3 / 8)
+    assert found["personal/names"]["delta_vs_without"] == -1 and found["personal/names_parent"]["value"] == 1
+    assert {metrics.direction(name) for name in found} == {-1}
+    assert personal_metrics.without("personal/names_parent") is None
+
+
+def test_lost_words_are_those_that_are_replaced_or_left_out():
+    assert lost_words("Call Tamsin in Hexham", "call tam sin in") == ["tamsin", "hexham"]
+    assert lost_words("call", "call now") == []
+
+
+def test_the_card_says_gain_cost_hash_and_how_to_remove_it(trained, tmp_path, monkeypatch):
+    context, told = trained
+    monkeypatch.chdir(tmp_path)
+    measured = metrics.compute([line("adapted", 0, 1, 0), line("parent", 0, 2, 1)], bootstrap=20)
+    options = dataclasses.asdict(PersonaliseConfig(manifest="mine.csv", listener="N3"))
+    row = Row(
+        run="toy", stage="personalise", checkpoint=str(context.folder), parents={"model": "runs/toy/sft"},
+        config={"options": options}, code="x", base="x", data="x", seed=0, device="cpu", started="x", wall_s=1.0,
+        train_metrics=told, metrics=measured,
+    )  # fmt: skip
+    said = yaml.safe_load(card.write(row).read_text())
+    assert said["listener"] == "N3" and said["utterances"] == 2 and "runs/toy/sft" in said["removal"]
+    assert said["gained"]["personal/names"]["against_parent"] == -1
+    assert len(said["weights_sha256"]) == 64
+    assert (tmp_path / "adapters" / "cards" / "toy_personalise.yaml").is_file()
