@@ -16,6 +16,7 @@ from posttrain.report.compare import compare
 from posttrain.report.figures import plots
 from posttrain.report.findings import REFERENCES, costs, findings, sure
 from posttrain.report.markdown import page
+from posttrain.report.safety import error_figures, safety_tables
 from posttrain.report.tables import cost_table, heat_map, metric_table
 from posttrain.report.terminal import summary
 from posttrain.report.trajectory import Trajectory, trajectory, trajectory_table
@@ -77,6 +78,7 @@ def _html(rows: list[Row], changes: Changes, way: Trajectory | None, most: int, 
         findings=findings(rows),
         plots=plots(rows),
         heat=heat_map(rows),
+        safety=safety_tables(rows),
         trajectory=trajectory_table(way),
         rows=rows,
         table=metric_table(rows),
@@ -107,6 +109,7 @@ def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: li
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},
         "holds_after_holm": {row.stage: {ref: sure(row, ref) for ref in REFERENCES} for row in rows},
+        "detector": error_figures(),
         "trajectory": way and _trajectory(way),
         "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},
         "changed": [

@@ -6,6 +6,8 @@ from pathlib import Path
 from posttrain.evals.metrics import direction
 from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
+from posttrain.report.lineage import kind
+from posttrain.report.safety import aside
 from posttrain.report.words import CONDITIONS, between, change, duration, label, number, ordered, reference, size, unit
 
 REFERENCES = {
@@ -56,11 +58,6 @@ def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
         return []
     found = [("Gained", _gained(rows, last)), ("Lost", _lost(last)), ("Safe?", _safe(last)), ("Took", [took(rows)])]
     return [(heading, under) for heading, under in found if under]
-
-
-def kind(row: Row) -> str:
-    """Which stage made the row, whatever the node is called."""
-    return str(row.config.get("stage", row.stage))
 
 
 def final(rows: list[Row]) -> Row | None:
@@ -220,7 +217,8 @@ def _safe(last: Row) -> list[Finding]:
                     ("" if tone else "perhaps ") * bool(leaning(last, name)) + way[leaning(last, name)] if said else ""
                 )
                 said = f"{said} against {reference(name)}" if said else ""
-                found.append(Finding(label(name), figure(last, name), said, verdict, tone))
+                said = ", ".join(filter(None, (said, verdict)))
+                found.append(Finding(label(name), figure(last, name), said, aside(last.metrics[name]), tone))
     return found
 
 

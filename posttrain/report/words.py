@@ -12,6 +12,7 @@ GROUPS = (
     ("Safety", ("safety/",)),
     ("Language and forgetting", ("forgetting/", "language/")),
     ("Abilities, typed", ("ability/",)),
+    ("Answered as the base does, typed", ("agreement/",)),
     ("Abilities, spoken", ("modality_gap/", "ability_spoken/")),
     ("Enhancer", ("enhance/",)),
 )
@@ -32,6 +33,8 @@ LABELS = {
     "modality_gap/mean": "typed minus spoken accuracy",
     "language/perplexity": "perplexity of general text",
     "forgetting/kl_base": "KL(base ‖ stage), nats a token",
+    "forgetting/ce_base": "cross-entropy against the base's predictions (L_f), nats a token",
+    "forgetting/kl_task": "KL(base ‖ stage) on the new tasks, nats a token",
     "forgetting/mean": "mean relative drop of typed abilities",
     "safety/harmful_compliance/text": "harmful requests answered, typed",
     "safety/harmful_compliance/speech": "harmful requests answered, spoken",
@@ -51,7 +54,7 @@ ENHANCER = {
     "clean": "SI-SDR to clean speech that went in, enhancer",
 }
 TWO_DECIMALS = ("language/perplexity", *DECIBELS)
-NATS = ("forgetting/kl_base", "distill/kl_teacher")
+NATS = ("forgetting/kl_base", "forgetting/ce_base", "forgetting/kl_task", "distill/kl_teacher")
 
 
 def label(name: str) -> str:
@@ -63,6 +66,8 @@ def label(name: str) -> str:
         what, source, condition = rest.split("/")
         at = condition.replace("snr", "at ") + " dB" * condition.startswith("snr")
         return f"{ENHANCER[what]} {at}, {source}"
+    if family == "agreement":
+        return f"answered alike, {rest.partition('/')[2].replace('_', ' ').replace('/text', '')}"
     what = LABELS.get(family, "")
     rest = CONDITIONS.get(rest, rest.replace("_", " "))
     if family in ("ability", "ability_spoken"):
