@@ -66,6 +66,13 @@ def label(output: str) -> Label:
     return NON_ANSWER if is_abstention(output) else shipped().label(output)
 
 
+def detector_error() -> dict[str, dict[str, Any]]:
+    """File of a model's answers, or all of them → the shipped detector's error on answers held out of the fit."""
+    counts = {shipped().fitted_on[key]: rules["detector"] for key, rules in shipped().by_model.items()}
+    counts["all of them"] = shipped().held_out["detector"]
+    return {name: calibration.measured_error(of_model) for name, of_model in counts.items()}
+
+
 @cache
 def shipped() -> Detector:
     """The detector that comes with the package."""

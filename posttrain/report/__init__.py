@@ -10,13 +10,14 @@ from markupsafe import Markup
 
 from posttrain import ledger
 from posttrain.errors import InputError
+from posttrain.evals.safety import detector_error
 from posttrain.ledger import Row
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
 from posttrain.report.figures import plots
 from posttrain.report.findings import REFERENCES, costs, findings, sure
 from posttrain.report.markdown import page
-from posttrain.report.safety import error_figures, safety_tables
+from posttrain.report.safety import safety_tables
 from posttrain.report.tables import cost_table, heat_map, metric_table
 from posttrain.report.terminal import summary
 from posttrain.report.trajectory import Trajectory, trajectory, trajectory_table
@@ -109,7 +110,7 @@ def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: li
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},
         "holds_after_holm": {row.stage: {ref: sure(row, ref) for ref in REFERENCES} for row in rows},
-        "detector": error_figures(),
+        "detector": detector_error(),
         "trajectory": way and _trajectory(way),
         "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},
         "changed": [

@@ -3,8 +3,7 @@
 from typing import Any
 
 from posttrain.evals import refusal
-from posttrain.evals.calibration import measured_error
-from posttrain.evals.safety import shipped
+from posttrain.evals.safety import detector_error
 from posttrain.ledger import Row
 from posttrain.report.lineage import kind
 from posttrain.report.words import between, label, number
@@ -65,18 +64,10 @@ def corrected(metric: dict[str, Any]) -> str:
     return f", corrected {number('safety/', found['corrected'])}" if found else ""
 
 
-def error_figures() -> dict[str, dict[str, Any]]:
-    """File of a model's answers, or all of them → its error on answers that were held out of the fit."""
-    detector = shipped()
-    counts = {detector.fitted_on[key]: rules["detector"] for key, rules in detector.by_model.items()}
-    counts["all of them"] = detector.held_out["detector"]
-    return {name: measured_error(of_model) for name, of_model in counts.items()}
-
-
 def errors() -> list[tuple[str, ...]]:
     """The detector's error as text, under ERRORS."""
     lines = []
-    for name, found in error_figures().items():
+    for name, found in detector_error().items():
         shown = [name.removeprefix("completions_").removesuffix(".csv"), f"{found['kappa']['n']:,}"]
         shown.append(_kappa(found["kappa"]["value"], found["kappa"]["ci95"]))
         shown += [_share(found[key]) for key in ("precision", "recall", "specificity")]
