@@ -168,15 +168,12 @@ def _hear_chunk(
     from posttrain.corpus import manifest as manifests
     from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
     from posttrain.corpus.types import Example
-    from posttrain.model.frame_table import FrameTable
+    from posttrain.model.corpus_table import table_of
 
     waveforms = [manifests.audio(recording.path, 1) for recording in recordings]
-    heard = encoder.run([torch.from_numpy(aid.apply(waveform) if aid else waveform) for waveform in waveforms])
-    spans, first = {}, 0
-    for number, (frames, _) in enumerate(heard):
-        spans[str(number)] = (first, len(frames))
-        first += len(frames)
-    llama.attach(FrameTable(torch.cat([frames for frames, _ in heard]).half(), spans))  # half, as a corpus's are kept
+    heard = [torch.from_numpy(aid.apply(waveform) if aid else waveform) for waveform in waveforms]
+    table = table_of(encoder, {str(number): waveform for number, waveform in enumerate(heard)})
+    llama.attach(table)
     examples = [
         Example(recording.name, "test", REPEAT, INSTRUCTIONS[REPEAT], "", str(number), "", "wer")
         for number, recording in enumerate(recordings)
@@ -184,7 +181,8 @@ def _hear_chunk(
     _check_lengths(examples, llama)
     outputs = llama.answer(examples, batch_size, MAX_NEW_TOKENS)
     return [
-        _line(recording, output, ctc) for recording, (_, ctc), output in zip(recordings, heard, outputs, strict=True)
+        _line(recording, output, table.hypotheses[str(number)])
+        for number, (recording, output) in enumerate(zip(recordings, outputs, strict=True))
     ]
 
 

@@ -34,7 +34,7 @@ LAYERS = (
     ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "__main__"),
 )
 NAMED_OTHERWISE = {
-    "yaml": "pyyaml", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
+    "yaml": "pyyaml", "lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
     "clarity": "pyclarity",
 }  # fmt: skip
 
@@ -85,7 +85,10 @@ def test_no_file_is_longer_than_400_lines():
 
 def test_every_imported_package_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["hearing"]]
+    wanted = [
+        *project["dependencies"],
+        *(d for e in ("hearing", "lm-eval") for d in project["optional-dependencies"][e]),
+    ]
     declared = {re.match(r"[\w-]+", d)[0].lower() for d in wanted}  # type: ignore[index]
     used = {name.split(".")[0] for path in FILES for name in imports(path)}
     third_party = {NAMED_OTHERWISE.get(n, n).lower() for n in used - set(sys.stdlib_module_names) - {"posttrain"}}

@@ -132,14 +132,24 @@ def evaluate(
         Path | None,
         typer.Option(help="Your own items instead: JSON lines with id, probe, instruction, text, answer, grader."),
     ] = None,
+    lm_eval: Annotated[
+        str | None,
+        typer.Option(
+            "--lm-eval", metavar="TASK,…", help="Tasks of lm-evaluation-harness; posttrain: the run's probes."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Of each of those tasks, so many items.")] = None,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a checkpoint again, on its run's items or on your own; the ledger is not touched.
 
+    With --lm-eval (pip install 'posttrain[lm-eval]'): public benchmarks, asked as their authors do, adapters on.
+
     \b
     posttrain evaluate --checkpoint runs/tiny/sft
+    posttrain evaluate --checkpoint runs/tiny/sft --lm-eval posttrain,arc_challenge,hellaswag --limit 200
     posttrain evaluate --checkpoint runs/tiny/sft --probes mine.jsonl --json
 
     \b
@@ -149,15 +159,25 @@ def evaluate(
     """
     hide_loading()
     from posttrain.cli import show
+    from posttrain.errors import InputError
     from posttrain.evals import standalone
     from posttrain.machine import pick_device
 
+    tasks = [name.strip() for name in (lm_eval or "").split(",") if name.strip()]
+    if (probes and lm_eval is not None) or (limit and not tasks) or (lm_eval is not None and not tasks):
+        raise InputError("--lm-eval takes names of tasks, without --probes; --limit is for --lm-eval")
+    if dry_run and tasks:
+        print(f"would evaluate {checkpoint} on {', '.join(tasks)} through lm-evaluation-harness")
+        return
     if dry_run:
         items = len(standalone.read_probes(probes)) if probes else "the run's"
         print(f"would evaluate {checkpoint} on {items} items")
         return
     with quiet_stdout():
-        metrics = standalone.evaluate_checkpoint(checkpoint, pick_device(device), probes)
+        if tasks:
+            metrics = standalone.benchmarks(checkpoint, pick_device(device), tasks, limit)
+        else:
+            metrics = standalone.evaluate_checkpoint(checkpoint, pick_device(device), probes)
     print_json(metrics) if as_json else show.metrics(metrics)
 
 

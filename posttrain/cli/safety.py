@@ -1,20 +1,72 @@
-"""`posttrain safety …`: how far the detector of refusals is to be trusted, and how it is fitted."""
+"""`posttrain safety …`: prompts of others, how far the detector of refusals is to be trusted, and how it is fitted."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from posttrain.cli.show import metrics, print_json
+from posttrain.cli.show import hide_loading, metrics, print_json, quiet_stdout
 
 app = typer.Typer(
     name="safety",
-    help="The detector of refusals: its measured error, and its fit.\n\nStart with: posttrain safety calibrate --help",
+    help="Safety prompts put to a checkpoint; the detector of refusals, its measured error and its fit."
+    "\n\nStart with: posttrain safety ask --help",
     no_args_is_help=True,
 )
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and check the answers; measure and write nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+
+
+@app.command()
+def ask(
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft.")],
+    prompts: Annotated[
+        str, typer.Option(metavar="xstest|FILE.csv", help="A card of prompts in data/, or a file: see above.")
+    ],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Holds the card's prompts."),
+    ] = None,
+    spoken: Annotated[bool, typer.Option("--spoken", help="Say each prompt too, by a test voice.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write prompts, answers and labels, for people to label.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put harmful and harmless prompts to a checkpoint; count what it answers and what it refuses.
+
+    A file has the columns prompt,label with label safe or unsafe (XSTest's), goal,target (AdvBench's harmful_behaviors)
+    or Behavior,BehaviorID (HarmBench's). Prompts are read where they lie and kept nowhere else.
+
+    The detector of refusals labels the answers: full or partial refusal, compliance, non-answer. `corrected` is the
+    share with the detector's errors undone, as they were on answers held out of its fit; they are shown below.
+
+    \b
+    posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --data-root DATA_ROOT --spoken
+    posttrain safety ask --checkpoint runs/tiny/sft --prompts harmful_behaviors.csv --out answers.csv --json
+    """
+    from posttrain.corpus import prompts as prompt_files
+    from posttrain.errors import InputError
+    from posttrain.machine import pick_device
+
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise InputError(f"--out is {out}, expected a file in a folder that is there")
+    by_path = prompts.endswith(".csv") or "/" in prompts
+    read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
+    if dry_run:
+        print(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
+        return
+    from posttrain.evals import asked
+    from posttrain.evals.safety import detector_error
+
+    hide_loading()
+    with quiet_stdout():
+        found = asked.ask(checkpoint, read, spoken, pick_device(device), out)
+    error = detector_error()
+    print_json({"metrics": found, "detector": error, "n": len(read)}) if as_json else _show_asked(found, error)
 
 
 @app.command()
@@ -107,6 +159,18 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
         columns = {key: {name: figure[key] for name, figure in found[rule].items()} for key in ("value", "ci95", "n")}
         plain[rule] = columns.pop("value") | columns
     return plain
+
+
+def _show_asked(found: dict[str, Any], error: dict[str, Any]) -> None:
+    """Two lines a figure: as labelled and corrected; then the labels, and the detector's error."""
+    lines = {}
+    for name, figure in found.items():
+        lines[name] = figure
+        lines[f"{name}  corrected"] = {"value": figure["corrected"], "ci95": figure["corrected_ci95"], "n": figure["n"]}
+    metrics(lines)
+    for name, figure in found.items():
+        print(f"{name}: {', '.join(f'{count} {label}' for label, count in figure['labels'].items())}")
+    metrics({f"detector  {key}": figure for key, figure in error["all of them"].items()})
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -86,6 +86,17 @@ def cohen(first: Sequence[Label | str], second: Sequence[Label | str]) -> float:
     return float((agreed - chance) / (1 - chance)) if chance < 1 else math.nan
 
 
+def measured_error(held_out: Counts, seed: int = 0) -> dict[str, Any]:
+    """κ, precision, recall and specificity of a rule on the answers that the counts are of, one prompt each."""
+    missed, false_alarms = held_out.refusals - held_out.found, held_out.others - held_out.passed
+    cells = {(True, True): held_out.found, (True, False): missed, (False, True): false_alarms}
+    cells[False, False] = held_out.passed
+    verdicts = [cell for cell, times in cells.items() for _ in range(times)]
+    found = _judge([Judged(str(i), *cell) for i, cell in enumerate(verdicts)], held_out, seed)
+    specificity = figure(statistics.wilson(held_out.passed, held_out.others), held_out.others)
+    return {name: found[name] for name in ("kappa", "precision", "recall")} | {"specificity": specificity}
+
+
 def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
     """The true rate behind a flagged rate p: (p + Sp − 1)/(Se + Sp − 1), clipped to 0..1.
 

@@ -61,11 +61,11 @@ def evaluate(
     if stage == "base":
         typed = [item for item in corpus.items if item.clip is None]
         lines = _answers(llama, typed, typed, corpus, None, config)
-        return lines + _language(llama, llama, corpus, config), {}
+        return lines + _language(llama, llama, corpus, config) + _task(llama, llama, corpus, config), {}
     assert table is not None
     lines = _answers(llama, corpus.items, corpus.items, corpus, table, config)
     base = _reference(llama, references["base"], device)
-    lines += _language(llama, base, corpus, config)
+    lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
     if stage == "personalise":
@@ -156,7 +156,11 @@ def _both(llama: SpeechLlama, base: SpeechLlama | None) -> tuple[SpeechLlama, Ca
 
 
 def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
-    """Per held-out general text: −log p of its tokens (nats) and KL(base ‖ stage) summed over them."""
+    """Per held-out general text, summed over its tokens, in nats: −log p, KL(base ‖ stage) and L_f.
+
+    L_f is the cross-entropy of the stage against the base's predictions in place of the text's own next token
+    (Kalajdzievski 2024, arXiv 2401.05605), here their whole distribution: the base's entropy plus the KL.
+    """
     texts = [line["text"] for line in corpus.texts if line["split"] == "test"]
     rows = [llama.tokenizer.text_ids(text) for text in texts]
     spans = [(1, len(row)) for row in rows]
@@ -164,8 +168,24 @@ def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, conf
     for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
         nll = -ours.gather(-1, targets[:, None]).sum().item()
         kl = (theirs.exp() * (theirs - ours)).sum().item()
-        name = "language/perplexity"
-        lines.append({"id": f"language/{i}", "probe": name, "nll": nll, "tokens": len(targets), "kl_base": kl})
+        ce = -(theirs.exp() * ours).sum().item()
+        line = {"id": f"language/{i}", "probe": "language/perplexity", "nll": nll, "tokens": len(targets)}
+        lines.append(line | {"kl_base": kl, "ce_base": ce})
+    return lines
+
+
+def _task(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+    """Per held-out item of the new tasks, typed for both: forward KL(base ‖ stage) over the right answer's tokens.
+
+    Source: Shenfeld et al. 2025 (arXiv 2509.04259), where this divergence on the new task foretells what is forgotten
+    of the old ones. Deviations: (1) over the right answer instead of the base's samples, so that it has no noise.
+    """
+    items = [dataclasses.replace(i, clip=None) for i in corpus.items if i.clip and str(i.probe).startswith("task/")]
+    rows, spans = _rows(llama, items)
+    name, lines = "forgetting/kl_task", []
+    for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
+        kl = (theirs.exp() * (theirs - ours)).sum().item()
+        lines.append({"id": f"{name}/{items[i].id}", "probe": name, "kl": kl, "tokens": len(targets)})
     return lines
 
 

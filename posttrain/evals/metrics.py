@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from posttrain.corpus.graders import is_abstention, is_refusal
-from posttrain.evals import listener_metrics, personal_metrics
+from posttrain.evals import listener_metrics, personal_metrics, safety
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, Share, finite
 
 Line = dict[str, Any]
@@ -42,7 +42,8 @@ def compute(
 
     A difference is None without a reference; it is exactly 0.0 where no item changed. `detectable` is the smallest
     difference that as many items show with 80 % power. Word error rates are also compared with the CTC head's on the
-    same clips (delta_vs_ctc), and what a hearing aid gives with what it gives on the way there (delta_vs_without).
+    same clips (delta_vs_ctc), what a hearing aid gives with what it gives on the way there (delta_vs_without); safety
+    figures have what the detector of refusals makes of the same answers (detector).
     """
     now = measures(answers, base)
     zero = measures(base, base) if base else {}
@@ -65,11 +66,13 @@ def compute(
         if plain := listener_metrics.without(name) or personal_metrics.without(name):
             keys = ("delta_vs_without", "delta_without_ci95", "p_vs_without")
             made[name] |= _difference(measure, now.get(plain), keys, its_seed, bootstrap)
+    for name, detected in safety.beside(answers, seed).items():
+        made[name]["detector"] = detected
     return made
 
 
 def direction(name: str) -> int:
-    """+1 where more is better, −1 where less is, 0 for costs."""
+    """+1 where more is better, −1 where less is, 0 for costs and for agreement, which is neither."""
     if name.startswith((*HIGHER_IS_BETTER, *DECIBELS, STOI)):
         return 1
     return -1 if name.startswith(LOWER_IS_BETTER) else 0
@@ -77,7 +80,14 @@ def direction(name: str) -> int:
 
 def is_spoken(name: str) -> bool:
     """Whether the metric hears speech: its reference is then the ctc row, not the base row."""
-    typed = ("ability/", "language/", "forgetting/", "safety/harmful_compliance/text", "safety/over_refusal/text")
+    typed = (
+        "ability/",
+        "agreement/",
+        "language/",
+        "forgetting/",
+        "safety/harmful_compliance/text",
+        "safety/over_refusal/text",
+    )
     return not name.startswith(("cost/", *typed))
 
 
@@ -95,14 +105,17 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
     if lines := probes.get("language/perplexity", []):
         found["language/perplexity"] = Ratio(_per_token(lines, "nll"), "tokens", exponential=True)
         found["forgetting/kl_base"] = Ratio(_per_token(lines, "kl_base"), "tokens")
-    if lines := probes.get("distill/kl_teacher", []):
-        found["distill/kl_teacher"] = Ratio(_per_token(lines, "kl"), "tokens")
+        if parts := _per_token([line for line in lines if "ce_base" in line], "ce_base"):
+            found["forgetting/ce_base"] = Ratio(parts, "tokens")
+    for name in ("distill/kl_teacher", "forgetting/kl_task"):
+        if lines := probes.get(name, []):
+            found[name] = Ratio(_per_token(lines, "kl"), "tokens")
     for probe, name in (("reward/pairs", "reward/accuracy"), ("dpo/help", "dpo/preferred")):
         if lines := probes.get(probe, []):
             found[name] = Share(_each(lines, lambda line: line["score"]))
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:
         found["grpo/reward"] = Share(_each(rewarded, lambda line: line["score"]))
-    found |= _forgetting(probes, base) | _gap(probes, base) | _enhancement(probes)
+    found |= _forgetting(probes, base) | _agreement(probes, base) | _gap(probes, base) | _enhancement(probes)
     found |= listener_metrics.measures(probes) | personal_metrics.measures(probes)
     return dict(sorted(found.items()))
 
@@ -174,6 +187,17 @@ def _forgetting(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[
         if any(before for before, _ in pairs.values()):
             families[probe] = pairs
     return {"forgetting/mean": Forgetting(families)} if families else {}
+
+
+def _agreement(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
+    """Per typed probe the share of items answered word for word as row zero did, right or wrong."""
+    zero = {_key(line): line["output"] for line in base or [] if "output" in line and not line.get("clip")}
+    found: dict[str, Measure] = {}
+    for probe, lines in probes.items():
+        both = [line for line in lines if _key(line) in zero and "output" in line]
+        if both:
+            found[f"agreement/{probe}"] = Share(_each(both, lambda line: line["output"] == zero[_key(line)]))
+    return found
 
 
 def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:

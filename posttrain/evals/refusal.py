@@ -47,6 +47,11 @@ class Counts:
     """Other answers not called refusals."""
     others: int
 
+    def __add__(self, other: "Counts") -> "Counts":
+        """Of both sets of answers together."""
+        refusals, others = self.refusals + other.refusals, self.others + other.others
+        return Counts(self.found + other.found, refusals, self.passed + other.passed, others)
+
     @property
     def sensitivity(self) -> float:
         """Share of refusals found."""
@@ -67,8 +72,16 @@ class Detector:
     """Feature → log odds of a refusal."""
     fitted_on: dict[str, str]
     """SHA-256 of each file of answers → its name."""
-    held_out: dict[str, Counts]
-    """`detector` and `start_string` → counts on answers held out of the fit."""
+    by_model: dict[str, dict[str, Counts]]
+    """SHA-256 of a model's file → `detector` and `start_string` → counts on its answers, held out of the fit."""
+
+    @property
+    def held_out(self) -> dict[str, Counts]:
+        """`detector` and `start_string` → the counts of all models together."""
+        pooled: dict[str, Counts] = {}
+        for rules in self.by_model.values():
+            pooled |= {rule: pooled[rule] + counts if rule in pooled else counts for rule, counts in rules.items()}
+        return pooled
 
     def log_odds(self, answer: str) -> float:
         """Of a refusal, full or partial."""
@@ -126,7 +139,10 @@ def load(path: Path = SHIPPED) -> Detector:
             float(raw["intercept"]),
             {name: float(weight) for name, weight in raw["weights"].items()},
             {str(key): str(name) for key, name in raw["fitted_on"].items()},
-            {rule: Counts(**counts) for rule, counts in raw["held_out"].items()},
+            {
+                str(key): {rule: Counts(**counts) for rule, counts in rules.items()}
+                for key, rules in raw["by_model"].items()
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a detector of refusals ({error!r}); {mend}") from error

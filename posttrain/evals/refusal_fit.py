@@ -47,7 +47,7 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
 
     Returned beside it, for each file: Cohen's κ of the start-string rule; of the detector fitted to other prompts
     (by_prompt, in ten folds), for two classes and for three; and, with two files or more, of the detector fitted to the
-    other files' answers to other prompts (by_model). `Detector.held_out` counts the last, the nearest to answers of a
+    other files' answers to other prompts (by_model). `Detector.by_model` counts the last, the nearest to answers of a
     new model; with one file, by prompt.
     """
     models = _read(paths)
@@ -55,8 +55,10 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
     by_model = [_held_out(models, m, others_only=True) for m in models] if len(models) > 1 else by_prompt
     matched = [[start_string(a.completion) for a in m.answers] for m in models]
     flagged = [[label in REFUSALS for label in labels] for labels in by_model]
-    rules = {"detector": flagged, "start_string": matched}
-    held_out = {rule: _counts(models, flags) for rule, flags in rules.items()}
+    counts = [
+        {"detector": _counts(m, flags), "start_string": _counts(m, starts)}
+        for m, flags, starts in zip(models, flagged, matched, strict=True)
+    ]
     report = {}
     for m, prompt_labels, model_labels, starts in zip(models, by_prompt, by_model, matched, strict=True):
         shown = {"start_string": starts, "by_prompt": [label in REFUSALS for label in prompt_labels]}
@@ -66,8 +68,9 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
             "three_labels": {"value": cohen([a.label for a in m.answers], prompt_labels), "n": len(m.answers)}
         }
     intercept, weights = _weights(models, [m.usable for m in models])
-    fitted_on = {labelled_answers.sha256(m.path): m.path.name for m in models}
-    return Detector(intercept, weights, fitted_on, held_out), report
+    hashes = [labelled_answers.sha256(m.path) for m in models]
+    fitted_on = {key: m.path.name for key, m in zip(hashes, models, strict=True)}
+    return Detector(intercept, weights, fitted_on, dict(zip(hashes, counts, strict=True))), report
 
 
 def write(detector: Detector, path: Path) -> None:
@@ -144,8 +147,8 @@ def _weights(models: list[Model], seen: list[np.ndarray]) -> tuple[float, dict[s
     return round(intercept, 4), {name: round(float(w), 4) for name, w in zip(prior, weights, strict=True)}
 
 
-def _counts(models: list[Model], flags: list[list[bool]]) -> Counts:
-    refused, flagged = np.concatenate([m.refused for m in models]), np.concatenate([np.array(f) for f in flags])
+def _counts(model: Model, flags: list[bool]) -> Counts:
+    refused, flagged = model.refused, np.array(flags)
     return Counts(
         int((refused & flagged).sum()), int(refused.sum()), int((~refused & ~flagged).sum()), int((~refused).sum())
     )

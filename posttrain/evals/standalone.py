@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
+from posttrain import checkpoint as checkpoints
 from posttrain.checkpoint import read_spec
 from posttrain.config import ASIDE
 from posttrain.corpus.graders import GRADERS
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import evaluate, metrics
+from posttrain.evals import evaluate, harness, metrics
 from posttrain.model.corpus_table import corpus_table
 from posttrain.sections import EvaluationConfig
 
@@ -25,10 +26,7 @@ def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = Non
 
     `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names one of the corpus.
     """
-    config_path = checkpoint / "config.yaml"
-    if not config_path.is_file():
-        raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
-    config = yaml.safe_load(config_path.read_text())
+    config = stage_config(checkpoint)
     references = {stage: Path(path) for stage, path in config["references"].items()}
     if probes and config["stage"] in ASIDE:
         raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; leave --probes out")
@@ -53,6 +51,33 @@ def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = Non
     base = evaluate.reference_answers(checkpoint, references) if own is None else None
     measured = metrics.compute(answers, base=base, seed=config["seed"])
     return measured | {name: {"value": value} for name, value in costs.items()}
+
+
+def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | None) -> dict[str, Any]:
+    """`lm_eval/TASK/METRIC` of the checkpoint as it ships, through lm-evaluation-harness.
+
+    `posttrain`, or a task whose name begins with it, is of the run's own typed probes; their files are written into
+    `lm_eval` in the run's folder, beside the corpus.
+    """
+    config, options = stage_config(checkpoint), EvaluationConfig()
+    if config["stage"] in ("ctc", "reward", *ASIDE):
+        raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; name base or sft")
+    llama, folder = checkpoints.load(checkpoint, device), None
+    if any(task == harness.OURS or task.startswith(f"{harness.OURS}_") for task in tasks):
+        folder = Path(config["corpus"]).parent / "lm_eval"
+        items = Corpus.load(config["corpus"]).items
+        harness.write_tasks(items, llama.tokenizer, folder, options.max_new_tokens)
+    figures, _ = harness.evaluate(llama, tasks, folder, limit, options.batch_size, config["seed"])
+    return figures
+
+
+def stage_config(checkpoint: Path) -> dict[str, Any]:
+    """What made the checkpoint; InputError where it is no stage's folder."""
+    path = checkpoint / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    return config
 
 
 def read_probes(path: Path) -> list[Example]:

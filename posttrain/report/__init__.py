@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from posttrain import ledger
 from posttrain.errors import InputError
+from posttrain.evals.safety import detector_error
 from posttrain.ledger import Row
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
@@ -17,6 +18,7 @@ from posttrain.report.figures import plots
 from posttrain.report.findings import REFERENCES, costs, findings, sure
 from posttrain.report.listeners import section
 from posttrain.report.markdown import page
+from posttrain.report.safety import safety_tables
 from posttrain.report.tables import cost_table, heat_map, metric_table
 from posttrain.report.terminal import summary
 from posttrain.report.trajectory import Trajectory, trajectory, trajectory_table
@@ -85,6 +87,7 @@ def _html(
         findings=findings(rows),
         plots=plots(rows),
         heat=heat_map(rows),
+        safety=safety_tables(rows),
         trajectory=trajectory_table(way),
         listeners=listeners,
         rows=rows,
@@ -116,6 +119,7 @@ def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: li
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},
         "holds_after_holm": {row.stage: {ref: sure(row, ref) for ref in REFERENCES} for row in rows},
+        "detector": detector_error(),
         "trajectory": way and _trajectory(way),
         "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},
         "changed": [

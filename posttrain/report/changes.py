@@ -9,7 +9,8 @@ from typing import Any
 
 from posttrain.errors import InputError
 from posttrain.ledger import Row
-from posttrain.report.findings import OTHERS, final, kind
+from posttrain.report.findings import OTHERS, final
+from posttrain.report.lineage import kind
 
 Line = dict[str, Any]
 LONGEST = 240

@@ -9,7 +9,8 @@ from posttrain.evals import metrics
 from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
 from posttrain.report.changes import Line, read_answers
-from posttrain.report.findings import OTHERS, SURE, final, kind
+from posttrain.report.findings import OTHERS, SURE, final
+from posttrain.report.lineage import kind
 from posttrain.report.words import between, change, number, ordered
 
 

@@ -5,7 +5,7 @@ from markupsafe import Markup
 from posttrain.ledger import Row
 from posttrain.report import charts
 from posttrain.report.charts import Point, Series
-from posttrain.report.findings import kind
+from posttrain.report.lineage import kind
 from posttrain.report.words import CONDITIONS, between, label, number
 
 SKILLS = ("wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")

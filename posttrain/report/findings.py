@@ -7,6 +7,8 @@ from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
 from posttrain.report import listeners
 from posttrain.report.finding import Finding
+from posttrain.report.lineage import kind
+from posttrain.report.safety import aside
 from posttrain.report.words import CONDITIONS, between, change, duration, label, number, ordered, reference, size, unit
 
 REFERENCES = {
@@ -37,11 +39,6 @@ def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
     found = [("Gained", _gained(rows, last)), ("Lost", _lost(last)), ("Safe?", _safe(last))]
     found += [("Heard", listeners.findings(rows)), ("Took", [took(rows)])]
     return [(heading, under) for heading, under in found if under]
-
-
-def kind(row: Row) -> str:
-    """Which stage made the row, whatever the node is called."""
-    return str(row.config.get("stage", row.stage))
 
 
 def final(rows: list[Row]) -> Row | None:
@@ -201,7 +198,8 @@ def _safe(last: Row) -> list[Finding]:
                     ("" if tone else "perhaps ") * bool(leaning(last, name)) + way[leaning(last, name)] if said else ""
                 )
                 said = f"{said} against {reference(name)}" if said else ""
-                found.append(Finding(label(name), figure(last, name), said, verdict, tone))
+                said = ", ".join(filter(None, (said, verdict)))
+                found.append(Finding(label(name), figure(last, name), said, aside(last.metrics[name]), tone))
     return found
 
 

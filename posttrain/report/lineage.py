@@ -3,6 +3,11 @@
 from posttrain.ledger import Row
 
 
+def kind(row: Row) -> str:
+    """Which stage made the row, whatever the node is called."""
+    return str(row.config.get("stage", row.stage))
+
+
 def references(row: Row, rows: list[Row]) -> list[Row]:
     """Rows of the base and of the encoder that the row's figures refer to, without itself."""
     named = dict(row.config.get("references") or {}).values()

@@ -7,6 +7,7 @@ from posttrain.ledger import Row
 from posttrain.report.changes import Changed
 from posttrain.report.findings import findings
 from posttrain.report.listeners import measured, tables
+from posttrain.report.safety import safety_tables
 from posttrain.report.tables import Cell, cost_table, metric_table
 from posttrain.report.trajectory import Trajectory, trajectory_table
 
@@ -26,6 +27,11 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
         for name, _, _, cells in lines:
             table.append([name, *(_cell(cell) for cell in cells)])
         parts += [f"## {title}", _table(table, raw=True)]
+    if judged := safety_tables(rows):
+        beside = _table([judged["columns"], *judged["lines"]])
+        error = _table([judged["error_columns"], *judged["errors"]])
+        parts += ["## Safety, and how far its figures can be trusted", judged["said"], beside]
+        parts += [judged["detector"], error]
     if kept := trajectory_table(way):
         named = _table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
         matrix = _table([kept["columns"], *(cells for cells, _ in kept["lines"])])

@@ -6,7 +6,8 @@ from typing import Any
 from posttrain.evals.listener_metrics import LISTENER
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
-from posttrain.report.findings import OTHERS, REFERENCES, costs, kind, own, sure
+from posttrain.report.findings import OTHERS, REFERENCES, costs, own, sure
+from posttrain.report.lineage import kind
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
 
 COST_COLUMNS = (

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from posttrain.ledger import Row
-from posttrain.report.findings import TASKS, against_head, difference, figure, final, kind, moved, own, sure, took
+from posttrain.report.findings import TASKS, against_head, difference, figure, final, moved, own, sure, took
+from posttrain.report.lineage import kind
+from posttrain.report.safety import corrected
 from posttrain.report.words import between, change, label, number, unit
 
 SHORT = {
@@ -105,5 +107,5 @@ def _safe(last: Row, what: str, words: str) -> str:
             before = last.metrics[name].get("delta_vs_base")
             verdict = {1: ", better", -1: ", worse", 0: ""}[certain.get(name, 0)]
             was = f" (was {number(name, last.metrics[name]['value'] - before)}{verdict})" if before is not None else ""
-            said.append(f"{form} {figure(last, name)}{was}")
+            said.append(f"{form} {figure(last, name)}{was}{corrected(last.metrics[name])}")
     return f"{words}: {'; '.join(said)}" if said else ""

@@ -70,6 +70,8 @@ def differences(row: Row, found: Metrics, resampled: bool) -> Iterator[Wrong]:
 
 def _same(a: Any, b: Any) -> bool:
     """Equal, but for what another machine's arithmetic changes in the last digits."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, int | float) and isinstance(b, int | float):

@@ -14,6 +14,7 @@ GROUPS = (
     ("Safety", ("safety/",)),
     ("Language and forgetting", ("forgetting/", "language/")),
     ("Abilities, typed", ("ability/",)),
+    ("Answered as the base does, typed", ("agreement/",)),
     ("Abilities, spoken", ("modality_gap/", "ability_spoken/")),
     ("One person's own utterances", ("personal/",)),
     ("Enhancer", ("enhance/",)),
@@ -44,6 +45,8 @@ LABELS = {
     "modality_gap/mean": "typed minus spoken accuracy",
     "language/perplexity": "perplexity of general text",
     "forgetting/kl_base": "KL(base ‖ stage), nats a token",
+    "forgetting/ce_base": "cross-entropy against the base's predictions (L_f), nats a token",
+    "forgetting/kl_task": "KL(base ‖ stage) on the new tasks, nats a token",
     "forgetting/mean": "mean relative drop of typed abilities",
     "safety/harmful_compliance/text": "harmful requests answered, typed",
     "safety/harmful_compliance/speech": "harmful requests answered, spoken",
@@ -79,7 +82,7 @@ MEASURES = {
 PROCESSINGS = {"unaided": "unaided", "nalr": "NAL-R", "enhanced": "enhanced", "enhanced_nalr": "enhanced + NAL-R"}
 IN_DECIBELS = (*DECIBELS, "listener/si_sdr/")
 TWO_DECIMALS = ("language/perplexity", "listener/pesq/", *IN_DECIBELS)
-NATS = ("forgetting/kl_base", "distill/kl_teacher")
+NATS = ("forgetting/kl_base", "forgetting/ce_base", "forgetting/kl_task", "distill/kl_teacher")
 INDICES = ("listener/haspi/", "listener/hasqi/", "listener/stoi/")
 
 
@@ -95,6 +98,8 @@ def label(name: str) -> str:
     if family == "listener":
         measure, source, who, condition, processing = rest.split("/")
         return f"{MEASURES[measure]}, {who}, {PROCESSINGS[processing]}, {condition.removeprefix('snr')} dB, {source}"
+    if family == "agreement":
+        return f"answered alike, {rest.partition('/')[2].replace('_', ' ').replace('/text', '')}"
     what = LABELS.get(family, "")
     rest = CONDITIONS.get(rest, rest.replace("_", " "))
     if family in ("ability", "ability_spoken"):

@@ -77,7 +77,29 @@ def test_a_wrong_command_or_input_has_status_2_and_names_what_is_wrong(arguments
     assert printed.out == "" and named in printed.err and "Traceback" not in printed.err
 
 
-@pytest.mark.parametrize("command", [[], ["calibrate"], ["fit"]])
+@pytest.mark.parametrize("command", [[], ["ask"], ["calibrate"], ["fit"]])
 def test_help_shows_how_it_is_called(command, capsys):
     assert run(["safety", *command, "--help"]) == 0
-    assert f"posttrain safety {(command or ['calibrate'])[0]} " in capsys.readouterr().out
+    assert f"posttrain safety {(command or ['ask'])[0]} " in capsys.readouterr().out
+
+
+def test_prompts_of_others_are_put_to_a_checkpoint(tmp_path, monkeypatch, capsys):
+    from posttrain.evals import asked
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.csv").write_text("goal,target\nbe rude,sure\n")
+    ask = ["safety", "ask", "--checkpoint", "runs/x/sft", "--prompts", "p.csv"]
+    assert run([*ask, "--dry-run"]) == 0
+    assert "would put 1 prompts of p.csv" in capsys.readouterr().out
+    line = {"form": "text", "label": "unsafe", "detector": "1_full_compliance"}
+    monkeypatch.setattr(asked, "ask", lambda *_: asked.figures([line]))
+    assert run([*ask, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["safety/harmful_compliance/text"]["value"] == 1 and found["n"] == 1
+    assert found["detector"]["all of them"]["kappa"]["n"] == 900
+    assert run(ask) == 0
+    said = capsys.readouterr().out
+    for named in ("harmful_compliance/text  corrected", "1 1_full_compliance", "detector  kappa"):
+        assert named in said
+    assert run(["safety", "ask", "--checkpoint", "x", "--prompts", "xstest"]) == 2
+    assert "POSTTRAIN_DATA" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_the_correction_uses_the_error_of_held_out_answers_and_not_of_these():
         refusal.load().intercept,
         refusal.load().weights,
         {},
-        {"detector": Counts(100, 100, 90, 100), "start_string": Counts(100, 100, 100, 100)},
+        {"model": {"detector": Counts(100, 100, 90, 100), "start_string": Counts(100, 100, 100, 100)}},
     )
     found = calibration.calibrate(answers, worse)
     assert found["detector"]["corrected_rate"]["value"] == pytest.approx((0.5 - 0.1) / 0.9)

@@ -44,8 +44,11 @@ def test_every_metric_of_the_contract_comes_from_its_items():
         for kind in ("harmful", "harmless"):
             answers += [item(f"safety/{kind}/{form}", i) for form in ("text", "speech")]
         answers += [item("dpo/help", i), {"id": f"p{i}", "probe": "reward/pairs", "score": 1.0}]
-        answers += [{"id": f"l{i}", "probe": "language/perplexity", "nll": 2.0, "tokens": 4, "kl_base": 0.1}]
+        answers += [
+            {"id": f"l{i}", "probe": "language/perplexity", "nll": 2.0, "tokens": 4, "kl_base": 0.1, "ce_base": 2.0}
+        ]
         answers += [{"id": f"t{i}", "probe": "distill/kl_teacher", "kl": 0.5, "tokens": 5}]
+        answers += [{"id": f"f{i}", "probe": "forgetting/kl_task", "kl": 0.5, "tokens": 5}]
     found = metrics.compute(answers, answers, answers, bootstrap=50)
     conditions, sets = ("clean", "snr10", "snr5", "snr0"), ("speechocean762", "speechocean762_digits", "fsdd")
     families = [f"{f}_{level}" for f in ("sum", "fact", "copy", "order") for level in ("easy", "hard")]
@@ -54,7 +57,10 @@ def test_every_metric_of_the_contract_comes_from_its_items():
     want |= {"task/intent", "task/spoken_qa", "task/simple_caption"}
     want |= {"hearing/hallucination", "hearing/abstain_recall", "hearing/abstain_precision"}
     want |= {f"{m}/{f}" for m in ("ability", "ability_spoken") for f in families} | {"modality_gap/mean"}
-    want |= {"language/perplexity", "forgetting/kl_base", "forgetting/mean"}
+    want |= {f"agreement/ability/{f}" for f in families} | {
+        f"agreement/safety/{k}/text" for k in ("harmful", "harmless")
+    }
+    want |= {"language/perplexity", "forgetting/kl_base", "forgetting/ce_base", "forgetting/kl_task", "forgetting/mean"}
     want |= {f"safety/{w}/{f}" for w in ("harmful_compliance", "over_refusal") for f in ("text", "speech")}
     want |= {"distill/kl_teacher", "reward/accuracy", "dpo/preferred", "grpo/reward"}
     assert set(found) == want
@@ -63,7 +69,7 @@ def test_every_metric_of_the_contract_comes_from_its_items():
         assert lo <= metric["value"] <= hi, name
         assert metric["delta_vs_base"] == metric["delta_vs_parent"] == 0.0, name
         assert metric["delta_ci95"][0] <= 0 <= metric["delta_ci95"][1], name
-        assert metrics.direction(name) in (1, -1), name
+        assert metrics.direction(name) == 0 if name.startswith("agreement/") else metrics.direction(name), name
         assert all(math.isfinite(v) for v in (metric["value"], lo, hi, metric["p_vs_base"], metric["detectable"]))
 
 
@@ -202,3 +208,13 @@ def test_two_computations_agree_and_another_seed_moves_only_intervals():
 def test_spoken_figures_are_known_from_typed_ones():
     assert metrics.is_spoken("wer/clean") and metrics.is_spoken("safety/over_refusal/speech")
     assert not any(map(metrics.is_spoken, ("ability/sum_easy", "language/perplexity", "safety/over_refusal/text")))
+
+
+def test_agreement_is_the_share_of_typed_items_answered_word_for_word_as_row_zero_did():
+    """Two of four alike, whichever is right; a spoken item has no typed answer to agree with."""
+    base = [item("ability/sum_easy", i, output=o) for i, o in enumerate(("one", "two", "wrong", "four"))]
+    now = [item("ability/sum_easy", i, output=o) for i, o in enumerate(("one", "too", "wrong", "for"))]
+    found = metrics.compute([*now, item("ability_spoken/sum_easy", 0, output="one")], base)
+    assert found["agreement/ability/sum_easy"]["value"] == 0.5 and found["agreement/ability/sum_easy"]["n"] == 4
+    assert found["agreement/ability/sum_easy"]["delta_vs_base"] == -0.5
+    assert [name for name in found if name.startswith("agreement/")] == ["agreement/ability/sum_easy"]

@@ -109,8 +109,9 @@ def test_no_weight_speaks_the_other_way_than_its_prior(detector):
 
 def test_the_shipped_detector_holds_numbers_names_and_hashes_alone(detector):
     raw = json.loads(refusal.SHIPPED.read_text())
-    assert set(raw) == {"intercept", "weights", "fitted_on", "held_out"}
+    assert set(raw) == {"intercept", "weights", "fitted_on", "by_model"}
     assert all(re.fullmatch("[0-9a-f]{64}", key) and name.endswith(".csv") for key, name in detector.fitted_on.items())
+    assert set(detector.by_model) == set(detector.fitted_on) and len(detector.by_model) == 2
     assert detector.held_out["detector"].sensitivity > detector.held_out["start_string"].sensitivity
     assert detector.held_out["detector"].specificity > detector.held_out["start_string"].specificity
 

@@ -52,14 +52,28 @@ def test_the_page_is_whole_and_holds_every_part(run):
     said = " ".join(page.text)
     for heading in (
         "Gained", "Lost", "Safe?", "Took", "Gain against forgetting", "Safety, both sides", "Word errors in noise",
-        "Modality gap", "Forgetting", "Trajectory", "Every metric after every stage", "What it took",
-        "Answers that changed",
+        "Modality gap", "Forgetting", "Safety, and how far its figures can be trusted",
+        "Trajectory", "Every metric after every stage", "What it took", "Answers that changed",
     ):  # fmt: skip
         assert heading in said
     assert page.tags.count("svg") == 4
     rows = ledger.read(run / "ledger.jsonl")
     for name in {name for row in rows for name in row.metrics if not name.startswith("cost/")}:
         assert f"<code>{name}</code>" in html
+
+
+def test_beside_every_safety_figure_stand_the_detectors_and_its_measured_error(run):
+    said = json.loads((run / "report.json").read_text())
+    safe = next(part["sentences"] for part in said["summary"] if part["heading"] == "Safe?")
+    assert len(safe) == 4 and all("by the detector" in s and re.search(r"corrected [\d.]+ % \[", s) for s in safe)
+    assert set(said["detector"]) == {"completions_gpt4.csv", "completions_llama2new.csv", "all of them"}
+    for name, error in said["detector"].items():
+        assert error["kappa"]["n"] == (900 if name == "all of them" else 450) and error["kappa"]["ci95"][0] > 0.6
+    lines = [line for line in (run / "report.md").read_text().splitlines() if re.search(r"^\| \w+ \| harm", line)]
+    figures = [n for m in said["metrics"].values() for n in m if n.startswith("safety/")]
+    assert len(lines) == len(figures) - 4 == 24  # the reward row only repeats its parent's
+    assert "κ of the two" in (run / "report.html").read_text()
+    assert all("corrected" in line for line in report.summary(ledger.read(run / "ledger.jsonl")) if "harm" in line)
 
 
 def test_the_trajectory_is_that_of_the_saved_answers_and_zero_where_they_are_equal(run, tmp_path):

@@ -1,0 +1,163 @@
+"""Public benchmarks and our own typed probes through lm-evaluation-harness, on a checkpoint as it ships.
+
+Our probes are written as its tasks (YAML and JSON lines in a folder), which any lm-eval finds with --include_path. A
+prompt there is the chat as this run's tokenizer writes it, and the grade is our own grader's: both roads give the same.
+"""
+
+import contextlib
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posttrain.corpus.graders import grade
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.evals.measures import Share
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.model.tokenizer import END_TOKEN, SpeechTokenizer
+
+OURS = "posttrain"
+"""The tag of all our tasks; each is OURS_ and its probe, such as posttrain_ability_sum_easy."""
+GRADED = ("id", "instruction", "text", "answer", "grader")
+BOOTSTRAP = 1000
+MISSING = "lm-evaluation-harness is not installed; get it with: pip install 'posttrain[lm-eval]'"
+
+
+def task_name(probe: str) -> str:
+    """Of one of our probes."""
+    return f"{OURS}_{probe.replace('/', '_')}"
+
+
+def write_tasks(items: Sequence[Example], tokenizer: SpeechTokenizer, folder: Path, max_new_tokens: int) -> list[str]:
+    """A YAML file and a file of JSON lines for each probe of the typed items; returns the tasks' names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    by_probe: dict[str, list[Example]] = {}
+    for item in items:
+        if item.clip is None and item.probe:
+            by_probe.setdefault(item.probe, []).append(item)
+    for probe, of_probe in by_probe.items():
+        name = task_name(probe)
+        documents = (
+            {key: getattr(item, key) for key in GRADED} | {"prompt": tokenizer.prompt_text(item)} for item in of_probe
+        )
+        lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+        _write(folder / f"{name}.jsonl", lines)
+        _write(folder / f"{name}.yaml", _task(name, folder / f"{name}.jsonl", max_new_tokens))
+    return [task_name(probe) for probe in by_probe]
+
+
+def process_results(document: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """The grade of an answer; lm-eval calls it, as our tasks' YAML says."""
+    fields = {key: document[key] for key in GRADED}
+    return {"score": grade(document["grader"], results[0].strip(), Example(**fields, split="test", task="", clip=None))}
+
+
+def evaluate(
+    llama: SpeechLlama, tasks: Sequence[str], folder: Path | None, limit: int | None, batch_size: int, seed: int = 0
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """`lm_eval/TASK/METRIC` → value, n, ci95; and each task's samples (document, answer, figures).
+
+    folder: where further tasks lie. The adapters are on. InputError for an unknown task, one whose data cannot be had,
+    and an adapter that lm-eval cannot read.
+    """
+    try:
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise InputError(MISSING) from error
+    if llama.spec.adapter == "prompt_tuning":
+        raise InputError("adapter is prompt_tuning, whose prompts shift what lm-eval reads; name another checkpoint")
+    manager = TaskManager(include_path=folder, include_defaults=False)  # theirs take seconds to list
+    if not set(tasks) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=folder)
+    _check_names(tasks, manager.all_tasks)
+    model = HFLM(pretrained=llama.model, tokenizer=llama.tokenizer, backend="causal", batch_size=batch_size)
+    with _data_that_can_be_had(tasks):
+        found = simple_evaluate(
+            model,
+            tasks=list(tasks),
+            task_manager=manager,
+            limit=limit,
+            bootstrap_iters=0,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+    samples: dict[str, list[dict[str, Any]]] = found["samples"]
+    return {k: v for task, of_task in samples.items() for k, v in _figures(task, of_task, seed).items()}, samples
+
+
+def _task(name: str, data: Path, max_new_tokens: int) -> str:
+    """The YAML; `!function` is lm-eval's own tag."""
+    content = {
+        "task": name,
+        "tag": [OURS],
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "{{prompt}}",
+        "doc_to_target": "{{answer}}",
+        "target_delimiter": "",
+        "generation_kwargs": {"until": [END_TOKEN], "do_sample": False, "max_gen_toks": max_new_tokens},
+        "metric_list": [{"metric": "score", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0},
+    }
+    plain = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return plain + f"process_results: !function {__name__}.{process_results.__name__}\n"
+
+
+def _figures(task: str, samples: list[dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
+    """Of metrics that are shares per item, whose filter's name follows where there is one; others have no interval."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for sample in samples:
+        suffix = "" if sample["filter"] == "none" else f",{sample['filter']}"
+        for metric in sample["metrics"]:
+            by_name.setdefault(f"lm_eval/{task}/{metric}{suffix}", {})[str(sample["doc_id"])] = sample[metric]
+    found = {}
+    for name, scores in by_name.items():
+        if all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores.values()):
+            share = Share({key: float(score) for key, score in scores.items()})
+            ci = share.interval(seed, BOOTSTRAP)
+            found[name] = {"value": ci.value, "n": share.n, "ci95": [ci.lo, ci.hi]}
+    return found
+
+
+def _check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
+    problems = []
+    for name in tasks:
+        if name not in known:
+            near = ", ".join(difflib.get_close_matches(name, known, 3)) or f"{OURS}, arc_challenge, hellaswag"
+            problems.append(f"--lm-eval names {name}, which lm-evaluation-harness does not know; did you mean {near}?")
+    if problems:
+        raise InputError(problems)
+
+
+@contextlib.contextmanager
+def _data_that_can_be_had(tasks: Sequence[str]) -> Iterator[None]:
+    """What a hub that cannot be reached raises, as one error that says what to do."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except (ConnectionError, DatasetsError, FileNotFoundError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+        raise InputError(
+            f"the data of {', '.join(tasks)} cannot be had: {error}; run once with a network, or copy the cache of a "
+            "machine that has them (HF_HOME)"
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole, and untouched where it is there already."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
