@@ -84,17 +84,19 @@ def data(
 def report(run: str, dry_run: bool, as_json: bool) -> None:
     """Write the report of a run."""
     from posttrain import ledger
-    from posttrain.report import build, summary
+    from posttrain.report import build, cards, summary
 
     folder = run_folder(run)
     rows = ledger.read(folder / "ledger.jsonl")
     if not rows:
         raise InputError(f"{folder} has no ledger.jsonl with rows; name a run that finished a stage")
     if dry_run:
-        print(f"would write report.html, report.md and report.json in {folder} from {len(rows)} ledger rows")
+        what = "report.html, .md and .json and the cards of its adapters"
+        print(f"would write {what} in {folder} from {len(rows)} ledger rows")
         return
     with show.quiet_stdout():
         page = build(folder)
+        cards.write(folder)
     if as_json:
         print((folder / "report.json").read_text())
         return
@@ -184,8 +186,9 @@ def _build_report(folder: Path, nothing_new: bool) -> Path:
         newest = (folder / "ledger.jsonl").stat().st_mtime_ns
         if page.stat().st_mtime_ns > newest:
             return page
-    from posttrain.report import build
+    from posttrain.report import build, cards
 
+    cards.write(folder)
     return build(folder)
 
 

@@ -22,6 +22,7 @@ from posttrain.report.safety import safety_tables
 from posttrain.report.tables import cost_table, heat_map, metric_table
 from posttrain.report.terminal import summary
 from posttrain.report.trajectory import Trajectory, trajectory, trajectory_table
+from posttrain.report.verdict import verdict
 from posttrain.report.words import label, ordered
 
 __all__ = ["build", "compare", "summary"]
@@ -84,6 +85,7 @@ def _html(
         js=Markup((templates / "report.js").read_text(encoding="utf-8")),
         run=last.run,
         facts=_facts(last, rows),
+        verdict=verdict(rows),
         findings=findings(rows),
         plots=plots(rows),
         heat=heat_map(rows),
@@ -115,6 +117,7 @@ def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: li
     total, evaluation, peak = costs(rows)
     content = {
         "run": rows[-1].run,
+        "verdict": (found := verdict(rows)) and asdict(found),
         "summary": [{"heading": h, "sentences": [f.sentence for f in found]} for h, found in findings(rows)],
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},

@@ -10,36 +10,39 @@ from posttrain.report.listeners import measured, tables
 from posttrain.report.safety import safety_tables
 from posttrain.report.tables import Cell, cost_table, metric_table
 from posttrain.report.trajectory import Trajectory, trajectory_table
+from posttrain.report.verdict import verdict
 
 
 def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Trajectory | None) -> str:
     """Summary, stages × metrics with differences, trajectory, costs, and for every probe what changed."""
     last = rows[-1]
-    parts = [f"# {_plain(last.run)}", f"seed {last.seed}, {_plain(last.device)}, code {_plain(last.code)}"]
+    parts = [f"# {plain(last.run)}", f"seed {last.seed}, {plain(last.device)}, code {plain(last.code)}"]
+    if decided := verdict(rows):
+        parts += [f"**{plain(decided.said)} {plain(decided.advice)}:** <code>{plain(decided.command)}</code>"]
     for heading, found in findings(rows):
-        parts += [f"## {heading}", "\n".join(f"- {_plain(finding.sentence)}" for finding in found)]
+        parts += [f"## {heading}", "\n".join(f"- {plain(finding.sentence)}" for finding in found)]
     parts.append(
         "Value [95 % interval], difference against row zero (typed) or the cascade (spoken); "
         "**bold** where it holds after Holm's correction."
     )
     for title, lines in metric_table(rows):
-        table = [["metric", *(row.stage for row in rows)]]
+        lines_of = [["metric", *(row.stage for row in rows)]]
         for name, _, _, cells in lines:
-            table.append([name, *(_cell(cell) for cell in cells)])
-        parts += [f"## {title}", _table(table, raw=True)]
+            lines_of.append([name, *(_cell(cell) for cell in cells)])
+        parts += [f"## {title}", table(lines_of, raw=True)]
     if judged := safety_tables(rows):
-        beside = _table([judged["columns"], *judged["lines"]])
-        error = _table([judged["error_columns"], *judged["errors"]])
+        beside = table([judged["columns"], *judged["lines"]])
+        error = table([judged["error_columns"], *judged["errors"]])
         parts += ["## Safety, and how far its figures can be trusted", judged["said"], beside]
         parts += [judged["detector"], error]
     if kept := trajectory_table(way):
-        named = _table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
-        matrix = _table([kept["columns"], *(cells for cells, _ in kept["lines"])])
+        named = table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
+        matrix = table([kept["columns"], *(cells for cells, _ in kept["lines"])])
         parts += ["## Trajectory", f"Typed abilities from base to last model, n = {kept['n']:,} items.", named, matrix]
     for title, table in _listeners(rows):
         parts += [f"## Listeners, {_plain(title)}", _table(table)]
     cost = cost_table(rows)
-    parts += ["## What it took", cost["total"] + ".", _table([cost["columns"], *cost["lines"]])]
+    parts += ["## What it took", cost["total"] + ".", table([cost["columns"], *cost["lines"]])]
     if changes:
         counted = [["probe", "from", "to", "items", "changed", "worse", "better"]]
         for probe, _, of_probe in changes:
@@ -53,10 +56,10 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
             if part.shown:
                 rows_of = [[c.asked, c.gold, c.before, c.after] for c in part.shown[:2]]
                 examples += [
-                    f"### {_plain(probe)}",
-                    _table([["asked", "right", part.before, part.after], *rows_of], side="---"),
+                    f"### {plain(probe)}",
+                    table([["asked", "right", part.before, part.after], *rows_of], side="---"),
                 ]
-        parts += ["## Answers that changed", _table(counted), *examples]
+        parts += ["## Answers that changed", table(counted), *examples]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,14 +84,14 @@ def _cell(cell: Cell | None) -> str:
     return text
 
 
-def _table(lines: Iterable[Sequence[str]], raw: bool = False, side: str = "---:") -> str:
+def table(lines: Iterable[Sequence[str]], raw: bool = False, side: str = "---:") -> str:
     """A Markdown table; texts are escaped unless they are our own."""
-    head, *body = [[text if raw and i else _plain(text) for text in line] for i, line in enumerate(lines)]
+    head, *body = [[text if raw and i else plain(text) for text in line] for i, line in enumerate(lines)]
     made = [head, ["---", *[side] * (len(head) - 1)], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in made)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown and HTML take literally, on one line."""
     text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]{}|#~!])", r"\\\1", text)

@@ -1,0 +1,122 @@
+"""Cards of trained adapters, from a run's ledger: CARD.md for people, README.md as Hugging Face reads model cards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from posttrain import ledger
+from posttrain.evals.metrics import direction
+from posttrain.ledger import Row
+from posttrain.report.findings import difference, figure, findings, own
+from posttrain.report.lineage import lineage
+from posttrain.report.markdown import plain, table
+from posttrain.report.words import duration, label, ordered, reference
+
+SPEC = "checkpoint.json"
+TASKS = {
+    "wer": "automatic-speech-recognition", "cer": "automatic-speech-recognition", "ability": "text-generation",
+    "language": "text-generation", "forgetting": "text-generation", "agreement": "text-generation",
+}  # fmt: skip
+"""Family of metrics → the hub's name of the task; all else hears and answers."""
+HEARS = "audio-text-to-text"
+LIMITS = (
+    "For research and development. Not a medical device; it gives no medical advice, and a hearing aid's settings are "
+    "not its to decide. The figures are of the probes named, not of the world. A model can repeat what it heard: mind "
+    "people's privacy."
+)
+
+
+def write(run_folder: Path | str) -> list[Path]:
+    """CARD.md and README.md into the folder of every stage of this run that left an adapter; returns their paths.
+
+    The same rows give the same bytes. Stages that the run shares with another are that run's to describe.
+    """
+    run_folder = Path(run_folder)
+    rows = ledger.read(run_folder / "ledger.jsonl")
+    written = []
+    for row in own(rows):
+        folder = run_folder / Path(row.checkpoint).name
+        spec = _spec(folder)
+        if spec.get("adapter"):
+            card = body(row, rows, spec)
+            made = {"CARD.md": card, "README.md": f"---\n{metadata(row, spec)}\n---\n\n{card}"}
+            for name, text in made.items():
+                partial = folder / f"{name}.partial"
+                partial.write_text(text, encoding="utf-8")
+                written.append(partial.replace(folder / name))
+    return written
+
+
+def body(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
+    """What it is, what it gained and lost, every figure, what made it, its weights' hash."""
+    parts = [f"# {plain(row.run)}, {plain(row.stage)}", _about(row, rows, spec)]
+    for heading, found in findings(rows[: rows.index(row) + 1]):
+        if heading != "Took":
+            parts += [f"## {heading}", "\n".join(f"- {plain(finding.sentence)}" for finding in found)]
+    parts += ["## Every figure", "Value [95 % interval], and its difference against the reference, on the same items."]
+    for title, names in ordered({n for n in row.metrics if not n.startswith("ctc_")}):
+        lines = [
+            [n, label(n), figure(row, n), difference(row, n), reference(n), f"{row.metrics[n]['n']:,}"] for n in names
+        ]
+        parts += [f"### {title}", table([["metric", "is", "value", "difference", "against", "n"], *lines])]
+    return "\n\n".join([*parts, "## How it was made", _made(row, spec), "## Limits", LIMITS]) + "\n"
+
+
+def metadata(row: Row, spec: dict[str, Any]) -> str:
+    """The YAML that the hub reads: base, licence and results, by huggingface_hub."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    real = row.base != "tiny"
+    results = [
+        EvalResult(
+            task_type=TASKS.get(name.partition("/")[0].removesuffix("_real").removeprefix("critical_"), HEARS),
+            dataset_type=f"posttrain/{name}",
+            dataset_name=label(name),
+            dataset_args={"n": metric["n"], "corpus": row.data},
+            metric_type=name.partition("/")[0],
+            metric_name=name,
+            metric_value=round(metric["value"], 6),
+        )
+        for name, metric in sorted(row.metrics.items())
+        if direction(name) and not name.startswith("ctc_")
+    ]
+    return ModelCardData(
+        language="en",
+        license="llama3.1" if "llama-3.1" in row.base.lower() else "other" if real else "apache-2.0",
+        base_model=row.base if real and not Path(row.base).exists() else None,
+        library_name="peft",
+        pipeline_tag=HEARS,
+        tags=["speech", "hearing", "posttrain", row.config.get("stage", row.stage), spec["adapter"]],
+        model_name=f"{row.run}-{row.stage}",
+        eval_results=results,
+    ).to_yaml()
+
+
+def _about(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
+    way = " → ".join(plain(r.stage) for r in lineage(row, rows))
+    rank = f", rank {spec['rank']}" if spec.get("rank") is not None else ""
+    return (
+        f"Adapter `{spec['adapter']}`{rank} with its projector, on the base {plain(row.base)}, which hears through the "
+        f"encoder of {plain(spec['encoder'] or '–')}. It came by {way}."
+    )
+
+
+def _made(row: Row, spec: dict[str, Any]) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in row.config.get("options", {}).items() if value is not None)
+    cost = {n.removeprefix("cost/"): m["value"] for n, m in row.metrics.items() if n.startswith("cost/")}
+    said = [
+        ["options", options],
+        ["took", f"{duration(row.wall_s)} on {row.device}, {cost.get('trainable_params', 0):,.0f} trained parameters"],
+        ["seed", str(row.seed)],
+        ["data", f"corpus {row.data}"],
+        ["code", row.code],
+        ["begun", row.started],
+        *([f"SHA-256 of {name}", digest] for name, digest in spec.get("hashes", {}).items() if "safetensors" in name),
+    ]
+    return table([["what", "is"], *said], side="---")
+
+
+def _spec(folder: Path) -> dict[str, Any]:
+    """What checkpoint.json says; nothing where the checkpoint is gone."""
+    path = folder / SPEC
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,0 +1,128 @@
+"""The verdict on top of a report, in two sentences: gained and lost, and what to try next with the exact command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from posttrain.ledger import Row
+from posttrain.report.findings import TASKS, against_head, figure, final, sure
+from posttrain.report.lineage import kind, lineage
+from posttrain.report.words import change, label, unit
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a team can decide from."""
+
+    said: str
+    """First sentence: what was gained, what was lost, and how sure that is."""
+    advice: str
+    """Second sentence: what to try next, and why."""
+    command: str
+    """How."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """An option of sft, what it is called, and the value to try where it is as the run has it."""
+
+    option: str
+    name: str
+    value: Any
+
+
+SAFETY_ROWS = Remedy("safety_share", "3 % safety rows (arXiv 2309.07875)", 0.03)
+FORGETTING = (
+    Remedy("replay_share", "replay of 5 % of what the base learned from", 0.05),
+    Remedy("kl_weight", "a KL tie to the base", 1.0),
+)
+"""In the order in which they are tried."""
+SLOWER = "half the learning rate of sft, which forgets less and gains less"
+
+
+def verdict(rows: list[Row]) -> Verdict | None:
+    """Of the run's last model; None where there is none that was trained on tasks."""
+    last = final(rows)
+    if last is None or not (last.metrics.keys() & {*TASKS, "wer/clean"}):
+        return None
+    why, tried = _next(last, rows)
+    said = f"{last.stage} {_gained(last)}; {_lost(last)}."
+    if tried is None:
+        return Verdict(said, f"{why}; hold it to its limits", f"make gate RUN={quote(last.run)}")
+    name, changes, suffix = tried
+    return Verdict(said, f"{why}, try next {name}", _command(last, changes, suffix))
+
+
+def _gained(last: Row) -> str:
+    """Clean word errors, and the task that gained most."""
+    parts = []
+    if "wer/clean" in last.metrics:
+        head = against_head(last, "wer/clean")
+        parts.append(f"hears clean speech with {figure(last, 'wer/clean')} word errors" + (f", {head}" if head else ""))
+    tasks = [n for n in TASKS if n in last.metrics]
+    if tasks:
+        best = max(tasks, key=lambda n: last.metrics[n].get("delta_vs_base") or 0)
+        parts.append(f"has {figure(last, best)} right in “{label(best)}”")
+    return " and ".join(parts)
+
+
+def _lost(last: Row) -> str:
+    """Typed abilities and safety, each with how sure it is."""
+    parts = []
+    if mean := last.metrics.get("forgetting/mean"):
+        lo, hi = mean["ci95"]
+        amount = f"{figure(last, 'forgetting/mean')} of its typed abilities (n = {mean['n']:,})"
+        worst = _worst(last)
+        if lo > 0:
+            parts.append(f"it surely forgot {amount}" + (f", most of all {worst}" if worst else ""))
+        else:
+            parts.append(f"no forgetting is shown, {amount}" if hi >= 0 else f"typed abilities surely rose, {amount}")
+    certain = sure(last)
+    for name in (n for n in sorted(certain) if n.startswith("safety/")):
+        side = "worse" if certain[name] < 0 else "better"
+        parts.append(f"{label(name)} are surely {side}, {figure(last, name)}")
+    if not any(name.startswith("safety/") for name in certain) and any(n.startswith("safety/") for n in last.metrics):
+        parts.append("no change in safety is sure")
+    return ", and ".join(parts) or "what it lost was not measured"
+
+
+def _worst(last: Row) -> str:
+    """The typed ability that fell most among those that surely fell."""
+    fallen = [n for n, way in sure(last).items() if way < 0 and n.startswith("ability/")]
+    if not fallen:
+        return ""
+    name = min(fallen, key=lambda n: last.metrics[n]["delta_vs_base"])
+    return f"{label(name)} {change(name, last.metrics[name]['delta_vs_base'])}{unit(name)}"
+
+
+def _next(last: Row, rows: list[Row]) -> tuple[str, tuple[str, str, str] | None]:
+    """Why, and (remedy in words, changes to make, suffix of the run's name); None where nothing is to be mended."""
+    made = [row.config for row in lineage(last, rows) if kind(row) == "sft"]
+    options: dict[str, Any] = made[-1].get("options", {}) if made else {}
+    certain, forgot = sure(last), last.metrics.get("forgetting/mean")
+    complies = any(certain.get(f"safety/harmful_compliance/{form}", 0) < 0 for form in ("text", "speech"))
+    if complies and _untried(SAFETY_ROWS, options):
+        return "Against harmful requests answered", _as_change(SAFETY_ROWS)
+    if forgot and forgot["ci95"][0] > 0:
+        for remedy in FORGETTING:
+            if _untried(remedy, options):
+                return "Against forgetting", _as_change(remedy)
+        if rate := options.get("learning_rate"):
+            return "Against forgetting", (SLOWER, f"sft.learning_rate={rate / 2:g}", "slower")
+        return "No remedy against forgetting is left untried here", None
+    return "Nothing that was lost is sure", None
+
+
+def _untried(remedy: Remedy, options: dict[str, Any]) -> bool:
+    return remedy.option in options and not options[remedy.option]
+
+
+def _as_change(remedy: Remedy) -> tuple[str, str, str]:
+    return remedy.name, f"sft.{remedy.option}={remedy.value:g}", remedy.option.partition("_")[0]
+
+
+def _command(last: Row, changes: str, suffix: str) -> str:
+    run, recipe = Path(last.checkpoint).parent, str(last.config.get("recipe", "tiny"))
+    named = "" if recipe == "tiny" else f"RECIPE={quote(recipe)} "
+    return f"make pipeline {named}FROM={quote(str(run))} RUN={quote(f'{run.name}_{suffix}')} SET={quote(changes)}"
