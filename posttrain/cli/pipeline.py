@@ -172,11 +172,11 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
 
 def _cards(rows: list[Any], until: str | None) -> None:
     """The card of a personal adapter that was asked for."""
-    from posttrain.report import card
+    from posttrain.report import personal_card
 
     for row in rows:
         if row.stage == until and row.config.get("stage") == "personalise":
-            card.write(row)
+            personal_card.write(row)
 
 
 def _build_report(folder: Path, nothing_new: bool) -> Path:

@@ -39,8 +39,8 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
         named = table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
         matrix = table([kept["columns"], *(cells for cells, _ in kept["lines"])])
         parts += ["## Trajectory", f"Typed abilities from base to last model, n = {kept['n']:,} items.", named, matrix]
-    for title, table in _listeners(rows):
-        parts += [f"## Listeners, {_plain(title)}", _table(table)]
+    for title, of_listeners in _listeners(rows):
+        parts += [f"## Listeners, {plain(title)}", table(of_listeners)]
     cost = cost_table(rows)
     parts += ["## What it took", cost["total"] + ".", table([cost["columns"], *cost["lines"]])]
     if changes:

@@ -21,7 +21,7 @@ from posttrain.graph import nodes
 from posttrain.ledger import Row
 from posttrain.model import encoder as encoders
 from posttrain.model.personal import personal_off
-from posttrain.report import card
+from posttrain.report import personal_card
 from posttrain.sections import PersonaliseConfig
 from posttrain.stages import personalise
 
@@ -164,7 +164,7 @@ def test_the_card_says_gain_cost_hash_and_how_to_remove_it(trained, tmp_path, mo
         config={"options": options}, code="x", base="x", data="x", seed=0, device="cpu", started="x", wall_s=1.0,
         train_metrics=told, metrics=measured,
     )  # fmt: skip
-    said = yaml.safe_load(card.write(row).read_text())
+    said = yaml.safe_load(personal_card.write(row).read_text())
     assert said["listener"] == "N3" and said["utterances"] == 2 and "runs/toy/sft" in said["removal"]
     assert said["gained"]["personal/names"]["against_parent"] == -1
     assert len(said["weights_sha256"]) == 64
