@@ -25,7 +25,7 @@ from posttrain.stages.distill import divergence
 class Reference:
     """The base, on typed text: the same weights with adapters off, or without an adapter a frozen copy.
 
-    Make it before anything trains.
+    Make it before anything trains. The copy takes as much memory as the model once more.
     """
 
     def __init__(self, llama: SpeechLlama):

@@ -37,12 +37,12 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     if config.one_format:
         llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, one_format=True))
+    reference = Reference(llama) if config.kl_weight or config.looks else None
     encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
     if "match" in context.parents:
         matched = json.loads((context.parents["match"] / "trained.json").read_text())["train_metrics"]["valid_wer"]
         stop = [StopAtWER(llama, context.corpus, matched)]
-    reference = Reference(llama) if config.kl_weight or config.looks else None
     curve = [Curve(llama, reference, context.corpus, config.looks)] if reference and config.looks else []
     anchor = _anchor(llama, reference, config, context) if reference and config.kl_weight else None
     metrics = train_supervised(llama, examples, config, context, "sft", [*stop, *curve], anchor) | distilled

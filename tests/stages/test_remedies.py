@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from toy_run import adapter_tensors, frozen_tensors, toy_context
 
 from posttrain import checkpoint
@@ -12,6 +13,8 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.sections import SFTConfig
 from posttrain.stages import remedies, sft
+from posttrain.stages.anchor import Reference
+from posttrain.stages.curve import kl_base
 from posttrain.stages.supervised import rows
 
 FAST = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2}
@@ -127,26 +130,28 @@ def test_a_target_is_rewritten_only_where_the_grader_says_that_it_is_right():
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_a_large_weight_of_the_kl_leaves_the_bases_answers_as_they_were(context, table):
-    """Typed answers and distributions; without the KL the same steps change them."""
+def test_the_larger_the_weight_of_the_kl_the_nearer_typed_answers_stay_to_the_bases(context, table):
+    """KL of 0.13, 0.073, 0.0027 nats and 0, 1, 3 of 12 greedy answers kept were measured; 6 with a weight of 10,000.
+
+    The toy is untrained, so that nearly every word of its answers is a close call. The projector learns all the same.
+    """
     parent = checkpoint.load(context.parents["model"], table=table)
-    asked_of = remedies.typed_rows("world", context.corpus, 40, 5)
-    asked_of = [e for e in asked_of if e.text][:12]
-    config = SFTConfig(**FAST | {"steps": 30, "learning_rate": 3e-3})
-    free, held = context, another(context, "held")
-    sft.run(config, free)
-    metrics = sft.run(dataclasses.replace(config, kl_weight=1e4), held)
-    known, freed, kept = (checkpoint.load(f, table=table) for f in (context.parents["model"], free.folder, held.folder))
+    asked_of = [e for e in remedies.typed_rows("world", context.corpus, 40, 5) if e.text][:12]
     answers = parent.answer(asked_of, max_new_tokens=8)
-    assert known.answer(asked_of, max_new_tokens=8) == answers
-    same = [
-        sum(a == b for a, b in zip(m.answer(asked_of, max_new_tokens=8), answers, strict=True)) for m in (kept, freed)
-    ]
-    assert same[0] > same[1]
-    assert moved(held) < moved(free) / 3
-    assert 0 < metrics["kl_to_base_last"] < 1e-2
-    projectors = [{n: t for n, t in adapter_tensors(c.folder).items() if "projector" in n} for c in (free, held)]
-    assert all(not torch.equal(t, projectors[1][n]) for n, t in projectors[0].items())
+    apart, kept = [], []
+    for weight in (0.0, 1.0, 100.0):
+        where = another(context, f"weight_{weight:g}")
+        metrics = sft.run(SFTConfig(steps=30, batch_size=4, learning_rate=3e-3, kl_weight=weight), where)
+        child = checkpoint.load(where.folder, table=table)
+        apart.append(kl_base(child, Reference(child), [e.text for e in asked_of]))
+        now = child.answer(asked_of, max_new_tokens=8)
+        kept.append(sum(a == b for a, b in zip(now, answers, strict=True)))
+    assert apart[1] < 0.8 * apart[0] and apart[2] < apart[0] / 20
+    assert kept[2] > kept[0]
+    assert 0 < metrics["kl_to_base_last"] < 0.02
+    beneath = load_file(where.folder / "projector.safetensors")
+    learned = {n.split("projector.")[1]: t for n, t in adapter_tensors(where.folder).items() if "projector" in n}
+    assert learned and all((t - beneath[name]).abs().max() > 1e-3 for name, t in learned.items())
 
 
 def test_the_kl_of_a_fully_tuned_llama_is_to_a_frozen_copy(context, table):
