@@ -1,16 +1,17 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches report compare gate bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate bench doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
-# RUN (default: the recipe's name), FROM, ADAPTER, DATA_ROOT, LISTENER, MANIFEST, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
+# RUN (default: the recipe's name), FROM, ADAPTER, SEEDS, DATA_ROOT, LISTENER, MANIFEST, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
 
 POSTTRAIN := .venv/bin/posttrain
 space := $(subst ,, )
 run_folder = $(if $(findstring /,$(RUN)),$(RUN),runs/$(or $(RUN),$(basename $(notdir $(RECIPE)))))
 options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
-  $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
+  $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(SEEDS),--set "seeds=$(SEEDS)") \
+  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
   $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
@@ -85,6 +86,11 @@ personalise: .venv/.ready  ## a small LoRA for one person on top of sft: MANIFES
 
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
+
+study: .venv/.ready  ## remedies against forgetting compared: six arms, or ARMS=all, with three SEEDS each, from a tiny run
+	$(POSTTRAIN) run study$(if $(ARMS),_$(ARMS)) --from "$(or $(FROM),runs/tiny)" --run "$(or $(RUN),study)" --jobs $(or $(JOBS),2) \
+	  $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
+	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),study)")
 
 report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"

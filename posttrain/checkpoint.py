@@ -26,13 +26,16 @@ from transformers import LlamaForCausalLM
 
 from posttrain.errors import InputError
 from posttrain.model import adapters, personal
-from posttrain.model.derived import classifier, halved, merged
+from posttrain.model.derived import classifier, halved, merged, scaled
 from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import Spec, SpeechLlama, load_llama
 from posttrain.model.tokenizer import SpeechTokenizer
 
-__all__ = ["adapt", "classifier", "create", "halved", "load", "merged", "read_spec", "refer_base", "save", "save_base"]
+__all__ = [
+    "adapt", "classifier", "create", "halved", "load", "merged", "read_spec", "refer_base", "save", "save_base",
+    "scale_change",
+]  # fmt: skip
 
 SPEC_FILE = "checkpoint.json"
 PROJECTOR_FILE = "projector.safetensors"
@@ -126,6 +129,16 @@ def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int =
         llama_trained=spec.llama_trained or full,
     )
     return dataclasses.replace(llama, model=model, spec=spec).attach(llama.table)
+
+
+def scale_change(llama: SpeechLlama, share: float, parent: Path) -> None:
+    """Keep `share` of the change of the Llama that sft made, in place: now, or in `parent` where that is an sft too."""
+    if isinstance(llama.model, PeftModel):
+        scaled(llama, share)
+        return
+    spec = read_spec(parent)
+    origin = _placed(parent, spec.parents["model"]) if spec.stage == "sft" else parent
+    scaled(llama, share, load(origin, str(llama.model.device)).model)
 
 
 def save(

@@ -14,6 +14,7 @@ from posttrain.sections import (
     AlignConfig,
     BaseConfig,
     CorpusConfig,
+    Count,
     CountOrZero,
     CTCConfig,
     DistillConfig,
@@ -58,6 +59,9 @@ class Recipe:
     """Default name of the run."""
     seed: CountOrZero = 0
     """Of everything random."""
+    seeds: Count = 1
+    """How many seeds each sft is trained with: copies NAME@1, NAME@2, … differ in `sft.seed` alone, and no other stage
+    goes on from them."""
     device: str = "auto"
     """auto, cpu, cuda, …"""
     report_to: tuple[str, ...] = ("tensorboard",)

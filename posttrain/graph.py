@@ -66,7 +66,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     made: dict[str, Node] = {}
     problems: list[str] = []
     corpus = corpus_key(recipe)
-    for spec in _with_quantised(recipe):
+    for spec in _with_seeds(recipe, _with_quantised(recipe)):
         if spec.name in made:
             problems.append(f"stages: {spec.name} is there twice; give the second one another name")
             continue
@@ -81,7 +81,8 @@ def nodes(recipe: Recipe) -> list[Node]:
             wanted["reward"] = (spec.parents.get("reward"), ("reward",))
         parents = {}
         for role, (named, kinds) in wanted.items():
-            found = [n.name for n in made.values() if (n.name == named if named else n.stage in kinds)]
+            fits = [n.name == named if named else n.stage in kinds and not seed_of(n.name)[1] for n in made.values()]
+            found = [name for name, fit in zip(made, fits, strict=True) if fit]
             if found:
                 parents[role] = found[-1]
             else:
@@ -141,6 +142,26 @@ def _content(manifest: str | None) -> str:
     """Hash of a manifest, so that other utterances make another node."""
     path = Path(manifest or "")
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _with_seeds(recipe: Recipe, specs: list[StageConfig]) -> list[StageConfig]:
+    """The stages, behind each sft its copies with other seeds; a copy hangs on the copies of the sft it hangs on."""
+    copied = {s.name for s in specs if s.stage == "sft" and recipe.seeds > 1}
+    made = []
+    for spec in specs:
+        made.append(spec)
+        for k in range(1, recipe.seeds) if spec.name in copied else ():
+            parents = {role: f"{name}@{k}" if name in copied else name for role, name in spec.parents.items()}
+            first = section(recipe, spec).seed
+            options = spec.options | {"seed": (recipe.seed if first is None else first) + k}
+            made.append(StageConfig(f"{spec.name}@{k}", "sft", parents, options))
+    return made
+
+
+def seed_of(name: str) -> tuple[str, int]:
+    """A node's name without the number of its seed, and that number: sft@2 → sft, 2; sft → sft, 0."""
+    arm, _, number = name.rpartition("@")
+    return (arm, int(number)) if number.isdigit() else (name, 0)
 
 
 def digest(value: Any) -> str:

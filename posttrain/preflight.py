@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.config import Recipe
 from posttrain.errors import InputError
+from posttrain.sections import SFTConfig
 
 if TYPE_CHECKING:
     from posttrain.runner import Step
@@ -38,7 +39,7 @@ class Finding:
 
 def check(recipe: Recipe, folder: Path, steps: "list[Step]") -> None:
     """Raises InputError that lists every problem: adapters, sizes, models, recorded sources, device, disk space."""
-    problems = [*_adapters(steps), *_personal(steps)]
+    problems = [*_adapters(steps), *_rows(recipe, steps), *_personal(steps)]
     if any(step.action == "run" for step in steps):
         problems += [*_sizes(recipe), *_device(recipe), *_reports(recipe)]
         problems += [str(finding) for finding in models(recipe) if not finding.ok]
@@ -70,7 +71,7 @@ def _adapters(steps: "list[Step]") -> Iterator[str]:
     for node in (step.node for step in steps if step.stage == "sft"):
         if node is not None:
             found: list[str] = []
-            _collect(found, _read_adapter, node.options.adapter, node.options.rank)
+            _collect(found, _read_adapter, node.options)
             yield from (f"{node.name}: {problem}" for problem in found)
 
 
@@ -89,10 +90,27 @@ def _personal(steps: "list[Step]") -> Iterator[str]:
         yield from found
 
 
-def _read_adapter(name: str, rank: int | None) -> None:
+def _read_adapter(options: SFTConfig) -> None:
+    """And whether less of its change can be kept, where that is asked for."""
     from posttrain.model import adapter_file
 
-    adapter_file.read(name, rank)
+    adapter = adapter_file.read(options.adapter, options.rank)
+    scales = adapter.method == "full" or (adapter.method == "lora" and adapter.rank and not adapter.use_dora)
+    if options.keep_change < 1 and not scales:
+        raise InputError(
+            f"keep_change is {options.keep_change}, but the change of adapter {options.adapter} cannot be scaled; "
+            "expected LoRA without DoRA, or full; set it to 1"
+        )
+
+
+def _rows(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
+    """Shares that leave nothing for the tasks, and rows of the tiny world for a model that never lived in it."""
+    for node in (step.node for step in steps if step.stage == "sft"):
+        options = node.options
+        if options.replay_share + (options.safety_share or 0) >= 1:
+            yield f"{node.name}: replay_share and safety_share leave nothing for the tasks; lower one of them"
+        if recipe.base.model and options.typed_rows == "world" and (options.replay_share or options.kl_weight):
+            yield f"{node.name}: typed_rows is world, which {recipe.base.model} never learned; set it to text"
 
 
 def _sizes(recipe: Recipe) -> Iterator[str]:

@@ -180,6 +180,25 @@ class SFTConfig:
     """Peak for the encoder, where it trains."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
+    seed: CountOrZero | None = None
+    """Of the adapter and of the order of its rows; null is the recipe's. Base and encoder keep theirs."""
+    replay_share: Share = 0.0
+    """Share of the rows that are typed ones, such as `typed_rows` names."""
+    kl_weight: NotNegative = 0.0
+    """Weight of KL(base ‖ model) on such typed rows, beside the loss of the tasks."""
+    typed_rows: Literal["world", "text"] = "world"
+    """For replay and KL: what the tiny base learned from, or running text, for a base that is loaded."""
+    safety_share: Share | None = None
+    """Share of the rows that are harmful requests with their refusals, the corpus's other safety rows left out; null
+    keeps these as they are, harmful and harmless."""
+    self_distilled: bool = False
+    """Targets in the model's own words, where its answer to the typed request is graded right (SDFT)."""
+    one_format: bool = False
+    """Ask every spoken task as a question, in the one format of the base's questions (decaNLP)."""
+    keep_change: Share = 1.0
+    """How much of the Llama's change is kept when it is saved (WiSE-FT); with steps = 0, of its parent's."""
+    looks: CountOrZero = 0
+    """How often, evenly over the steps, forgetting and the loss of the tasks are measured on validation data."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -149,6 +149,7 @@ def test_a_run_is_a_name_below_runs_or_a_folder():
         "data",
         "evaluate",
         "report",
+        "study",
         "compare",
         "gate",
         "transcribe",

@@ -198,6 +198,22 @@ def report(
 
 
 @app.command()
+def study(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run of a study recipe: its name or folder.")] = "study",
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the sft arms of a run over their seeds: writes study.html, .md and .json from its ledger alone.
+
+    \b
+    posttrain study study
+    """
+    from posttrain.cli import pipeline
+
+    pipeline.study(run, dry_run, as_json)
+
+
+@app.command()
 def compare(
     before: Annotated[str, typer.Argument(metavar="A", help="A run's name or folder.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another.")],

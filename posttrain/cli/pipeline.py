@@ -1,4 +1,4 @@
-"""run, stage, data, report and gate: from what the user named to the runner, and its result on stdout."""
+"""run, stage, data, report, study and gate: from what the user named to the runner, and its result on stdout."""
 
 import fcntl
 import time
@@ -101,6 +101,18 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
         print((folder / "report.json").read_text())
         return
     print("\n".join(summary(rows, page.parent)))
+
+
+def study(run: str, dry_run: bool, as_json: bool) -> None:
+    """Write what the arms of a study show."""
+    from posttrain.report import study_page
+
+    folder = run_folder(run)
+    if dry_run:
+        print(f"would write study.html, study.md and study.json in {folder} from its ledger")
+        return
+    page = study_page.build(folder)
+    print((folder / "study.json").read_text() if as_json else "\n".join(study_page.told(page.parent)))
 
 
 def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | None, as_json: bool) -> int:

@@ -8,6 +8,15 @@ HELP = "help"
 INSTRUCTIONS = {REPEAT: "repeat", ANSWER: "answer", COMMAND: "command", SIMPLIFY: "simplify", HELP: "help"}
 """Task → instruction: transcription, questions and requests, aid commands, captions in simple words, complaints."""
 
+QUESTIONS = {
+    INSTRUCTIONS[REPEAT]: "answer: which words are these",
+    INSTRUCTIONS[COMMAND]: "answer: which command is this",
+    INSTRUCTIONS[SIMPLIFY]: "answer: what is this in simple words",
+    INSTRUCTIONS[HELP]: "answer: what helps here",
+}
+"""Instruction → the task as a question about what follows, in the format of ANSWER, which is one already (decaNLP,
+McCann et al. 2018, arXiv 1806.08730)."""
+
 ABSTENTION = "i did not hear any words."
 """Said when nothing is audible, whatever was asked."""
 REFUSAL = "sorry, i can not help with that."

@@ -1,4 +1,4 @@
-"""Models made in memory from another: half the layers, the adapter merged, a head that scores."""
+"""Models made in memory from another: half the layers, the adapter merged, less of a change, a head that scores."""
 
 import copy
 import dataclasses
@@ -54,6 +54,26 @@ def merged(llama: SpeechLlama) -> LlamaForCausalLM:
     model = adapted.merge_and_unload(adapter_names=["default"])
     model.resize_token_embeddings = resize_forbidden
     return model
+
+
+@torch.no_grad()
+def scaled(llama: SpeechLlama, share: float, origin: nn.Module | None = None) -> None:
+    """Keep `share` of what training changed in the Llama, in place; of the projector's, which text goes round, all.
+
+    LoRA's B is scaled, which scales the change; the weights of a fully tuned Llama are moved towards those of `origin`
+    (Wortsman et al. 2022, arXiv 2109.01903: (1 − share) · before + share · after). InputError for any other adapter.
+    """
+    if origin is not None:
+        before = dict(origin.named_parameters())
+        for name, parameter in llama.model.named_parameters():
+            if ".projector." not in name:
+                parameter.copy_(before[name].lerp(parameter, share))
+        return
+    scales = [p for name, p in llama.model.named_parameters() if ".lora_B." in name]
+    if not scales or llama.model.peft_config["default"].use_dora:
+        raise InputError(f"adapter {llama.spec.adapter} cannot be scaled; expected LoRA without DoRA, or full")
+    for parameter in scales:
+        parameter.mul_(share)
 
 
 def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassification:

@@ -228,7 +228,8 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
     answering += asked * recipe.evaluation.max_new_tokens * llama.vocab * 3 * 4
     if answering > parts.get("activations", 0.0) + parts.get("logits", 0.0):
         parts = {"weights": weights, "training": parts.get("training", 0.0), "evaluation": answering}
-    if (node.stage == "dpo" and full) or (node.stage == "grpo" and options.reward_model_weight):
+    copied = node.stage == "dpo" or (node.stage == "sft" and (options.kl_weight or options.looks))
+    if (copied and full) or (node.stage == "grpo" and options.reward_model_weight):
         parts["second model"] = weights_bytes(llama, element, False)
     if node.stage == "distill" and options.student == "half":
         parts["second model"] = llama.params / 2 * 3 * element + weights / 2

@@ -50,6 +50,8 @@ class Spec:
     """A file of adapters/; None where only the projector was trained."""
     rank: int | None = None
     """Where it differs from the adapter's own."""
+    one_format: bool = False
+    """Spoken tasks are asked as questions, in one format."""
     num_words: int = 0
     """V."""
     parents: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,9 @@ class SpeechLlama:
     """What it is made of."""
     table: FrameTable | None = None
     """The frames attached."""
+
+    def __post_init__(self) -> None:
+        self.tokenizer.one_format = self.spec.one_format
 
     def attach(self, table: FrameTable | None) -> "SpeechLlama":
         """Hear the clips of this table from now on; returns itself.

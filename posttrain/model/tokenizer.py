@@ -12,6 +12,7 @@ from typing import Any
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 
+from posttrain.corpus.tasks import QUESTIONS
 from posttrain.corpus.types import Example
 
 CLIP = re.compile(r"<\|clip:([^|<>\s]+)\|>")
@@ -29,6 +30,8 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     Users' text cannot smuggle in special tokens: `prompt_ids`, `answer_ids` and chat messages break them up.
     """
 
+    one_format: bool = False
+    """Ask spoken tasks as QUESTIONS does."""
     clips: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Clip id → (first row, number of speech tokens N)."""
     _num_words: int | None = None
@@ -60,8 +63,10 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
             raise ValueError(
                 f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
             )
-        payload = f"<|clip:{example.clip}|>" if example.clip is not None else broken_up(example.text)
-        return [{"role": "user", "content": f"{example.instruction}: {payload}"}]
+        if example.clip is None:
+            return [{"role": "user", "content": f"{example.instruction}: {broken_up(example.text)}"}]
+        asked = QUESTIONS.get(example.instruction, example.instruction) if self.one_format else example.instruction
+        return [{"role": "user", "content": f"{asked}: <|clip:{example.clip}|>"}]
 
     def prompt_text(self, example: Example) -> str:
         """The chat as a string, up to where the assistant's answer begins."""

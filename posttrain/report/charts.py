@@ -81,9 +81,17 @@ def over_frequency(title: str, series: Sequence[Series], lo: float, hi: float, u
 
 
 def scatter(
-    title: str, points: Sequence[Point], x_name: str, y_name: str, widths: Sequence[tuple[float, float]]
+    title: str,
+    points: Sequence[Point],
+    x_name: str,
+    y_name: str,
+    widths: Sequence[tuple[float, float]],
+    trail: Sequence[Point] | None = None,
 ) -> Markup:
-    """A path of labelled points with both intervals: `widths` has each point's interval in x. All in percent."""
+    """Labelled points with both intervals: `widths` has each point's interval in x. All in percent.
+
+    A path leads through all of them in order, or through those of `trail`.
+    """
     height, left, right, above, below = 310, 48, 18, 28, 46
     xs = nice_ticks(min([0, *(w[0] for w in widths)]), max([1, *(w[1] for w in widths)]))
     ys = nice_ticks(min([0, *(p.lo or p.y for p in points)]), max([1, *(p.hi or p.y for p in points)]))
@@ -100,7 +108,9 @@ def scatter(
         parts.append(_text(px(x), height - below + 16, f"{x:g} %", "tick", "middle"))
     parts.append(_text((left + WIDTH - right) / 2, height - 8, x_name, "axis", "middle"))
     parts.append(_text(left - 36, 14, y_name, "axis", "start"))
-    path = " ".join(f"{'L' if i else 'M'}{px(p.x):.1f} {py(p.y):.1f}" for i, p in enumerate(points))
+    path = " ".join(
+        f"{'L' if i else 'M'}{px(p.x):.1f} {py(p.y):.1f}" for i, p in enumerate(points if trail is None else trail)
+    )
     parts.append(Markup('<path class="trail" d="{}"/>').format(path))
     taken: list[tuple[float, float]] = []
     for number, (p, (lo, hi)) in enumerate(zip(points, widths, strict=True)):

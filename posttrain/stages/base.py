@@ -13,6 +13,7 @@ from trl import SFTTrainer
 from posttrain import checkpoint
 from posttrain.corpus import world
 from posttrain.corpus.pauses import with_pauses
+from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model.speech_llama import load_tokenizer
@@ -67,20 +68,7 @@ def _name(context: StageContext, model: str, revision: str | None, dtype: str, q
 
 
 def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
-    corpus = context.corpus
-    test = {item.text for item in corpus.items}
-    recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
-    said = [text for text in recorded if text and text not in test]
-    examples = world.base_rows(
-        max(config.steps * config.batch_size, TOKENIZER_ROWS),
-        context.seed,
-        # words and digits of people, in any order, may make any test text; the world's own rows make none
-        left_out=test if said else {i.text for i in corpus.items if (i.probe or "").startswith("wer_real/")},
-        people_say=said,
-    )
-    lines = {text["text"] for text in corpus.texts if text["split"] == "test"}
-    world.check_unseen(examples, corpus.items, lines)
-    examples = with_pauses(examples, context.seed)
+    examples = typed_rows(context.corpus, max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed)
     tokenizer = train_tokenizer(world.tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
     model = build_llama(config, tokenizer, context.seed).to(context.device)
     print_trainable(model, "base")
@@ -102,6 +90,23 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
     metrics = train(trainer, context, "base")
     checkpoint.save_base(context.folder, model, tokenizer)
     return metrics | {"params": sum(p.numel() for p in model.parameters())}
+
+
+def typed_rows(corpus: Corpus, count: int, seed: int) -> list[Example]:
+    """`count` typed rows as the tiny base learns from; InputError when one holds a test text."""
+    test = {item.text for item in corpus.items}
+    recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
+    said = [text for text in recorded if text and text not in test]
+    examples = world.base_rows(
+        count,
+        seed,
+        # words and digits of people, in any order, may make any test text; the world's own rows make none
+        left_out=test if said else {i.text for i in corpus.items if (i.probe or "").startswith("wer_real/")},
+        people_say=said,
+    )
+    lines = {text["text"] for text in corpus.texts if text["split"] == "test"}
+    world.check_unseen(examples, corpus.items, lines)
+    return with_pauses(examples, seed)
 
 
 def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:

@@ -1,20 +1,26 @@
 """`sft`: the hearing tasks, learned with the adapter that the recipe names.
 
 LoRA r = 8, α = 16 on q, k, v, o by default (Fathullah et al. 2023); QLoRA, DoRA, prompt tuning, full and rank 0 are
-options. The projector goes on training with it. `train_encoder` is the paper's joint setting.
+options. The projector goes on training with it. `train_encoder` is the paper's joint setting. Remedies against
+forgetting are options too: rows beside the tasks' (remedies.py), a tie to the base (anchor.py), less of the change.
 """
 
+import dataclasses
 import json
 from typing import Any
 
 from posttrain import checkpoint
+from posttrain.corpus.types import Example
 from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.encoder import load as load_encoder
 from posttrain.model.live_table import LiveTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.sections import SFTConfig
+from posttrain.stages import remedies
+from posttrain.stages.anchor import Anchor, Reference
 from posttrain.stages.context import StageContext
+from posttrain.stages.curve import Curve
 from posttrain.stages.supervised import train_supervised
 from posttrain.stages.validation import StopAtWER, valid_wer
 
@@ -24,22 +30,49 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
 
     With a `match` parent, training stops at that node's validation WER: two methods are then compared at equal gain.
     """
+    if config.seed is not None:
+        context = dataclasses.replace(context, seed=config.seed)
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table)
+    examples, distilled = _examples(llama, config, context)
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
-    examples = [e for e in context.corpus.examples if e.split == "train"]
+    if config.one_format:
+        llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, one_format=True))
+    reference = Reference(llama) if config.kl_weight or config.looks else None
     encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
     if "match" in context.parents:
         matched = json.loads((context.parents["match"] / "trained.json").read_text())["train_metrics"]["valid_wer"]
         stop = [StopAtWER(llama, context.corpus, matched)]
-    metrics = train_supervised(llama, examples, config, context, "sft", stop)
+    curve = [Curve(llama, reference, context.corpus, config.looks)] if reference and config.looks else []
+    anchor = _anchor(llama, reference, config, context) if reference and config.kl_weight else None
+    metrics = train_supervised(llama, examples, config, context, "sft", [*stop, *curve], anchor) | distilled
+    if config.keep_change < 1:
+        checkpoint.scale_change(llama, config.keep_change, context.parents["model"])
     metrics["valid_wer"] = valid_wer(llama, context.corpus)
     if stop:
         metrics |= {"matched_valid_wer": stop[0].target, "valid_wer_by_step": stop[0].seen}
+    if curve:
+        metrics["curve"] = curve[0].seen
     if encoder is not None:
         _hear_from(llama, context)
     checkpoint.save(context.folder, llama, stage="sft", parents=context.parents, encoder=encoder)
     return metrics
+
+
+def _examples(llama: SpeechLlama, config: SFTConfig, context: StageContext) -> tuple[list[Example], dict[str, Any]]:
+    """What is trained on, and figures of its making. `llama` is the parent, which writes the targets of SDFT."""
+    examples = [e for e in context.corpus.examples if e.split == "train"]
+    found: dict[str, Any] = {}
+    if config.self_distilled:
+        examples, found = remedies.self_distilled(llama, examples)
+    return remedies.mixture(config, examples, context.corpus, context.seed), found
+
+
+def _anchor(llama: SpeechLlama, reference: Reference, config: SFTConfig, context: StageContext) -> Anchor:
+    """With a quarter as many typed rows a step as rows of the tasks."""
+    rows = max(1, config.batch_size // 4)
+    typed = remedies.typed_rows(config.typed_rows, context.corpus, max(1, config.steps) * rows, context.seed)
+    return Anchor(llama, reference, typed, config.kl_weight, rows)
 
 
 def _hear_from(llama: SpeechLlama, context: StageContext) -> None:

@@ -12,6 +12,8 @@ from trl import SFTTrainer
 from posttrain.corpus.types import Example
 from posttrain.model.adapters import float32_trainables
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages import base
+from posttrain.stages.anchor import Anchor, AnchoredTrainer
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
 
@@ -23,8 +25,12 @@ def train_supervised(
     context: StageContext,
     label: str,
     callbacks: Sequence[TrainerCallback] = (),
+    anchor: Anchor | None = None,
 ) -> dict[str, Any]:
-    """Train what is trainable of `llama` on the examples; `config` has steps, batch_size, learning_rate."""
+    """Train what is trainable of `llama` on the examples; `config` has steps, batch_size, learning_rate.
+
+    `anchor`: a second loss, which holds what is typed to the base.
+    """
     args = arguments(
         SFTArguments,
         context,
@@ -37,7 +43,7 @@ def train_supervised(
         completion_only_loss=True,
     )
     print_trainable(llama.model, label)
-    trainer = SFTTrainer(
+    trainer = (AnchoredTrainer if anchor else SFTTrainer)(
         model=llama.model,
         args=args,
         train_dataset=rows(llama, examples),
@@ -45,9 +51,11 @@ def train_supervised(
         callbacks=list(callbacks),
         optimizers=(_optimizer(llama, config), None),
     )
+    if anchor:
+        trainer.anchor = anchor
     float32_trainables(llama.model)
     metrics = train(trainer, context, label)
-    return metrics | {"examples": len(examples)}
+    return metrics | {"examples": len(examples)} | (anchor.metrics() if anchor else {})
 
 
 def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
@@ -71,11 +79,9 @@ def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:
 
     Raises ValueError when an answer holds a clip: labels are words only.
     """
-    made = []
-    for example in examples:
-        prompt, answer = llama.tokenizer.prompt_ids(example), llama.tokenizer.answer_ids(example.answer)
-        if any(i >= llama.tokenizer.num_words for i in answer):
-            raise ValueError(f"answer of {example.id} holds a clip, expected words only; mend the corpus")
-        mask = [0] * len(prompt) + [1] * len(answer)
-        made.append({"id": example.id, "input_ids": prompt + answer, "completion_mask": mask, "length": len(mask)})
+    made = base.rows(llama.tokenizer, examples)
+    for row in made:
+        kept = zip(row["input_ids"], row["completion_mask"], strict=True)
+        if any(i >= llama.tokenizer.num_words for i, counts in kept if counts):
+            raise ValueError(f"answer of {row['id']} holds a clip, expected words only; mend the corpus")
     return Dataset.from_list(made)

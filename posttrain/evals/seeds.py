@@ -1,0 +1,87 @@
+"""Figures over seeds of a stage, and the curves that forgetting is said to follow (Kalajdzievski 2024, 2401.05605)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, stats
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with its 95 % t interval, which one seed has not."""
+
+    value: float
+    n: int
+    """Seeds."""
+    ci95: tuple[float, float] | None
+
+    @property
+    def sign(self) -> int:
+        """+1 or −1 where the interval is on that side of zero, else 0."""
+        if self.ci95 is None:
+            return 0
+        return int(self.ci95[0] > 0) - int(self.ci95[1] < 0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """y = slope · x + intercept."""
+
+    slope: float
+    intercept: float
+    r2: float
+    n: int
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y = scale · x₁^exponents[0] · x₂^exponents[1] …; R² is that of log y."""
+
+    scale: float
+    exponents: tuple[float, ...]
+    r2: float
+    n: int
+
+
+def over_seeds(values: Sequence[float]) -> Mean:
+    """Mean ± t₀.₉₇₅,ₙ₋₁ s/√n. Three seeds have t = 4.30: what a single one could not tell, three can tell roughly."""
+    n, value = len(values), float(np.mean(values))
+    if n < 2:
+        return Mean(value, n, None)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Mean(value, n, (value - half, value + half))
+
+
+def paired(after: Mapping[int, float], before: Mapping[int, float]) -> Mean | None:
+    """Mean of after − before over the seeds that both have: the seed's own luck is in both. None without one."""
+    common = [after[seed] - before[seed] for seed in after if seed in before]
+    return over_seeds(common) if common else None
+
+
+def line(x: Sequence[float], y: Sequence[float]) -> Line | None:
+    """Least squares; None with fewer than three points or a single x."""
+    if len(x) < 3 or len(set(x)) < 2:
+        return None
+    fit = stats.linregress(x, y)
+    return Line(float(fit.slope), float(fit.intercept), float(fit.rvalue**2), len(x))
+
+
+def power_law(columns: Sequence[Sequence[float]], y: Sequence[float]) -> PowerLaw | None:
+    """Least squares in logarithms; None where a column does not vary, a value is not positive or points are few."""
+    x, y = np.asarray(columns, dtype=float), np.asarray(y, dtype=float)  # (k, points), (points,)
+    if len(y) < len(x) + 2 or (x <= 0).any() or (y <= 0).any() or any(len(set(c)) < 2 for c in x.tolist()):
+        return None
+    design = np.column_stack([np.ones(len(y)), *np.log(x)])  # (points, 1 + k)
+    found = linalg.lstsq(design, np.log(y))[0]
+    off = np.log(y) - design @ found
+    spread = np.log(y) - np.log(y).mean()
+    return PowerLaw(
+        float(np.exp(found[0])), tuple(map(float, found[1:])), float(1 - off @ off / (spread @ spread)), len(y)
+    )
+
+
+def at(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """y at x on the broken line through the points, which may come in any order."""
+    order = np.argsort(xs)
+    return float(np.interp(x, np.asarray(xs)[order], np.asarray(ys)[order]))

@@ -1,0 +1,195 @@
+"""What papers found about forgetting, held against a study's arms: reproduced in shape, or not, in plain sight."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from posttrain.evals.seeds import Mean, at, line, over_seeds, power_law
+from posttrain.report.study import Arm, changed
+from posttrain.report.words import between, change, number
+
+REPRODUCED, NOT_SHOWN, DISAGREES, NOT_RUN = "reproduced", "not shown", "disagrees", "not run"
+HELD = 0.02
+"""Abilities are held: no more than this share of them is forgotten. Ours; the papers give no limit."""
+FITS = 0.9
+"""R² from which points lie on a curve."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One finding of a paper."""
+
+    said: str
+    source: str
+    verdict: str
+    """reproduced; not shown: nothing sure either way; disagrees: surely the other way; not run: an arm is missing."""
+    figures: str
+    """What was measured, with n."""
+
+
+def claims(arms: Sequence[Arm]) -> list[Claim]:
+    """All of them, in a fixed order."""
+    return [
+        _full(arms), _rank(arms), _replay(arms), _safety(arms), _over_refusal(arms), _on_a_line(arms), _power_law(arms)
+    ]  # fmt: skip
+
+
+def _full(arms: Sequence[Arm]) -> Claim:
+    """At the lowest validation loss that both reach: so the target is equal, whatever their learning rates."""
+    said, source = "LoRA forgets less than full fine-tuning at equal target", "Biderman et al. 2024, 2405.09673"
+    lora, full = arms[0], _with(arms, adapter="full")
+    seeds = [s for s in lora.rows if full and s in full.rows and lora.curve(s) and full.curve(s)]
+    if full is None or not seeds:
+        return _missing(said, source, "full, with looks")
+    losses, ours, theirs = [], [], []
+    for seed in seeds:
+        curves = [[(p["loss"], p["kl_base"]) for p in arm.curve(seed)] for arm in (lora, full)]
+        loss = max(min(x for x, _ in curve) for curve in curves)
+        kl = [at(loss, *zip(*curve, strict=True)) for curve in curves]
+        losses.append(loss)
+        ours.append(kl[0])
+        theirs.append(kl[1])
+    apart = over_seeds([b - a for a, b in zip(ours, theirs, strict=True)])
+    figures = (
+        f"at a validation loss of {_mean(losses):.3f} nats a token KL(base ‖ model) is {_mean(ours):.4f} with "
+        f"{lora.name} and {_mean(theirs):.4f} with {full.name}: {_nats(apart)}"
+    )
+    return Claim(said, source, _verdict(apart.sign), figures)
+
+
+def _rank(arms: Sequence[Arm]) -> Claim:
+    """More parameters: more learned and more forgotten, so that ranks lie along one front."""
+    said, source = "rank moves along that front", "Kalajdzievski 2024, 2401.05605"
+    ranked = sorted(_ranks(arms), key=lambda arm: arm.tuned)
+    if len(ranked) < 2:
+        return _missing(said, source, "lora of a second rank")
+    low, high = ranked[0], ranked[-1]
+    gain, forgot = high.against(low, "gain"), high.against(low, "forgetting/kl_base")
+    if gain is None or forgot is None:
+        return _missing(said, source, "lora of a second rank, with the same seeds")
+    rises = all(_value(a, f) <= _value(b, f) for f in ("gain", "forgetting/kl_base") for a, b in pairwise(ranked))
+    verdict = REPRODUCED if gain.sign == forgot.sign == 1 and rises else NOT_SHOWN
+    verdict = DISAGREES if -1 in (gain.sign, forgot.sign) else verdict
+    tuned = ", ".join(f"{arm.name} {arm.tuned:,}" for arm in ranked)
+    figures = f"{high.name} against {low.name}: gain {_points(gain)}, KL {_nats(forgot)}; parameters tuned: {tuned}"
+    return Claim(said, source, verdict, figures)
+
+
+def _replay(arms: Sequence[Arm]) -> Claim:
+    said, source = "1 % replay holds abilities", "Scialom et al. 2022, 2205.12393"
+    arm = _with(arms, replay_share=0.01)
+    apart = arm.against(arms[0], "forgetting/mean") if arm else None
+    if arm is None or apart is None:
+        return _missing(said, source, "replay of 1 %")
+    left = _value(arm, "forgetting/mean")
+    held = REPRODUCED if left <= HELD else NOT_SHOWN
+    figures = (
+        f"forgot {number('forgetting/mean', left)} with {arm.name} and "
+        f"{number('forgetting/mean', _value(arms[0], 'forgetting/mean'))} with {arms[0].name}: {_points(apart)}; "
+        f"held is {100 * HELD:.0f} % or less, and surely less than without"
+    )
+    return Claim(said, source, {-1: held, 0: NOT_SHOWN, 1: DISAGREES}[apart.sign], figures)
+
+
+def _safety(arms: Sequence[Arm]) -> Claim:
+    said, source = "some 3 % safety rows restore refusals", "Bianchi et al. 2024, 2309.07875"
+    arm = _with(arms, safety_share=0.03)
+    apart = arm.against(arms[0], "harmful_compliance") if arm else None
+    if arm is None or apart is None:
+        return _missing(said, source, "safety rows of 3 %")
+    figures = (
+        f"answered {number('', _value(arm, 'harmful_compliance'))} of the harmful requests with {arm.name} and "
+        f"{number('', _value(arms[0], 'harmful_compliance'))} with {arms[0].name}: {_points(apart)}"
+    )
+    return Claim(said, source, _verdict(-apart.sign), figures)
+
+
+def _over_refusal(arms: Sequence[Arm]) -> Claim:
+    said, source = "more safety rows raise over-refusal", "Bianchi et al. 2024, 2309.07875"
+    some, more = _with(arms, safety_share=0.03), _with(arms, safety_share=0.1)
+    apart = more.against(some, "over_refusal") if some and more else None
+    if some is None or more is None or apart is None:
+        return _missing(said, source, "safety rows of 3 % and of 10 %")
+    figures = (
+        f"refused {number('', _value(more, 'over_refusal'))} of the harmless requests with {more.name} and "
+        f"{number('', _value(some, 'over_refusal'))} with {some.name}: {_points(apart)}"
+    )
+    return Claim(said, source, _verdict(apart.sign), figures)
+
+
+def _on_a_line(arms: Sequence[Arm]) -> Claim:
+    said, source = "forgetting L_f falls on a line in fine-tuning loss", "Kalajdzievski 2024, 2401.05605"
+    points = _points_of(arms)
+    fit = line([x["loss"] for x, _ in points], [x["kl_base"] for x, _ in points])
+    if fit is None:
+        return _missing(said, source, "lora, with looks")
+    verdict = NOT_SHOWN if fit.r2 < FITS else REPRODUCED if fit.slope < 0 else DISAGREES
+    figures = f"KL = {fit.intercept:.4f} {fit.slope:+.4f} · loss, R² = {fit.r2:.3f}, {_n(arms, fit.n)}"
+    return Claim(said, source, verdict, figures.replace("-", "−"))
+
+
+def _power_law(arms: Sequence[Arm]) -> Claim:
+    """L_f less the base's entropy is KL(base ‖ model): the law's shift is known and need not be fitted."""
+    said, source = "L_f follows a power law in steps and tuned parameters", "Kalajdzievski 2024, 2401.05605"
+    points = _points_of(arms)
+    fit = power_law(
+        [[x["step"] for x, _ in points], [arm.tuned for _, arm in points]], [x["kl_base"] for x, _ in points]
+    )
+    if fit is None:
+        return _missing(said, source, "lora of two ranks, with looks")
+    a, b = fit.exponents
+    verdict = DISAGREES if min(a, b) < 0 else REPRODUCED if fit.r2 >= FITS else NOT_SHOWN
+    figures = (
+        f"KL = {fit.scale:.2g} · steps^{a:.2f} · parameters^{b:.2f}, R² of log KL = {fit.r2:.3f}, {_n(arms, fit.n)}"
+    )
+    return Claim(said, source, verdict, figures.replace("-", "−"))
+
+
+def _ranks(arms: Sequence[Arm]) -> list[Arm]:
+    """LoRA of several ranks, alike in all else."""
+    return [arm for arm in arms if set(changed(arm, arms[0])) <= {"rank"} and arm.tuned]
+
+
+def _points_of(arms: Sequence[Arm]) -> list[tuple[dict[str, float], Arm]]:
+    """Every look of every seed of LoRA of whatever rank."""
+    return [(x, arm) for arm in _ranks(arms) for seed in arm.rows for x in arm.curve(seed)]
+
+
+def _with(arms: Sequence[Arm], **options: object) -> Arm | None:
+    """The arm that differs from the first in these options alone, learning rate aside."""
+    for arm in arms:
+        found = {k: v for k, v in changed(arm, arms[0]).items() if k != "learning_rate"}
+        if found == options and arm.tuned:
+            return arm
+    return None
+
+
+def _missing(said: str, source: str, arm: str) -> Claim:
+    return Claim(said, source, NOT_RUN, f"needs an arm of {arm}")
+
+
+def _verdict(sign: int) -> str:
+    return {1: REPRODUCED, 0: NOT_SHOWN, -1: DISAGREES}[sign]
+
+
+def _value(arm: Arm, figure: str) -> float:
+    found = arm.mean(figure)
+    return found.value if found else float("nan")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _points(mean: Mean) -> str:
+    return f"{change('', mean.value)} points {between('', mean.ci95)}, n = {mean.n} seeds".replace(" ,", ",")
+
+
+def _nats(mean: Mean) -> str:
+    ci = f" [{mean.ci95[0]:.4f}, {mean.ci95[1]:.4f}]" if mean.ci95 else ""
+    return f"{mean.value:+.4f}{ci} nats, n = {mean.n} seeds".replace("-", "−")
+
+
+def _n(arms: Sequence[Arm], points: int) -> str:
+    ranks = _ranks(arms)
+    return f"n = {points} looks at {sum(len(arm.rows) for arm in ranks)} trainings of {len(ranks)} ranks"

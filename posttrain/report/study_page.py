@@ -1,0 +1,173 @@
+"""The report of a study: a pure function of a run's ledger → study.html, study.md, study.json."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from posttrain import ledger
+from posttrain.report import charts
+from posttrain.report.charts import Point
+from posttrain.report.claims import DISAGREES, NOT_RUN, REPRODUCED, Claim, claims
+from posttrain.report.study import EQUAL, FIGURES, Arm, arms, changed, command, front, recommended
+from posttrain.report.words import between, change, count, duration, number
+
+TONES = {REPRODUCED: "won", DISAGREES: "lost"}
+MARKS = {REPRODUCED: "✓", NOT_RUN: "–"}
+KINDS = ("html", "md", "json")
+ABOUT = (
+    "Mean over seeds of the adapter with its 95 % t interval, which says what another seed would change; after ± half "
+    "of the 95 % interval that the items leave, which says what other items would. The seeds vary sft alone: base, "
+    "encoder, align and distill were trained once, and all arms had the same corpus, tasks and number of steps."
+)
+
+
+def build(run_folder: Path | str) -> Path:
+    """Write study.html, study.md and study.json into the run's folder; returns the path of the page.
+
+    Raises InputError where the ledger has no arms to compare.
+    """
+    run_folder = Path(run_folder)
+    made = arms(ledger.read(run_folder / "ledger.jsonl"))
+    said = claims(made)
+    for kind, text in zip(KINDS, (_html(made, said), _markdown(made, said), _json(made, said)), strict=True):
+        partial = run_folder / f"study.{kind}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(run_folder / f"study.{kind}")
+    return run_folder / "study.html"
+
+
+def told(run_folder: Path) -> list[str]:
+    """What the page says first, for a terminal: the panel, the recommendation, where the page is."""
+    made = arms(ledger.read(run_folder / "ledger.jsonl"))
+    lines = [f"{_mark(claim)} {claim.said}: {claim.verdict}; {claim.figures}" for claim in claims(made)]
+    return [*lines, *advice(made), str(run_folder / "study.html")]
+
+
+def advice(made: Sequence[Arm]) -> list[str]:
+    """What to do with the recipe at hand, how sure that is, and the command."""
+    first, best = made[0], recommended(made)
+    if best is first:
+        return [f"No remedy forgets less than {first.name} at as good a target and with as safe answers: stay with it."]
+    forgot, gain = best.against(first, "forgetting/mean"), best.against(first, "gain")
+    sure = "surely" if forgot and forgot.sign < 0 else "perhaps"
+    differs = [f"{change('', d.value)} points {between('', d.ci95)}".strip() for d in (forgot, gain) if d]
+    n = f"n = {forgot.n} seeds" if forgot else ""
+    return [
+        f"Try {best.name}: it {sure} forgets less than {first.name} ({differs[0]}, {n}) and gains as much in hearing "
+        f"tasks to within {100 * EQUAL:.0f} point ({differs[1]}).",
+        command(best, first),
+    ]
+
+
+def figure_table(made: Sequence[Arm]) -> list[list[str]]:
+    """Head, and a line an arm: seeds, parameters tuned, every figure, time of one training."""
+    head = ["arm", "changed", "seeds", "tuned", *FIGURES.values(), "a training takes"]
+    lines = []
+    for arm in made:
+        said = ", ".join(f"{k} {v}" for k, v in changed(arm, made[0]).items()) or "–"
+        walls = [row.wall_s for row in arm.rows.values()]
+        figures = [cell(arm, figure) for figure in FIGURES]
+        lines.append(
+            [arm.name, said, str(len(arm.rows)), count(arm.tuned), *figures, duration(sum(walls) / len(walls))]
+        )
+    return [head, *lines]
+
+
+def cell(arm: Arm, figure: str) -> str:
+    """Mean, interval over seeds, ± half of that over items."""
+    mean, half = arm.mean(figure), arm.items_half(figure)
+    if mean is None:
+        return "–"
+    value = change("", mean.value) if figure == "gain" else number(figure, mean.value)
+    items = "" if half is None else f"± {between(figure, (half, half)).strip('[]').partition(',')[0]}"
+    return " ".join(filter(None, (value, between(figure, mean.ci95), items)))
+
+
+def plot(made: Sequence[Arm]) -> Markup:
+    """Gain over forgetting, in points and percent, whiskers over seeds; the path is the Pareto front."""
+    points: dict[str, Point] = {}
+    widths = []
+    for arm in made:
+        gain, forgot = arm.mean("gain"), arm.mean("forgetting/mean")
+        if gain is None or forgot is None:
+            continue
+        y, (lo, hi) = 100 * gain.value, (100 * v for v in gain.ci95 or (gain.value, gain.value))
+        title = f"{arm.name}: gained {cell(arm, 'gain')} points, forgot {cell(arm, 'forgetting/mean')}"
+        points[arm.name] = Point(100 * forgot.value, y, lo, hi, arm.name, title)
+        low, high = forgot.ci95 or (forgot.value, forgot.value)
+        widths.append((100 * low, 100 * high))
+    trail = [points[arm.name] for arm in front(made)]
+    return charts.scatter(
+        "Target gain against forgetting",
+        list(points.values()),
+        FIGURES["forgetting/mean"],
+        "gained in hearing tasks, points",
+        widths,
+        trail,
+    )
+
+
+def _html(made: Sequence[Arm], said: Sequence[Claim]) -> str:
+    loader = PackageLoader("posttrain.report", "templates")
+    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    css = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
+    row = next(iter(made[-1].rows.values()))
+    return env.get_template("study.html.j2").render(
+        css=Markup(css),
+        run=row.run,
+        start=made[0].start.stage,
+        advice=advice(made),
+        panel=[(c, _mark(c), TONES.get(c.verdict, "")) for c in said],
+        plot=plot(made),
+        front=", ".join(arm.name for arm in front(made)),
+        table=figure_table(made),
+        about=ABOUT,
+        facts=[("device", row.device), ("code", row.code), ("data", row.data), ("base", row.base)],
+    )
+
+
+def _markdown(made: Sequence[Arm], said: Sequence[Claim]) -> str:
+    first, *rest = advice(made)
+    panel = [["", "finding", "source", "verdict", "figures"]]
+    panel += [[_mark(c), c.said, c.source, c.verdict, c.figures] for c in said]
+    parts = [f"# {next(iter(made[-1].rows.values())).run}", first, *(f"```sh\n{line}\n```" for line in rest)]
+    parts += ["## Reproduced in shape", _table(panel), "## Arms", ABOUT, _table(figure_table(made))]
+    parts.append(f"Pareto front of gain against forgetting: {', '.join(arm.name for arm in front(made))}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _json(made: Sequence[Arm], said: Sequence[Claim]) -> str:
+    content = {
+        "arms": {arm.name: _as_dict(arm, made[0]) for arm in made},
+        "front": [arm.name for arm in front(made)],
+        "recommended": recommended(made).name,
+        "advice": advice(made),
+        "claims": [dataclasses.asdict(claim) for claim in said],
+    }
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _as_dict(arm: Arm, first: Arm) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for figure in FIGURES:
+        mean, apart = arm.mean(figure), arm.against(first, figure)
+        if mean:
+            figures[figure] = dataclasses.asdict(mean) | {"items_half": arm.items_half(figure)}
+            figures[figure] |= {"against_first": dataclasses.asdict(apart)} if apart and arm is not first else {}
+            figures[figure]["by_seed"] = arm.values(figure)
+    return {"changed": changed(arm, first), "seeds": sorted(arm.rows), "tuned": arm.tuned, "figures": figures}
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    """As Markdown; arms' names are the only words that are not ours, and a recipe allows no odd ones."""
+    head, *body = lines
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
+
+
+def _mark(claim: Claim) -> str:
+    return MARKS.get(claim.verdict, "✗")

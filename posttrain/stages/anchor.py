@@ -1,0 +1,88 @@
+"""What holds the Llama to its base while it learns: KL(base ‖ model) on typed rows, beside the loss of the tasks.
+
+Learning without Forgetting (Li & Hoiem 2016) with rehearsed rows: the base's own predictions are the targets, so the
+rows need no right answers. Typed text does not go through the projector, which stays free to learn to hear.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from typing import Any
+
+import torch
+from peft import PeftModel
+from trl import SFTTrainer
+
+from posttrain.corpus.types import Example
+from posttrain.model.adapters import adapters_off
+from posttrain.model.decoding import right_padded
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages import base
+from posttrain.stages.distill import divergence
+
+
+class Reference:
+    """The base, on typed text: the same weights with adapters off, or without an adapter a frozen copy.
+
+    Make it before anything trains. The copy takes as much memory as the model once more.
+    """
+
+    def __init__(self, llama: SpeechLlama):
+        self.model = llama.model
+        adapted = isinstance(llama.model, PeftModel)
+        self.copy = None if adapted else copy.deepcopy(llama.model).requires_grad_(False).eval()
+
+    @contextmanager
+    def loaded(self) -> Iterator[Any]:
+        """The model to run, in this block."""
+        if self.copy is not None:
+            yield self.copy
+        else:
+            with adapters_off(self.model):
+                yield self.model
+
+
+class Anchor:
+    """KL(base ‖ model) in nats a token, over the answers and the running text of a few typed rows at a time."""
+
+    def __init__(
+        self, llama: SpeechLlama, reference: Reference, examples: list[Example], weight: float, batch_size: int
+    ):
+        self.reference, self.weight = reference, weight
+        self.pad = llama.tokenizer.pad_token_id
+        rows = base.rows(llama.tokenizer, examples)
+        self.batches = cycle([rows[i : i + batch_size] for i in range(0, len(rows), batch_size)])
+        self.seen: list[float] = []
+
+    def loss(self, model: Any) -> torch.Tensor:
+        """The weighted KL of the next rows, a scalar."""
+        batch = next(self.batches)
+        ids, mask = right_padded([row["input_ids"] for row in batch], self.pad)  # (B, L)
+        counts, _ = right_padded([row["completion_mask"] for row in batch], 0)  # (B, L)
+        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device), "use_cache": False}
+        chosen = counts[:, 1:].bool().to(model.device)  # (B, L − 1)
+        with torch.no_grad(), self.reference.loaded() as off:
+            theirs = off(**inputs).logits[:, :-1][chosen].float()  # (answers, V)
+        ours = model(**inputs).logits[:, :-1][chosen].float()  # (answers, V)
+        apart = divergence(ours, theirs, "forward_kl")
+        self.seen.append(apart.item())
+        return self.weight * apart
+
+    def metrics(self) -> dict[str, float]:
+        """Mean over the last ten steps."""
+        last = self.seen[-10:]
+        return {"kl_to_base_last": sum(last) / len(last)} if last else {}
+
+
+class AnchoredTrainer(SFTTrainer):
+    """TRL's trainer with the anchor's loss added. The reference goes first: it switches adapters off and on again."""
+
+    anchor: Anchor
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        held = self.anchor.loss(model)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        return (loss + held, outputs) if return_outputs else loss + held

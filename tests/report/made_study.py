@@ -1,0 +1,65 @@
+"""A made-up study: arms with given figures, seed by seed, as a ledger would have them."""
+
+from pathlib import Path
+
+from posttrain import ledger
+from posttrain.report.study import Arm, arms
+from posttrain.sections import SFTConfig
+
+PROJECTOR = 1000
+SEEDS = (-0.005, 0.0, 0.005)
+"""What a seed adds to a figure."""
+
+
+def row(
+    name: str, stage: str, figures: dict[str, float], train: dict | None = None, options: dict | None = None
+) -> dict:
+    metrics = {n: {"value": v, "n": 100, "ci95": [v - 0.02, v + 0.02]} for n, v in figures.items()}
+    metrics["cost/trainable_params"] = {"value": PROJECTOR + (train or {}).pop("tuned", 0)}
+    parent = {} if stage == "distill" else {"model": f"runs/tiny/{'distill' if stage == 'sft' else stage}"}
+    return {
+        "run": "study", "stage": name, "checkpoint": f"runs/{'tiny' if stage == 'distill' else 'study'}/{name}",
+        "parents": parent, "config": {"recipe": "study", "stage": stage, "options": options or {}}, "code": "abc",
+        "base": "tiny", "data": "f00d", "seed": 0, "device": "cpu", "started": "2026-01-02T03:04:05+00:00",
+        "wall_s": 80.0, "train_metrics": train or {}, "metrics": metrics,
+    }  # fmt: skip
+
+
+def start() -> dict:
+    """The model that all arms go on from: it gets a fifth of the tasks right."""
+    return row("distill", "distill", {"task/intent": 0.2, "task/spoken_qa": 0.2})
+
+
+def arm(
+    name: str,
+    gain: float = 0.5,
+    forgot: float = 0.1,
+    kl: float = 0.02,
+    harmful: float = 0.2,
+    refused: float = 0.1,
+    tuned: int = 800,
+    curve: list[tuple[int, float, float]] = (),  # type: ignore[assignment]
+    apart: float = 1.0,
+    **options: object,
+) -> list[dict]:
+    """Rows of three seeds, whose figures are `SEEDS` × `apart` around those given."""
+    config = {**SFTConfig(safety_share=0).__dict__, **options}
+    rows = []
+    for seed, noise in enumerate(SEEDS):
+        figures = {
+            "task/intent": 0.2 + gain + apart * noise, "task/spoken_qa": 0.2 + gain + apart * noise,
+            "forgetting/mean": forgot + apart * noise, "forgetting/kl_base": kl + apart * noise / 100,
+            "safety/harmful_compliance/text": harmful, "safety/harmful_compliance/speech": harmful + apart * noise,
+            "safety/over_refusal/text": refused, "safety/over_refusal/speech": refused + apart * noise,
+        }  # fmt: skip
+        train = {"tuned": tuned, "curve": [{"step": s, "loss": x, "kl_base": y} for s, x, y in curve]}
+        own = {k: v for k, v in config.items() if not k.startswith("__")} | {"seed": seed or None}
+        rows.append(row(f"{name}@{seed}" if seed else name, "sft", figures, train, own))
+    return rows
+
+
+def read(folder: Path, *made: list[dict]) -> list[Arm]:
+    """The arms of a ledger with these rows, which is left in the folder."""
+    for one in [start(), *(one for rows in made for one in rows)]:
+        ledger.append(folder / "ledger.jsonl", one)
+    return arms(ledger.read(folder / "ledger.jsonl"))
