@@ -69,15 +69,15 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line | None:
 
 def power_law(columns: Sequence[Sequence[float]], y: Sequence[float]) -> PowerLaw | None:
     """Least squares in logarithms; None where a column does not vary, a value is not positive or points are few."""
-    x, y = np.asarray(columns, dtype=float), np.asarray(y, dtype=float)  # (k, points), (points,)
-    if len(y) < len(x) + 2 or (x <= 0).any() or (y <= 0).any() or any(len(set(c)) < 2 for c in x.tolist()):
+    x, z = np.asarray(columns, dtype=float), np.asarray(y, dtype=float)  # (k, points), (points,)
+    if len(z) < len(x) + 2 or (x <= 0).any() or (z <= 0).any() or any(len(set(c)) < 2 for c in x.tolist()):
         return None
-    design = np.column_stack([np.ones(len(y)), *np.log(x)])  # (points, 1 + k)
-    found = linalg.lstsq(design, np.log(y))[0]
-    off = np.log(y) - design @ found
-    spread = np.log(y) - np.log(y).mean()
+    design = np.column_stack([np.ones(len(z)), *np.log(x)])  # (points, 1 + k)
+    found = linalg.lstsq(design, np.log(z))[0]
+    off = np.log(z) - design @ found
+    spread = np.log(z) - np.log(z).mean()
     return PowerLaw(
-        float(np.exp(found[0])), tuple(map(float, found[1:])), float(1 - off @ off / (spread @ spread)), len(y)
+        float(np.exp(found[0])), tuple(map(float, found[1:])), float(1 - off @ off / (spread @ spread)), len(z)
     )
 
 
