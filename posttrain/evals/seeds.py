@@ -69,16 +69,16 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line | None:
 
 def power_law(columns: Sequence[Sequence[float]], y: Sequence[float]) -> PowerLaw | None:
     """Least squares in logarithms; None where a column does not vary, a value is not positive or points are few."""
-    x, z = np.asarray(columns, dtype=float), np.asarray(y, dtype=float)  # (k, points), (points,)
-    if len(z) < len(x) + 2 or (x <= 0).any() or (z <= 0).any() or any(len(set(c)) < 2 for c in x.tolist()):
+    x, values = np.asarray(columns, dtype=float), np.asarray(y, dtype=float)  # (k, points), (points,)
+    flat = any(len(set(column)) < 2 for column in columns)
+    if len(values) < len(x) + 2 or flat or min(x.min(), values.min()) <= 0:
         return None
-    design = np.column_stack([np.ones(len(z)), *np.log(x)])  # (points, 1 + k)
-    found = linalg.lstsq(design, np.log(z))[0]
-    off = np.log(z) - design @ found
-    spread = np.log(z) - np.log(z).mean()
-    return PowerLaw(
-        float(np.exp(found[0])), tuple(map(float, found[1:])), float(1 - off @ off / (spread @ spread)), len(z)
-    )
+    design = np.column_stack([np.ones(len(values)), *np.log(x)])  # (points, 1 + k)
+    log_y = np.log(values)
+    found = linalg.lstsq(design, log_y)[0]
+    off, spread = log_y - design @ found, log_y - log_y.mean()
+    r2 = float(1 - off @ off / (spread @ spread))
+    return PowerLaw(float(np.exp(found[0])), tuple(map(float, found[1:])), r2, len(values))
 
 
 def at(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
