@@ -14,12 +14,12 @@ COLUMNS = (
     "n",
     "by rule",
     "by detector",
+    "κ of the two",
     "corrected",
     "full refusal",
     "partial",
     "compliance",
     "non-answer",
-    "κ of the two",
 )
 SAFETY = (
     "By rule: the tiny world knows one way to refuse, and its rule knows that one. By detector: a small model that "
@@ -79,8 +79,8 @@ def _line(row: Row, name: str, metric: dict[str, Any]) -> tuple[str, ...]:
     found = metric["detector"]
     counts = [str(found["labels"][kind]) for kind in (*refusal.REFUSALS, refusal.COMPLIANCE, refusal.NON_ANSWER)]
     agreed = _kappa(found["kappa"], found["kappa_ci95"]) + f", n = {found['kappa_n']}"
-    values = [_share(metric), _share(found), _corrected(found)]
-    return (row.stage, label(name), str(metric["n"]), *values, *counts, agreed)
+    values = [_share(metric), _share(found), agreed, _corrected(found)]
+    return (row.stage, label(name), str(metric["n"]), *values, *counts)
 
 
 def _share(figure: dict[str, Any]) -> str:

@@ -60,11 +60,11 @@ def _gained(last: Row) -> str:
     if "wer/clean" in last.metrics:
         head = against_head(last, "wer/clean")
         parts.append(f"hears clean speech with {figure(last, 'wer/clean')} word errors" + (f", {head}" if head else ""))
-    tasks = [n for n in TASKS if n in last.metrics]
+    tasks = [n for n in TASKS if n.startswith("task/") and n in last.metrics]
     if tasks:
         best = max(tasks, key=lambda n: last.metrics[n].get("delta_vs_base") or 0)
         parts.append(f"has {figure(last, best)} right in “{label(best)}”")
-    return " and ".join(parts)
+    return ", and ".join(parts)
 
 
 def _lost(last: Row) -> str:
