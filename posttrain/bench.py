@@ -28,7 +28,7 @@ from posttrain.model import encoder as encoders
 from posttrain.sections import CTCConfig
 
 RUNS = 7
-SECONDS = 4.0
+SECONDS = 2.0
 CLIPS = 8
 """That the encoder is given at once."""
 LISTENER = "N3"
