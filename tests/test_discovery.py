@@ -42,7 +42,8 @@ def dry(command: str) -> list[list[str]]:
             ["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert made.returncode == 0, made.stderr
-        lines = [line for line in made.stdout.splitlines() if line.startswith(".venv/bin/posttrain")]
+        joined = made.stdout.replace("\\\n", " ")
+        lines = [line for line in joined.splitlines() if line.startswith(".venv/bin/posttrain")]
     else:
         lines = [command]
     found = [shlex.split(line)[1:] for line in lines]
