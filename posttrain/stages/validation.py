@@ -31,5 +31,5 @@ class StopAtWER(TrainerCallback):
         """Look, and stop when it is good enough."""
         if state.global_step % max(1, state.max_steps // self.looks) == 0:
             self.seen.append((state.global_step, valid_wer(self.llama, self.corpus)))
-            control.should_training_stop = self.seen[-1][1] <= self.target
+            control.should_training_stop |= self.seen[-1][1] <= self.target  # the last step has stopped it already
         return control
