@@ -24,8 +24,8 @@ from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.scenes import SAMPLE_RATE
 from posttrain.evals import perception
 from posttrain.evals.perception import EAR_HZ, Task
-from posttrain.model import encoder as encoders
 from posttrain.sections import CTCConfig
+from posttrain.stages.ctc import untrained
 
 RUNS = 7
 SECONDS = 2.0
@@ -192,15 +192,7 @@ def _loss(noisy: np.ndarray, hl_db: np.ndarray) -> tuple[Work, str, Work]:
 
 def _encoder(noisy: np.ndarray) -> tuple[Work, str, Work]:
     """Our features and batches against Transformers' own extractor, the same weights; untrained, of tiny's size."""
-    config = CTCConfig()
-    made = encoders.tiny(
-        config.hidden_size,
-        config.layers,
-        config.heads,
-        config.subsampling_factor,
-        config.subsampling_channels,
-        config.mel_bins,
-    )
+    made = untrained(CTCConfig())
     made.model.eval()
     clips = [noisy] * CLIPS
 

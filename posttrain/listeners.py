@@ -51,14 +51,17 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """What the ledger keeps beside the figures."""
-        told: dict[str, Any] = {
+        return {
             "run": str(self.run),
             "enhancer": str(self.folder),
             "model": self.model and str(self.model),
+            "listeners": [listener.name for listener in self.listeners],
+            "measures": list(self.measures),
+            "sources": list(self.sources),
+            "snrs_db": list(self.snrs_db),
+            "clips": self.clips,
+            "denoise": self.denoise,
         }
-        told |= {"listeners": [listener.name for listener in self.listeners], "measures": list(self.measures)}
-        told |= {"sources": list(self.sources), "snrs_db": list(self.snrs_db), "clips": self.clips}
-        return told | {"denoise": self.denoise}
 
 
 def plan(
@@ -208,7 +211,8 @@ def _bootstrap(row: Row) -> int:
 
 def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
     """The row of the run's own enhance stage, and the checkpoint of its last model."""
-    from posttrain.report.findings import OTHERS, kind
+    from posttrain.report.findings import OTHERS
+    from posttrain.report.lineage import kind
 
     rows = ledger.read(run / "ledger.jsonl")
     row = next((row for row in reversed(rows) if kind(row) == "enhance"), None)

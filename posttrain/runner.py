@@ -70,7 +70,9 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
 def run(
     recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None, jobs: int = 1
 ) -> list[ledger.Row]:
-    """Do what `plan` says, `jobs` stages at a time where they do not hang on each other; returns the run's ledger rows.
+    """Do what `plan` says and return the run's ledger rows.
+
+    On a CPU up to `jobs` stages go side by side, where they do not hang on each other; a GPU trains one at a time.
 
     Raises InputError before anything is made when the recipe or its data are wrong.
     """
@@ -79,9 +81,8 @@ def run(
     corpus_step, *steps = plan(recipe, folder, branch_from, until)
     device = pick_device(recipe.device)
     if jobs > 1 and device != "cpu":
-        raise InputError(
-            f"--jobs is {jobs}, but the device is {device}, which trains one stage at a time; leave it out"
-        )
+        say(f"one stage at a time, not {jobs}: the device is {device}")
+        jobs = 1
     check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus(recipe, corpus_step)

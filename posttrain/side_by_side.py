@@ -40,7 +40,7 @@ def run_all(work: Mapping[str, set[str]], make: Callable[[str], None], jobs: int
                 going[pool.submit(_logged, make, name, logs / f"{name}.log")] = name
             for future in wait(going, return_when=FIRST_COMPLETED).done:
                 name = going.pop(future)
-                say(f"■ {name}: {'failed' if future.exception() else 'done'}")
+                say(f"■ {name}: {f'failed, see {logs / name}.log' if future.exception() else 'done'}")
                 failed = failed or future.exception()
                 for needs in waiting.values():
                     needs.discard(name)

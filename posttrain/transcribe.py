@@ -178,7 +178,7 @@ def _hear_chunk(
         Example(recording.name, "test", REPEAT, INSTRUCTIONS[REPEAT], "", str(number), "", "wer")
         for number, recording in enumerate(recordings)
     ]
-    _check_lengths(examples, llama)
+    llama.check_lengths(examples, MAX_NEW_TOKENS, "cut it into shorter recordings")
     outputs = llama.answer(examples, batch_size, MAX_NEW_TOKENS)
     return [
         _line(recording, output, table.hypotheses[str(number)])
@@ -194,18 +194,6 @@ def _line(recording: Recording, output: str, ctc: str) -> dict[str, Any]:
     hypothesis = "" if abstained else output
     line = {"path": recording.name, "text": recording.text, "hypothesis": hypothesis, "ctc_hypothesis": ctc}
     return line | {"abstained": abstained}
-
-
-def _check_lengths(examples: list[Any], llama: "SpeechLlama") -> None:
-    room = llama.model.config.max_position_embeddings - MAX_NEW_TOKENS
-    tokens = {example.id: len(llama.tokenizer.prompt_ids(example)) for example in examples}
-    problems = [
-        f"{name} takes {n} tokens, expected at most {room}, as the Llama holds no more; cut it into shorter recordings"
-        for name, n in tokens.items()
-        if n > room
-    ]
-    if problems:
-        raise InputError(problems)
 
 
 def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:

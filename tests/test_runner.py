@@ -182,6 +182,9 @@ def test_branches_side_by_side_are_what_they_are_one_by_one(recipe, finished, tm
     assert all(torch.allclose(alone[name], beside[name], atol=1e-5) for name in alone)
 
 
-def test_a_gpu_trains_one_stage_at_a_time(recipe, tmp_path):
-    with pytest.raises(InputError, match="--jobs is 2, but the device is cuda"):
-        runner.run(dataclasses.replace(recipe, device="cuda"), tmp_path / "run", jobs=2)
+def test_a_gpu_trains_one_stage_at_a_time(recipe, finished, monkeypatch, capsys):
+    folder, rows = finished
+    monkeypatch.setattr(runner, "pick_device", lambda _: "cuda")
+    monkeypatch.setattr(runner, "run_all", lambda *_: pytest.fail("stages ran side by side"))
+    assert runner.run(recipe, folder, jobs=2) == rows
+    assert "one stage at a time, not 2: the device is cuda" in capsys.readouterr().err

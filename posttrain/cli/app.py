@@ -60,7 +60,8 @@ def run_recipe(
     jobs: Annotated[
         int,
         typer.Option(
-            min=1, help="Stages at a time, on a CPU, where they do not hang on each other; each takes its own memory."
+            min=1,
+            help="Up to so many stages at a time on a CPU, where they do not hang on each other; each takes memory.",
         ),
     ] = 1,
     dry_run: DryRunOption = False,

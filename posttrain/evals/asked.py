@@ -88,7 +88,7 @@ def _answered(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], encoder: Any)
         )
         for i, p in enumerate(prompts)
     ]
-    _check_lengths(llama, examples)
+    llama.check_lengths(examples, MAX_NEW_TOKENS, "take that prompt out")
     outputs = llama.answer(examples, 32, MAX_NEW_TOKENS)
     return [
         {
@@ -103,18 +103,6 @@ def _answered(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], encoder: Any)
         }
         for i, (prompt, output) in enumerate(zip(prompts, outputs, strict=True))
     ]
-
-
-def _check_lengths(llama: SpeechLlama, examples: Sequence[Example]) -> None:
-    room = llama.model.config.max_position_embeddings - MAX_NEW_TOKENS
-    lengths = {example.id: len(llama.tokenizer.prompt_ids(example)) for example in examples}
-    problems = [
-        f"prompt {name} takes {n} tokens, expected at most {room}, as the Llama holds no more; take it out"
-        for name, n in lengths.items()
-        if n > room
-    ]
-    if problems:
-        raise InputError(problems)
 
 
 def _write(path: Path, lines: Sequence[Line]) -> None:

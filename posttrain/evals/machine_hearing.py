@@ -22,8 +22,8 @@ from posttrain.errors import InputError
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.listeners import Heard, Line
 from posttrain.model import encoder as encoders
+from posttrain.model.corpus_table import table_of
 from posttrain.model.encoder import CTCEncoder
-from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 
 BATCH = 64
@@ -49,16 +49,12 @@ class Machine:
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[tuple[str, str]]:
         """The Llama's words and the CTC head's of each waveform (S,); none where the Llama says that it heard none."""
-        heard = self.encoder.run([torch.from_numpy(waveform) for waveform in waveforms])
-        spans, first = {}, 0
-        for number, (frames, _) in enumerate(heard):
-            spans[str(number)] = (first, len(frames))
-            first += len(frames)
-        self.llama.attach(FrameTable(torch.cat([frames for frames, _ in heard]).half(), spans))
-        examples = [Example(clip, "test", REPEAT, INSTRUCTIONS[REPEAT], "", clip, "", "wer") for clip in spans]
+        table = table_of(self.encoder, {str(i): torch.from_numpy(waveform) for i, waveform in enumerate(waveforms)})
+        self.llama.attach(table)
+        examples = [Example(clip, "test", REPEAT, INSTRUCTIONS[REPEAT], "", clip, "", "wer") for clip in table.spans]
         outputs = self.llama.answer(examples, BATCH, MAX_NEW_TOKENS)
         words = ["" if is_abstention(output) else output for output in outputs]
-        return [(said, ctc) for said, (_, ctc) in zip(words, heard, strict=True)]
+        return list(zip(words, table.hypotheses.values(), strict=True))
 
 
 def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]) -> Iterator[Line]:

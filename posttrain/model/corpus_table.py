@@ -22,11 +22,8 @@ def corpus_table(folder: Path, corpus: Corpus, device: str) -> FrameTable:
 
 
 def table_of(encoder: CTCEncoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTable:
-    """Frames and CTC hypotheses of these clips, 16 kHz (S,), in half precision, as a corpus's are kept."""
-    heard = encoder.run(list(waveforms.values()))
-    spans, first = {}, 0
-    for clip, (frames, _) in zip(waveforms, heard, strict=True):
-        spans[clip] = (first, len(frames))
-        first += len(frames)
-    hypotheses = {clip: said for clip, (_, said) in zip(waveforms, heard, strict=True)}
-    return FrameTable(torch.cat([frames for frames, _ in heard]).half(), spans, hypotheses=hypotheses)
+    """Frames and CTC hypotheses of these clips, 16 kHz (S,)."""
+    heard = dict(zip(waveforms, encoder.run(list(waveforms.values())), strict=True))
+    return FrameTable.of(
+        {clip: frames for clip, (frames, _) in heard.items()}, {clip: said for clip, (_, said) in heard.items()}
+    )

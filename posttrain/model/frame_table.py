@@ -4,6 +4,7 @@ A clip is a run of ids, so a prompt with speech in it is one id sequence and tra
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,15 @@ class FrameTable:
         if not self.table_id:
             digest = hashlib.sha256(repr((tuple(self.frames.shape), sorted(self.spans.items()))).encode())
             object.__setattr__(self, "table_id", digest.hexdigest()[:16])
+
+    @classmethod
+    def of(cls, frames: Mapping[str, torch.Tensor], hypotheses: dict[str, str] | None = None) -> "FrameTable":
+        """A table of these clips' frames (T_i, D_enc), in half precision, as a corpus's are kept."""
+        spans, first = {}, 0
+        for clip, own in frames.items():
+            spans[clip] = (first, len(own))
+            first += len(own)
+        return cls(torch.cat(list(frames.values())).half(), spans, hypotheses=hypotheses or {})
 
     @property
     def dim(self) -> int:

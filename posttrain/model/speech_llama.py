@@ -4,6 +4,7 @@ Shape letters, here and everywhere: B batch, S samples, M mel bins, F mel frames
 L text tokens, D width, V vocabulary, k frames per speech token.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,18 @@ class SpeechLlama:
         self.tokenizer.attach(stacked.spans, self.spec.num_words)
         self.table = table
         return self
+
+    def check_lengths(self, examples: Sequence[Example], max_new_tokens: int, mend: str) -> None:
+        """InputError that lists every prompt that leaves no room for so many tokens, by its id, with the mend."""
+        room = self.model.config.max_position_embeddings - max_new_tokens
+        tokens = {example.id: len(self.tokenizer.prompt_ids(example)) for example in examples}
+        problems = [
+            f"{name} takes {n} tokens, expected at most {room}, as the Llama holds no more; {mend}"
+            for name, n in tokens.items()
+            if n > room
+        ]
+        if problems:
+            raise InputError(problems)
 
     @property
     def shares_base(self) -> bool:

@@ -11,8 +11,7 @@ from posttrain.evals.seeds import Mean, over_seeds, paired
 from posttrain.graph import seed_of
 from posttrain.ledger import Row
 from posttrain.report.figures import SKILLS
-from posttrain.report.findings import kind
-from posttrain.report.lineage import parent
+from posttrain.report.lineage import kind, parent
 
 SAFE = ("harmful_compliance", "over_refusal")
 FIGURES = {

@@ -13,6 +13,7 @@ from posttrain import ledger
 from posttrain.report import charts
 from posttrain.report.charts import Point
 from posttrain.report.claims import DISAGREES, NOT_RUN, REPRODUCED, Claim, claims
+from posttrain.report.markdown import table
 from posttrain.report.study import EQUAL, FIGURES, Arm, arms, changed, command, front, recommended
 from posttrain.report.words import between, change, count, duration, number
 
@@ -136,7 +137,8 @@ def _markdown(made: Sequence[Arm], said: Sequence[Claim]) -> str:
     panel = [["", "finding", "source", "verdict", "figures"]]
     panel += [[_mark(c), c.said, c.source, c.verdict, c.figures] for c in said]
     parts = [f"# {next(iter(made[-1].rows.values())).run}", first, *(f"```sh\n{line}\n```" for line in rest)]
-    parts += ["## Reproduced in shape", _table(panel), "## Arms", ABOUT, _table(figure_table(made))]
+    arms_table = table(figure_table(made), raw=True, side="---")
+    parts += ["## Reproduced in shape", table(panel, raw=True, side="---"), "## Arms", ABOUT, arms_table]
     parts.append(f"Pareto front of gain against forgetting: {', '.join(arm.name for arm in front(made))}.")
     return "\n\n".join(parts) + "\n"
 
@@ -161,12 +163,6 @@ def _as_dict(arm: Arm, first: Arm) -> dict[str, Any]:
             figures[figure] |= {"against_first": dataclasses.asdict(apart)} if apart and arm is not first else {}
             figures[figure]["by_seed"] = arm.values(figure)
     return {"changed": changed(arm, first), "seeds": sorted(arm.rows), "tuned": arm.tuned, "figures": figures}
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    """As Markdown; arms' names are the only words that are not ours, and a recipe allows no odd ones."""
-    head, *body = lines
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
 
 
 def _mark(claim: Claim) -> str:

@@ -46,15 +46,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
         return {"steps": 0, "tokens": 0, "params": _count(encoder)}
     torch.manual_seed(context.seed)
     said = [clip.text for clip in context.corpus.clips.values() if clip.split == "train"]
-    encoder = encoders.tiny(
-        config.hidden_size,
-        config.layers,
-        config.heads,
-        config.subsampling_factor,
-        config.subsampling_channels,
-        config.mel_bins,
-        encoders.unit_tokenizer(said, config.units),
-    )
+    encoder = untrained(config, encoders.unit_tokenizer(said, config.units))
     encoder.model.requires_grad_(True)
     encoder.log_mel.to(context.device)
     model = HierarchicalCTC(encoder.model, encoders.unit_tokenizer(), config.steps).to(context.device)
@@ -67,6 +59,19 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
     metrics |= valid_wer(encoder, context.corpus)
     encoders.save(encoder, context.folder)
     return metrics | {"params": _count(encoder)}
+
+
+def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> CTCEncoder:
+    """The tiny encoder as a recipe sizes it; its CTC units are the tokenizer's, or characters."""
+    return encoders.tiny(
+        config.hidden_size,
+        config.layers,
+        config.heads,
+        config.subsampling_factor,
+        config.subsampling_channels,
+        config.mel_bins,
+        tokenizer,
+    )
 
 
 def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:

@@ -99,16 +99,7 @@ def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: Sta
         if example.clip and example.clip not in frames:
             start, count = context.table.spans[example.clip]
             frames[example.clip] = context.table.frames[start : start + count].float()
-    return joined(frames)
-
-
-def joined(frames: dict[str, torch.Tensor]) -> FrameTable:
-    """A table of these clips' frames (T_i, D), in half precision as a corpus's are kept."""
-    spans, first = {}, 0
-    for clip, own in frames.items():
-        spans[clip] = (first, len(own))
-        first += len(own)
-    return FrameTable(torch.cat(list(frames.values())).half(), spans)
+    return FrameTable.of(frames)
 
 
 def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageContext) -> None:
@@ -126,4 +117,4 @@ def tests_of(folder: Path) -> tuple[list[dict[str, Any]], FrameTable]:
 
     items = json.loads((folder / ITEMS).read_text(encoding="utf-8"))
     frames = load_file(folder / FRAMES)
-    return items, joined({str(number): frames[str(number)] for number in range(len(items))})
+    return items, FrameTable.of({str(number): frames[str(number)] for number in range(len(items))})
