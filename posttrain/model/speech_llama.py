@@ -106,7 +106,7 @@ class SpeechLlama:
         room = self.model.config.max_position_embeddings - max_new_tokens
         tokens = {example.id: len(self.tokenizer.prompt_ids(example)) for example in examples}
         problems = [
-            f"{name} takes {n} tokens, expected at most {room}, as the Llama holds no more; {mend}"
+            f"the prompt of {name} takes {n} tokens, expected at most {room}, as the Llama holds no more; {mend}"
             for name, n in tokens.items()
             if n > room
         ]

@@ -79,6 +79,6 @@ def test_what_does_not_hear_or_hold_a_prompt_is_said(base_folder, checkpoint_fol
     with pytest.raises(InputError, match="does not hear"):
         asked.ask(base_folder, PROMPTS, True, "cpu")
     long = [SafetyPrompt("a", "x" * 2000, True), SafetyPrompt("b", "y" * 2000, True)]
-    with pytest.raises(InputError, match=r"prompt a takes .* tokens") as error:
+    with pytest.raises(InputError, match=r"the prompt of a takes .* tokens") as error:
         asked.ask(checkpoint_folder, long, False, "cpu")
     assert len(error.value.problems) == 2
