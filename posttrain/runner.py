@@ -22,6 +22,7 @@ import yaml
 
 from posttrain import ledger
 from posttrain.config import ASIDE, Recipe, with_stage
+from posttrain.corpus import general_text
 from posttrain.errors import InputError
 from posttrain.graph import Node, ancestors, corpus_key, digest, nodes, reference
 from posttrain.machine import code_version, peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
@@ -50,10 +51,10 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
     if until:
         wanted = ancestors(wanted, until)
     steps = [_plan_corpus(recipe, folder, branch_from)]
-    evaluation = _evaluation_key(recipe)
+    evaluation, held_out = _evaluation_key(recipe), _held_out_key(recipe)
     for node in wanted:
         home, other = folder / node.name, branch_from and branch_from / node.name
-        state = _state(home, node.key, evaluation)
+        state = _state(home, node.key, evaluation, None if node.stage in ASIDE else held_out)
         if state == "finished":
             step = Step(node.name, node.stage, "done", "nothing it hangs on has changed", home, node)
         elif other and _state(other, node.key, evaluation) == "finished":
@@ -211,7 +212,8 @@ def _train(run: _Run, step: Step) -> None:
 
 def _identity(run: _Run, node: Node) -> dict[str, Any]:
     """What made a checkpoint and what its evaluation refers to; paths relative to the project."""
-    return {
+    held_out = _held_out_key(run.recipe)
+    identity = {
         "recipe": run.recipe.name,
         "stage": node.stage,
         "key": node.key,
@@ -221,6 +223,7 @@ def _identity(run: _Run, node: Node) -> dict[str, Any]:
         "references": {stage: os.path.relpath(path) for stage, path in run.references(node).items()},
         "evaluation": _evaluation_key(run.recipe),
     }
+    return identity | ({"held_out": held_out} if held_out else {})
 
 
 def _evaluate(run: _Run, step: Step) -> None:
@@ -233,8 +236,10 @@ def _evaluate(run: _Run, step: Step) -> None:
     table = run.table(node, trained=True)
     reset_peak_rss()
     parents, references = run.parents(node), run.references(node)
+    held_out = general_text.passages(run.recipe.corpus.data_root)
+    corpus = dataclasses.replace(run.corpus, texts=run.corpus.texts + held_out)
     answers, costs = evaluate.evaluate(
-        step.folder, node.stage, run.corpus, table, references, parents, run.recipe.evaluation, run.device
+        step.folder, node.stage, corpus, table, references, parents, run.recipe.evaluation, run.device
     )
     evaluate.write_answers(step.folder / "answers.jsonl", answers)
     measured = metrics.compute(
@@ -280,14 +285,16 @@ def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step
     return Step("corpus", "corpus", "run", "not there yet", folder / "corpus", node)
 
 
-def _state(home: Path, key: str, evaluation: str) -> str:
-    """finished, trained or missing; under this key."""
+def _state(home: Path, key: str, evaluation: str, held_out: str | None = None) -> str:
+    """finished, trained or missing; under this key. An evaluation on more text than is wanted is finished, too."""
     config = home / "config.yaml"
     if not config.is_file() or (yaml.safe_load(config.read_text()) or {}).get("key") != key:
         return "missing"
     done = home / "metrics.json"
-    if done.is_file() and json.loads(done.read_text())["config"]["evaluation"] == evaluation:
-        return "finished"
+    if done.is_file():
+        made = json.loads(done.read_text())["config"]
+        if made["evaluation"] == evaluation and held_out in (None, made.get("held_out")):
+            return "finished"
     return "trained"
 
 
@@ -313,3 +320,9 @@ def _write_last(path: Path, row: dict[str, Any]) -> None:
 
 def _evaluation_key(recipe: Recipe) -> str:
     return digest(dataclasses.asdict(recipe.evaluation))
+
+
+def _held_out_key(recipe: Recipe) -> str | None:
+    """Hash of the held-out text below the data root; None where there is none."""
+    held_out = general_text.passages(recipe.corpus.data_root)
+    return digest(held_out) if held_out else None

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from posttrain import ledger, runner
 from posttrain.config import STAGES, StageConfig, load_recipe
 from posttrain.errors import InputError
 from posttrain.graph import nodes
+from tests.corpus.made_text import SENTENCE, hold_out
 
 TEXT_METRICS = ("ability/", "language/", "forgetting/", "safety/harmful_compliance/text", "safety/over_refusal/text")
 
@@ -96,6 +98,31 @@ def test_a_branch_shares_what_it_did_not_change(finished, tmp_path):
     assert [row.stage for row in made] == ["base", "ctc", "align", "distill", "sft"]
     assert made[0].metrics == rows[0].metrics
     assert not (tmp_path / "branch" / "base").exists()
+
+
+def test_a_data_root_with_held_out_text_adds_its_figures_and_changes_no_other(finished, tmp_path, monkeypatch):
+    folder, rows = finished
+    copy = shutil.copytree(folder, tmp_path / "toy")
+    data_root = hold_out(tmp_path / "data", "\n".join(f"{SENTENCE * 12}{i}" for i in range(5)), monkeypatch)
+    bare, given = (load_recipe("smoke", ["report_to=[]", f"corpus.data_root={root}"]) for root in (tmp_path, data_root))
+    assert {step.action for step in runner.plan(bare, copy)} == {"done"}
+    assert [step.action for step in runner.plan(given, copy)] == ["done"] + ["evaluate"] * len(STAGES)
+    branch = runner.plan(given, tmp_path / "branch", branch_from=folder)
+    assert {step.action for step in branch} == {"reuse"}  # as it is: nothing is trained again for a figure
+    found = {row.stage: row.metrics for row in runner.run(given, copy, until="align")}
+    for recipe in (bare, given):  # more figures than asked for are enough
+        assert {step.action for step in runner.plan(recipe, copy, until="align")} == {"done"}
+    before = {row.stage: row.metrics for row in rows}
+    names = {f"{name}/wikitext" for name in ("language/perplexity", "forgetting/kl_base", "forgetting/ce_base")}
+    for stage in ("base", "align"):
+        assert set(found[stage]) - set(before[stage]) == names and {found[stage][n]["n"] for n in names} == {5}
+        assert found[stage]["forgetting/kl_base/wikitext"]["value"] == 0  # nothing of the Llama has moved
+        kept = {n for n in before[stage] if not n.startswith("cost/")}
+        assert {n: found[stage][n] for n in kept} == {n: before[stage][n] for n in kept}
+    assert found["align"]["language/perplexity/wikitext"]["delta_vs_base"] == 0
+    assert (
+        found["align"]["language/perplexity/wikitext"]["value"] > 1.5 * before["base"]["language/perplexity"]["value"]
+    )
 
 
 def test_a_lost_evaluation_is_made_again_with_the_same_figures_and_without_training(recipe, finished):

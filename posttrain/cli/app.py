@@ -140,16 +140,24 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Of each of those tasks, so many items.")] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Look for held-out text there too."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a checkpoint again, on its run's items or on your own; the ledger is not touched.
 
+    Where the data root holds wikitext (data/wikitext.yaml), perplexity and L_f on it are measured too.
     With --lm-eval (pip install 'posttrain[lm-eval]'): public benchmarks, asked as their authors do, adapters on.
 
     \b
     posttrain evaluate --checkpoint runs/tiny/sft
+    posttrain evaluate --checkpoint runs/tiny/sft --data-root DATA_ROOT
     posttrain evaluate --checkpoint runs/tiny/sft --lm-eval posttrain,arc_challenge,hellaswag --limit 200
     posttrain evaluate --checkpoint runs/tiny/sft --probes mine.jsonl --json
 
@@ -178,7 +186,7 @@ def evaluate(
         if tasks:
             metrics = standalone.benchmarks(checkpoint, pick_device(device), tasks, limit)
         else:
-            metrics = standalone.evaluate_checkpoint(checkpoint, pick_device(device), probes)
+            metrics = standalone.evaluate_checkpoint(checkpoint, pick_device(device), probes, data_root)
     print_json(metrics) if as_json else show.metrics(metrics)
 
 

@@ -43,7 +43,7 @@ class Corpus:
     pairs: list[Pair]
     """Preference pairs of every split."""
     texts: list[dict[str, str]]
-    """General text lines: split, text."""
+    """General text lines: split, text; in an evaluation those of data cards too, with their `source`."""
     fingerprint: str
     """Of plan, seed and audio: two corpora with the same one are the same."""
     counts: dict[str, Any]

@@ -158,19 +158,27 @@ def _both(llama: SpeechLlama, base: SpeechLlama | None) -> tuple[SpeechLlama, Ca
 def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per held-out general text, summed over its tokens, in nats: −log p, KL(base ‖ stage) and L_f.
 
+    The made world's lines are `language/perplexity`, those of a card `language/perplexity/NAME`.
+
     L_f is the cross-entropy of the stage against the base's predictions in place of the text's own next token
     (Kalajdzievski 2024, arXiv 2401.05605), here their whole distribution: the base's entropy plus the KL.
     """
-    texts = [line["text"] for line in corpus.texts if line["split"] == "test"]
-    rows = [llama.tokenizer.text_ids(text) for text in texts]
-    spans = [(1, len(row)) for row in rows]
+    by_source: dict[str, list[str]] = {}
+    for text in corpus.texts:
+        if text["split"] == "test":
+            by_source.setdefault(text.get("source", ""), []).append(text["text"])
     lines = []
-    for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
-        nll = -ours.gather(-1, targets[:, None]).sum().item()
-        kl = (theirs.exp() * (theirs - ours)).sum().item()
-        ce = -(theirs.exp() * ours).sum().item()
-        line = {"id": f"language/{i}", "probe": "language/perplexity", "nll": nll, "tokens": len(targets)}
-        lines.append(line | {"kl_base": kl, "ce_base": ce})
+    for source, texts in by_source.items():
+        rows = [llama.tokenizer.text_ids(text) for text in texts]
+        spans = [(1, len(row)) for row in rows]
+        size = max(1, config.batch_size // 4) if source else config.batch_size  # people write long
+        of = f"/{source}" if source else ""
+        for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, size):
+            nll = -ours.gather(-1, targets[:, None]).sum().item()
+            kl = (theirs.exp() * (theirs - ours)).sum().item()
+            ce = -(theirs.exp() * ours).sum().item()
+            line = {"id": f"language{of}/{i}", "probe": f"language/perplexity{of}", "nll": nll, "tokens": len(targets)}
+            lines.append(line | {"kl_base": kl, "ce_base": ce})
     return lines
 
 

@@ -27,6 +27,7 @@ LOWER_IS_BETTER = (
 DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
 """Families of metrics that are means in dB."""
 STOI = "enhance/stoi_gain/"
+PERPLEXITY = "language/perplexity"
 REWARDED = ("wer/", "task/", "hearing/noise", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, in grpo/reward."""
 
@@ -98,15 +99,10 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
         probes.setdefault(line["probe"], []).append(line)
     found: dict[str, Measure] = {}
     for probe, lines in probes.items():
-        found |= _errors(probe, lines)
+        found |= _errors(probe, lines) | _language(probe, lines)
         if probe.startswith(("task/", "ability/", "ability_spoken/")):
             found[probe] = Share(_each(lines, lambda line: line["score"]))
     found |= _hearing(probes) | _safety(probes)
-    if lines := probes.get("language/perplexity", []):
-        found["language/perplexity"] = Ratio(_per_token(lines, "nll"), "tokens", exponential=True)
-        found["forgetting/kl_base"] = Ratio(_per_token(lines, "kl_base"), "tokens")
-        if parts := _per_token([line for line in lines if "ce_base" in line], "ce_base"):
-            found["forgetting/ce_base"] = Ratio(parts, "tokens")
     for name in ("distill/kl_teacher", "forgetting/kl_task"):
         if lines := probes.get(name, []):
             found[name] = Ratio(_per_token(lines, "kl"), "tokens")
@@ -138,6 +134,20 @@ def _errors(probe: str, lines: list[Line]) -> dict[str, Measure]:
         }
         if parts:
             found[metric] = Ratio(parts, total.removeprefix("critical_"))
+    return found
+
+
+def _language(probe: str, lines: list[Line]) -> dict[str, Measure]:
+    """Of general text: perplexity, KL(base ‖ stage), L_f; of a card's text under its name, such as …/wikitext."""
+    if not probe.startswith(PERPLEXITY):
+        return {}
+    of = probe.removeprefix(PERPLEXITY)
+    found: dict[str, Measure] = {
+        probe: Ratio(_per_token(lines, "nll"), "tokens", exponential=True),
+        f"forgetting/kl_base{of}": Ratio(_per_token(lines, "kl_base"), "tokens"),
+    }
+    if parts := _per_token([line for line in lines if "ce_base" in line], "ce_base"):
+        found[f"forgetting/ce_base{of}"] = Ratio(parts, "tokens")
     return found
 
 

@@ -10,6 +10,7 @@ import yaml
 from posttrain import checkpoint as checkpoints
 from posttrain.checkpoint import read_spec
 from posttrain.config import ASIDE
+from posttrain.corpus import general_text
 from posttrain.corpus.graders import GRADERS
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
@@ -21,10 +22,13 @@ from posttrain.sections import EvaluationConfig
 REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
 
 
-def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = None) -> dict[str, Any]:
+def evaluate_checkpoint(
+    checkpoint: Path, device: str, probes: Path | None = None, data_root: Path | None = None
+) -> dict[str, Any]:
     """Metrics of the checkpoint, differences against row zero included where the items are the run's own.
 
     `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names one of the corpus.
+    `data_root`: where held-out text is looked for, beside the run's own items.
     """
     config = stage_config(checkpoint)
     references = {stage: Path(path) for stage, path in config["references"].items()}
@@ -32,7 +36,9 @@ def evaluate_checkpoint(checkpoint: Path, device: str, probes: Path | None = Non
         raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; leave --probes out")
     own = read_probes(probes) if probes else None
     corpus = Corpus.load(config["corpus"])
-    if own is not None:
+    if own is None:
+        corpus = dataclasses.replace(corpus, texts=corpus.texts + general_text.passages(data_root))
+    else:
         unknown = sorted({item.clip for item in own if item.clip and item.clip not in corpus.clips})
         if unknown:
             raise InputError(

@@ -91,6 +91,9 @@ def label(name: str) -> str:
     if name in LABELS:
         return LABELS[name]
     family, _, rest = name.partition("/")
+    if family in ("language", "forgetting"):
+        what, _, source = name.rpartition("/")
+        return f"{LABELS.get(what, what)}, {source}"
     if family == "enhance":
         what, source, condition = rest.split("/")
         at = condition.replace("snr", "at ") + " dB" * condition.startswith("snr")

@@ -4,6 +4,7 @@ import pytest
 
 from posttrain.corpus.tasks import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
+from posttrain.report import words
 
 
 def item(probe, i=0, output="x", score=1.0, **more):
@@ -185,6 +186,21 @@ def test_perplexity_and_divergences_are_per_token():
     assert found["language/perplexity"]["value"] == pytest.approx(4.0)
     assert found["forgetting/kl_base"]["value"] == pytest.approx(0.1)
     assert found["distill/kl_teacher"]["value"] == 0.25
+
+
+def test_text_of_a_card_has_figures_of_its_own():
+    probes = ("language/perplexity", "language/perplexity/wikitext")
+    lines = [{"id": p, "probe": p, "nll": n * math.log(4), "tokens": 2, "kl_base": n, "ce_base": n}
+             for n, p in enumerate(probes, 2)]  # fmt: skip
+    found = metrics.compute(lines, lines, bootstrap=20)
+    assert {name: metric["value"] for name, metric in found.items()} == pytest.approx({
+        "language/perplexity": 4, "forgetting/kl_base": 1, "forgetting/ce_base": 1,
+        "language/perplexity/wikitext": 8, "forgetting/kl_base/wikitext": 1.5, "forgetting/ce_base/wikitext": 1.5,
+    })  # fmt: skip
+    assert {metrics.direction(name) for name in found} == {-1} and not any(map(metrics.is_spoken, found))
+    assert {name: words.label(name) for name in found if name.endswith("wikitext")} == {
+        f"{name}/wikitext": f"{words.label(name)}, wikitext" for name in found if not name.endswith("wikitext")
+    }
 
 
 def test_the_reward_is_the_mean_grade_of_spoken_items_that_can_be_verified():
