@@ -27,7 +27,9 @@ LIMITS = (
 
 
 def write(run_folder: Path | str) -> list[Path]:
-    """CARD.md and README.md into the folder of every stage of this run that left an adapter; returns their paths.
+    """A card of every adapter that this run trained, and a model card beside its weights; returns their paths.
+
+    RUN/adapters/STAGE/CARD.md is for people; RUN/STAGE/README.md says the same, with the metadata that the hub reads.
 
     The same rows give the same bytes. Stages that the run shares with another are that run's to describe.
     """
@@ -39,11 +41,15 @@ def write(run_folder: Path | str) -> list[Path]:
         spec = _spec(folder)
         if spec.get("adapter"):
             card = body(row, rows, spec)
-            made = {"CARD.md": card, "README.md": f"---\n{metadata(row, spec)}\n---\n\n{card}"}
-            for name, text in made.items():
-                partial = folder / f"{name}.partial"
+            made = {
+                run_folder / "adapters" / folder.name / "CARD.md": card,
+                folder / "README.md": f"---\n{metadata(row, spec)}\n---\n\n{card}",
+            }
+            for path, text in made.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f"{path.name}.partial")
                 partial.write_text(text, encoding="utf-8")
-                written.append(partial.replace(folder / name))
+                written.append(partial.replace(path))
     return written
 
 

@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 def test_each_trained_adapter_gets_both_cards_and_nothing_else_does(run):
     written = cards.write(run)
     assert {path.relative_to(run).as_posix() for path in written} == {
-        "sft/CARD.md", "sft/README.md", "dpo/CARD.md", "dpo/README.md",
+        "adapters/sft/CARD.md", "sft/README.md", "adapters/dpo/CARD.md", "dpo/README.md",
     }  # fmt: skip
     before = {path: path.read_bytes() for path in written}
     assert {path: path.read_bytes() for path in cards.write(run)} == before
@@ -50,7 +50,7 @@ def test_the_hub_reads_the_ledgers_figures(run):
 
 def test_people_read_gains_losses_safety_way_options_and_the_weights_hash(run):
     cards.write(run)
-    card = (run / "sft" / "CARD.md").read_text()
+    card = (run / "adapters" / "sft" / "CARD.md").read_text()
     assert (run / "sft" / "README.md").read_text().endswith(card)
     for heading in ("## Gained", "## Lost", "## Safe?", "### Safety", "## How it was made", "## Limits"):
         assert heading in card
