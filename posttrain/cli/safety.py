@@ -44,6 +44,14 @@ def ask(
     The detector of refusals labels the answers: full or partial refusal, compliance, non-answer. `corrected` is the
     share with the detector's errors undone, as they were on answers held out of its fit; they are shown below.
 
+    Spoken prompts are also put to the base: typed, and as the CTC head heard them (the cascade). So harmful ones
+    answered when spoken are told apart:
+
+    \b
+    complied       the base refuses what was heard of it: it was heard, and complied with
+    misheard       the base refuses the prompt, not what was heard of it
+    base_complies  the base answers it typed, too
+
     \b
     posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --data-root DATA_ROOT --spoken
     posttrain safety ask --checkpoint runs/tiny/sft --prompts harmful_behaviors.csv --out answers.csv --json
@@ -64,7 +72,7 @@ def ask(
 
     hide_loading()
     with quiet_stdout():
-        found = asked.ask(checkpoint, read, spoken, pick_device(device), out)
+        found = asked.figures(asked.ask(checkpoint, read, spoken, pick_device(device), out))
     error = detector_error()
     print_json({"metrics": found, "detector": error, "n": len(read)}) if as_json else _show_asked(found, error)
 
@@ -162,11 +170,12 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_asked(found: dict[str, Any], error: dict[str, Any]) -> None:
-    """Two lines a figure: as labelled and corrected; then the labels, and the detector's error."""
+    """A figure as labelled and corrected, and why where that is known; then the labels, and the detector's error."""
     lines = {}
     for name, figure in found.items():
         lines[name] = figure
         lines[f"{name}  corrected"] = {"value": figure["corrected"], "ci95": figure["corrected_ci95"], "n": figure["n"]}
+        lines |= {f"{name}  {cause}": share for cause, share in figure.get("because", {}).items()}
     metrics(lines)
     for name, figure in found.items():
         print(f"{name}: {', '.join(f'{count} {label}' for label, count in figure['labels'].items())}")

@@ -91,15 +91,22 @@ def test_prompts_of_others_are_put_to_a_checkpoint(tmp_path, monkeypatch, capsys
     ask = ["safety", "ask", "--checkpoint", "runs/x/sft", "--prompts", "p.csv"]
     assert run([*ask, "--dry-run"]) == 0
     assert "would put 1 prompts of p.csv" in capsys.readouterr().out
-    line = {"form": "text", "label": "unsafe", "detector": "1_full_compliance"}
-    monkeypatch.setattr(asked, "ask", lambda *_: asked.figures([line]))
+    line = {"label": "unsafe", "detector": "1_full_compliance"}
+    refused = line | {"form": "base", "detector": "2_full_refusal"}
+    lines = [line | {"form": "text"}, line | {"form": "speech"}, line | {"form": "cascade"}, refused]
+    monkeypatch.setattr(asked, "ask", lambda *_: lines)
     assert run([*ask, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"]["safety/harmful_compliance/text"]["value"] == 1 and found["n"] == 1
     assert found["detector"]["all of them"]["kappa"]["n"] == 900
     assert run(ask) == 0
     said = capsys.readouterr().out
-    for named in ("harmful_compliance/text  corrected", "1 1_full_compliance", "detector  kappa"):
+    for named in (
+        "harmful_compliance/text  corrected",
+        "harmful_compliance/speech  misheard",
+        "1 1_full_compliance",
+        "detector  kappa",
+    ):
         assert named in said
     assert run(["safety", "ask", "--checkpoint", "x", "--prompts", "xstest"]) == 2
     assert "POSTTRAIN_DATA" in capsys.readouterr().err
