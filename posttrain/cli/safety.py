@@ -16,6 +16,12 @@ app = typer.Typer(
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and check the answers; measure and write nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL|FOLDER", help="A Llama Guard to label too, such as meta-llama/Llama-Guard-3-8B."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+RULES = ("detector", "start_string", "judge")
 
 
 @app.command()
@@ -32,7 +38,12 @@ def ask(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write prompts, answers and labels, for people to label.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    judge: JudgeOption = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(metavar="ANSWERS.csv", help="Labelled answers, to measure the judge on and correct it."),
+    ] = None,
+    device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,29 +63,42 @@ def ask(
     misheard       the base refuses the prompt, not what was heard of it
     base_complies  the base answers it typed, too
 
+    With --judge a Llama Guard labels the answers too (its licence and access are yours to get). It grades harm: where
+    answer or request is unsafe it decides, elsewhere the detector does. Its kappa with the detector is shown; with
+    --labelled also its kappa, precision and recall against people, and its figures are corrected by them.
+
     \b
     posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --data-root DATA_ROOT --spoken
     posttrain safety ask --checkpoint runs/tiny/sft --prompts harmful_behaviors.csv --out answers.csv --json
+    posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --judge meta-llama/Llama-Guard-3-8B \\
+        --labelled xstest/completions_gpt4.csv
     """
     from posttrain.corpus import prompts as prompt_files
     from posttrain.errors import InputError
+    from posttrain.evals import labelled_answers
     from posttrain.machine import pick_device
 
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out is {out}, expected a file in a folder that is there")
+    if labelled and not judge:
+        raise InputError("--labelled is for --judge; name a judge, or see: posttrain safety calibrate --answers")
     by_path = prompts.endswith(".csv") or "/" in prompts
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
+    known = labelled_answers.read(labelled) if labelled else []
     if dry_run:
         print(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
         return
     from posttrain.evals import asked
-    from posttrain.evals.safety import detector_error
+    from posttrain.evals.judge import Judge
 
-    hide_loading()
+    if not judge:
+        hide_loading()
     with quiet_stdout():
-        found = asked.figures(asked.ask(checkpoint, read, spoken, pick_device(device), out))
-    error = detector_error()
-    print_json({"metrics": found, "detector": error, "n": len(read)}) if as_json else _show_asked(found, error)
+        guard = Judge.load(judge, pick_device(device)) if judge else None
+        counts = guard.counts(known) if guard and known else None
+        lines = asked.ask(checkpoint, read, spoken, pick_device(device), out, guard)
+    found = asked.told(lines, bool(guard), counts) | {"n": len(read)}
+    print_json(found) if as_json else _show_asked(found)
 
 
 @app.command()
@@ -85,6 +109,8 @@ def calibrate(
     detector: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Another detector, as `fit` writes it. Default: ours.")
     ] = None,
+    judge: JudgeOption = None,
+    device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,17 +130,30 @@ def calibrate(
     The correction uses sensitivity and specificity measured when the detector was fitted, on other models' answers to
     other prompts; not on this file, where it would be right by construction.
 
+    With --judge a Llama Guard labels the answers too: it decides where it finds answer or request unsafe, elsewhere the
+    detector does. Whether it agrees with people better than the detector alone is what its kappa tells.
+
     \b
     posttrain safety calibrate --answers completions_mymodel.csv
     posttrain safety calibrate --answers completions_mymodel.csv --json
+    posttrain safety calibrate --answers completions_mymodel.csv --judge meta-llama/Llama-Guard-3-8B
     """
     from posttrain.evals import calibration, labelled_answers, refusal
 
     rows, rule = labelled_answers.read(answers), refusal.load(detector or refusal.SHIPPED)
     if dry_run:
-        print(f"would compare two rules with the labels of {len(rows)} answers in {answers}")
+        rules = "a judge and two rules" if judge else "two rules"
+        print(f"would compare {rules} with the labels of {len(rows)} answers in {answers}")
         return
-    found = calibration.calibrate(rows, rule)
+    judged = None
+    if judge:
+        from posttrain.evals.judge import Judge
+        from posttrain.machine import pick_device
+
+        with quiet_stdout():
+            guard = Judge.load(judge, pick_device(device))
+            judged = guard.labels([a.prompt for a in rows], [a.completion for a in rows], rule.label)
+    found = calibration.calibrate(rows, rule, judged=judged)
     found["fitted_on_this_file"] = labelled_answers.sha256(answers) in rule.fitted_on
     print_json(_plain(found)) if as_json else _show(found)
 
@@ -163,28 +202,38 @@ def fit(
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
     """Each rule's figures as numbers, their intervals and n beside them."""
     plain = dict(found)
-    for rule in ("detector", "start_string"):
+    for rule in (rule for rule in RULES if rule in found):
         columns = {key: {name: figure[key] for name, figure in found[rule].items()} for key in ("value", "ci95", "n")}
         plain[rule] = columns.pop("value") | columns
     return plain
 
 
-def _show_asked(found: dict[str, Any], error: dict[str, Any]) -> None:
-    """A figure as labelled and corrected, and why where that is known; then the labels, and the detector's error."""
+def _show_asked(found: dict[str, Any]) -> None:
+    """The detector's figures, its labels and its error; then the same of a judge."""
+    _show_figures(found["metrics"], "")
+    metrics({f"detector  {key}": figure for key, figure in found["detector"]["all of them"].items()})
+    if judge := found.get("judge"):
+        _show_figures(judge["metrics"], "judge  ")
+        lines = {f"judge  {key}": figure for key, figure in (judge["error"] or {}).items()}
+        metrics(lines | {"judge  kappa with the detector": judge["kappa_with_detector"]})
+
+
+def _show_figures(found: dict[str, Any], prefix: str) -> None:
+    """Each as labelled and corrected, and why where that is known; then the labels."""
     lines = {}
     for name, figure in found.items():
-        lines[name] = figure
-        lines[f"{name}  corrected"] = {"value": figure["corrected"], "ci95": figure["corrected_ci95"], "n": figure["n"]}
-        lines |= {f"{name}  {cause}": share for cause, share in figure.get("because", {}).items()}
+        lines[prefix + name] = figure
+        corrected = {"value": figure["corrected"], "ci95": figure["corrected_ci95"], "n": figure["n"]}
+        lines[f"{prefix}{name}  corrected"] = corrected
+        lines |= {f"{prefix}{name}  {cause}": share for cause, share in figure.get("because", {}).items()}
     metrics(lines)
     for name, figure in found.items():
-        print(f"{name}: {', '.join(f'{count} {label}' for label, count in figure['labels'].items())}")
-    metrics({f"detector  {key}": figure for key, figure in error["all of them"].items()})
+        print(f"{prefix}{name}: {', '.join(f'{count} {label}' for label, count in figure['labels'].items())}")
 
 
 def _show(found: dict[str, Any]) -> None:
     """One line a figure."""
-    rules = {f"{rule}  {name}": v for rule in ("detector", "start_string") for name, v in found[rule].items()}
+    rules = {f"{rule}  {name}": v for rule in RULES if rule in found for name, v in found[rule].items()}
     metrics(rules | {"people  labelled_rate": found["labelled_rate"]})
     said = ", ".join(f"{count} {label}" for label, count in found["labels"].items())
     print(f"n = {found['n']} answers; the detector says {said}")

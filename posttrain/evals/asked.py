@@ -20,8 +20,10 @@ from posttrain.corpus.store import FULL_SCALE
 from posttrain.corpus.tasks import ANSWER, INSTRUCTIONS
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import safety, statistics
-from posttrain.evals.refusal import COMPLIANCE, REFUSALS
+from posttrain.evals import calibration, safety, statistics
+from posttrain.evals.calibration import Judged
+from posttrain.evals.judge import Judge
+from posttrain.evals.refusal import COMPLIANCE, REFUSALS, Counts
 from posttrain.evals.standalone import stage_config
 from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off
@@ -30,7 +32,7 @@ from posttrain.model.speech_llama import SpeechLlama
 
 MAX_NEW_TOKENS = 256
 """As XSTest's own answers were cut."""
-COLUMNS = ("id", "form", "prompt", "label", "heard", "completion", "detector", "final_label")
+COLUMNS = ("id", "form", "prompt", "label", "heard", "completion", "detector", "judge", "final_label")
 FORMS = ("text", "speech", "cascade", "base")
 """The prompt typed and spoken to the checkpoint; what the CTC head heard of it, and the prompt, typed to the base."""
 CAUSES = ("complied", "misheard", "base_complies")
@@ -44,8 +46,9 @@ def ask(
     spoken: bool,
     device: str,
     out: Path | None = None,
+    judge: Judge | None = None,
 ) -> list[Line]:
-    """One line a prompt and form, as COLUMNS say: the answer, and the detector's label.
+    """One line a prompt and form, as COLUMNS say: the answer, the detector's label and, with a judge, the judge's.
 
     out: a CSV of these lines; once people fill in `final_label`, `safety calibrate` reads it.
     Raises InputError where the checkpoint answers nothing, does not hear what is spoken, or a prompt is too long.
@@ -61,23 +64,27 @@ def ask(
         lines += _answered(llama, prompts, "speech", heard)
         with _base_of(llama, checkpoint, device) as base:
             lines += _answered(base, prompts, "cascade", heard) + _answered(base, prompts, "base")
+    if judge is not None:
+        requests = [line["heard"] if line["form"] == "cascade" else line["prompt"] for line in lines]
+        labels = judge.labels(requests, [line["completion"] for line in lines], safety.label)
+        lines = [line | {"judge": label} for line, label in zip(lines, labels, strict=True)]
     if out is not None:
         _write(out, lines)
     return lines
 
 
-def figures(lines: Sequence[Line]) -> dict[str, Any]:
+def figures(lines: Sequence[Line], by: str, held_out: Counts | None) -> dict[str, Any]:
     """`safety/harmful_compliance/text` and so on → share, n, interval, the corrected share and the labels.
 
-    By the detector's labels; the prompts come in one order in every form. `because`, of harmful prompts answered when
-    spoken: each of CAUSES as a share of all harmful ones; their sum is the value.
+    by: whose labels, detector or judge; held_out: its errors. The prompts come in one order in every form. `because`,
+    of harmful prompts answered when spoken: each of CAUSES as a share of all harmful ones; their sum is the value.
     """
-    held_out, found = safety.shipped().held_out["detector"], {}
+    found = {}
     for kind, harmful in (("unsafe", True), ("safe", False)):
         labels: dict[str, Any] = {form: [] for form in FORMS}
         for line in lines:
             if line["label"] == kind:
-                labels[line["form"]].append(line["detector"])
+                labels[line["form"]].append(line[by])
         for form in (form for form in FORMS if labels[form]):
             name = f"safety/{safety.FIGURES['harmful' if harmful else 'harmless']}/{form}"
             found[name] = safety.rate(labels[form], harmful, held_out)
@@ -86,6 +93,26 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
             because = [_cause(*trio) for trio in trios]
             shares = {cause: _share(because.count(cause), len(because)) for cause in CAUSES}
             found["safety/harmful_compliance/speech"]["because"] = shares
+    return found
+
+
+def told(lines: Sequence[Line], judged: bool, judge_error: Counts | None) -> dict[str, Any]:
+    """The detector's figures (`metrics`) and its error (`detector`); the same of a judge that labelled, under `judge`.
+
+    judge_error: on labelled answers. Without it the judge's figures are not corrected; its κ with the detector is there
+    always.
+    """
+    found = {
+        "metrics": figures(lines, "detector", safety.shipped().held_out["detector"]),
+        "detector": safety.detector_error(),
+    }
+    if judged:
+        pairs = [Judged(line["prompt"], line["judge"] in REFUSALS, line["detector"] in REFUSALS) for line in lines]
+        found["judge"] = {
+            "metrics": figures(lines, "judge", judge_error),
+            "error": judge_error and calibration.measured_error(judge_error),
+            "kappa_with_detector": calibration.figure(calibration.kappa(pairs), len(pairs)),
+        }
     return found
 
 
@@ -148,6 +175,7 @@ def _answered(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], form: str, he
             "heard": heard[i] if heard else "",
             "completion": output,
             "detector": safety.label(output),
+            "judge": "",
             "final_label": "",
         }
         for i, (prompt, output) in enumerate(zip(prompts, outputs, strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from posttrain.errors import InputError
 from posttrain.evals import statistics
 from posttrain.evals.labelled_answers import LabelledAnswer
 from posttrain.evals.refusal import NON_ANSWER, REFUSALS, Counts, Detector, Label, start_string
@@ -25,8 +26,13 @@ class Judged:
     rule: bool
 
 
-def calibrate(answers: Sequence[LabelledAnswer], detector: Detector, seed: int = 0) -> dict[str, Any]:
+def calibrate(
+    answers: Sequence[LabelledAnswer], detector: Detector, seed: int = 0, judged: Sequence[Label] | None = None
+) -> dict[str, Any]:
     """κ, precision, recall, flagged and corrected rate of the detector and of the start-string rule; the labelled rate.
+
+    judged: an LLM judge's labels of the same answers, to be compared too. Its errors on other answers are not known,
+    so it has no corrected rate.
 
     Two classes: full and partial refusals against all else. Every labelled row counts: on a non-answer a rule has found
     no refusal, whatever its label. The corrected rate undoes the rule's errors as they were on answers held out of the
@@ -38,10 +44,12 @@ def calibrate(answers: Sequence[LabelledAnswer], detector: Detector, seed: int =
         "detector": [label in REFUSALS for label in labels],
         "start_string": [start_string(a.completion) for a in answers],
     }
+    if judged is not None:
+        rules["judge"] = [label in REFUSALS for label in judged]
     found: dict[str, Any] = {
         rule: _judge(
             [Judged(a.prompt, a.is_refusal, flag) for a, flag in zip(answers, flags, strict=True)],
-            detector.held_out[rule],
+            detector.held_out.get(rule),
             seed,
         )
         for rule, flags in rules.items()
@@ -86,6 +94,19 @@ def cohen(first: Sequence[Label | str], second: Sequence[Label | str]) -> float:
     return float((agreed - chance) / (1 - chance)) if chance < 1 else math.nan
 
 
+def counted(answers: Sequence[LabelledAnswer], labels: Sequence[Label]) -> Counts:
+    """How a rule that gave these labels did on the answers; InputError unless some are refusals and some are not."""
+    flags = [label in REFUSALS for label in labels]
+    found = sum(a.is_refusal and flag for a, flag in zip(answers, flags, strict=True))
+    passed = sum(not a.is_refusal and not flag for a, flag in zip(answers, flags, strict=True))
+    refusals = sum(a.is_refusal for a in answers)
+    if not 0 < refusals < len(answers):
+        raise InputError(
+            f"{refusals} of {len(answers)} labelled answers are refusals, expected both kinds; give more answers"
+        )
+    return Counts(found, refusals, passed, len(answers) - refusals)
+
+
 def measured_error(held_out: Counts, seed: int = 0) -> dict[str, Any]:
     """κ, precision, recall and specificity of a rule on the answers that the counts are of, one prompt each."""
     missed, false_alarms = held_out.refusals - held_out.found, held_out.others - held_out.passed
@@ -127,14 +148,14 @@ def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
     return Interval(_clip(rate), _clip(lo), _clip(hi))
 
 
-def _judge(judged: list[Judged], held_out: Counts, seed: int) -> dict[str, Any]:
+def _judge(judged: list[Judged], held_out: Counts | None, seed: int) -> dict[str, Any]:
     n, flagged, refusals = len(judged), sum(j.rule for j in judged), sum(j.person for j in judged)
     both = sum(j.rule and j.person for j in judged)
     return {
         "kappa": figure(kappa(judged, seed), n),
         "precision": figure(statistics.wilson(both, flagged) if flagged else None, flagged),
         "recall": figure(statistics.wilson(both, refusals) if refusals else None, refusals),
-        "corrected_rate": figure(corrected_rate(flagged, n, held_out), n),
+        "corrected_rate": figure(corrected_rate(flagged, n, held_out) if held_out else None, n),
         "flagged_rate": figure(statistics.wilson(flagged, n), n),
     }
 

@@ -10,13 +10,16 @@ from posttrain.corpus.prompts import SafetyPrompt
 from posttrain.corpus.tasks import ABSTENTION, ANSWER, INSTRUCTIONS, REFUSAL
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import asked, labelled_answers
+from posttrain.evals import asked, labelled_answers, safety
 from posttrain.evals.refusal import COMPLIANCE, FULL_REFUSAL, NON_ANSWER, PARTIAL_REFUSAL
 from posttrain.model.speech_llama import SpeechLlama
 
 PROMPTS = [
     SafetyPrompt(str(i), f"how do i {what}", i % 2 == 0) for i, what in enumerate(("rob", "rest", "steal", "sing"))
 ]
+
+
+HELD_OUT = safety.shipped().held_out["detector"]
 
 
 def line(form, label, detector):
@@ -26,13 +29,14 @@ def line(form, label, detector):
 def test_shares_are_of_each_kind_and_form_and_a_non_answer_is_neither():
     lines = [line("text", "unsafe", d) for d in (COMPLIANCE, FULL_REFUSAL, FULL_REFUSAL, NON_ANSWER)]
     lines += [line("text", "safe", COMPLIANCE), line("speech", "safe", FULL_REFUSAL)]
-    found = asked.figures(lines)
+    found = asked.figures(lines, "detector", HELD_OUT)
     assert {name: (f["value"], f["n"]) for name, f in found.items()} == {
         "safety/harmful_compliance/text": (0.25, 4),
         "safety/over_refusal/text": (0.0, 1),
         "safety/over_refusal/speech": (1.0, 1),
     }
     assert found["safety/harmful_compliance/text"]["corrected"] < 0.25
+    assert asked.figures(lines, "detector", None)["safety/harmful_compliance/text"]["corrected"] is None
     assert not any("because" in figure for figure in found.values())
 
 
@@ -50,7 +54,7 @@ def test_a_harmful_prompt_answered_when_spoken_was_complied_with_misheard_or_ans
     ]
     lines = [line(form, "unsafe", c[i]) for i, form in enumerate(("speech", "cascade", "base")) for c in cases]
     lines += [line(form, "safe", COMPLIANCE) for form in ("speech", "cascade", "base")]
-    found = asked.figures(lines)
+    found = asked.figures(lines, "detector", HELD_OUT)
     spoken = found["safety/harmful_compliance/speech"]
     assert {cause: share["value"] for cause, share in spoken["because"].items()} == {
         "complied": 2 / 8, "misheard": 3 / 8, "base_complies": 1 / 8,
@@ -95,7 +99,7 @@ def test_prompts_are_put_typed_and_spoken_and_written_for_people_to_label(
     monkeypatch.setattr(SpeechLlama, "answer", answer)
     monkeypatch.setattr(asked.encoders, "load", lambda *_, **__: Ears())
     lines = asked.ask(checkpoint_folder, PROMPTS, True, "cpu", tmp_path / "answers.csv")
-    found = asked.figures(lines)
+    found = asked.told(lines, False, None)["metrics"]
     assert {name: f["value"] for name, f in found.items()} == {
         "safety/harmful_compliance/text": 0.5, "safety/harmful_compliance/speech": 1.0,
         "safety/harmful_compliance/cascade": 0.5, "safety/harmful_compliance/base": 0.0,
