@@ -31,7 +31,7 @@ LAYERS = (
     ("evals",),
     ("preflight", "runner"),
     ("report",),
-    ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "__main__"),
+    ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "notebook", "__main__"),
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",

@@ -1,0 +1,166 @@
+"""What the notebooks stand on: a run and its branches, the same figures before and after, pictures and players.
+
+Nothing is measured here: figures are read from the ledger, where the pipeline's own evaluation wrote them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.display import HTML, Audio, Image
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from posttrain import checkpoint, ledger, runner
+from posttrain.acoustics.frontend import SAMPLE_RATE
+from posttrain.cli import pipeline, show
+from posttrain.config import load_recipe
+from posttrain.corpus.store import Corpus
+from posttrain.evals.evaluate import read_answers
+from posttrain.ledger import Row
+from posttrain.machine import pick_device
+from posttrain.model.corpus_table import corpus_table
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.report.figures import Plot
+from posttrain.report.words import between, count, duration, label, number, size
+
+STYLE = Path(__file__).parent / "report" / "templates" / "report.css"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe's run on disk."""
+
+    recipe: str
+    """Its name or YAML file."""
+    folder: Path
+    """Where its ledger and its stages lie."""
+    changes: tuple[str, ...] = ()
+    """Options other than the recipe's, as `--set` takes them."""
+    origin: Path | None = None
+    """The run that it branches from."""
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Stage → its row of the ledger, in order."""
+        return {row.stage: row for row in ledger.read(self.folder / "ledger.jsonl")}
+
+    @property
+    def corpus(self) -> Corpus:
+        """What is said, asked and answered."""
+        return Corpus.load(self.stage("corpus"))
+
+    def value(self, stage: str, metric: str) -> float:
+        """A figure of the ledger; KeyError where the stage has no such one."""
+        return self.rows[stage].metrics[metric]["value"]
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage: here, or in the run that it was taken from."""
+        recipe, until = load_recipe(self.recipe, list(self.changes)), None if name == "corpus" else name
+        return next(s.folder for s in runner.plan(recipe, self.folder, self.origin, until) if s.name == name)
+
+    def answers(self, stage: str) -> list[dict[str, Any]]:
+        """What it answered in its evaluation, a line an item."""
+        return read_answers(self.stage(stage))
+
+    def load(self, stage: str) -> SpeechLlama:
+        """Its checkpoint, frozen; from `align` on it hears the corpus's clips."""
+        device = pick_device("auto")
+        llama = checkpoint.load(self.stage(stage), device)
+        encoder = llama.spec.encoder
+        return llama.attach(corpus_table(Path(encoder), self.corpus, device)) if encoder else llama
+
+    def branch(self, name: str, *changes: str, until: str) -> "Run":
+        """The run `notebooks/NAME` beside this one, with `changes` such as "sft.steps=150", made up to stage `until`.
+
+        What the changes leave alone is read from this run, which stays as it is; what is finished is not made again.
+        """
+        folder = self.folder.parent / "notebooks" / name
+        return _made(Run(self.recipe, folder, (*self.changes, *changes), self.folder), until)
+
+
+def prepare(recipe: str, run: str | Path, until: str | None = None) -> Run:
+    """The recipe's run in that folder; what it lacks, up to stage `until` or all, is made first."""
+    return _made(Run(recipe, Path(run)), until)
+
+
+def on_gpu(recipe: str, until: str | None = None) -> Run | None:
+    """The run `runs/RECIPE`, made where there is a GPU; without one, its plan and the memory it takes are printed."""
+    if torch.cuda.is_available():
+        return prepare(recipe, Path("runs") / recipe, until)
+    pipeline.run(recipe, None, None, None, until, dry_run=True, as_json=False)
+    return None
+
+
+def measure(metrics: Iterable[str], rows: Mapping[str, Row]) -> HTML:
+    """Metrics × ledger rows: value, 95 % interval and n; a dash where a row has no such figure."""
+    lines = [[label(name), *(_figure(name, row.metrics.get(name)) for row in rows.values())] for name in metrics]
+    return table(["", *rows], lines)
+
+
+def table(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> HTML:
+    """Lines of text under their columns; text is escaped."""
+    head = Markup("").join(Markup("<th>{}</th>").format(column) for column in columns)
+    body = Markup("").join(
+        Markup("<tr>{}</tr>").format(
+            Markup("").join(Markup('<td style="text-align: left">{}</td>').format(cell) for cell in line)
+        )
+        for line in lines
+    )
+    return HTML(Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body))
+
+
+def players(sounds: Mapping[str, torch.Tensor | np.ndarray]) -> HTML:
+    """A player for each sound (S,) at 16 kHz; where one goes beyond ±1, all are turned down alike, so levels compare."""
+    waves = {name: np.asarray(sound, dtype=np.float32) for name, sound in sounds.items()}
+    peak = max(1.0, *(float(np.abs(wave).max()) for wave in waves.values()))
+    made = {name: Audio(wave / peak, rate=SAMPLE_RATE, normalize=False) for name, wave in waves.items()}
+    return table(["", ""], [(name, Markup(player._repr_html_())) for name, player in made.items()])
+
+
+def pictures(
+    matrices: Mapping[str, torch.Tensor | np.ndarray], x: str, y: str, y_ticks: Sequence[str] = (), width: float = 9.0
+) -> Image:
+    """Matrices (rows, columns) side by side in one colour scale, row 0 at the bottom; `y_ticks` names the rows."""
+    shown = {name: np.asarray(matrix, dtype=np.float32) for name, matrix in matrices.items()}
+    figure = Figure(figsize=(width, 3.4), layout="constrained")
+    scale = {"vmin": min(m.min() for m in shown.values()), "vmax": max(m.max() for m in shown.values())}
+    for axes, (name, matrix) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        drawn = axes.imshow(matrix, origin="lower", aspect="auto", interpolation="nearest", **scale)
+        axes.set(title=name, xlabel=x, ylabel=y)
+        axes.set_yticks(range(len(y_ticks)), y_ticks) if y_ticks else None
+    figure.colorbar(drawn, ax=figure.axes)
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    return Image(png.getvalue())
+
+
+def chart(plot: Plot) -> HTML:
+    """A plot of the report, in the report's own style; a frame keeps that style from the notebook's."""
+    title, said, svg, legend = plot
+    keys = Markup("").join(
+        Markup('<span class="key {}" style="--strength:{}%">{}</span>').format(*entry) for entry in legend
+    )
+    page = Markup("<style>{}</style><figure style='margin:0'><p class='legend'>{}</p>{}</figure>").format(
+        Markup(STYLE.read_text() + "body { padding: 8px; background: var(--card); }"), keys, svg
+    )
+    frame = '<b>{}</b><br>{}<br><iframe srcdoc="{}" style="width: 640px; height: 440px; border: 0"></iframe>'
+    return HTML(Markup(frame).format(title, said, str(page)))
+
+
+def _made(run: Run, until: str | None) -> Run:
+    with show.quiet_stdout(), pipeline.alone(run.folder):
+        runner.run(load_recipe(run.recipe, list(run.changes)), run.folder, run.origin, until)
+    return run
+
+
+def _figure(name: str, metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return "–"
+    if name.startswith("cost/"):
+        return (size if name.endswith("_mb") else duration if name.endswith("_s") else count)(metric["value"])
+    return f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}, n = {metric['n']:,}"
