@@ -75,11 +75,11 @@ class Run:
         return llama.attach(corpus_table(Path(encoder), self.corpus, device)) if encoder else llama
 
     def branch(self, name: str, *changes: str, until: str) -> "Run":
-        """The run `notebooks/NAME` beside this one, with `changes` such as "sft.steps=150", made up to stage `until`.
+        """This run with `changes` such as "sft.steps=150", made up to stage `until` in `notebooks/RUN/NAME` beside it.
 
         What the changes leave alone is read from this run, which stays as it is; what is finished is not made again.
         """
-        folder = self.folder.parent / "notebooks" / name
+        folder = self.folder.parent / "notebooks" / self.folder.name / name
         return _made(Run(self.recipe, folder, (*self.changes, *changes), self.folder), until)
 
 
@@ -153,8 +153,11 @@ def chart(plot: Plot) -> HTML:
 
 
 def _made(run: Run, until: str | None) -> Run:
-    with show.quiet_stdout(), pipeline.alone(run.folder):
-        runner.run(load_recipe(run.recipe, list(run.changes)), run.folder, run.origin, until)
+    recipe = load_recipe(run.recipe, list(run.changes))
+    _, *steps = runner.plan(recipe, run.folder, run.origin, until)
+    if any(step.action != "done" or step.name not in run.rows for step in steps):
+        with show.quiet_stdout(), pipeline.alone(run.folder):
+            runner.run(recipe, run.folder, run.origin, until)
     return run
 
 
