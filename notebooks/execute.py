@@ -50,13 +50,15 @@ def execute(notebook: NotebookNode) -> None:
 
 
 def _page(path: Path, recipe: str, run: Path, pages: Path) -> bool:
-    """Execute, write the page, print how long it took; False where a cell failed."""
+    """Execute, write the page without progress bars and notices, print how long it took; False where a cell failed."""
     clock, problem = time.monotonic(), ""
     notebook = read(path, recipe, run)
     try:
         execute(notebook)
     except CellExecutionError as error:
         problem = f"\n{error}"
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     page = pages / f"{path.stem}.html"
     page.write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
     print(f"{path.stem:<24}  {time.monotonic() - clock:5.0f} s  {page}{problem}", flush=True)
