@@ -3,6 +3,7 @@
 Nothing is measured here: figures are read from the ledger, where the pipeline's own evaluation wrote them.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,17 +19,24 @@ from matplotlib.figure import Figure
 from posttrain import checkpoint, ledger, runner
 from posttrain.acoustics.frontend import SAMPLE_RATE
 from posttrain.cli import pipeline, show
-from posttrain.config import load_recipe
+from posttrain.config import load_recipe, with_stage
 from posttrain.corpus.store import Corpus
 from posttrain.evals.evaluate import read_answers
+from posttrain.evals.measures import Measure
+from posttrain.evals.metrics import measures
+from posttrain.evals.statistics import Difference
+from posttrain.graph import ancestors, nodes
 from posttrain.ledger import Row
-from posttrain.machine import pick_device
+from posttrain.machine import pick_device, quiet_libraries
 from posttrain.model.corpus_table import corpus_table
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.report.figures import Plot
-from posttrain.report.words import between, count, duration, label, number, size
+from posttrain.report.lineage import references
+from posttrain.report.words import between, change, count, duration, label, number, size, unit
 
 STYLE = Path(__file__).parent / "report" / "templates" / "report.css"
+SEED, BOOTSTRAP = 0, 1000
+"""Of the intervals of differences that the ledger does not have."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +82,41 @@ class Run:
         encoder = llama.spec.encoder
         return llama.attach(corpus_table(Path(encoder), self.corpus, device)) if encoder else llama
 
-    def branch(self, name: str, *changes: str, until: str) -> "Run":
+    def branch(self, name: str, *changes: str, until: str | None) -> "Run":
         """This run with `changes` such as "sft.steps=150", made up to stage `until` in `notebooks/RUN/NAME` beside it.
 
         What the changes leave alone is read from this run, which stays as it is; what is finished is not made again.
         """
         folder = self.folder.parent / "notebooks" / self.folder.name / name
         return _made(Run(self.recipe, folder, (*self.changes, *changes), self.folder), until)
+
+    def arms(self, name: str, stage: str, options: Mapping[str, Mapping[str, Any]], *changes: str) -> "Run":
+        """A branch in which that stage is trained once an arm, each with options of its own, all from one parent."""
+        recipe = with_stage(load_recipe(self.recipe, [*self.changes, *changes]), stage)
+        above = [node.name for node in ancestors(nodes(recipe), stage) if node.name != stage]
+        arms = [{"name": arm, "stage": stage, "options": dict(own)} for arm, own in options.items()]
+        return self.branch(name, *changes, f"stages={json.dumps([*above, *arms])}", until=None)
+
+    def short(self, stage: str, share: float) -> str:
+        """The change, such as "sft.steps=150", that trains a stage for a share of its steps, at least for one."""
+        steps = getattr(load_recipe(self.recipe, list(self.changes)), stage).steps
+        return f"{stage}.steps={max(1, round(share * steps))}"
+
+    def difference(self, metric: str, stage: str, other: str) -> Difference | None:
+        """A stage's figure less another's, paired item by item, with its 95 % interval; None where they share none."""
+        now, before = (self._measures(name).get(metric) for name in (stage, other))
+        return now.difference(before, SEED, BOOTSTRAP) if now and before else None  # type: ignore[arg-type]
+
+    def against(self, other: str, metrics: Iterable[str], stages: Sequence[str]) -> HTML:
+        """Metrics × stages: `difference` to stage `other`; bold where its interval leaves zero out."""
+        lines = [[label(n), *(_apart(n, self.difference(n, stage, other)) for stage in stages)] for n in metrics]
+        return table([f"less that of {other}", *stages], lines)
+
+    def _measures(self, stage: str) -> dict[str, Measure]:
+        """Of its answers, with those that they refer to."""
+        rows = self.rows
+        zero = [line for row in references(rows[stage], [*rows.values()]) for line in self.answers(row.stage)]
+        return measures(self.answers(stage), zero)
 
 
 def prepare(recipe: str, run: str | Path, until: str | None = None) -> Run:
@@ -115,7 +151,7 @@ def table(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> HTML:
 
 
 def players(sounds: Mapping[str, torch.Tensor | np.ndarray]) -> HTML:
-    """A player for each sound (S,) at 16 kHz; where one goes beyond ±1, all are turned down alike, so levels compare."""
+    """A player for each sound (S,) at 16 kHz; where one goes beyond ±1 all are turned down alike, so levels compare."""
     waves = {name: np.asarray(sound, dtype=np.float32) for name, sound in sounds.items()}
     peak = max(1.0, *(float(np.abs(wave).max()) for wave in waves.values()))
     made = {name: Audio(wave / peak, rate=SAMPLE_RATE, normalize=False) for name, wave in waves.items()}
@@ -153,6 +189,7 @@ def chart(plot: Plot) -> HTML:
 
 
 def _made(run: Run, until: str | None) -> Run:
+    quiet_libraries()
     recipe = load_recipe(run.recipe, list(run.changes))
     _, *steps = runner.plan(recipe, run.folder, run.origin, until)
     if any(step.action != "done" or step.name not in run.rows for step in steps):
@@ -167,3 +204,10 @@ def _figure(name: str, metric: Mapping[str, Any] | None) -> str:
     if name.startswith("cost/"):
         return (size if name.endswith("_mb") else duration if name.endswith("_s") else count)(metric["value"])
     return f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}, n = {metric['n']:,}"
+
+
+def _apart(name: str, found: Difference | None) -> str:
+    if found is None:
+        return "–"
+    said = f"{change(name, found.value)}{unit(name)} {between(name, (found.lo, found.hi))}"
+    return said if found.lo <= 0 <= found.hi else Markup("<b>{}</b>").format(said)

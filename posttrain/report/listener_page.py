@@ -128,21 +128,26 @@ def _clip(place: Heard, text: str) -> dict[str, Any]:
         heard = HearingLoss()(stacked, thresholds.expand(len(stacked), -1)).numpy()
     scale = PEAK / max(float(np.abs(stacked.numpy()).max()), float(np.abs(heard).max()))
     parts = [
-        {"name": name, "picture": spectrogram(at_ear), "at_ear": sound(scale * at_ear), "heard": sound(scale * left)}
+        {"name": name, "picture": _picture(at_ear), "at_ear": sound(scale * at_ear), "heard": sound(scale * left)}
         for (name, at_ear), left in zip(sounds.items(), heard, strict=True)
     ]
     about = {"text": text, "speaker": place.mixture.speaker, "noise": place.mixture.noise}
     return about | {"snr_db": place.mixture.snr_db, "parts": parts}
 
 
-def spectrogram(waveform: np.ndarray) -> str:
-    """A PNG as a data URI, 0 to 8 kHz upwards; colours span RANGE_DB_SPL."""
+def spectrogram(waveform: np.ndarray) -> np.ndarray:
+    """Level of every bin and frame, dB SPL of a sine there, 0 to 8 kHz upwards. # (bins, frames)"""
+    _, _, spectra = signal.stft(waveform, SAMPLE_RATE, "hann", FRAME, FRAME - HOP)  # (bins, frames)
+    return 20 * np.log10(np.abs(spectra) * np.sqrt(2) + 1e-9) + RMS_ONE_DB_SPL
+
+
+def _picture(waveform: np.ndarray) -> str:
+    """Its spectrogram, a PNG as a data URI; colours span RANGE_DB_SPL."""
     from matplotlib import image
 
-    _, _, spectra = signal.stft(waveform, SAMPLE_RATE, "hann", FRAME, FRAME - HOP)  # (bins, frames)
-    level = 20 * np.log10(np.abs(spectra) * np.sqrt(2) + 1e-9) + RMS_ONE_DB_SPL  # of a sine in the bin
     file = io.BytesIO()
-    image.imsave(file, level, vmin=RANGE_DB_SPL[0], vmax=RANGE_DB_SPL[1], cmap="magma", origin="lower", format="png")
+    lo, hi = RANGE_DB_SPL
+    image.imsave(file, spectrogram(waveform), vmin=lo, vmax=hi, cmap="magma", origin="lower", format="png")
     return _data("image/png", file.getvalue())
 
 
