@@ -45,8 +45,13 @@ def execute(notebook: NotebookNode) -> None:
 
     Raises CellExecutionError with the cell and its traceback at the first that fails.
     """
-    place = {"metadata": {"path": str(FOLDER.parent)}}
-    NotebookClient(notebook, timeout=None, coalesce_streams=True, resources=place).execute()
+    NotebookClient(
+        notebook,
+        timeout=None,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(FOLDER.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+    ).execute()
 
 
 def _page(path: Path, recipe: str, run: Path, pages: Path) -> bool:
