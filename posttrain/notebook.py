@@ -30,10 +30,12 @@ from posttrain.ledger import Row
 from posttrain.machine import pick_device, quiet_libraries
 from posttrain.model.corpus_table import corpus_table
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.report.charts import WIDTH
 from posttrain.report.figures import Plot
 from posttrain.report.lineage import references
 from posttrain.report.words import between, change, count, duration, label, number, size, unit
 
+LEGEND_PX = 60
 STYLE = Path(__file__).parent / "report" / "templates" / "report.css"
 SEED, BOOTSTRAP = 0, 1000
 """Of the intervals of differences that the ledger does not have."""
@@ -182,10 +184,11 @@ def chart(plot: Plot) -> HTML:
         Markup('<span class="key {}" style="--strength:{}%">{}</span>').format(*entry) for entry in legend
     )
     page = Markup("<style>{}</style><figure style='margin:0'><p class='legend'>{}</p>{}</figure>").format(
-        Markup(STYLE.read_text() + "body { padding: 8px; background: var(--card); }"), keys, svg
+        Markup(STYLE.read_text() + "body { padding: 8px 40px; background: var(--card); }"), keys, svg
     )
-    frame = '<b>{}</b><br>{}<br><iframe srcdoc="{}" style="width: 640px; height: 440px; border: 0"></iframe>'
-    return HTML(Markup(frame).format(title, said, str(page)))
+    height = float(svg.split('viewBox="0 0 ')[1].split('"')[0].split()[1]) + LEGEND_PX
+    frame = '<b>{}</b><br>{}<br><iframe srcdoc="{}" style="width: {}px; height: {:.0f}px; border: 0"></iframe>'
+    return HTML(Markup(frame).format(title, said, str(page), WIDTH + 80, height))
 
 
 def _made(run: Run, until: str | None) -> Run:
