@@ -100,9 +100,10 @@ class Run:
         return self.branch(name, *changes, f"stages={json.dumps([*above, *arms])}", until=None)
 
     def short(self, stage: str, share: float) -> str:
-        """The change, such as "sft.steps=150", that trains a stage for a share of its steps, at least for one."""
+        """The change, such as "sft.steps=150", that trains a stage for a share of its steps; for two at least, as the
+        first may be all warm-up."""
         steps = getattr(load_recipe(self.recipe, list(self.changes)), stage).steps
-        return f"{stage}.steps={max(1, round(share * steps))}"
+        return f"{stage}.steps={max(2, round(share * steps))}"
 
     def difference(self, metric: str, stage: str, other: str) -> Difference | None:
         """A stage's figure less another's, paired item by item, with its 95 % interval; None where they share none."""
