@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate notebooks bench doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, SEEDS, DATA_ROOT, LISTENER, MANIFEST, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -101,6 +101,9 @@ compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=ti
 gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
 	$(POSTTRAIN) gate "$(run_folder)" $(limits)
 
+notebooks: .venv/.ready  ## every notebook, or ONLY="01_listen …", executed on RUN, as pages in runs/notebooks/NAME
+	.venv/bin/python notebooks/execute.py --recipe "$(RECIPE)" --run "$(run_folder)" $(ONLY)
+
 bench: .venv/.ready  ## what hearing costs here, beside peers: denoiser, NAL-R, simulated loss, HASPI, encoder; one core
 	.venv/bin/python -m posttrain.bench
 
@@ -118,9 +121,10 @@ check: .venv/.ready  ## format, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-format: .venv/.ready  ## let ruff mend what it can
+format: .venv/.ready  ## let ruff mend what it can, and strip the notebooks
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+	.venv/bin/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
 
 smoke: .venv/.ready  ## every stage at toy size, in a fresh runs/smoke
 	rm -rf runs/smoke

@@ -168,6 +168,7 @@ def _hub(key: str, name: str, revision: str | None) -> Finding:
     import huggingface_hub
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import httpx
 
     mend = f"give a local folder with --set {key}=FOLDER"
     try:
@@ -181,7 +182,7 @@ def _hub(key: str, name: str, revision: str | None) -> Finding:
         return Finding(key, False, f"{name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {mend}")
     try:
         info = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=10, files_metadata=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         why = f"{type(error).__name__}: {first_line(error)}"
         mend = f"accept its licence on the hub and run `hf auth login`, check the network, or {mend}"
         return Finding(key, False, f"{name} cannot be had ({why}); {mend}")

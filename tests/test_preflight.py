@@ -1,5 +1,6 @@
 """What is refused before a run starts."""
 
+import huggingface_hub
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -71,3 +72,9 @@ def test_a_folder_of_another_model_or_without_its_tokenizer_is_named(base_folder
     assert "no preprocessor_config.json" in problems(tmp_path, f"ctc.model={base_folder}")
     encoders.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
     assert "holds a parakeet_ctc model, expected llama" in problems(tmp_path, f"base.model={tmp_path / 'ctc'}")
+
+
+def test_a_hub_that_is_out_of_reach_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
+    assert "ctc.model: nobody/nothing cannot be had (ConnectError" in problems(tmp_path, "ctc.model=nobody/nothing")

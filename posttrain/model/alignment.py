@@ -20,18 +20,15 @@ def alignment(llama: SpeechLlama, examples: list[Example], limit: int = 100) -> 
     `cosine`: mean over text tokens of the largest cosine similarity with a speech token. `monotonicity`: mean Spearman
     correlation between a text token's place and the place of its most similar speech token (1 = in order).
     `nearest_words_wer`: WER of the words whose embeddings the speech tokens are nearest to, read off as CTC would.
-    Deviation: 1. The paper shows similarity matrices; these numbers sum them up.
+    Deviation: 1. The paper shows similarity matrices (`similarity`); these numbers sum them up.
     """
-    embed = llama.model.get_input_embeddings()
-    device = llama.model.device
     speech, text, said, read = [], [], [], []
     for example in [e for e in examples if len(e.text.split()) > 2][:limit]:
-        spoken = llama.tokenizer.clip_ids(example.clip or "")
-        typed = llama.tokenizer.text_ids(example.text)[1:]
-        speech.append(embed(torch.tensor(spoken, device=device)).float())  # (N, D)
-        text.append(embed(torch.tensor(typed, device=device)).float())  # (L, D)
+        spoken, typed = _embeddings(llama, example)
+        speech.append(spoken)
+        text.append(typed)
         said.append(example.text)
-        read.append(nearest_words(llama, speech[-1]))
+        read.append(nearest_words(llama, spoken))
     if not speech:
         return {}
     matched = [_pair(s, t) for s, t in zip(speech, text, strict=True)]
@@ -48,6 +45,13 @@ def alignment(llama: SpeechLlama, examples: list[Example], limit: int = 100) -> 
     }
 
 
+@torch.no_grad()
+def similarity(llama: SpeechLlama, example: Example) -> torch.Tensor:
+    """Cosine of every text token of the clip's words with every speech token of the clip. # (L, N)"""
+    speech, text = _embeddings(llama, example)
+    return _cosine(text, speech)
+
+
 def pause_id(tokenizer: SpeechTokenizer) -> int:
     """The Llama's token of a written pause, which stands for speech tokens that say nothing new."""
     return tokenizer.word_ids(PAUSE)[-1]
@@ -62,7 +66,19 @@ def nearest_words(llama: SpeechLlama, speech: torch.Tensor) -> str:
 
 
 def _pair(speech: torch.Tensor, text: torch.Tensor) -> tuple[float, float]:
-    similarity = F.normalize(text, dim=-1) @ F.normalize(speech, dim=-1).T  # (L, N)
-    best, where = similarity.max(dim=-1)
+    cosine = _cosine(text, speech)  # (L, N)
+    best, where = cosine.max(dim=-1)
     order = spearmanr(np.arange(len(text)), where.cpu().numpy()).statistic if where.unique().numel() > 1 else 0.0
     return best.mean().item(), float(order)
+
+
+def _embeddings(llama: SpeechLlama, example: Example) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the clip's speech tokens (N, D) and of its words (L, D), as the Llama takes them in."""
+    embed, device = llama.model.get_input_embeddings(), llama.model.device
+    spoken = torch.tensor(llama.tokenizer.clip_ids(example.clip or ""), device=device)  # (N,)
+    typed = torch.tensor(llama.tokenizer.word_ids(example.text), device=device)  # (L,)
+    return embed(spoken).float(), embed(typed).float()
+
+
+def _cosine(text: torch.Tensor, speech: torch.Tensor) -> torch.Tensor:
+    return F.normalize(text, dim=-1) @ F.normalize(speech, dim=-1).T  # (L, N)

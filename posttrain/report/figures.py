@@ -19,11 +19,12 @@ Plot = tuple[str, str, Markup, list[tuple[str, float, str]]]
 def plots(rows: list[Row]) -> list[Plot]:
     """The four plots; those without figures are left out."""
     models = [row for row in rows if kind(row) != "reward"]
-    made = [_gain(models), _safety(models), _noise(models), _gap(models)]
+    made = [gain_plot(models), _safety(models), _noise(models), _gap(models)]
     return [plot for plot in made if plot]
 
 
-def _gain(rows: list[Row]) -> Plot | None:
+def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
+    """Skill over forgetting, a point a row; with a `trail` where they come one after the other."""
     points, widths = [], []
     for row in rows:
         skills = [row.metrics[n] for n in SKILLS if n in row.metrics]
@@ -41,7 +42,12 @@ def _gain(rows: list[Row]) -> Plot | None:
     if not points:
         return None
     svg = charts.scatter(
-        "Gain against forgetting", points, "forgot, mean over typed abilities", "skill in hearing tasks", widths
+        "Gain against forgetting",
+        points,
+        "forgot, mean over typed abilities",
+        "skill in hearing tasks",
+        widths,
+        None if trail else [],
     )
     said = (
         "Up is gained, right is forgotten. Skill is the mean of transcription (100 % − word errors), commands, "

@@ -22,6 +22,7 @@ from posttrain.evals.listeners import Heard
 from posttrain.ledger import Row
 from posttrain.report import charts, words
 from posttrain.report.charts import Point, Series
+from posttrain.report.figures import Plot
 from posttrain.report.listeners import PAGES, tables
 
 SHOWN = 2
@@ -48,7 +49,7 @@ def write(run_folder: Path, row: Row, places: Sequence[Heard], texts: dict[str, 
         name=listener.name,
         ear=ear,
         pta={side: listener.pta_db_hl(side) for side in ("left", "right")},
-        plots=[_audiogram(listener), _gain(listener, ear, places)],
+        plots=[audiogram_plot(listener), _gain(listener, ear, places)],
         tables=[(part, [line for line in part.lines if line[0] == listener.name]) for part in tables(row)],
         clips=[_clip(place, texts[place.mixture.id]) for place in places[:SHOWN]],
     )
@@ -60,7 +61,8 @@ def write(run_folder: Path, row: Row, places: Sequence[Heard], texts: dict[str, 
     return path
 
 
-def _audiogram(listener: Audiogram) -> dict[str, Any]:
+def audiogram_plot(listener: Audiogram) -> Plot:
+    """Thresholds of both ears."""
     ears: tuple[tuple[Ear, tuple[float, ...], str], ...] = (
         ("left", listener.left_db_hl, ""),
         ("right", listener.right_db_hl, "head"),
@@ -78,10 +80,10 @@ def _audiogram(listener: Audiogram) -> dict[str, Any]:
     ]
     svg = charts.over_frequency("Audiogram", series, *RANGE_DB_HL, "dB HL", down=True)
     said = "Hearing thresholds; the lower, the worse."
-    return {"title": "Audiogram", "said": said, "svg": svg, "legend": [(s.style, s.name) for s in series]}
+    return "Audiogram", said, svg, [(s.style, 100.0, s.name) for s in series]
 
 
-def _gain(listener: Audiogram, ear: Ear, places: Sequence[Heard]) -> dict[str, Any]:
+def _gain(listener: Audiogram, ear: Ear, places: Sequence[Heard]) -> Plot:
     """What the fitting prescribes, and what the enhancer took in each third of an octave of these clips."""
     prescribed = nal_r_at(listener, np.array(THIRD_OCTAVES_HZ), ear)
     taken = enhancer_gain(places)
@@ -92,7 +94,7 @@ def _gain(listener: Audiogram, ear: Ear, places: Sequence[Heard]) -> dict[str, A
     lo, hi = min(-5.0, float(taken.min())), max(5.0, float(prescribed.max()))
     svg = charts.over_frequency("Gain", series, lo, hi, "dB")
     said = f"NAL-R's prescription, and the enhancer's gain: power out against power in over {len(places)} noisy clips."
-    return {"title": "Gain", "said": said, "svg": svg, "legend": [(s.style, s.name) for s in series]}
+    return "Gain", said, svg, [(s.style, 100.0, s.name) for s in series]
 
 
 def enhancer_gain(places: Sequence[Heard]) -> np.ndarray:
@@ -126,21 +128,26 @@ def _clip(place: Heard, text: str) -> dict[str, Any]:
         heard = HearingLoss()(stacked, thresholds.expand(len(stacked), -1)).numpy()
     scale = PEAK / max(float(np.abs(stacked.numpy()).max()), float(np.abs(heard).max()))
     parts = [
-        {"name": name, "picture": spectrogram(at_ear), "at_ear": sound(scale * at_ear), "heard": sound(scale * left)}
+        {"name": name, "picture": _picture(at_ear), "at_ear": sound(scale * at_ear), "heard": sound(scale * left)}
         for (name, at_ear), left in zip(sounds.items(), heard, strict=True)
     ]
     about = {"text": text, "speaker": place.mixture.speaker, "noise": place.mixture.noise}
     return about | {"snr_db": place.mixture.snr_db, "parts": parts}
 
 
-def spectrogram(waveform: np.ndarray) -> str:
-    """A PNG as a data URI, 0 to 8 kHz upwards; colours span RANGE_DB_SPL."""
+def spectrogram(waveform: np.ndarray) -> np.ndarray:
+    """Level of every bin and frame, dB SPL of a sine there, 0 to 8 kHz upwards. # (bins, frames)"""
+    _, _, spectra = signal.stft(waveform, SAMPLE_RATE, "hann", FRAME, FRAME - HOP)  # (bins, frames)
+    return 20 * np.log10(np.abs(spectra) * np.sqrt(2) + 1e-9) + RMS_ONE_DB_SPL
+
+
+def _picture(waveform: np.ndarray) -> str:
+    """Its spectrogram, a PNG as a data URI; colours span RANGE_DB_SPL."""
     from matplotlib import image
 
-    _, _, spectra = signal.stft(waveform, SAMPLE_RATE, "hann", FRAME, FRAME - HOP)  # (bins, frames)
-    level = 20 * np.log10(np.abs(spectra) * np.sqrt(2) + 1e-9) + RMS_ONE_DB_SPL  # of a sine in the bin
     file = io.BytesIO()
-    image.imsave(file, level, vmin=RANGE_DB_SPL[0], vmax=RANGE_DB_SPL[1], cmap="magma", origin="lower", format="png")
+    lo, hi = RANGE_DB_SPL
+    image.imsave(file, spectrogram(waveform), vmin=lo, vmax=hi, cmap="magma", origin="lower", format="png")
     return _data("image/png", file.getvalue())
 
 

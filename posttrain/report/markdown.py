@@ -39,7 +39,7 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
         named = table([["figure", "value", "95 % interval", "is"], *kept["figures"]])
         matrix = table([kept["columns"], *(cells for cells, _ in kept["lines"])])
         parts += ["## Trajectory", f"Typed abilities from base to last model, n = {kept['n']:,} items.", named, matrix]
-    for title, of_listeners in _listeners(rows):
+    for title, of_listeners in listener_tables(rows):
         parts += [f"## Listeners, {plain(title)}", table(of_listeners)]
     cost = cost_table(rows)
     parts += ["## What it took", cost["total"] + ".", table([cost["columns"], *cost["lines"]])]
@@ -63,7 +63,7 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
     return "\n\n".join(parts) + "\n"
 
 
-def _listeners(rows: list[Row]) -> Iterable[tuple[str, list[list[str]]]]:
+def listener_tables(rows: list[Row]) -> Iterable[tuple[str, list[list[str]]]]:
     """Title and lines of each table of listeners."""
     row = measured(rows)
     for found in tables(row) if row else []:

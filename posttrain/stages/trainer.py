@@ -12,6 +12,7 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from posttrain.model.adapters import count_trainable, trainable_summary
@@ -79,7 +80,7 @@ def train(trainer: Trainer, context: StageContext, label: str, keep: Sequence[st
     """
     batches = _RememberIds(trainer.data_collator)
     trainer.data_collator = batches
-    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(DEFAULT_PROGRESS_CALLBACK)  # in a notebook, a table with a row a step
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressBar(label))
     trainer.add_callback(StopOnNaN(label, batches))

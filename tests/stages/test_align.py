@@ -91,3 +91,13 @@ def test_a_clip_without_words_is_learned_as_pauses_alone(llama):
     pauses = model.scores(batch["speech"]).log_softmax(-1)[:, model.blank]
     five = model.scores(batch["speech"][3:]).log_softmax(-1)[:, 5]
     assert model(**batch)["loss"].item() == pytest.approx(-(pauses[:3].sum() + five.sum()).item(), rel=1e-4)
+
+
+def test_similarity_is_the_cosine_of_each_word_piece_with_each_speech_token(llama):
+    example = Example("e", "test", "repeat", "repeat", "a b", "test/1", "a b", "wer")
+    found = alignment.similarity(llama, example)
+    words, speech = llama.tokenizer.word_ids("a b"), llama.tokenizer.clip_ids("test/1")
+    embedding = llama.model.get_input_embeddings()
+    one, other = (embedding(torch.tensor([ids[-1]]))[0].detach() for ids in (words, speech))
+    assert found.shape == (len(words), len(speech))
+    assert found[-1, -1].item() == pytest.approx(torch.cosine_similarity(one, other, dim=0).item(), abs=1e-6)
