@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate notebooks bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), FROM, ADAPTER, SEEDS, DATA_ROOT, LISTENER, MANIFEST, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -103,6 +103,9 @@ gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its re
 
 notebooks: .venv/.ready  ## every notebook, or ONLY="01_listen …", executed on RUN, as pages in runs/notebooks/NAME
 	.venv/bin/python notebooks/execute.py --recipe "$(RECIPE)" --run "$(run_folder)" $(ONLY)
+
+picture: .venv/.ready  ## docs/report.png, the README's picture of RUN's report; needs Chromium
+	.venv/bin/python docs/picture.py "$(run_folder)"
 
 bench: .venv/.ready  ## what hearing costs here, beside peers: denoiser, NAL-R, simulated loss, HASPI, encoder; one core
 	.venv/bin/python -m posttrain.bench

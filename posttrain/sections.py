@@ -243,6 +243,8 @@ class GRPOConfig:
     """Optimizer steps."""
     prompts_per_step: Count = 8
     """Different prompts a step."""
+    hard_share: Share = 0.5
+    """Share of the prompts that the parent does not answer rightly by itself; 0 takes all, their kinds by turns."""
     generations: Annotated[int, Field(ge=2)] = 8
     """Answers sampled per prompt; their mean is the baseline."""
     temperature: Positive = 0.6

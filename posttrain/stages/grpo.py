@@ -24,6 +24,7 @@ from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.machine import say
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.sections import GRPOConfig
 from posttrain.stages.context import StageContext
@@ -31,6 +32,7 @@ from posttrain.stages.reward import load_reward, score
 from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
 
 Reward = Callable[..., list[float]]
+ANSWERED_AT_ONCE = 64
 
 
 def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
@@ -46,7 +48,10 @@ def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
             "projector; train sft with sft.adapter=lora, or leave grpo out of this branch"
         )
     print_trainable(llama.model, "grpo")
-    trainer = build(config, context, llama, spoken_prompts(context.corpus, context.seed))
+    prompts = spoken_prompts(context.corpus, context.seed)
+    if config.hard_share:
+        prompts = worth_practising(llama, prompts, config, context.seed)
+    trainer = build(config, context, llama, prompts)
     metrics = train(trainer, context, "grpo", keep=("reward", "kl", "completions/mean_length"))
     drop_reference(llama.model)
     checkpoint.save(context.folder, llama, stage="grpo", parents=context.parents)
@@ -113,6 +118,29 @@ def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
         shuffled.shuffle(examples)
     turns = zip_longest(*(kinds[kind] for kind in sorted(kinds)))
     return [example for example in chain.from_iterable(turns) if example is not None]
+
+
+def worth_practising(llama: SpeechLlama, examples: list[Example], config: GRPOConfig, seed: int) -> list[Example]:
+    """All that the model's greedy answers get wrong, wholly or in part, and right ones in the share that is left.
+
+    Answers of one grade have no advantage: a group teaches where some are better than others, which is why DAPO (Yu et
+    al. 2025, arXiv 2503.14476, section 3.2) samples until a batch has such groups alone. Deviation: chosen once, before
+    training, by one greedy answer; right ones stay in, so that what is known is not worn down. Fewer right ones than
+    wanted are all taken; too few for a step, or none wrong, and everything is practised.
+    """
+    say(f"grpo: grading greedy answers to {len(examples):,} prompts")
+    answers = llama.answer(examples, ANSWERED_AT_ONCE, config.max_new_tokens)
+    right = [grade(e.grader, answer, e) == 1 for e, answer in zip(examples, answers, strict=True)]
+    hard = [e for e, known in zip(examples, right, strict=True) if not known]
+    easy = [e for e, known in zip(examples, right, strict=True) if known]
+    shuffled = random.Random(f"practise {seed}")
+    shuffled.shuffle(easy)
+    chosen = hard + easy[: round(len(hard) * (1 / config.hard_share - 1))]
+    if not hard or len(chosen) < config.prompts_per_step:
+        return examples
+    shuffled.shuffle(chosen)
+    say(f"grpo: practises {len(hard):,} that were not right and {len(chosen) - len(hard):,} that were")
+    return chosen
 
 
 def verifiable(examples: list[Example]) -> Reward:

@@ -9,7 +9,7 @@ from posttrain.errors import InputError
 from posttrain.sections import GRPOConfig, RewardConfig
 from posttrain.stages import grpo, reward
 
-CONFIG = GRPOConfig(steps=2, prompts_per_step=4, generations=4, max_new_tokens=6, learning_rate=1e-2)
+CONFIG = GRPOConfig(steps=2, prompts_per_step=4, generations=4, max_new_tokens=6, hard_share=0, learning_rate=1e-2)
 
 
 @pytest.fixture
@@ -83,6 +83,29 @@ def test_prompts_are_those_that_no_stage_before_has_heard_their_kinds_by_turns(t
     assert len({(p.task, p.grader) for p in prompts[:4]}) == 4
     assert [p.id for p in prompts] == [p.id for p in grpo.spoken_prompts(corpus, 0)]
     assert [p.id for p in prompts] != [p.id for p in grpo.spoken_prompts(corpus, 1)]
+
+
+@pytest.mark.parametrize(("share", "known"), [(1.0, 0), (0.8, 1), (0.5, 4), (0.25, 6)])
+def test_all_that_the_parent_gets_wrong_is_practised_with_a_share_of_what_it_knows(
+    share, known, tmp_path, llama, table, monkeypatch
+):
+    [example, *_] = grpo.spoken_prompts(toy_corpus(tmp_path), 0)
+    examples = [dataclasses.replace(example, id=str(number)) for number in range(10)]
+    monkeypatch.setattr(grpo, "grade", lambda name, answer, example: 1.0 if int(example.id) < 6 else 0.9)
+    config = dataclasses.replace(CONFIG, hard_share=share)
+    llama = llama.attach(table)
+    chosen = grpo.worth_practising(llama, examples, config, 0)
+    assert sorted(e.id for e in chosen if int(e.id) >= 6) == ["6", "7", "8", "9"]
+    assert len(chosen) == 4 + known == len({e.id for e in chosen})
+    assert chosen == grpo.worth_practising(llama, examples, config, 0)
+
+
+def test_where_too_little_is_wrong_everything_is_practised(tmp_path, llama, table, monkeypatch):
+    examples = grpo.spoken_prompts(toy_corpus(tmp_path), 0)
+    config = dataclasses.replace(CONFIG, hard_share=1.0)
+    for right in ({e.id for e in examples}, {e.id for e in examples[1:]}):
+        monkeypatch.setattr(grpo, "grade", lambda name, answer, example, right=right: float(example.id in right))
+        assert grpo.worth_practising(llama.attach(table), examples, config, 0) == examples
 
 
 def test_the_reward_models_score_is_added_with_its_weight(tmp_path, llama, table, graded):

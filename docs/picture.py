@@ -1,0 +1,47 @@
+"""The picture of a report: `make picture RUN=tiny` takes it in the Chromium that is installed, for README and docs."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+SIZE = {"width": 1180, "height": 1120}
+TAKEN = Path(__file__).parent / "report.png"
+
+
+def main() -> int:
+    """Status 2 without a report or a browser."""
+    parser = argparse.ArgumentParser(description="take the picture of a run's report")
+    parser.add_argument("run", type=Path, help="a folder with report.html, such as runs/tiny")
+    parser.add_argument("--out", type=Path, default=TAKEN, help="the PNG (default: docs/report.png)")
+    given = parser.parse_args()
+    page = given.run / "report.html"
+    if not page.is_file():
+        print(f"{page} is not there; make report RUN={given.run.name} writes it", file=sys.stderr)
+        return 2
+    problem = take(page, given.out)
+    print(problem or given.out, file=sys.stderr if problem else sys.stdout)
+    return 2 if problem else 0
+
+
+def take(page: Path, out: Path) -> str:
+    """The upper part of the page as a PNG, in light; returns what is missing, "" where nothing is."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        own = running.chromium.executable_path
+        path = next(filter(None, map(shutil.which, BROWSERS)), own if os.path.exists(own) else None)
+        if path is None:
+            return f"none of {', '.join(BROWSERS)} is installed (Debian, Ubuntu: apt install chromium)"
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        shown = browser.new_page(viewport=SIZE, color_scheme="light")
+        shown.goto(page.absolute().as_uri(), timeout=0)
+        shown.screenshot(path=str(out), timeout=0)
+        browser.close()
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
