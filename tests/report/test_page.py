@@ -3,13 +3,19 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 from made_run import make_run
+from PIL import Image
 
 from posttrain import report
 
+ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SORTED = (
     "[...document.querySelectorAll('#metrics tbody')].map(b => [...b.rows].slice(1).map(r => r.cells[{}].textContent))"
@@ -169,3 +175,28 @@ def test_without_javascript_every_figure_is_there(browser, address):
     page.goto(address)
     assert page.locator("#metrics tbody tr").count() > 20 and page.locator(".verdict").is_visible()
     page.close()
+
+
+def test_the_readmes_picture_is_taken_of_the_page(browser, address, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "docs" / "picture.py",
+            Path(urlparse(address).path).parent,
+            "--out",
+            tmp_path / "p.png",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    taken, shown = (Image.open(path).size for path in (tmp_path / "p.png", ROOT / "docs" / "report.png"))
+    assert taken == shown and "](docs/report.png)" in (ROOT / "README.md").read_text()
+
+
+def test_no_report_no_picture(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "picture.py", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "report.html is not there" in done.stderr
