@@ -210,7 +210,8 @@ def test_branches_side_by_side_are_what_they_are_one_by_one(recipe, finished, tm
 
 
 def test_a_gpu_trains_one_stage_at_a_time(recipe, finished, monkeypatch, capsys):
-    folder, rows = finished
+    folder, _ = finished
+    rows = ledger.read(folder / "ledger.jsonl")  # a test above may have evaluated a stage again, which takes other time
     monkeypatch.setattr(runner, "pick_device", lambda _: "cuda")
     monkeypatch.setattr(runner, "run_all", lambda *_: pytest.fail("stages ran side by side"))
     assert runner.run(recipe, folder, jobs=2) == rows
