@@ -5,9 +5,11 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = {"width": 1180, "height": 1120}
+MISSING = f"none of {', '.join(BROWSERS)} is installed (Debian, Ubuntu: apt install chromium)"
 TAKEN = Path(__file__).parent / "report.png"
 
 
@@ -31,16 +33,21 @@ def take(page: Path, out: Path) -> str:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as running:
-        own = running.chromium.executable_path
-        path = next(filter(None, map(shutil.which, BROWSERS)), own if os.path.exists(own) else None)
-        if path is None:
-            return f"none of {', '.join(BROWSERS)} is installed (Debian, Ubuntu: apt install chromium)"
-        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = launch(running.chromium)
+        if browser is None:
+            return MISSING
         shown = browser.new_page(viewport=SIZE, color_scheme="light")
         shown.goto(page.absolute().as_uri(), timeout=0)
         shown.screenshot(path=str(out), timeout=0)
         browser.close()
     return ""
+
+
+def launch(chromium: Any) -> Any:
+    """The Chromium that is installed, or Playwright's own, started; None where there is neither."""
+    own = chromium.executable_path
+    path = next(filter(None, map(shutil.which, BROWSERS)), own if os.path.exists(own) else None)
+    return path and chromium.launch(executable_path=path, args=["--no-sandbox"])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from posttrain import assets
 from posttrain.errors import InputError
 
 CARDS = ("wikitext",)
-PASSAGES = 150
-"""Of each card: seconds for a tiny model, and enough of them for an interval."""
 CHARACTERS = 500
 """Of a passage, at most."""
 
@@ -40,6 +38,6 @@ def _of_card(name: str, data_root: str | Path) -> list[str]:
         )
     lines = (line.strip() for line in content.decode("utf-8").splitlines())
     paragraphs = [line for line in lines if len(line) > CHARACTERS and not line.startswith("=")]
-    count = min(PASSAGES, len(paragraphs))
+    count = min(about["splits"]["test"]["passages"], len(paragraphs))
     spread = (paragraphs[i * len(paragraphs) // count] for i in range(count))
     return [paragraph[:CHARACTERS].rpartition(" ")[0] for paragraph in spread]

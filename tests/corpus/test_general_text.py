@@ -16,7 +16,8 @@ def test_passages_are_whole_words_of_paragraphs_spread_over_the_file_the_same_ea
     for text, paragraph in zip((line["text"] for line in found), paragraphs, strict=True):
         assert paragraph.startswith(f"{text} ") and 480 < len(text) <= general_text.CHARACTERS
     assert general_text.passages(str(tmp_path)) == found
-    monkeypatch.setattr(general_text, "PASSAGES", 2)
+    card = assets.path("data", "wikitext")  # the copy that names this text
+    card.write_text(yaml.safe_dump(yaml.safe_load(card.read_text()) | {"splits": {"test": {"passages": 2}}}))
     assert [line["text"].split()[1] for line in general_text.passages(tmp_path)] == ["0", "2"]
 
 
@@ -36,4 +37,4 @@ def test_another_text_than_the_cards_is_refused(tmp_path):
 def test_a_card_names_its_text_and_how_many_passages_are_read(name):
     about = yaml.safe_load(assets.path("data", name).read_text())
     assert about["held_out"] in about["sha256"]
-    assert about["splits"]["test"]["passages"] == general_text.PASSAGES
+    assert about["splits"]["test"]["passages"] > 100  # enough for an interval

@@ -1,8 +1,7 @@
 """The report's page in a real browser: headless Chromium, from file://, with a hostile run in it."""
 
-import os
+import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,7 +15,6 @@ from PIL import Image
 from posttrain import report
 
 ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SORTED = (
     "[...document.querySelectorAll('#metrics tbody')].map(b => [...b.rows].slice(1).map(r => r.cells[{}].textContent))"
 )
@@ -39,17 +37,22 @@ CONTRAST = """() => {
 }"""
 
 
+def picture():
+    """docs/picture.py, which finds the browser."""
+    spec = importlib.util.spec_from_file_location("picture", ROOT / "docs" / "picture.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'posttrain[dev]' brings playwright")
     with playwright.sync_playwright() as running:
-        own = running.chromium.executable_path
-        path = next(filter(None, map(shutil.which, BROWSERS)), own if os.path.exists(own) else None)
-        if path is None:
-            pytest.skip(
-                f"no browser: none of {', '.join(BROWSERS)} is installed (Debian, Ubuntu: apt install chromium)"
-            )
-        started = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        started = picture().launch(running.chromium)
+        if started is None:
+            pytest.skip(picture().MISSING)
         yield started
         started.close()
 
