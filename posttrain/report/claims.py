@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from posttrain.evals.seeds import Mean, at, line, over_seeds, power_law
+from posttrain.evals.seeds import Line, Mean, at, line, over_seeds, power_law
 from posttrain.report.study import Arm, changed
 from posttrain.report.words import between, change, number
 
@@ -118,13 +118,15 @@ def _over_refusal(arms: Sequence[Arm]) -> Claim:
 
 
 def _on_a_line(arms: Sequence[Arm]) -> Claim:
+    """One line for all ranks, as in the paper; whether each rank has a line of its own stands beside it."""
     said, source = "forgetting L_f falls on a line in fine-tuning loss", "Kalajdzievski 2024, 2401.05605"
-    points = _points_of(arms)
-    fit = line([x["loss"] for x, _ in points], [x["kl_base"] for x, _ in points])
+    fit = _line(_points_of(arms))
     if fit is None:
         return _missing(said, source, "lora, with looks")
     verdict = NOT_SHOWN if fit.r2 < FITS else REPRODUCED if fit.slope < 0 else DISAGREES
     figures = f"KL = {fit.intercept:.4f} {fit.slope:+.4f} · loss, R² = {fit.r2:.3f}, {_n(arms, fit.n)}"
+    alone = {arm.name: _line(_points_of([arm])) for arm in _ranks(arms)}
+    figures += "; each rank by itself: " + ", ".join(f"{name} R² = {own.r2:.3f}" for name, own in alone.items() if own)
     return Claim(said, source, verdict, figures.replace("-", "−"))
 
 
@@ -148,6 +150,10 @@ def _power_law(arms: Sequence[Arm]) -> Claim:
 def _ranks(arms: Sequence[Arm]) -> list[Arm]:
     """LoRA of several ranks, alike in all else."""
     return [arm for arm in arms if set(changed(arm, arms[0])) <= {"rank"} and arm.tuned]
+
+
+def _line(points: Sequence[tuple[dict[str, float], Arm]]) -> Line | None:
+    return line([look["loss"] for look, _ in points], [look["kl_base"] for look, _ in points])
 
 
 def _points_of(arms: Sequence[Arm]) -> list[tuple[dict[str, float], Arm]]:

@@ -122,6 +122,14 @@ def test_a_curve_on_a_line_is_one_and_noise_is_not(tmp_path):
     assert verdict(made, "line").verdict == NOT_SHOWN
 
 
+def test_ranks_that_have_each_a_line_of_their_own_share_none(tmp_path):
+    steep = [(step, loss, 5 * kl) for step, loss, kl in CURVE]
+    made = read(tmp_path, arm("lora", curve=CURVE), arm("lora_r32", curve=steep, tuned=3200, rank=32))
+    claim = verdict(made, "line")
+    assert claim.verdict == NOT_SHOWN
+    assert claim.figures.endswith("each rank by itself: lora R² = 1.000, lora_r32 R² = 1.000")
+
+
 def test_a_power_law_in_steps_and_parameters_is_found_again(tmp_path):
     def curve(tuned):
         return [(s, 1.0 / s, 1e-4 * s**0.5 * tuned**0.25) for s in (100, 200, 400)]
