@@ -153,7 +153,7 @@ def evaluate(
     """Measure a checkpoint again, on its run's items or on your own; the ledger is not touched.
 
     Where the data root holds wikitext (data/wikitext.yaml), perplexity and L_f on it are measured too.
-    With --lm-eval (pip install 'posttrain[lm-eval]'): public benchmarks, asked as their authors do, adapters on.
+    With --lm-eval, which takes the extra of that name: public benchmarks, asked as their authors do, adapters on.
 
     \b
     posttrain evaluate --checkpoint runs/tiny/sft
