@@ -87,7 +87,7 @@ personalise: .venv/.ready  ## a small LoRA for one person on top of sft: MANIFES
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
 
-study: .venv/.ready  ## remedies against forgetting compared: six arms, or ARMS=all, with three SEEDS each, from a tiny run
+study: .venv/.ready  ## remedies against forgetting compared: six and a control, or ARMS=all, with three SEEDS each, from a tiny run
 	$(POSTTRAIN) run study$(if $(ARMS),_$(ARMS)) --from "$(or $(FROM),runs/tiny)" --run "$(or $(RUN),study)" --jobs $(or $(JOBS),2) \
 	  $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
 	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),study)")
