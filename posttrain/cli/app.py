@@ -227,7 +227,7 @@ def compare(
     before: Annotated[str, typer.Argument(metavar="A", help="A run's name or folder.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     stage: Annotated[
-        str | None, typer.Option(help="Which stage of both. Default: each run's last model, or last stage of both.")
+        str | None, typer.Option(help="Which stage of both. Default: the last one that both runs made themselves.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -235,7 +235,7 @@ def compare(
 
     \b
     posttrain compare tiny tiny_full
-    posttrain compare tiny tiny_qlora --stage sft
+    posttrain compare tiny tiny_seed1 --stage sft
     """
     from posttrain.cli.pipeline import run_folder
     from posttrain.report import compare as find_differences

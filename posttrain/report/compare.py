@@ -17,14 +17,14 @@ from posttrain.report.words import between, change, number, ordered
 def compare(
     run_a: Path | str, run_b: Path | str, stage: str | None = None, seed: int = 0, bootstrap: int = 1000
 ) -> dict[str, Any]:
-    """b − a for every metric that both have, of the stage named or of each run's last model.
+    """b − a for every metric that both have, of the stage named; else of the last stage that both runs made themselves.
 
-    Where one of the runs has no model, as one that only trained an enhancer, it is the last stage of both.
+    What a branch took from its parent is alike in both. Two runs that share no stage are compared by their last models.
 
     Returns {"a", "b", "metrics": {name: {"a", "b", "n", "delta", "ci95", "p", "holm"}}, "table": lines of text}.
     Raises InputError where a run, the stage or its saved answers are missing, or the two share no item.
     """
-    stage = stage or _without_model(Path(run_a), Path(run_b))
+    stage = stage or _shared(Path(run_a), Path(run_b))
     (row_a, answers_a, base_a), (row_b, answers_b, base_b) = (_pick(Path(run), stage) for run in (run_a, run_b))
     a, b = metrics.measures(answers_a, base_a), metrics.measures(answers_b, base_b)
     found: dict[str, dict[str, Any]] = {}
@@ -49,13 +49,13 @@ def compare(
     return {**names, "metrics": found, "table": _table(names, found)}
 
 
-def _without_model(*runs: Path) -> str | None:
-    """The last stage that both runs have, where one of them has no model; None where both have."""
-    rows = [ledger.read(run / "ledger.jsonl") for run in runs]
-    if all(any(kind(row) not in OTHERS for row in each) for each in rows):
-        return None
-    shared = {row.stage for row in rows[0]}
-    return next((row.stage for row in reversed(rows[1]) if row.stage in shared), None)
+def _shared(run_a: Path, run_b: Path) -> str | None:
+    """The last stage that each of both made itself, a model's before others; None where there is none."""
+    before, after = (ledger.read(run / "ledger.jsonl") for run in (run_a, run_b))
+    made = {row.stage: row.checkpoint for row in before}
+    both = [row for row in after if row.stage in made and row.checkpoint != made[row.stage]]
+    models = [row for row in both if kind(row) not in OTHERS]
+    return (models or both)[-1].stage if both else None
 
 
 def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
@@ -84,4 +84,6 @@ def _table(names: dict[str, str], found: dict[str, dict[str, Any]]) -> list[str]
         values = f"{number(name, m['a']):>14}  {number(name, m['b']):>14}"
         delta = f"{change(name, m['delta'])} {between(name, m['ci95'])}"
         lines.append(f"{name:<{width}}  {values}  {delta}{star}")
+    if names["a"].rpartition("/")[2] != names["b"].rpartition("/")[2]:
+        lines.append("these are different stages; --stage names one that both runs have")
     return [*lines, "* holds after Holm's correction over all of these"]

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 from made_run import make_run
 
+from posttrain import ledger
 from posttrain.errors import InputError
 from posttrain.report import compare
 
@@ -14,13 +17,28 @@ def runs(tmp_path_factory):
 
 
 def test_runs_are_compared_on_the_items_they_share(runs):
-    found = compare(runs / "a", runs / "b", bootstrap=200)
-    assert (found["a"], found["b"]) == ("a/distill", "b/sft")
+    found = compare(runs / "b", runs / "b", bootstrap=20)
+    assert (found["a"], found["b"]) == ("b/sft", "b/sft")
+    make_run(runs / "c", ["sft"], items=40, bootstrap=20)
+    found = compare(runs / "a", runs / "c", bootstrap=200)
+    assert (found["a"], found["b"]) == ("a/distill", "c/sft")
+    assert "these are different stages; --stage names one that both runs have" in found["table"]
     intent = found["metrics"]["task/intent"]
     assert intent["n"] == 40 and intent["delta"] > 0.4 and intent["ci95"][0] > 0 and intent["holm"] < 0.05
     assert found["metrics"]["wer/clean"]["delta"] < 0
     line = next(line for line in found["table"] if line.startswith("task/intent"))
     assert line.endswith("*") and "+" in line
+
+
+def test_a_branch_is_compared_by_the_last_stage_that_both_made_themselves(runs, tmp_path):
+    make_run(tmp_path / "branch", ["base", "ctc", "align", "distill"], items=40, bootstrap=20)
+    path = tmp_path / "branch" / "ledger.jsonl"
+    taken = ledger.read(runs / "b" / "ledger.jsonl")[:3]
+    own = ledger.read(path)[3:]
+    path.write_text("".join(json.dumps(row.as_dict()) + "\n" for row in [*taken, *own]))
+    found = compare(runs / "b", tmp_path / "branch", bootstrap=50)
+    assert (found["a"], found["b"]) == ("b/distill", "branch/distill")
+    assert not any("different stages" in line for line in found["table"])
 
 
 def test_a_stage_against_itself_differs_by_nothing(runs):
