@@ -4,7 +4,10 @@ SHELL := /bin/bash
 .PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
-# RUN (default: the recipe's name), FROM, ADAPTER, SEEDS, DATA_ROOT, LISTENER, MANIFEST, JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
+# RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
+known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER MANIFEST JOBS SET STAGE ARMS ONLY DRY_RUN
+unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+$(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); mend its name))
 
 POSTTRAIN := .venv/bin/posttrain
 space := $(subst ,, )

@@ -119,6 +119,11 @@ def test_every_target_can_be_made(target):
     assert made.returncode == 0, made.stderr
 
 
+def test_a_misspelt_variable_stops_make_before_anything_is_made():
+    asked = subprocess.run(["make", "-n", "sft", "ADAPTOR=full"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert asked.returncode == 2 and "ADAPTOR is no variable of this Makefile" in asked.stderr
+
+
 def test_stage_targets_pass_their_variables_on():
     [arguments] = dry('make sft ADAPTER=full FROM=runs/tiny RUN=tiny_full SET="sft.steps=3 seed=2" DATA_ROOT=d')
     assert arguments[:4] == ["stage", "sft", "--recipe", "tiny"]

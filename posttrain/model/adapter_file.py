@@ -9,7 +9,9 @@ from pydantic.dataclasses import dataclass
 from posttrain import assets
 from posttrain.errors import InputError
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+Layer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""Linear layers of a Llama's decoder block: attention's, then the MLP's."""
+ATTENTION: tuple[Layer, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -32,7 +34,7 @@ class Adapter:
     """On LoRA's input."""
     use_dora: bool = False
     """Weight-decomposed LoRA (Liu et al. 2024)."""
-    target_modules: tuple[str, ...] = ATTENTION
+    target_modules: tuple[Layer, ...] = ATTENTION
     """Linear layers of every decoder block that get LoRA."""
     virtual_tokens: int = 16
     """Learned prompt embeddings before every prompt."""

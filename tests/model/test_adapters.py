@@ -1,5 +1,6 @@
 """Every adapter of adapters/ changes what it names, and nothing else."""
 
+import dataclasses
 import math
 
 import pytest
@@ -159,11 +160,20 @@ def test_lora_lands_on_the_decoder_only_where_an_encoder_has_layers_of_the_same_
     assert any("encoder.layers.0.self_attn.q_proj" in name for name, _ in model.named_parameters())
 
 
-def test_a_pattern_that_misses_layers_is_an_error(llama):
+def test_lora_on_other_layers_than_the_adapter_names_is_an_error(llama):
     adapter = adapters.read("lora")
-    wrong = type(adapter)(**{**adapter.__dict__, "target_modules": ("q_proj", "w_proj")})
-    with pytest.raises(ValueError, match=r"landed on 2 layers .*, expected 4"):
-        adapters.apply(llama.model, wrong)
+    model = get_peft_model(llama.model, adapters.lora_config(adapter))
+    fewer = dataclasses.replace(adapter, target_modules=("q_proj",))
+    with pytest.raises(ValueError, match=r"landed on 8 layers .*, expected 2"):
+        adapters.check_targets(model, fewer)
+
+
+def test_a_layer_that_no_llama_has_is_refused_with_the_file_and_those_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "folder", lambda kind: tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text("summary: LoRA on two layers.\nmethod: lora\ntarget_modules: [q_prj, v_proj]\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: target_modules\.0 is 'q_prj': .*'q_proj', .*'down_proj'"):
+        adapters.read("mine")
 
 
 @pytest.mark.parametrize("rank", [0, 4, 16])
