@@ -1,4 +1,4 @@
-"""Recordings → words: what the checkpoint hears, its CTC head beside it; error rates where texts are given."""
+"""Recordings → words: what the checkpoint hears or answers, its CTC head beside it; error rates where texts are given."""
 
 import json
 import os
@@ -41,9 +41,10 @@ class Result:
     """What was heard, and how well."""
 
     lines: list[dict[str, Any]]
-    """path, text, hypothesis, ctc_hypothesis, abstained of each recording, in order."""
+    """path, text, hypothesis (of another task than repeat: answer), ctc_hypothesis, abstained of each, in order."""
     scores: dict[str, Any]
-    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) where texts are known, else transcripts; clips; abstained."""
+    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) where texts are known, else transcripts; clips; abstained. Of another
+    task than repeat answers in place of both: a text is what is said, not what is to be answered."""
 
 
 def transcribe(
@@ -57,8 +58,9 @@ def transcribe(
     enhance: bool = False,
     enhancer: Path | None = None,
     audiogram: str | None = None,
+    task: str = "repeat",
 ) -> Result:
-    """Transcribe files, or those of a manifest, with a checkpoint from `align` on.
+    """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or do another of `tasks.INSTRUCTIONS`.
 
     With `enhance` they pass through an aid first: that enhancer (default: the newest of run tiny) and, with an
     audiogram, the gain for it.
@@ -80,11 +82,12 @@ def transcribe(
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    lines = _hear(recordings, checkpoint, encoder, batch_size, device, aid)
+    lines = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task)
     if out is not None:
         _write(out, lines)
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
-    return Result(lines, _scores(recordings, lines) | used)
+    scores = _scores(recordings, lines) if task == "repeat" else _counts(lines) | {"answers": lines}
+    return Result(lines, scores | used)
 
 
 def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str]) -> list[Recording]:
@@ -144,6 +147,7 @@ def _hear(
     batch_size: int,
     device: str,
     aid: Aid | None,
+    task: str,
 ) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
@@ -155,18 +159,23 @@ def _hear(
     with tqdm(total=len(recordings), desc="transcribing", unit="clip") as bar:
         for start in range(0, len(recordings), CHUNK):
             chunk = recordings[start : start + CHUNK]
-            lines += _hear_chunk(chunk, llama, encoder, batch_size, aid)
+            lines += _hear_chunk(chunk, llama, encoder, batch_size, aid, task)
             bar.update(len(chunk))
     return lines
 
 
 def _hear_chunk(
-    recordings: list[Recording], llama: "SpeechLlama", encoder: "CTCEncoder", batch_size: int, aid: Aid | None
+    recordings: list[Recording],
+    llama: "SpeechLlama",
+    encoder: "CTCEncoder",
+    batch_size: int,
+    aid: Aid | None,
+    task: str,
 ) -> list[dict[str, Any]]:
     import torch
 
     from posttrain.corpus import manifest as manifests
-    from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
+    from posttrain.corpus.tasks import INSTRUCTIONS
     from posttrain.corpus.types import Example
     from posttrain.model.corpus_table import table_of
 
@@ -175,25 +184,24 @@ def _hear_chunk(
     table = table_of(encoder, {str(number): waveform for number, waveform in enumerate(heard)})
     llama.attach(table)
     examples = [
-        Example(recording.name, "test", REPEAT, INSTRUCTIONS[REPEAT], "", str(number), "", "wer")
+        Example(recording.name, "test", task, INSTRUCTIONS[task], "", str(number), "", "wer")
         for number, recording in enumerate(recordings)
     ]
     llama.check_lengths(examples, MAX_NEW_TOKENS, "cut it into shorter recordings")
     outputs = llama.answer(examples, batch_size, MAX_NEW_TOKENS)
     return [
-        _line(recording, output, table.hypotheses[str(number)])
+        _line(recording, output, table.hypotheses[str(number)], task)
         for number, (recording, output) in enumerate(zip(recordings, outputs, strict=True))
     ]
 
 
-def _line(recording: Recording, output: str, ctc: str) -> dict[str, Any]:
-    """Where the model says that it heard no words, its transcript has none."""
+def _line(recording: Recording, output: str, ctc: str, task: str = "repeat") -> dict[str, Any]:
+    """Where the model says that it heard no words, its transcript has none; an answer is as it was said."""
     from posttrain.corpus.graders import is_abstention
 
     abstained = is_abstention(output)
-    hypothesis = "" if abstained else output
-    line = {"path": recording.name, "text": recording.text, "hypothesis": hypothesis, "ctc_hypothesis": ctc}
-    return line | {"abstained": abstained}
+    said = {"hypothesis": "" if abstained else output} if task == "repeat" else {"answer": output}
+    return {"path": recording.name, "text": recording.text, **said, "ctc_hypothesis": ctc, "abstained": abstained}
 
 
 def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -213,8 +221,11 @@ def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[st
                 measure = Ratio(parts, total)
                 ci = measure.interval(0, BOOTSTRAP)
                 scores[prefix + name] = {"value": ci.value, "n": measure.n, "ci95": [ci.lo, ci.hi], **measure.extra()}
-    scores |= {"clips": len(lines), "abstained": sum(line["abstained"] for line in lines)}
-    return scores | ({} if told else {"transcripts": lines})
+    return scores | _counts(lines) | ({} if told else {"transcripts": lines})
+
+
+def _counts(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"clips": len(lines), "abstained": sum(line["abstained"] for line in lines)}
 
 
 def _write(out: Path, lines: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """posttrain transcribe: every bad input is refused before a model loads, and what comes out is what the parts say."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from posttrain import transcribe as transcribing
 from posttrain.__main__ import run
 from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
+from posttrain.cli import app
+from posttrain.corpus import tasks
 from posttrain.corpus.normalise import normalise
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
@@ -85,6 +88,22 @@ def test_files_alone_give_their_transcripts_whatever_they_are_batched_with(model
         found.append(json.loads(capsys.readouterr().out)["transcripts"])
     assert found[0] == found[1]
     assert [line["path"] for line in found[0]] == list(map(str, files))
+
+
+def test_another_task_gives_the_models_answer_to_its_instruction_and_no_error_rate(model_folder, speech, capsys):
+    arguments = ("--manifest", speech / "manifest.csv", "--checkpoint", model_folder / "align")
+    answers = {}
+    for task in tasks.INSTRUCTIONS:
+        assert transcribe(*arguments, "--task", task, "--json") == 0
+        scores = json.loads(capsys.readouterr().out)
+        assert ("wer" in scores) == (task == "repeat")
+        answers[task] = [line["answer"] for line in scores.get("answers", [])]
+    assert all(len(said) == 4 for task, said in answers.items() if task != "repeat")
+    assert len({tuple(said) for said in answers.values()}) > 2, "what is asked makes no difference"
+    assert transcribe(*arguments, "--task", "simplify") == 0
+    shown = capsys.readouterr().out
+    assert f"a.wav: {answers['simplify'][0]}\n  CTC head: " in shown
+    assert set(get_args(app.Task)) == set(tasks.INSTRUCTIONS)
 
 
 def test_every_bad_recording_is_listed_with_its_line_before_anything_is_transcribed(model_folder, speech, capsys):

@@ -21,6 +21,7 @@ app.add_typer(safety.app)
 app.add_typer(hearing.app)
 
 Ear = Literal["left", "right"]
+Task = Literal["repeat", "simplify", "answer", "command", "help"]
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
 ]
@@ -280,6 +281,13 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")
     ] = None,
+    task: Annotated[
+        Task,
+        typer.Option(
+            help="What is asked about each recording. repeat: its words; simplify: a caption in simple words; answer:"
+            " the question that is spoken; command: the spoken request as an aid command; help: what helps here."
+        ),
+    ] = "repeat",
     enhance: Annotated[bool, typer.Option("--enhance", help="Through the enhancer first, as a hearing aid.")] = False,
     enhancer: Annotated[
         Path | None, typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny.")
@@ -292,10 +300,11 @@ def transcribe(
 ) -> None:
     """Transcribe recordings with a checkpoint; where the manifest has texts, with error rates and their intervals.
 
-    The CTC head's own transcript is beside, as ctc_hypothesis and ctc_wer.
+    The CTC head's own transcript is beside, as ctc_hypothesis and ctc_wer. With another --task: what the model answers.
 
     \b
     posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
+    posttrain transcribe one.wav --checkpoint runs/tiny/sft --task simplify
     posttrain transcribe --manifest clinic/manifest.csv --checkpoint runs/tiny/sft --out clinic.jsonl --json
     posttrain transcribe noisy.wav --checkpoint runs/tiny/sft --enhance --audiogram N3
     """
@@ -305,7 +314,7 @@ def transcribe(
     hide_loading()
     with quiet_stdout():
         result = run_transcribe(
-            audio or [], manifest, checkpoint, out, batch_size, device, dry_run, enhance, enhancer, audiogram
+            audio or [], manifest, checkpoint, out, batch_size, device, dry_run, enhance, enhancer, audiogram, task
         )
     print_json(result.scores) if as_json else show.transcripts(result)
 

@@ -47,9 +47,10 @@ def metrics(found: dict[str, dict[str, Any]]) -> None:
 
 
 def transcripts(result: "Result") -> None:
-    """One line a recording, then the error rates where texts were given."""
+    """What the model says of each recording, what its CTC head heard; then error rates, where texts were given."""
     for line in result.lines:
-        print(f"{line['path']}: {line['hypothesis'] or '(no words)'}")
+        print(f"{line['path']}: {line.get('answer', line.get('hypothesis')) or '(no words)'}")
+        print(f"  CTC head: {line['ctc_hypothesis'] or '(no words)'}")
     metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})
 
 

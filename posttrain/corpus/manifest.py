@@ -77,8 +77,10 @@ def scan(path: str | Path, root: str | Path | None = None, text: bool = True) ->
 def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES) -> np.ndarray:
     """The recording as float32 (S,) at 16 kHz, mono (mean of channels).
 
-    Raises ValueError, without the path: unreadable, empty, NaN or infinite, or shorter than `minimum_samples`.
+    Raises ValueError, without the path: not there, unreadable, empty, NaN or infinite, shorter than `minimum_samples`.
     """
+    if not Path(path).is_file():
+        raise ValueError("the file is not there; mend its name")
     try:
         samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
