@@ -1,4 +1,4 @@
-"""Recordings → words: what the checkpoint hears or answers, its CTC head beside it; error rates where texts are given."""
+"""Recordings → words: what the checkpoint hears or answers, its CTC head beside it; error rates for known texts."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def transcribe(
     audiogram: str | None = None,
     task: str = "repeat",
 ) -> Result:
-    """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or do another of `tasks.INSTRUCTIONS`.
+    """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or another of `tasks.INSTRUCTIONS`.
 
     With `enhance` they pass through an aid first: that enhancer (default: the newest of run tiny) and, with an
     audiogram, the gain for it.
