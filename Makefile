@@ -13,6 +13,7 @@ options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
   $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(SEEDS),--set "seeds=$(SEEDS)") \
   $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
   $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+person = runs/person/$(or $(PERSON),0)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
 stage = $(POSTTRAIN) stage $@ --recipe "$(RECIPE)" $(options)
@@ -80,9 +81,12 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
-personalise: .venv/.ready  ## a small LoRA for one person on top of sft: MANIFEST=mine.csv (path,text,split) LISTENER=N3
-	$(stage) $(if $(MANIFEST),--set "personalise.manifest=$(MANIFEST)") \
+personalise: .venv/.ready $(if $(MANIFEST),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
+	$(stage) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \
 	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
+
+$(person)/manifest.csv: | .venv/.ready
+	.venv/bin/python -m posttrain.corpus.example_person $(person) $(notdir $(person))
 
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))

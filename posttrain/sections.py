@@ -302,7 +302,9 @@ class PersonaliseConfig:
     rank: Count = 4
     """LoRA's r; α is 2 r."""
     copies: Count = 24
-    """Times that each utterance is heard, each in another way; as many examples of the corpus go with them."""
+    """Times that each utterance is heard, each in another way; as many spoken examples of the corpus go with them."""
+    typed_rows: Literal["world", "text"] = "world"
+    """And as many typed ones: what the tiny base learned from, or running text, for a base that is loaded."""
     steps: CountOrZero = 120
     """Optimizer steps."""
     batch_size: Count = 16

@@ -31,6 +31,7 @@ def problems(tmp_path, *changes: str) -> str:
         ("{sft.adapter=dora,sft.keep_change=0.5}", "the change of adapter dora cannot be scaled"),
         ("{sft.replay_share=0.6,sft.safety_share=0.4}", "leave nothing for the tasks"),
         ("{base.model=./llama,sft.kl_weight=1}", "sft: typed_rows is world, which ./llama never learned"),
+        ("{base.model=./llama,stages=[base,ctc,align,sft,personalise]}", "personalise: typed_rows is world, which"),
         ("corpus.sources=[fsdd]", "data_root"),
         ("base.model=some/model/folder", "some/model/folder is not there"),
         ("ctc.model=nobody/nothing", "not in the cache and HF_HUB_OFFLINE is set"),

@@ -10,6 +10,7 @@ from posttrain import assets
 from posttrain.errors import InputError
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,6 +37,11 @@ class Adapter:
     """Linear layers of every decoder block that get LoRA."""
     virtual_tokens: int = 16
     """Learned prompt embeddings before every prompt."""
+
+
+def personal(rank: int) -> Adapter:
+    """One person's LoRA, on every linear layer: new words are written by the MLPs too."""
+    return Adapter("personal", "One person's.", "lora", rank=rank, alpha=2 * rank, target_modules=ATTENTION + MLP)
 
 
 def read(name: str, rank: int | None = None) -> Adapter:

@@ -1,7 +1,8 @@
 """`personalise`: a small LoRA on top of the parent's, from a person's few utterances: own names, own places, own voice.
 
 Each utterance is heard many times over, at other speeds, in noise and rooms, and half of the times through the hearing
-aid's gain for the person's audiogram. As many of the parent's own examples go with them, so that it forgets little.
+aid's gain for the person's audiogram. As many of the parent's own spoken examples go with them, and as many typed rows,
+so that it forgets little.
 """
 
 import json
@@ -20,11 +21,12 @@ from posttrain.corpus import personal as recordings
 from posttrain.corpus.personal import Utterance
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
+from posttrain.model import adapter_file, personal
 from posttrain.model import encoder as encoders
-from posttrain.model import personal
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
 from posttrain.sections import PersonaliseConfig
+from posttrain.stages import remedies
 from posttrain.stages.context import StageContext
 from posttrain.stages.supervised import train_supervised
 
@@ -43,12 +45,12 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     utterances = recordings.load(config.manifest or "")
     fitting = NALR(audiogram.find(config.listener))
     llama = checkpoint.load(context.parents["model"], context.device)
-    personal.add(llama.model, config.rank, context.seed)
+    personal.add(llama.model, adapter_file.personal(config.rank), context.seed)
     encoder = encoders.load(llama.spec.encoder or "", device=context.device)
     train = [utterance for utterance in utterances if utterance.split == "train"]
     copies = _copies(train, fitting, config, context)
     heard = {f"{example.clip}": frames for (example, _), frames in zip(copies, _frames(encoder, copies), strict=True)}
-    kept = _replay(len(copies), context)
+    kept = _replay(len(copies), config, context)
     llama.attach(_table(heard, kept, context))
     examples = [example for example, _ in copies] + kept
     metrics = train_supervised(llama, examples, config, context, "personalise")
@@ -84,11 +86,12 @@ def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> 
     return encoder.encode([waveform for _, waveform in copies])
 
 
-def _replay(count: int, context: StageContext) -> list[Example]:
-    """As many examples of the corpus, drawn by the seed."""
+def _replay(count: int, config: PersonaliseConfig, context: StageContext) -> list[Example]:
+    """`count` examples of the corpus, drawn by the seed, and `count` typed rows."""
     spoken = [example for example in context.corpus.examples if example.split == "train"]
     order = np.random.default_rng(context.seed).permutation(len(spoken))[:count]
-    return [spoken[i] for i in sorted(order.tolist())]
+    typed = remedies.typed_rows(config.typed_rows, context.corpus, count, context.seed)
+    return [spoken[i] for i in sorted(order.tolist())] + typed
 
 
 def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: StageContext) -> FrameTable:
