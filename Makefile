@@ -81,7 +81,7 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
-personalise: .venv/.ready $(if $(MANIFEST),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
+personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
 	$(stage) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \
 	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
 

@@ -1,8 +1,8 @@
 """An example person, for trying `personalise` without anyone's recordings: a voice of no split, names of no corpus.
 
-`python -m posttrain.corpus.example_person FOLDER NUMBER`: espeak-ng says `personal.MOST` sentences to learn from and TESTS
-to be measured on, in quiet. Their wordings are the tiny world's, and none of the test's is in train: a name has to be heard
-where it was not learned.
+`python -m posttrain.corpus.example_person FOLDER NUMBER`: espeak-ng says `personal.MOST` sentences to learn from and
+TESTS to be measured on, in quiet. Their wordings are the tiny world's, and none of the test's is in train: a name has
+to be heard where it was not learned.
 """
 
 import argparse
@@ -41,13 +41,11 @@ def write(folder: Path, number: int) -> Path:
     person, rng = PERSONS[number], random.Random(f"person {number}")
     said = _sentences(person, rng)
     utterances = [
-        speech.Utterance(
-            text, person.voice, rng.randint(*RATE_WPM), 50, 50, split, "clean", False, rng.getrandbits(48)
-        )
+        speech.Utterance(text, person.voice, rng.randint(*RATE_WPM), 50, 50, split, "clean", False, rng.getrandbits(48))
         for split, text in said
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for u, (waveform, _) in zip(utterances, speech.synthesise([utterances], folder / "shards"), strict=True):
         name = f"{u.split}_{len(rows):03d}.wav"
         soundfile.write(folder / name, waveform, speech.SAMPLE_RATE)
