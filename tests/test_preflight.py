@@ -31,7 +31,6 @@ def problems(tmp_path, *changes: str) -> str:
         ("{sft.adapter=dora,sft.keep_change=0.5}", "the change of adapter dora cannot be scaled"),
         ("{sft.replay_share=0.6,sft.safety_share=0.4}", "leave nothing for the tasks"),
         ("{base.model=./llama,sft.kl_weight=1}", "sft: typed_rows is world, which ./llama never learned"),
-        ("{base.model=./llama,stages=[base,ctc,align,sft,personalise]}", "personalise: typed_rows is world, which"),
         ("corpus.sources=[fsdd]", "data_root"),
         ("base.model=some/model/folder", "some/model/folder is not there"),
         ("ctc.model=nobody/nothing", "not in the cache and HF_HUB_OFFLINE is set"),
@@ -39,6 +38,12 @@ def problems(tmp_path, *changes: str) -> str:
 )
 def test_what_does_not_go_together_or_cannot_be_had_is_named(tmp_path, change, named):
     assert named in problems(tmp_path, *change.strip("{}").split(","))
+
+
+def test_rows_of_the_tiny_world_are_not_replayed_to_a_person_of_another_base(tmp_path):
+    recipe = config.load_recipe("tiny", ["base.model=./llama"])
+    with pytest.raises(InputError, match="personalise: typed_rows is world, which"):
+        preflight.check(recipe, tmp_path, runner.plan(recipe, tmp_path, until="personalise"))
 
 
 def test_a_whole_folder_of_a_llama_or_a_parakeet_passes(base_folder, tmp_path):
