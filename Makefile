@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
-known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER MANIFEST JOBS SET STAGE ARMS ONLY DRY_RUN
+known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER MANIFEST PERSON JOBS SET STAGE ARMS ONLY DRY_RUN
 unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); mend its name))
 
@@ -16,6 +16,7 @@ options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
   $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(SEEDS),--set "seeds=$(SEEDS)") \
   $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
   $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+person = runs/person/$(or $(PERSON),0)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
 stage = $(POSTTRAIN) stage $@ --recipe "$(RECIPE)" $(options)
@@ -83,9 +84,12 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
-personalise: .venv/.ready  ## a small LoRA for one person on top of sft: MANIFEST=mine.csv (path,text,split) LISTENER=N3
-	$(stage) $(if $(MANIFEST),--set "personalise.manifest=$(MANIFEST)") \
+personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
+	$(stage) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \
 	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
+
+$(person)/manifest.csv: | .venv/.ready
+	.venv/bin/python -m posttrain.corpus.example_person $(person) $(notdir $(person))
 
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))

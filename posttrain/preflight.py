@@ -105,12 +105,15 @@ def _read_adapter(options: SFTConfig) -> None:
 
 def _rows(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
     """Shares that leave nothing for the tasks, and rows of the tiny world for a model that never lived in it."""
+    for node in (step.node for step in steps if step.stage in ("sft", "personalise")):
+        options = node.options
+        typed = node.stage == "personalise" or options.replay_share or options.kl_weight
+        if recipe.base.model and options.typed_rows == "world" and typed:
+            yield f"{node.name}: typed_rows is world, which {recipe.base.model} never learned; set it to text"
     for node in (step.node for step in steps if step.stage == "sft"):
         options = node.options
         if options.replay_share + (options.safety_share or 0) >= 1:
             yield f"{node.name}: replay_share and safety_share leave nothing for the tasks; lower one of them"
-        if recipe.base.model and options.typed_rows == "world" and (options.replay_share or options.kl_weight):
-            yield f"{node.name}: typed_rows is world, which {recipe.base.model} never learned; set it to text"
 
 
 def _sizes(recipe: Recipe) -> Iterator[str]:

@@ -299,11 +299,15 @@ class PersonaliseConfig:
     """CSV with path,text,split (train or test) and, where known, names: the words that are the person's own."""
     listener: str = "normal"
     """Audiogram of the person's aid: a standard one (N3), FILE or FILE:LISTENER."""
-    rank: Count = 4
+    rank: Count = 8
     """LoRA's r; α is 2 r."""
     copies: Count = 24
-    """Times that each utterance is heard, each in another way; as many examples of the corpus go with them."""
-    steps: CountOrZero = 120
+    """Times that each utterance is heard, each in another way."""
+    replay: Count = 3
+    """Spoken examples of the corpus for each of these, and one typed row."""
+    typed_rows: Literal["world", "text"] = "world"
+    """What is typed: what the tiny base learned from, or running text, for a base that is loaded."""
+    steps: CountOrZero = 600
     """Optimizer steps."""
     batch_size: Count = 16
     """Examples a step."""

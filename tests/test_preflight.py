@@ -40,6 +40,12 @@ def test_what_does_not_go_together_or_cannot_be_had_is_named(tmp_path, change, n
     assert named in problems(tmp_path, *change.strip("{}").split(","))
 
 
+def test_rows_of_the_tiny_world_are_not_replayed_to_a_person_of_another_base(tmp_path):
+    recipe = config.load_recipe("tiny", ["base.model=./llama"])
+    with pytest.raises(InputError, match="personalise: typed_rows is world, which"):
+        preflight.check(recipe, tmp_path, runner.plan(recipe, tmp_path, until="personalise"))
+
+
 def test_a_whole_folder_of_a_llama_or_a_parakeet_passes(base_folder, tmp_path):
     check_folder(base_folder, "llama")
     encoders.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.normalise import number_words
@@ -155,9 +155,9 @@ STORIES = (
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
-def expand(template: str, rng: random.Random) -> str:
+def expand(template: str, rng: random.Random, slots: Mapping[str, Sequence[str]] = SLOTS) -> str:
     """The template with each slot filled at random."""
-    return _SLOT.sub(lambda slot: rng.choice(SLOTS[slot[1]]), template)
+    return _SLOT.sub(lambda slot: rng.choice(slots[slot[1]]), template)
 
 
 def sentence(split: str, rng: random.Random) -> str:

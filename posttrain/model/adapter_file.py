@@ -1,6 +1,6 @@
 """A file of adapters/, read and checked: light to import, so that a plan needs neither torch nor PEFT."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -38,6 +38,11 @@ class Adapter:
     """Linear layers of every decoder block that get LoRA."""
     virtual_tokens: int = 16
     """Learned prompt embeddings before every prompt."""
+
+
+def personal(rank: int) -> Adapter:
+    """One person's LoRA, on every linear layer: new words are written by the MLPs too."""
+    return Adapter("personal", "One person's.", "lora", rank=rank, alpha=2 * rank, target_modules=get_args(Layer))
 
 
 def read(name: str, rank: int | None = None) -> Adapter:

@@ -58,6 +58,11 @@ class FrameTable:
         """D_enc."""
         return self.frames.shape[1]
 
+    def clip(self, clip: str) -> torch.Tensor:
+        """The frames of one clip, float32 (T, D)."""
+        start, count = self.spans[clip]
+        return self.frames[start : start + count].float()
+
     def stacked(self, stack: int) -> "StackedTable":
         """The same frames seen as speech tokens of `stack` frames each."""
         return StackedTable(self.frames, self.spans, stack, self.table_id)

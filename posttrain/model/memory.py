@@ -271,5 +271,5 @@ def _adapter(node: Node, recipe: Recipe) -> adapter_file.Adapter | None:
     if node.stage == "reward":
         return adapter_file.read("lora", node.options.rank)
     if node.stage == "personalise":
-        return adapter_file.read("lora", node.options.rank)
+        return adapter_file.personal(node.options.rank)
     return adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None

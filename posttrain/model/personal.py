@@ -21,12 +21,12 @@ PERSONAL = "personal"
 PARENTS = "default"
 
 
-def add(model: nn.Module, rank: int, seed: int) -> None:
+def add(model: nn.Module, adapter: Adapter, seed: int) -> None:
     """Put a new personal LoRA on, the only part that trains; it changes nothing yet. InputError where there is no LoRA
     below it."""
     if not isinstance(model, PeftModel) or model.peft_config[PARENTS].is_prompt_learning:
         raise InputError("personalise stands on a LoRA, and its parent has none; name an sft with adapter lora or dora")
-    config = lora_config(Adapter(PERSONAL, "One person's.", "lora", rank=rank, alpha=2 * rank), modules_to_save=())
+    config = lora_config(adapter, modules_to_save=())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.add_adapter(PERSONAL, config)

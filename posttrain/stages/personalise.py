@@ -1,9 +1,12 @@
 """`personalise`: a small LoRA on top of the parent's, from a person's few utterances: own names, own places, own voice.
 
 Each utterance is heard many times over, at other speeds, in noise and rooms, and half of the times through the hearing
-aid's gain for the person's audiogram. As many of the parent's own examples go with them, so that it forgets little.
+aid's gain for the person's audiogram. From each copy their own words are also cut out and put into sentences of the
+corpus: else the few sentences are learned by heart, and a name is heard in these alone. The parent's own examples,
+spoken and typed, go with them, so that it forgets little.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,18 +23,19 @@ from posttrain.corpus import personal as recordings
 from posttrain.corpus.personal import Utterance
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
+from posttrain.model import adapter_file, personal, splice
 from posttrain.model import encoder as encoders
-from posttrain.model import personal
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
 from posttrain.sections import PersonaliseConfig
+from posttrain.stages import remedies
 from posttrain.stages.context import StageContext
 from posttrain.stages.supervised import train_supervised
 
 ITEMS, FRAMES = "personal_items.json", "personal_frames.safetensors"
 """The test utterances: what is said, and the encoder's frames of each, which are personal data too."""
-NOISE, ROOM = 0.7, 0.3
-"""Shares of the copies."""
+NOISE, ROOM = 0.2, 0.1
+"""Shares of the copies; what noise hides would be learned by heart."""
 NOISES = 60
 
 
@@ -43,18 +47,20 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     utterances = recordings.load(config.manifest or "")
     fitting = NALR(audiogram.find(config.listener))
     llama = checkpoint.load(context.parents["model"], context.device)
-    personal.add(llama.model, config.rank, context.seed)
+    personal.add(llama.model, adapter_file.personal(config.rank), context.seed)
     encoder = encoders.load(llama.spec.encoder or "", device=context.device)
     train = [utterance for utterance in utterances if utterance.split == "train"]
     copies = _copies(train, fitting, config, context)
-    heard = {f"{example.clip}": frames for (example, _), frames in zip(copies, _frames(encoder, copies), strict=True)}
-    kept = _replay(len(copies), context)
-    llama.attach(_table(heard, kept, context))
-    examples = [example for example, _ in copies] + kept
+    heard = list(zip([example for example, _ in copies], _frames(encoder, copies), strict=True))
+    heard += _spliced(heard, train, encoder, context)
+    kept = _replay(len(copies), config, context)
+    llama.attach(_table({f"{example.clip}": frames for example, frames in heard}, kept, context))
+    examples = [example for example, _ in heard] + kept
     metrics = train_supervised(llama, examples, config, context, "personalise")
     _save_tests([u for u in utterances if u.split == "test"], encoder, context)
     checkpoint.save(context.folder, llama, stage="personalise", parents=context.parents)
-    return metrics | {"utterances": len(train), "copies": len(copies), "replayed": len(kept)}
+    counts = {"copies": len(copies), "spliced": len(heard) - len(copies), "replayed": len(kept)}
+    return metrics | {"utterances": len(train)} | counts
 
 
 def known_words(context: StageContext) -> set[str]:
@@ -84,11 +90,40 @@ def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> 
     return encoder.encode([waveform for _, waveform in copies])
 
 
-def _replay(count: int, context: StageContext) -> list[Example]:
-    """As many examples of the corpus, drawn by the seed."""
+def _spliced(
+    heard: list[tuple[Example, torch.Tensor]], train: list[Utterance], encoder: CTCEncoder, context: StageContext
+) -> list[tuple[Example, torch.Tensor]]:
+    """Each of the person's own words, out of every copy, in the place of any word of a sentence of the corpus."""
+    assert context.table is not None
+    known, rng = known_words(context), np.random.default_rng(context.seed)
+    own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
+    hosts = [e for e in context.corpus.examples if e.split == "train" and e.task == REPEAT and e.clip and e.text]
+    made: list[tuple[Example, torch.Tensor]] = []
+    for example, frames in heard:
+        words = zip(example.text.split(), splice.word_spans(encoder, frames, example.text) or (), strict=False)
+        for word, (first, end) in words:
+            if word not in own[example.text]:
+                continue
+            host = hosts[rng.integers(len(hosts))]
+            around = context.table.clip(host.clip or "")
+            spans = splice.word_spans(encoder, around, host.text)
+            if spans is None:
+                continue
+            place = int(rng.integers(len(spans)))
+            said = host.text.split()
+            text = " ".join([*said[:place], word, *said[place + 1 :]])
+            clip = f"personal/spliced/{len(made)}"
+            new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
+            made.append((new, splice.replaced(around, spans[place], frames[first:end])))
+    return made
+
+
+def _replay(count: int, config: PersonaliseConfig, context: StageContext) -> list[Example]:
+    """`config.replay` times `count` examples of the corpus, drawn by the seed, and `count` typed rows."""
     spoken = [example for example in context.corpus.examples if example.split == "train"]
-    order = np.random.default_rng(context.seed).permutation(len(spoken))[:count]
-    return [spoken[i] for i in sorted(order.tolist())]
+    order = np.random.default_rng(context.seed).permutation(len(spoken))[: config.replay * count]
+    typed = remedies.typed_rows(config.typed_rows, context.corpus, count, context.seed)
+    return [spoken[i] for i in sorted(order.tolist())] + typed
 
 
 def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: StageContext) -> FrameTable:
@@ -97,8 +132,7 @@ def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: Sta
     frames = dict(heard)
     for example in replayed:
         if example.clip and example.clip not in frames:
-            start, count = context.table.spans[example.clip]
-            frames[example.clip] = context.table.frames[start : start + count].float()
+            frames[example.clip] = context.table.clip(example.clip)
     return FrameTable.of(frames)
 
 

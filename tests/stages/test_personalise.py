@@ -13,6 +13,8 @@ from toy_run import files, sft_folder, toy_context
 
 from posttrain import checkpoint, runner
 from posttrain.config import load_recipe, with_stage
+from posttrain.corpus.personal import Utterance
+from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import metrics, personal_metrics
 from posttrain.evals import personal as evaluation
@@ -20,6 +22,7 @@ from posttrain.evals.errors import lost_words
 from posttrain.graph import nodes
 from posttrain.ledger import Row
 from posttrain.model import encoder as encoders
+from posttrain.model.frame_table import FrameTable
 from posttrain.model.personal import personal_off
 from posttrain.report import personal_card
 from posttrain.sections import PersonaliseConfig
@@ -56,7 +59,7 @@ def logits(llama, rows=IDS):
 
 def test_the_personal_adapter_alone_trains_and_the_parent_is_kept_byte_for_byte(trained):
     context, told = trained
-    assert (told["utterances"], told["copies"], told["replayed"], told["steps"]) == (2, 4, 4, 3)
+    assert (told["utterances"], told["copies"], told["replayed"], told["steps"]) == (2, 4, 9, 3)
     parent = context.parents["model"]
     for name in ("projector.safetensors", "adapter/adapter_model.safetensors"):
         assert (context.folder / name).read_bytes() == (parent / name).read_bytes()
@@ -88,6 +91,21 @@ def test_the_test_utterances_are_answered_with_it_and_without(trained):
     assert [line["probe"] for line in lines] == ["personal/adapted", "personal/parent"]
     assert {line["words"] for line in lines} == {2} and {line["names"] for line in lines} == {1}
     assert llama.table is context.table
+
+
+def test_own_words_are_put_into_sentences_of_the_corpus(tmp_path, table):
+    """`tamsin` alone is the person's own; it takes the place of one word of the corpus's `turn it up`."""
+    torch.manual_seed(0)
+    encoder = encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 40)
+    context = toy_context(tmp_path, "personalise", table)
+    long = FrameTable.of({"test/0": torch.randn(40, ENCODER_DIM)})
+    context = dataclasses.replace(context, table=long)
+    said = Utterance("a.wav", "mute tamsin", "train", ("tamsin",), np.zeros(1, np.float32))
+    example = Example("personal/a/0", "train", "repeat", "repeat", said.text, "personal/a/0", said.text, "wer")
+    [(new, frames)] = personalise._spliced([(example, torch.randn(40, ENCODER_DIM))], [said], encoder, context)
+    words = new.text.split()
+    assert words.count("tamsin") == 1 and len(words) == 3 and set(words) < {"tamsin", "turn", "it", "up"}
+    assert new.answer == new.text and len(frames) > 1
 
 
 def test_a_changed_personal_file_is_refused(trained):
