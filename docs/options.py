@@ -1,15 +1,15 @@
-"""A hook of mkdocs: `<!-- options: sft -->` in a page becomes the table of that section's options, read from its
-dataclass, so that the pages cannot fall behind the code."""
+"""A hook of mkdocs: a line that ends in `<!-- options: sft -->` becomes the table of that section's options, read from
+its dataclass, so that the pages cannot fall behind the code. What the line says is for readers of the bare page."""
 
 import ast
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from posttrain import config, gate_config, sections
 
-MARK = re.compile(r"<!-- options: (\w+) -->")
+MARK = re.compile(r"^.*<!-- options: (\w+) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -22,7 +22,8 @@ def table(section: str) -> str:
     default = {field.name: field.default for field in dataclasses.fields(config.Recipe)}[section]
     said = meanings(type(default))
     rows = [
-        f"| `{section}.{field.name}` | `{_shown(getattr(default, field.name))}` | {said[field.name]} |"
+        f"| `{section}.{field.name}` | `{_shown(getattr(default, field.name))}` "
+        f"| {said[field.name]}{_allowed(field.type)} |"
         for field in dataclasses.fields(default)
     ]
     return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
@@ -42,6 +43,12 @@ def meanings(section: type) -> dict[str, str]:
                     and isinstance(text.value, ast.Constant)
                 }
     raise KeyError(section.__name__)
+
+
+def _allowed(kind: Any) -> str:
+    """The values of a Literal."""
+    named = ", ".join(f"`{value}`" for value in get_args(kind)) if get_origin(kind) is Literal else ""
+    return f" One of {named}." if named else ""
 
 
 def _shown(value: Any) -> str:

@@ -62,7 +62,7 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
         elif state == "trained":
             step = Step(node.name, node.stage, "evaluate", "trained, not evaluated yet", home, node)
         else:
-            why = "an option it hangs on has changed" if home.exists() else "not there yet"
+            why = "an option it hangs on has changed" if home.exists() else "to be made"
             step = Step(node.name, node.stage, "run", why, home, node)
         steps.append(step)
     return steps
@@ -282,7 +282,7 @@ def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step
     for home, action in ((folder, "done"), (branch_from, "reuse")):
         if home and (home / "corpus" / "key").is_file() and (home / "corpus" / "key").read_text() == key:
             return Step("corpus", "corpus", action, "made from the same settings", home / "corpus", node)
-    return Step("corpus", "corpus", "run", "not there yet", folder / "corpus", node)
+    return Step("corpus", "corpus", "run", "to be made", folder / "corpus", node)
 
 
 def _state(home: Path, key: str, evaluation: str, held_out: str | None = None) -> str:

@@ -118,11 +118,24 @@ def test_every_section_of_a_recipe_is_explained_on_some_page():
 
 
 def test_the_table_of_options_is_read_from_the_code():
-    made = hook().on_page_markdown("before\n<!-- options: dpo -->\nafter")
+    made = hook().on_page_markdown("before\nFields are here. <!-- options: dpo -->\nafter")
     assert "| `dpo.beta` | `0.1` | Strength of the tie to the reference. |" in made
     assert made.startswith("before\n| option |") and made.endswith("\nafter")
     with pytest.raises(KeyError):
         hook().table("nothing")
+    allowed = next(line for line in hook().table("distill").splitlines() if "`distill.divergence`" in line)
+    assert allowed.endswith(" One of `forward_kl`, `reverse_kl`, `js`. |")
+
+
+def test_the_bare_page_says_where_its_options_are():
+    from posttrain import config
+
+    sections = {field.name: type(field.default) for field in dataclasses.fields(config.Recipe)}
+    for page in PAGES:
+        for line in re.findall(r"^.*<!-- options: \w+ -->", page.read_text(), re.MULTILINE):
+            said, _, name = line.removesuffix(" -->").partition(" <!-- options: ")
+            made = sections[name]
+            assert f"`{made.__name__}` in `{made.__module__.replace('.', '/')}.py`" in said
 
 
 def test_the_manifest_of_the_example_has_the_checksum_of_its_card():

@@ -27,6 +27,7 @@ AIMS = (
 ELSEWHERE = ("forgetting/", "safety/", "modality_gap/")
 """Not in the list of losses: said beside it."""
 SURE = 0.05
+WORSE = "which is worse"
 OTHERS = ("base", "ctc", "reward", "enhance")
 """Stages that leave no speech model."""
 
@@ -36,7 +37,10 @@ def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
     last = final(rows)
     if last is None:
         return []
-    found = [("Gained", _gained(rows, last)), ("Lost", _lost(last)), ("Safe?", _safe(last))]
+    heard = _heard(rows, last)
+    gained = [f for f in heard if f.tone == "won"] + [f for f in heard if not f.tone]
+    lost = [f for f in heard if f.tone == "lost"] + _lost(last)
+    found = [("Gained", gained), ("Lost", lost), ("Safe?", _safe(last))]
     found += [("Heard", listeners.findings(rows)), ("Took", [took(rows)])]
     return [(heading, under) for heading, under in found if under]
 
@@ -73,28 +77,29 @@ def leaning(row: Row, name: str) -> int:
 
 
 def against_head(row: Row, name: str) -> str:
-    """A word error rate relative to the CTC head's on the same clips: 62 % below the CTC head's 11.0 %."""
+    """A word error rate relative to the CTC head's on the same clips, such as: 62 % below the CTC head's 11.0 %."""
     head, delta = row.metrics.get(f"ctc_{name}", {}).get("value"), row.metrics[name].get("delta_vs_ctc")
     if not head or delta is None:
         return ""
-    side = "below" if delta < 0 else "above"
-    return (
-        f"{abs(100 * delta / head):.0f} % {side} the CTC head's {number(name, head)}" if delta else "as the CTC head's"
-    )
+    if not delta:
+        return "as the CTC head's"
+    lo, hi = row.metrics[name]["delta_ctc_ci95"]
+    said = f"{abs(100 * delta / head):.0f} % {'below' if delta < 0 else 'above'} the CTC head's {number(name, head)}"
+    return said + ", which may be chance" * (lo <= 0 <= hi)
 
 
 def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
-    """(row, metric, verdict) of what the stages are there to move."""
-    found = []
+    """(row, metric, verdict) of what the stages that ran in this run are there to move."""
+    found, here = [], own(rows)
     for name, stage in AIMS:
         row = next(
-            (r for r in rows if kind(r) == stage and r.metrics.get(name, {}).get("delta_vs_parent") is not None), None
+            (r for r in here if kind(r) == stage and r.metrics.get(name, {}).get("delta_vs_parent") is not None), None
         )
         if row:
             lo, hi = row.metrics[name]["delta_parent_ci95"]
             better = direction(name) * row.metrics[name]["delta_vs_parent"] > 0
             chance = "which may be chance" if row.metrics[name]["delta_vs_parent"] else "no change"
-            found.append((row, name, chance if lo <= 0 <= hi else "" if better else "which is worse"))
+            found.append((row, name, chance if lo <= 0 <= hi else "" if better else WORSE))
     return found
 
 
@@ -106,7 +111,9 @@ def took(rows: list[Row]) -> Finding:
     taken = f"{len(rows) - len(here)} more taken from another run" if len(rows) > len(here) else ""
     memory = f"at most {size(peak)} of memory" if peak else ""
     return Finding(
-        f"{len(here)} stages in {duration(total)}", change=share, verdict=", ".join(filter(None, (memory, taken)))
+        f"{len(here)} stage{'s' * (len(here) != 1)} in {duration(total)}",
+        change=share,
+        verdict=", ".join(filter(None, (memory, taken))),
     )
 
 
@@ -136,7 +143,13 @@ def difference(row: Row, name: str, against: str = "base") -> str:
     return f"{change(name, metric[delta])}{unit(name)} {between(name, metric[ci])}"
 
 
-def _gained(rows: list[Row], last: Row) -> list[Finding]:
+def before(row: Row) -> str:
+    """The stage that a row's model went on from."""
+    return Path(row.parents["model"]).name
+
+
+def _heard(rows: list[Row], last: Row) -> list[Finding]:
+    """Word errors, tasks that did not surely fall (`_lost` has those), and what each stage is there to move."""
     found, certain = [], sure(last)
     conditions = [f"wer/{c}" for c in CONDITIONS]
     rates = [n for n in conditions if n in last.metrics] + sorted(n for n in last.metrics if n.startswith("wer_real/"))
@@ -147,16 +160,16 @@ def _gained(rows: list[Row], last: Row) -> list[Finding]:
             tone = "" if lo <= 0 <= hi else "won" if hi < 0 else "lost"
             said += f", {change(name, last.metrics[name]['delta_vs_ctc'])}{unit(name)} {between(name, ci)}"
         found.append(Finding(label(name), figure(last, name), said, tone=tone))
-    for name in (n for n in TASKS if n in last.metrics):
-        said = difference(last, name)
-        tone = {1: "won", -1: "lost", 0: ""}[certain.get(name, 0)]
-        found.append(
-            Finding(label(name), figure(last, name), f"{said} against {reference(name)}" if said else "", tone=tone)
-        )
+    for name in (n for n in TASKS if n in last.metrics and certain.get(n, 0) >= 0):
+        said, rose = difference(last, name), name in certain
+        compared = f"{said} against {reference(name)}" if said else ""
+        verdict = "no gain shown" if said and not rose else ""
+        found.append(Finding(label(name), figure(last, name), compared, verdict, "won" if rose else ""))
     for row, name, verdict in moved(rows):
-        tone = {"": "won", "which is worse": "lost"}.get(verdict, "")
+        tone = {"": "won", WORSE: "lost"}.get(verdict, "")
         value = f"{number(name, row.metrics[name]['value'])} after {row.stage}"
-        found.append(Finding(label(name), value, difference(row, name, "parent"), verdict, tone))
+        said = f"{difference(row, name, 'parent')} against {before(row)}"
+        found.append(Finding(label(name), value, said, verdict, tone))
     return found
 
 

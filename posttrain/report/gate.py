@@ -75,10 +75,13 @@ class Check:
         if self.status == "missing":
             return f"{self.metric}: not measured; gate.{self.option}=null leaves it out"
         margin = self.limit - self.value
-        figure, limit = number(self.metric, self.value), number(self.metric, self.limit)
+        figure, limit, ci95 = number(self.metric, self.value), number(self.metric, self.limit), self.ci95
         if self.option in CHANGES:
-            figure, limit = f"worse by {100 * self.value:.1f} points".replace("-", "−"), f"{100 * self.limit:.1f}"
-        text = f"{label(self.metric)}: {figure} {between(self.metric, self.ci95)}, at most {limit}"
+            if self.value < 0:
+                ci95 = (-ci95[1], -ci95[0])
+            way = "better" if self.value < 0 else "worse"
+            figure, limit = f"{way} by {100 * abs(self.value):.1f} points", f"{100 * self.limit:.1f} worse"
+        text = f"{label(self.metric)}: {figure} {between(self.metric, ci95)}, at most {limit}"
         text += f", {'within' if margin >= 0 else 'beyond'} by {100 * abs(margin):.1f} points"
         if self.status == "passed":
             text += f" ({100 * (self.limit - self.ci95[1]):.1f} at the upper bound)"

@@ -23,7 +23,8 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
         parts += [f"## {heading}", "\n".join(f"- {plain(finding.sentence)}" for finding in found)]
     parts.append(
         "Value [95 % interval], difference against row zero (typed) or the cascade (spoken); "
-        "**bold** where it holds after Holm's correction."
+        "**bold** where it holds after Holm's correction. "
+        "The column ctc has the cascade's word errors; the CTC head's own have rows of their own."
     )
     for title, lines in metric_table(rows):
         lines_of = [["metric", *(row.stage for row in rows)]]

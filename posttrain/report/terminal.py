@@ -3,10 +3,22 @@
 from pathlib import Path
 
 from posttrain.ledger import Row
-from posttrain.report.findings import TASKS, against_head, difference, figure, final, moved, own, sure, took
+from posttrain.report.findings import (
+    TASKS,
+    WORSE,
+    against_head,
+    before,
+    difference,
+    figure,
+    final,
+    moved,
+    own,
+    sure,
+    took,
+)
 from posttrain.report.lineage import kind
 from posttrain.report.safety import corrected
-from posttrain.report.words import between, change, label, number, unit
+from posttrain.report.words import between, change, label, number, reference, unit
 
 SHORT = {
     "task/intent": "commands",
@@ -22,15 +34,16 @@ SHORT = {
 
 
 def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
-    """Gained, lost, safe, time and memory, where the report is; at most 12 lines."""
+    """Word errors, gained, lost, safe, time and memory, where the report is; at most 12 lines."""
     last = final(rows)
     if last is None:
         return ["no stage is finished yet"]
     if folder is None:
         folder = Path(own(rows)[-1].checkpoint if own(rows) else last.checkpoint).parent
     said = {
-        "Gained": [_transcription(last), _tasks(last), *_moved(rows)],
-        "Lost": _lost(last),
+        "Hears": [_transcription(last)],
+        "Gained": [_tasks(last), *_moved(rows)],
+        "Lost": _lost(rows, last),
         "Safe?": [
             _safe(last, "harmful_compliance", "harmful requests answered"),
             _safe(last, "over_refusal", "harmless refused"),
@@ -58,34 +71,53 @@ def _transcription(last: Row) -> str:
 
 
 def _tasks(last: Row) -> str:
-    said = []
-    for name in (n for n in TASKS if n in last.metrics):
-        delta = last.metrics[name].get("delta_vs_base")
-        text = f"{SHORT[name]} {number(name, last.metrics[name]['value'])}"
-        said.append(text + (f" ({change(name, delta)})" if delta is not None else ""))
-    return ", ".join(said)
+    """Those that surely rose, then those that did not; what surely fell is a loss."""
+    certain = sure(last)
+    compared = [n for n in TASKS if n in last.metrics and last.metrics[n].get("delta_vs_base") is not None]
+    rose = [
+        f"{_task(last, n)} ({change(n, last.metrics[n]['delta_vs_base'])})" for n in compared if certain.get(n) == 1
+    ]
+    rest = [f"{_task(last, n)} ({difference(last, n)})" for n in compared if n not in certain]
+    said = f"{', '.join(rose)} against {reference(TASKS[0])}" if rose else ""
+    return _with_rest(said, rest)
+
+
+def _task(last: Row, name: str) -> str:
+    return f"{SHORT[name]} {number(name, last.metrics[name]['value'])}"
+
+
+def _with_rest(said: str, rest: list[str]) -> str:
+    return "; ".join(filter(None, (said, f"not shown: {', '.join(rest)}" if rest else "")))
 
 
 def _moved(rows: list[Row]) -> list[str]:
-    """One line for distill and reward, one for dpo and grpo."""
-    found = [
-        (row, f"{row.stage}: {SHORT[name]} {difference(row, name, 'parent')}", verdict)
-        for row, name, verdict in moved(rows)
-    ]
-    texts = [f"{text} ({verdict})" if verdict else text for _, text, verdict in found]
-    half = sum("distill" in text or "reward:" in text for text in texts)
-    return ["; ".join(texts[:half]), "; ".join(texts[half:])]
+    """One line for distill and reward, one for dpo and grpo; first what surely moved as it should."""
+    found, lines = moved(rows), []
+    for stages in (("distill", "reward"), ("dpo", "grpo")):
+        here = [(row, name, verdict) for row, name, verdict in found if kind(row) in stages]
+        surely = "; ".join(_aim(row, name) for row, name, verdict in here if not verdict)
+        rest = [_aim(row, name) for row, name, verdict in here if verdict not in ("", WORSE)]
+        lines.append(_with_rest(surely, rest))
+    return lines
 
 
-def _lost(last: Row) -> list[str]:
-    said = []
+def _aim(row: Row, name: str) -> str:
+    return f"{row.stage}: {SHORT[name]} {difference(row, name, 'parent')} against {before(row)}"
+
+
+def _lost(rows: list[Row], last: Row) -> list[str]:
+    said, aims = [], [_aim(row, name) for row, name, verdict in moved(rows) if verdict == WORSE]
     if "forgetting/mean" in last.metrics:
         lo, hi = last.metrics["forgetting/mean"]["ci95"]
         verdict = "more than chance" if lo > 0 else "nothing shown" if hi >= 0 else "they rose"
         said.append(f"typed abilities, mean relative drop {figure(last, 'forgetting/mean')}: {verdict}")
-    worse = [n for n, way in sure(last).items() if way < 0 and n.startswith(("ability", "language/", "wer", "task/"))]
+    worse = [
+        n
+        for n, way in sure(last).items()
+        if way < 0 and n.startswith(("ability", "language/", "wer", "task/", "hearing/"))
+    ]
     worse.sort(key=lambda n: -abs(last.metrics[n]["delta_vs_base"]))
-    texts = [f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse]
+    texts = aims + [f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
     return [*said, "; ".join(texts[:5]) + more]
 

@@ -12,7 +12,7 @@ from posttrain.config import load_recipe
 from posttrain.errors import InputError
 from posttrain.evals import statistics
 from posttrain.graph import corpus_key, nodes
-from posttrain.report.gate import check, judge
+from posttrain.report.gate import Check, check, judge
 
 SAME = ["evaluation.bootstrap=100"]
 
@@ -67,6 +67,13 @@ def test_the_true_ledger_passes_and_says_by_what_margin(made):
     said = found.as_dict()
     assert said["margin"] == pytest.approx(0.1 - found.value) and said["margin_of_upper_bound"] > 0
     assert f"within by {100 * said['margin']:.1f} points" in str(found) and "n = 100" in str(found)
+
+
+def test_a_change_for_the_better_is_called_so():
+    better = Check("ability_loss", "ability/sum_hard", 0.05, "passed", -0.09, (-0.12, -0.06), 100)
+    assert "better by 9.0 points [6.0, 12.0], at most 5.0 worse" in str(better)
+    worse = dataclasses.replace(better, status="undecided", value=0.03, ci95=(-0.01, 0.07))
+    assert "worse by 3.0 points [−1.0, 7.0], at most 5.0 worse" in str(worse)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -10,8 +11,11 @@ from made_run import HOSTILE, PARENTS, make_answers, make_run, write_answers
 from posttrain import ledger, report
 from posttrain.errors import InputError
 from posttrain.evals import metrics
+from posttrain.report.findings import findings
 
 KINDS = ("html", "md", "json")
+GUIDE = Path(__file__).parents[2] / "docs" / "report.md"
+"""The page that names the parts of a report in their order."""
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +53,10 @@ def test_the_page_is_whole_and_holds_every_part(run):
     html = (run / "report.html").read_text()
     page = Page(html)
     assert page.open == [] and len(html.encode()) < 3_000_000
-    said = " ".join(page.text)
-    for heading in (
-        "Gained", "Lost", "Safe?", "Took", "Gain against forgetting", "Safety, both sides", "Word errors in noise",
-        "Modality gap", "Forgetting", "Safety, and how far its figures can be trusted",
-        "Trajectory", "Every metric after every stage", "What it took", "Answers that changed",
-    ):  # fmt: skip
-        assert heading in said
+    headings = re.findall("<h2>(.*?)</h2>", html)
+    told = re.findall(r"^\| ([^|]+?) \| [^|]+\? \| (.*) \|$", GUIDE.read_text(), re.MULTILINE)
+    assert headings == [heading for heading, read in told if read != "only after `make listeners`"]
+    assert {"Gained", "Lost", "Safe?", "Took", "Trajectory", "Answers that changed"} < set(headings)
     assert page.tags.count("svg") == 4
     rows = ledger.read(run / "ledger.jsonl")
     for name in {name for row in rows for name in row.metrics if not name.startswith("cost/")}:
@@ -261,6 +262,32 @@ def test_the_summary_says_what_the_made_run_was_made_to_show(run):
     assert report.summary([]) == ["no stage is finished yet"]
 
 
+@pytest.mark.parametrize(
+    ("interval", "p", "tone"), [((-0.07, 0.12), 0.7, ""), ((0.01, 0.12), 1e-9, "won"), ((-0.12, -0.01), 1e-9, "lost")]
+)
+def test_only_what_surely_rose_is_a_gain(run, interval, p, tone):
+    """The same rule on the page and in the terminal; beside it stands against which stage."""
+    *rows, last = ledger.read(run / "ledger.jsonl")
+    rows = [row for row in rows if row.stage not in ("distill", "reward")]
+    delta = sum(interval) / 2
+    fields = {"delta_vs_base": delta, "delta_ci95": list(interval), "p_vs_base": p}
+    aim = {"delta_vs_parent": -0.1, "delta_parent_ci95": [-0.2, -0.05]}
+    changed = {"task/spoken_qa": fields, "grpo/reward": aim}
+    figures = {name: metric | changed.get(name, {}) for name, metric in last.metrics.items()}
+    rows.append(dataclasses.replace(last, metrics=figures))
+    said = "\n".join(report.summary(rows))
+    gained, _, lost = said.partition("Gained")[2].partition("Lost")
+    surely, _, rest = gained.partition("\n")[0].partition("not shown: ")
+    where = {"won": "questions" in surely, "": "questions" in rest, "lost": "spoken question answered" in lost}
+    assert [name for name, there in where.items() if there] == [tone]
+    assert "dpo: preferred answers +" in gained and "against sft" in gained
+    assert "grpo: reward −10.0 points [−20.0, −5.0] against dpo" in lost and "grpo: reward" not in gained
+    found = {heading: {f.what: f for f in under} for heading, under in findings(rows)}
+    assert "mean verifiable reward" in found["Lost"] and "mean verifiable reward" not in found["Gained"]
+    about = found["Lost" if tone == "lost" else "Gained"]["spoken question answered"]
+    assert about.tone == tone and ("no gain shown" in about.verdict) == (tone == "")
+
+
 def test_a_loss_that_chance_can_do_is_not_called_one(tmp_path):
     make_run(tmp_path / "made", ["base", "ctc", "align", "distill"], items=40, bootstrap=60)
     rows = ledger.read(tmp_path / "made" / "ledger.jsonl")
@@ -272,16 +299,18 @@ def test_a_loss_that_chance_can_do_is_not_called_one(tmp_path):
     assert lost[1].startswith("No loss of a typed ability is sure")
 
 
-def test_a_branch_counts_the_time_of_its_own_stages(run, tmp_path):
+def test_a_branch_counts_the_time_and_the_gains_of_its_own_stages(run, tmp_path):
     branch = tmp_path / "branch"
-    for row in ledger.read(run / "ledger.jsonl")[:4]:
+    made = ledger.read(run / "ledger.jsonl")
+    for row in made[:4]:
         ledger.append(branch / "ledger.jsonl", row.as_dict() | {"run": "branch"})
-    sft = ledger.read(run / "ledger.jsonl")[4].as_dict() | {"run": "branch", "checkpoint": str(branch / "sft")}
+    sft = made[4].as_dict() | {"run": "branch", "checkpoint": str(branch / "sft")}
     ledger.append(branch / "ledger.jsonl", sft)
     shutil.copytree(run / "sft", branch / "sft")
     rows = ledger.read(branch / "ledger.jsonl")
     said = report.summary(rows)
-    assert any("1 stages in 2 min 0 s" in line and "4 more taken from another run" in line for line in said)
+    assert any("1 stage in 2 min 0 s" in line and "4 more taken from another run" in line for line in said)
     assert said[-1].endswith(str(branch / "report.html"))
+    assert "KL to the teacher" not in str(said) and "KL to the teacher" in str(report.summary(made))
     report.build(branch)
     assert json.loads((branch / "report.json").read_text())["without_answers"] == []
