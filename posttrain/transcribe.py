@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.enhance import Aid, build
 from posttrain.errors import InputError
 
@@ -58,7 +59,7 @@ def transcribe(
     enhance: bool = False,
     enhancer: Path | None = None,
     audiogram: str | None = None,
-    task: str = "repeat",
+    task: str = REPEAT,
 ) -> Result:
     """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or another of `tasks.INSTRUCTIONS`.
 
@@ -86,7 +87,7 @@ def transcribe(
     if out is not None:
         _write(out, lines)
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
-    scores = _scores(recordings, lines) if task == "repeat" else _counts(lines) | {"answers": lines}
+    scores = _scores(recordings, lines) if task == REPEAT else _counts(lines) | {"answers": lines}
     return Result(lines, scores | used)
 
 
@@ -175,7 +176,6 @@ def _hear_chunk(
     import torch
 
     from posttrain.corpus import manifest as manifests
-    from posttrain.corpus.tasks import INSTRUCTIONS
     from posttrain.corpus.types import Example
     from posttrain.model.corpus_table import table_of
 
@@ -195,12 +195,12 @@ def _hear_chunk(
     ]
 
 
-def _line(recording: Recording, output: str, ctc: str, task: str = "repeat") -> dict[str, Any]:
+def _line(recording: Recording, output: str, ctc: str, task: str) -> dict[str, Any]:
     """Where the model says that it heard no words, its transcript has none; an answer is as it was said."""
     from posttrain.corpus.graders import is_abstention
 
     abstained = is_abstention(output)
-    said = {"hypothesis": "" if abstained else output} if task == "repeat" else {"answer": output}
+    said = {"hypothesis": "" if abstained else output} if task == REPEAT else {"answer": output}
     return {"path": recording.name, "text": recording.text, **said, "ctc_hypothesis": ctc, "abstained": abstained}
 
 

@@ -1,9 +1,13 @@
 """Tiny models built in code, for every test."""
 
+import importlib.util
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,6 +21,15 @@ from posttrain.model.tiny_tokenizer import SPECIAL_TOKENS, train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
 
 ENCODER_DIM = 12
+
+
+def script(path: str) -> ModuleType:
+    """A file of the project that is no part of the package, such as docs/picture.py, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parent.parent / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def byte_tokenizer() -> SpeechTokenizer:

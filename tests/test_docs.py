@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from conftest import script
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parent.parent
@@ -25,14 +25,6 @@ PAGES = sorted(DOCS.rglob("*.md"))
 EXTEND = (DOCS / "extend.md").read_text()
 FILES = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', EXTEND, re.MULTILINE | re.DOTALL))
 SPEECH = {"anna": 220.0, "ben": 110.0, "carla": 190.0}
-
-
-def hook():
-    spec = importlib.util.spec_from_file_location("options", DOCS / "options.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def navigated(entry) -> list[str]:
@@ -118,12 +110,14 @@ def test_every_section_of_a_recipe_is_explained_on_some_page():
 
 
 def test_the_table_of_options_is_read_from_the_code():
-    made = hook().on_page_markdown("before\nFields are here. <!-- options: dpo -->\nafter")
+    made = script("docs/options.py").on_page_markdown("before\nFields are here. <!-- options: dpo -->\nafter")
     assert "| `dpo.beta` | `0.1` | Strength of the tie to the reference. |" in made
     assert made.startswith("before\n| option |") and made.endswith("\nafter")
     with pytest.raises(KeyError):
-        hook().table("nothing")
-    allowed = next(line for line in hook().table("distill").splitlines() if "`distill.divergence`" in line)
+        script("docs/options.py").table("nothing")
+    allowed = next(
+        line for line in script("docs/options.py").table("distill").splitlines() if "`distill.divergence`" in line
+    )
     assert allowed.endswith(" One of `forward_kl`, `reverse_kl`, `js`. |")
 
 

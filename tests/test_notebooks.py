@@ -2,11 +2,11 @@
 
 import ast
 import fcntl
-import importlib.util
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import script
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
@@ -18,14 +18,6 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STEPS = ("look", "measure", "train", "measure again", "what you learned")
 LONGEST_DEFINITION = 5
 each = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
-
-
-def load_execute():
-    spec = importlib.util.spec_from_file_location("execute", ROOT / "notebooks" / "execute.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def read(path: Path) -> NotebookNode:
@@ -126,7 +118,7 @@ def test_its_last_words_hold_it_to_its_promises(path):
 @each
 def test_it_runs_at_smoke_size_and_keeps_its_promises(path, smoke_run, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the cell for a GPU shows its plan
-    execute = load_execute()
+    execute = script("notebooks/execute.py")
     before = {file: file.stat().st_mtime_ns for file in smoke_run.rglob("*") if file.is_file()}
     execute.execute(execute.read(path, "smoke", smoke_run))
     assert {file: file.stat().st_mtime_ns for file in smoke_run.rglob("*") if file.is_file()} == before
@@ -135,4 +127,4 @@ def test_it_runs_at_smoke_size_and_keeps_its_promises(path, smoke_run, monkeypat
 def test_a_broken_promise_fails_the_notebook():
     cell = nbformat.v4.new_code_cell('assert 0.3 <= 0.1, "WER is 0.3, promised 0.1"')
     with pytest.raises(CellExecutionError, match=r"WER is 0\.3, promised 0\.1"):
-        load_execute().execute(nbformat.v4.new_notebook(cells=[cell]))
+        script("notebooks/execute.py").execute(nbformat.v4.new_notebook(cells=[cell]))

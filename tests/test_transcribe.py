@@ -192,7 +192,7 @@ def test_numbers_in_texts_are_scored_as_the_words_they_are_read_as():
 
 def test_where_the_model_says_it_heard_no_words_the_transcript_has_none(tmp_path):
     recording = transcribing.Recording(tmp_path / "a.wav", "a.wav", "zero", "a.wav")
-    line = transcribing._line(recording, "I did not hear any words.", "z")
+    line = transcribing._line(recording, "I did not hear any words.", "z", tasks.REPEAT)
     assert (line["hypothesis"], line["abstained"], line["ctc_hypothesis"]) == ("", True, "z")
     assert transcribing._scores([recording], [line])["wer"]["value"] == 1
-    assert transcribing._line(recording, "zero", "z")["hypothesis"] == "zero"
+    assert transcribing._line(recording, "zero", "z", tasks.REPEAT)["hypothesis"] == "zero"

@@ -80,7 +80,7 @@ def bad_audio(root, name):
         soundfile.write(path, np.zeros(1_000), 16_000)
     elif name == "zero_bytes.wav":
         path.write_bytes(b"")
-    else:
+    elif name == "noise.wav":
         path.write_bytes(b"this is no audio at all")
     return path
 
@@ -93,6 +93,7 @@ def bad_audio(root, name):
         ("short.wav", r"0\.062 s, expected 0\.120 s"),
         ("zero_bytes.wav", "cannot be read"),
         ("noise.wav", "cannot be read"),
+        ("none.wav", "not there"),
     ],
 )
 def test_audio_that_cannot_be_used_is_refused(root, name, word):

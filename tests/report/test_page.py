@@ -1,6 +1,5 @@
 """The report's page in a real browser: headless Chromium, from file://, with a hostile run in it."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+from conftest import script
 from made_run import make_run
 from PIL import Image
 
@@ -37,22 +37,14 @@ CONTRAST = """() => {
 }"""
 
 
-def picture():
-    """docs/picture.py, which finds the browser."""
-    spec = importlib.util.spec_from_file_location("picture", ROOT / "docs" / "picture.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'posttrain[dev]' brings playwright")
+    picture = script("docs/picture.py")
     with playwright.sync_playwright() as running:
-        started = picture().launch(running.chromium)
+        started = picture.launch(running.chromium)
         if started is None:
-            pytest.skip(picture().MISSING)
+            pytest.skip(picture.MISSING)
         yield started
         started.close()
 
