@@ -111,7 +111,7 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
         override(raw, change, problems)
     if isinstance(raw.get("stages"), list):
         raw["stages"] = [{"name": s, "stage": s} if isinstance(s, str) else s for s in raw["stages"]]
-    loaded = parse(Recipe, raw, str(path), problems, stand_in={"name": path.stem})
+    loaded = parse(Recipe, raw, str(path), problems, {"name": path.stem}, overrides or ())
     mended = []
     for node in loaded.stages:
         before = len(problems)
@@ -141,4 +141,4 @@ def section(recipe: Recipe, node: StageConfig) -> Any:
 def _section(recipe: Recipe, node: StageConfig, where: str, problems: list[str]) -> Any:
     config = getattr(recipe, node.stage)
     given = dataclasses.asdict(config)
-    return parse(type(config), {**given, **node.options}, where, problems, stand_in=given)
+    return parse(type(config), {**given, **node.options}, where, problems, given)

@@ -136,7 +136,8 @@ def newest() -> Path:
     rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if row.config.get("stage") == "enhance"]
     if not rows:
         raise InputError(
-            f"{DEFAULT_RUN} has no finished enhance stage; run `make enhance`, or name an enhance stage's folder"
+            f"{DEFAULT_RUN} has no finished enhance stage; run `make enhance`, or name another run's, such as "
+            "runs/mine/enhance (`transcribe --enhancer`, `enhance --checkpoint`)"
         )
     return Path(max(rows, key=lambda row: row.started).checkpoint)
 

@@ -46,7 +46,7 @@ class Step:
 def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None) -> list[Step]:
     """What a run would do; nothing is made. `until` names the last stage wanted, with what it hangs on."""
     if branch_from is not None and not (branch_from / "ledger.jsonl").is_file():
-        raise InputError(f"{branch_from} is not a run (no ledger.jsonl in it); name a finished run after --from")
+        raise InputError(f"{branch_from} is not a run (no ledger.jsonl in it); {_runs_beside(branch_from)}")
     wanted = nodes(with_stage(recipe, until))
     if until:
         wanted = ancestors(wanted, until)
@@ -66,6 +66,11 @@ def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: s
             step = Step(node.name, node.stage, "run", why, home, node)
         steps.append(step)
     return steps
+
+
+def _runs_beside(folder: Path) -> str:
+    runs = sorted(path.parent.name for path in folder.absolute().parent.glob("*/ledger.jsonl"))
+    return f"name one of {', '.join(runs)} after --from" if runs else "make a run first, and name it after --from"
 
 
 def run(

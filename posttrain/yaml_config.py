@@ -1,6 +1,7 @@
 """YAML + overrides → frozen dataclasses, with every problem found at once."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,10 +50,18 @@ def override(raw: dict[str, Any], change: str, problems: list[str]) -> None:
     raw[last] = parsed
 
 
-def parse(kind: type[T], raw: dict[str, Any], where: str, problems: list[str], stand_in: dict[str, Any]) -> T:
+def parse(
+    kind: type[T],
+    raw: dict[str, Any],
+    where: str,
+    problems: list[str],
+    stand_in: dict[str, Any],
+    changes: Sequence[str] = (),
+) -> T:
     """`raw` as a `kind`; every unknown key and wrong value goes to `problems`, and its default stands in for it.
 
-    So that the checks that follow can add theirs to the same list; whoever calls must not go on with problems.
+    So that the checks that follow can add theirs to the same list; whoever calls must not go on with problems. A
+    problem is laid to `where`, or to the one of `changes` (what `override` was given) that set the option.
     """
     adapter = TypeAdapter(kind)
     try:
@@ -62,15 +71,16 @@ def parse(kind: type[T], raw: dict[str, Any], where: str, problems: list[str], s
     known = _keys(kind)
     for e in found:
         place = ".".join(str(part) for part in e["loc"])
+        at = next((f"--set {change}" for change in changes if _sets(change, place)), where)
         if e["type"] == "unexpected_keyword_argument":
             close = difflib.get_close_matches(str(e["loc"][-1]), known, n=1)
             mend = f"did you mean {close[0]}?" if close else "remove it"
-            problems.append(f"{where}: {place} is not an option; {mend}")
+            problems.append(f"{at}: {place} is not an option; {mend}")
         elif e["type"] == "missing":
-            problems.append(f"{where}: {place} is missing; add it")
+            problems.append(f"{at}: {place} is missing; add it")
         else:
             such = ", such as [a, b]" if e["type"] == "tuple_type" else ""
-            problems.append(f"{where}: {place} is {e['input']!r}; {_lower(e['msg'])}{such}")
+            problems.append(f"{at}: {place} is {e['input']!r}; {_lower(e['msg'])}{such}")
     for e in found:
         raw = _without(raw, list(e["loc"]))
     return adapter.validate_python({**stand_in, **raw})
@@ -81,6 +91,11 @@ def refuse_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("expected a number")
     return value
+
+
+def _sets(change: str, place: str) -> bool:
+    """Whether an override sets the option at a place, or one that it is part of."""
+    return f"{place}.".startswith(f"{change.partition('=')[0].strip()}.")
 
 
 def _without(raw: dict[str, Any], loc: list[Any]) -> dict[str, Any]:

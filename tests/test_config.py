@@ -37,7 +37,7 @@ def test_every_problem_of_a_recipe_is_in_one_error(tmp_path):
         "nam is not an option; did you mean name?",
         "corpus.sources is 'fsdd'",
         "corpus.on_bad_audio is 'maybe'",
-        "base.heads is 0",
+        "--set base.heads=0: base.heads is 0",
         "sft.learning_rte is not an option; did you mean learning_rate?",
         "sft.rank is True",
         "sft.steps is 'abc'",

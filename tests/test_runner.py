@@ -100,6 +100,12 @@ def test_a_branch_shares_what_it_did_not_change(finished, tmp_path):
     assert not (tmp_path / "branch" / "base").exists()
 
 
+def test_a_parent_that_is_no_run_is_answered_with_those_there_are(finished):
+    folder, _ = finished
+    with pytest.raises(InputError, match=rf"name one of {folder.name} after --from"):
+        runner.plan(load_recipe("smoke"), folder.parent / "branch", branch_from=folder.parent / "misspelt")
+
+
 def test_a_data_root_with_held_out_text_adds_its_figures_and_changes_no_other(finished, tmp_path, monkeypatch):
     folder, rows = finished
     copy = shutil.copytree(folder, tmp_path / "toy")
