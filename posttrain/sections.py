@@ -303,6 +303,8 @@ class PersonaliseConfig:
     """LoRA's r; α is 2 r."""
     copies: Count = 24
     """Times that each utterance is heard, each in another way."""
+    splices: CountOrZero = 2
+    """Sentences of the corpus into which each own word of each of these is put."""
     replay: Count = 3
     """Spoken examples of the corpus for each of these, and one typed row."""
     typed_rows: Literal["world", "text"] = "world"

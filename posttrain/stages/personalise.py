@@ -8,6 +8,7 @@ spoken and typed, go with them, so that it forgets little.
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     train = [utterance for utterance in utterances if utterance.split == "train"]
     copies = _copies(train, fitting, config, context)
     heard = list(zip([example for example, _ in copies], _frames(encoder, copies), strict=True))
-    heard += _spliced(heard, train, encoder, context)
+    heard += _spliced(heard, train, encoder, config, context)
     kept = _replay(len(copies), config, context)
     llama.attach(_table({f"{example.clip}": frames for example, frames in heard}, kept, context))
     examples = [example for example, _ in heard] + kept
@@ -91,27 +92,35 @@ def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> 
 
 
 def _spliced(
-    heard: list[tuple[Example, torch.Tensor]], train: list[Utterance], encoder: CTCEncoder, context: StageContext
+    heard: list[tuple[Example, torch.Tensor]],
+    train: list[Utterance],
+    encoder: CTCEncoder,
+    config: PersonaliseConfig,
+    context: StageContext,
 ) -> list[tuple[Example, torch.Tensor]]:
-    """Each of the person's own words, out of every copy, in the place of any word of a sentence of the corpus."""
+    """Each of the person's own words, out of every copy, in the place of words of sentences of the corpus.
+
+    Rare words' places come up as often as common ones': an own word is rare too, and is taken for another such.
+    """
     assert context.table is not None
     known, rng = known_words(context), np.random.default_rng(context.seed)
     own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
     hosts = [e for e in context.corpus.examples if e.split == "train" and e.task == REPEAT and e.clip and e.text]
+    places = [(host, place) for host in hosts for place in range(len(host.text.split()))]
+    said = Counter(word for host in hosts for word in host.text.split())
+    rarity = np.array([1 / said[host.text.split()[place]] for host, place in places])
+    chance = rarity / rarity.sum()
     made: list[tuple[Example, torch.Tensor]] = []
     for example, frames in heard:
         words = zip(example.text.split(), splice.word_spans(encoder, frames, example.text) or (), strict=False)
-        for word, (first, end) in words:
-            if word not in own[example.text]:
-                continue
-            host = hosts[rng.integers(len(hosts))]
+        own_spans = [(word, span) for word, span in words if word in own[example.text]]
+        for word, (first, end) in own_spans * config.splices:
+            host, place = places[rng.choice(len(places), p=chance)]
             around = context.table.clip(host.clip or "")
             spans = splice.word_spans(encoder, around, host.text)
             if spans is None:
                 continue
-            place = int(rng.integers(len(spans)))
-            said = host.text.split()
-            text = " ".join([*said[:place], word, *said[place + 1 :]])
+            text = " ".join([*host.text.split()[:place], word, *host.text.split()[place + 1 :]])
             clip = f"personal/spliced/{len(made)}"
             new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
             made.append((new, splice.replaced(around, spans[place], frames[first:end])))

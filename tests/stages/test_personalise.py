@@ -102,10 +102,13 @@ def test_own_words_are_put_into_sentences_of_the_corpus(tmp_path, table):
     context = dataclasses.replace(context, table=long)
     said = Utterance("a.wav", "mute tamsin", "train", ("tamsin",), np.zeros(1, np.float32))
     example = Example("personal/a/0", "train", "repeat", "repeat", said.text, "personal/a/0", said.text, "wer")
-    [(new, frames)] = personalise._spliced([(example, torch.randn(40, ENCODER_DIM))], [said], encoder, context)
-    words = new.text.split()
-    assert words.count("tamsin") == 1 and len(words) == 3 and set(words) < {"tamsin", "turn", "it", "up"}
-    assert new.answer == new.text and len(frames) > 1
+    config, heard = PersonaliseConfig(splices=3), [(example, torch.randn(40, ENCODER_DIM))]
+    made = personalise._spliced(heard, [said], encoder, config, context)
+    assert len({new.clip for new, _ in made}) == 3
+    for new, frames in made:
+        words = new.text.split()
+        assert words.count("tamsin") == 1 and len(words) == 3 and set(words) < {"tamsin", "turn", "it", "up"}
+        assert new.answer == new.text and len(frames) > 1
 
 
 def test_a_changed_personal_file_is_refused(trained):
