@@ -285,8 +285,9 @@ class EnhanceConfig:
     """Share of mixtures in a simulated room."""
     noises: Count = 160
     """Made noises to draw from; a sixth as many rooms."""
-    listener_weight: NotNegative = 1.0
-    """Of the distance in the listener's ear, beside that in the air."""
+    listener_weight: NotNegative = 80.0
+    """Of 1 − the correlation of the modulations that reach the listener's ear, fitted, with clean speech's; beside the
+    distance in the air, in decibels."""
     adversarial_weight: NotNegative = 0.5
     """Of the discriminator's judgement, from half of the steps on."""
 

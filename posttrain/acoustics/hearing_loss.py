@@ -120,6 +120,12 @@ def severities(thresholds_db_hl: torch.Tensor) -> torch.Tensor:
     return torch.bucketize(mean, torch.tensor(SEVERITY_DB_HL, device=mean.device, dtype=mean.dtype))
 
 
+def band_power() -> np.ndarray:
+    """Weights that sum a power spectrum of BAND_FFT into a normal ear's bands, at the cochlea. # (bands, bins)"""
+    bin_hz = np.fft.rfftfreq(BAND_FFT, 1 / SAMPLE_RATE)
+    return _gammatone(bin_hz, _centres(), BROADENING[0]) ** 2 * 10 ** (_correction_db(bin_hz) / 10)
+
+
 def internal_noise(samples: int, generator: torch.Generator) -> torch.Tensor:
     """The noise that stands for a normal ear's threshold in quiet (ANSI S3.5-1997), (S,), levels as of `levels`.
 

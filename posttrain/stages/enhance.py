@@ -15,6 +15,7 @@ from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
+from posttrain.acoustics.modulations import Modulations
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
@@ -107,7 +108,7 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
 def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
     """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
     device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
-    ear, critic = HearingLoss().to(device), Critic().to(device)
+    ear, modulations, critic = (module().to(device) for module in (HearingLoss, Modulations, Critic))
     generator = torch.Generator().manual_seed(context.seed)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
     taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
@@ -129,7 +130,8 @@ def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context
             losses = {"air": distance(enhanced, clean)}
             total = losses["air"]
             if config.listener_weight:
-                losses["listener"] = distance(ear(aided(enhanced, aids), hl_db), ear(aided(clean, aids), hl_db))
+                heard = ear(aided(enhanced, aids), hl_db)
+                losses["listener"] = 1 - modulations(heard, clean).mean()
                 total = total + config.listener_weight * losses["listener"]
             if config.adversarial_weight and step >= CRITIC_FROM * config.steps:
                 losses["critic"] = critic_loss(critic, enhanced, clean)

@@ -1,5 +1,5 @@
-"""What the enhancer is trained on: distances between enhanced and clean, in the air and in the listener's ear, and a
-discriminator that learns to tell them apart."""
+"""What the enhancer is trained on beside what reaches the ear (`modulations`): the distance between enhanced and clean
+speech in the air, and a discriminator that learns to tell them apart."""
 
 import torch
 import torchaudio
