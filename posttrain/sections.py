@@ -269,11 +269,11 @@ class EnhanceConfig:
     """Of the recurrence; with 192 the enhancer has some 270 k parameters."""
     conditioned: bool = True
     """Tell the enhancer the audiogram; false is the control that shows what that earns."""
-    steps: CountOrZero = 600
+    steps: CountOrZero = 1400
     """Optimizer steps."""
     batch_size: Count = 8
     """Mixtures a step, each for a listener of its own."""
-    segment_s: Positive = 2.0
+    segment_s: Positive = 1.0
     """Length of a mixture in seconds."""
     learning_rate: Positive = 4e-3
     """Peak; warm-up then cosine to zero."""
