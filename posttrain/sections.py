@@ -302,15 +302,15 @@ class PersonaliseConfig:
     """Audiogram of the person's aid: a standard one (N3), FILE or FILE:LISTENER."""
     rank: Count = 8
     """LoRA's r; α is 2 r."""
-    copies: Count = 24
+    copies: Count = 48
     """Times that each utterance is heard, each in another way."""
     splices: CountOrZero = 2
     """Sentences of the corpus into which each own word of each of these is put."""
-    replay: Count = 3
+    replay: Count = 6
     """Spoken examples of the corpus for each of these, and one typed row."""
     typed_rows: Literal["world", "text"] = "world"
     """What is typed: what the tiny base learned from, or running text, for a base that is loaded."""
-    steps: CountOrZero = 600
+    steps: CountOrZero = 2000
     """Optimizer steps."""
     batch_size: Count = 16
     """Examples a step."""
