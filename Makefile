@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
-known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER MANIFEST PERSON JOBS SET STAGE ARMS ONLY DRY_RUN
+known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY DRY_RUN
 unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); mend its name))
 
@@ -71,12 +71,12 @@ grpo: .venv/.ready  ## reinforcement learning from verifiable rewards
 enhance: .venv/.ready  ## the hearing aid's denoiser: needs the corpus alone, no other stage needs it
 	$(stage)
 
-listeners: .venv/.ready  ## RUN's denoiser for listeners: HASPI, HASQI, words correct, PESQ …, machine hearing; minutes
+listeners: .venv/.ready  ## RUN's denoiser for listeners (LISTENER="N3 S2", CLIPS=10 of each): HASPI, HASQI, words correct …, machine hearing
 	@.venv/bin/python -c 'import pesq' 2>/dev/null || \
 	  .venv/bin/uv pip install --quiet --python .venv/bin/python pesq -c constraints.txt 2>/dev/null || \
 	  echo "make listeners: PESQ is left out, for it takes a C compiler to install" >&2
 	$(POSTTRAIN) hearing evaluate "$(run_folder)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
-	  $(foreach who,$(LISTENER),--listener "$(who)") $(if $(DRY_RUN),--dry-run)
+	  $(foreach who,$(LISTENER),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)") $(if $(DRY_RUN),--dry-run)
 
 control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, and what knowing it earns each listener
 	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_control" --from "$(run_folder)" \
