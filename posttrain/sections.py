@@ -269,7 +269,7 @@ class EnhanceConfig:
     """Of the recurrence; with 192 the enhancer has some 270 k parameters."""
     conditioned: bool = True
     """Tell the enhancer the audiogram; false is the control that shows what that earns."""
-    steps: CountOrZero = 1400
+    steps: CountOrZero = 1600
     """Optimizer steps."""
     batch_size: Count = 8
     """Mixtures a step, each for a listener of its own."""
