@@ -305,7 +305,8 @@ class PersonaliseConfig:
     copies: Count = 48
     """Times that each utterance is heard, each in another way."""
     splices: CountOrZero = 2
-    """Sentences of the corpus into which each own word of each of these is put."""
+    """Sentences of the corpus into which each own word of each of these is put, half of them in the place of what the
+    parent mistakes it for."""
     replay: Count = 6
     """Spoken examples of the corpus for each of these, and one typed row."""
     typed_rows: Literal["world", "text"] = "world"

@@ -33,7 +33,10 @@ class Person:
 PERSONS = (
     Person("en-us+Andrea", ("tamsin", "ozric", "yolanda"), ("hexham", "wexford")),
     Person("en-gb-x-rp+pedro", ("fenella", "imogen", "barnaby"), ("tarbert", "kirkwall")),
+    Person("en+anika", ("saskia", "gareth", "ingrid"), ("durham", "swansea")),
+    Person("en-us-nyc+antonio", ("matilda", "rufus", "celeste"), ("boulder", "savannah")),
 )
+"""`personalise` was made on the first two, and the others are there to measure it."""
 
 
 def write(folder: Path, number: int) -> Path:
@@ -63,7 +66,8 @@ def _sentences(person: Person, rng: random.Random) -> list[tuple[str, str]]:
     slots = grammar.SLOTS | {"person": person.people, "name": person.people, "city": person.places}
     wordings = [t for t in grammar.GENERAL if any(f"{{{slot}}}" in t for slot in ("person", "name", "city"))]
     rng.shuffle(wordings)
-    wordings.sort(key=lambda wording: "{city}" in wording)  # so that each split has some with a place
+    # each split has some with a place, and one of these that can be said of many people
+    wordings.sort(key=lambda wording: ("{city}" in wording, "{family}" in wording))
     names = person.people + person.places
     made: list[tuple[str, str]] = []
     for split, own, count in (("train", wordings[::2], personal.MOST), ("test", wordings[1::2], TESTS)):

@@ -108,7 +108,7 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
 def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
     """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
     device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
-    ear, modulations, critic = (module().to(device) for module in (HearingLoss, Modulations, Critic))
+    ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
     generator = torch.Generator().manual_seed(context.seed)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
     taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])

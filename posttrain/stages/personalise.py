@@ -2,13 +2,16 @@
 
 Each utterance is heard many times over, at other speeds, in noise and rooms, and half of the times through the hearing
 aid's gain for the person's audiogram. From each copy their own words are also cut out and put into sentences of the
-corpus: else the few sentences are learned by heart, and a name is heard in these alone. The parent's own examples,
-spoken and typed, go with them, so that it forgets little.
+corpus: else the few sentences are learned by heart, and a name is heard in these alone. Half of them take the place of
+what the parent hears in their stead, so that the two are told apart. The parent's own examples, spoken and typed, go
+with them, so that it forgets little.
 """
 
 import dataclasses
 import json
 from collections import Counter
+from difflib import SequenceMatcher
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from posttrain.model import adapter_file, personal, splice
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
+from posttrain.model.speech_llama import SpeechLlama
 from posttrain.sections import PersonaliseConfig
 from posttrain.stages import remedies
 from posttrain.stages.context import StageContext
@@ -38,6 +42,10 @@ ITEMS, FRAMES = "personal_items.json", "personal_frames.safetensors"
 NOISE, ROOM = 0.2, 0.1
 """Shares of the copies; what noise hides would be learned by heart."""
 NOISES = 60
+BATCH, MAX_NEW_TOKENS = 64, 32
+"""With which the parent is asked what it hears."""
+Heard = tuple[Example, torch.Tensor]
+"""What is said, and the encoder's frames of it (T, D)."""
 
 
 def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
@@ -53,7 +61,10 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     train = [utterance for utterance in utterances if utterance.split == "train"]
     copies = _copies(train, fitting, config, context)
     heard = list(zip([example for example, _ in copies], _frames(encoder, copies), strict=True))
-    heard += _spliced(heard, train, encoder, config, context)
+    known = known_words(context)
+    own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
+    mistaken = _mistaken(llama, heard, own)  # the parent, since what is new changes nothing yet
+    heard += _spliced(heard, own, mistaken, encoder, config, context)
     kept = _replay(len(copies), config, context)
     llama.attach(_table({f"{example.clip}": frames for example, frames in heard}, kept, context))
     examples = [example for example, _ in heard] + kept
@@ -91,39 +102,57 @@ def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> 
     return encoder.encode([waveform for _, waveform in copies])
 
 
+def _mistaken(llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]]) -> Counter[str]:
+    """What the parent hears where the person says one of their own words, and how often."""
+    llama.attach(FrameTable.of({f"{example.clip}": frames for example, frames in heard}))
+    found: Counter[str] = Counter()
+    answers = llama.answer([example for example, _ in heard], BATCH, MAX_NEW_TOKENS)
+    for (example, _), answer in zip(heard, answers, strict=True):
+        said, answered = example.text.split(), answer.split()
+        for kind, first, end, start, stop in SequenceMatcher(None, said, answered, False).get_opcodes():
+            if kind == "replace" and set(said[first:end]) & set(own[example.text]):
+                found.update(answered[start:stop])
+    return found
+
+
 def _spliced(
-    heard: list[tuple[Example, torch.Tensor]],
-    train: list[Utterance],
+    heard: list[Heard],
+    own: dict[str, tuple[str, ...]],
+    mistaken: Counter[str],
     encoder: CTCEncoder,
     config: PersonaliseConfig,
     context: StageContext,
-) -> list[tuple[Example, torch.Tensor]]:
-    """Each of the person's own words, out of every copy, in the place of words of sentences of the corpus.
-
-    Rare words' places come up as often as common ones': an own word is rare too, and is taken for another such.
-    """
+) -> list[Heard]:
+    """Each of the person's own words, out of every copy, in the place of words of sentences of the corpus: by turns of
+    words that the parent mistakes it for, and of any, where rare words come up as often as common ones."""
     assert context.table is not None
-    known, rng = known_words(context), np.random.default_rng(context.seed)
-    own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
+    rng = np.random.default_rng(context.seed)
     hosts = [e for e in context.corpus.examples if e.split == "train" and e.task == REPEAT and e.clip and e.text]
     places = [(host, place) for host in hosts for place in range(len(host.text.split()))]
-    said = Counter(word for host in hosts for word in host.text.split())
-    rarity = np.array([1 / said[host.text.split()[place]] for host, place in places])
-    chance = rarity / rarity.sum()
-    made: list[tuple[Example, torch.Tensor]] = []
-    for example, frames in heard:
-        words = zip(example.text.split(), splice.word_spans(encoder, frames, example.text) or (), strict=False)
-        own_spans = [(word, span) for word, span in words if word in own[example.text]]
-        for word, (first, end) in own_spans * config.splices:
-            host, place = places[rng.choice(len(places), p=chance)]
-            around = context.table.clip(host.clip or "")
-            spans = splice.word_spans(encoder, around, host.text)
-            if spans is None:
-                continue
-            text = " ".join([*host.text.split()[:place], word, *host.text.split()[place + 1 :]])
-            clip = f"personal/spliced/{len(made)}"
-            new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
-            made.append((new, splice.replaced(around, spans[place], frames[first:end])))
+    there = [host.text.split()[place] for host, place in places]
+    often = Counter(there)
+    rare = np.array([1 / often[word] for word in there])
+    chances = [rare * [mistaken[word] for word in there], rare]
+    chances = [chance / chance.sum() for chance in chances if chance.sum()]
+    cut = [
+        (example, word, frames[first:end])
+        for example, frames in heard
+        for word, (first, end) in zip(
+            example.text.split(), splice.word_spans(encoder, frames, example.text) or (), strict=False
+        )
+        if word in own[example.text]
+    ]
+    made: list[Heard] = []
+    for (example, word, spoken), number in product(cut, range(config.splices)):
+        host, place = places[rng.choice(len(places), p=chances[number % len(chances)])]
+        around = context.table.clip(host.clip or "")
+        spans = splice.word_spans(encoder, around, host.text)
+        if spans is None:
+            continue
+        text = " ".join([*host.text.split()[:place], word, *host.text.split()[place + 1 :]])
+        clip = f"personal/spliced/{len(made)}"
+        new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
+        made.append((new, splice.replaced(around, spans[place], spoken)))
     return made
 
 

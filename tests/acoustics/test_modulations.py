@@ -52,14 +52,13 @@ def test_it_goes_with_the_correlations_in_haspi():
 
     listener = audiogram.bisgaard("N3")
     hz = np.array([250.0, 500.0, 1000.0, 2000.0, 4000.0, 6000.0])
+    levels = Audiogram(levels=listener.at(hz, "left"), frequencies=hz)
     ours, theirs = [], []
     for kind in ("white", "babble"):
         for snr in (-5, 3, 15):
             wave = NALR(listener)(noisy(snr, kind))
             np.random.seed(0)
-            _, raw = haspi.haspi_v2(
-                CLEAN[0].numpy(), 16_000, wave[0].numpy(), 16_000, Audiogram(levels=listener.at(hz, "left"), frequencies=hz)
-            )
+            _, raw = haspi.haspi_v2(CLEAN[0].numpy(), 16_000, wave[0].numpy(), 16_000, levels)
             theirs.append(float(np.mean(raw[:7])))
             ours.append(MEASURE(HearingLoss()(wave, thresholds("N3")), CLEAN).item())
     assert np.corrcoef(ours, theirs)[0, 1] > 0.9

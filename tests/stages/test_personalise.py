@@ -1,6 +1,7 @@
 """The personal adapter: what trains, what stays bit for bit, how it comes off; its figures by hand, and its card."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from toy_run import files, sft_folder, toy_context
 
 from posttrain import checkpoint, runner
 from posttrain.config import load_recipe, with_stage
-from posttrain.corpus.personal import Utterance
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import metrics, personal_metrics
@@ -100,15 +100,25 @@ def test_own_words_are_put_into_sentences_of_the_corpus(tmp_path, table):
     context = toy_context(tmp_path, "personalise", table)
     long = FrameTable.of({"test/0": torch.randn(40, ENCODER_DIM)})
     context = dataclasses.replace(context, table=long)
-    said = Utterance("a.wav", "mute tamsin", "train", ("tamsin",), np.zeros(1, np.float32))
-    example = Example("personal/a/0", "train", "repeat", "repeat", said.text, "personal/a/0", said.text, "wer")
-    config, heard = PersonaliseConfig(splices=3), [(example, torch.randn(40, ENCODER_DIM))]
-    made = personalise._spliced(heard, [said], encoder, config, context)
-    assert len({new.clip for new, _ in made}) == 3
+    example = Example("personal/a/0", "train", "repeat", "repeat", "mute tamsin", "personal/a/0", "mute tamsin", "wer")
+    heard, own = [(example, torch.randn(40, ENCODER_DIM))], {"mute tamsin": ("tamsin",)}
+    made = personalise._spliced(heard, own, Counter(it=2), encoder, PersonaliseConfig(splices=4), context)
+    assert len({new.clip for new, _ in made}) == 4
     for new, frames in made:
         words = new.text.split()
         assert words.count("tamsin") == 1 and len(words) == 3 and set(words) < {"tamsin", "turn", "it", "up"}
         assert new.answer == new.text and len(frames) > 1
+    assert [new.text for new, _ in made[::2]] == ["turn tamsin up"] * 2  # there, what it is mistaken for is said
+
+
+def test_what_the_parent_hears_in_the_place_of_own_words_is_counted(llama, monkeypatch):
+    monkeypatch.setattr(type(llama), "answer", lambda *_: ["can you call laura now", "tamsin is here"])
+    texts = ["can you call tamsin now", "tamsin is there"]
+    heard = [
+        (Example(f"{i}", "train", "repeat", "repeat", t, f"{i}", t, "wer"), torch.randn(8, ENCODER_DIM))
+        for i, t in enumerate(texts)
+    ]
+    assert personalise._mistaken(llama, heard, dict.fromkeys(texts, ("tamsin",))) == {"laura": 1}
 
 
 def test_a_changed_personal_file_is_refused(trained):
