@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control personalise branches study report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
 
 RECIPE ?= tiny
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
@@ -83,6 +83,13 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") $(foreach change,$(SET),--set '$(change)') \
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
+
+joint: .venv/.ready  ## RUN's denoiser trained again for its encoder's ear too, and what the Speech-Llama hears with it and without
+	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_joint" --from "$(run_folder)" \
+	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") --set enhance.machine_weight=20 \
+	  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+	$(if $(DRY_RUN),,$(POSTTRAIN) hearing evaluate "$(run_folder)_joint" \
+	  $(foreach who,$(or $(LISTENER),N3),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)"))
 
 personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
 	$(stage) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \

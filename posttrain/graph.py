@@ -24,9 +24,10 @@ PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Stage → role → the stages that may fill it; where several do, the latest earlier node."""
 
-OPTIONAL = {"base": ("full_precision",), "sft": ("match",), "grpo": ("reward",)}
+OPTIONAL = {"base": ("full_precision",), "sft": ("match",), "grpo": ("reward",), "enhance": ("encoder",)}
 """Roles that are filled only when named: `match` is the node whose validation WER an sft stops at; `full_precision` is
-the base that another one quantises; `reward` is the reward model, which a grpo with a weight for it takes unasked."""
+the base that another one quantises; `reward` is the reward model, which a grpo with a weight for it takes unasked;
+`encoder` is what an enhancer with a weight for it, likewise, is to be heard by."""
 
 QUANTISED = "base@nf4"
 """The row that a QLoRA's text figures refer to."""
@@ -79,6 +80,8 @@ def nodes(recipe: Recipe) -> list[Node]:
         wanted |= {role: (name, ()) for role, name in spec.parents.items() if role in OPTIONAL.get(spec.stage, ())}
         if spec.stage == "grpo" and options.reward_model_weight:
             wanted["reward"] = (spec.parents.get("reward"), ("reward",))
+        if spec.stage == "enhance" and options.machine_weight:
+            wanted["encoder"] = (spec.parents.get("encoder"), ("ctc",))
         parents = {}
         for role, (named, kinds) in wanted.items():
             fits = [n.name == named if named else n.stage in kinds and not seed_of(n.name)[1] for n in made.values()]

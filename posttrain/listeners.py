@@ -77,7 +77,7 @@ def plan(
     """What an evaluation would measure; InputError lists everything wrong with the run and what was named.
 
     Without `listeners`: N1, N3, S2, and with a data root the first of its Clarity listeners. Without `model`: the last
-    one of the run.
+    one of the run, or of the run whose corpus it shares.
     """
     from posttrain.evals import perception
 
@@ -210,19 +210,29 @@ def _bootstrap(row: Row) -> int:
 
 
 def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
-    """The row of the run's own enhance stage, and the checkpoint of its last model."""
-    from posttrain.report.findings import OTHERS
+    """The row of the run's own enhance stage, and the checkpoint of its last model, else of the run it branches from."""
     from posttrain.report.lineage import kind
 
     rows = ledger.read(run / "ledger.jsonl")
     row = next((row for row in reversed(rows) if kind(row) == "enhance"), None)
-    last = next((row for row in reversed(rows) if kind(row) not in OTHERS), None)
+    last = _last_model(rows, run)
+    if last is None and row is not None:
+        other = Path(row.config["corpus"]).parent
+        last = _last_model(ledger.read(other / "ledger.jsonl"), other)
     if row is None:
         problems.append(f"{run} has no finished enhance stage; run `make enhance RUN={run.name}` first")
     elif not (run / row.stage / "metrics.json").is_file():
         problems.append(f"{row.stage} of {run} is taken from {Path(row.checkpoint).parent}; evaluate that run")
         row = None
-    return row, _place(run, last) if last else None
+    return row, last
+
+
+def _last_model(rows: Sequence[Row], run: Path) -> Path | None:
+    """The checkpoint of the run's last row that answers."""
+    from posttrain.report.findings import OTHERS
+    from posttrain.report.lineage import kind
+
+    return next((_place(run, row) for row in reversed(rows) if kind(row) not in OTHERS), None)
 
 
 def _place(run: Path, row: Row) -> Path:

@@ -290,6 +290,9 @@ class EnhanceConfig:
     distance in the air, in decibels."""
     adversarial_weight: NotNegative = 0.5
     """Of the discriminator's judgement, from half of the steps on."""
+    machine_weight: NotNegative = 0.0
+    """Of how far the frozen encoder's frames of enhanced speech are from clean speech's: one denoiser for ear and
+    machine. Above 0 it hangs on `ctc`."""
 
 
 @dataclass(frozen=True, config=STRICT)

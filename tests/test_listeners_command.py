@@ -119,6 +119,20 @@ def test_without_a_model_the_ears_alone_are_measured(folder, capsys):
     assert not any("wer" in name for name in said)
 
 
+def test_a_run_without_a_model_is_heard_by_that_of_the_run_whose_corpus_it_shares(folder, capsys):
+    ledger.drop(folder / "ledger.jsonl", ["align"])
+    (folder.parent / "branch").mkdir()
+    (folder / "ledger.jsonl").rename(folder.parent / "branch" / "ledger.jsonl")
+    (folder / "enhance").rename(folder.parent / "branch" / "enhance")
+    assert run(["hearing", "evaluate", "branch", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] is None
+    align = json.loads((folder / "align" / "metrics.json").read_text())
+    ledger.append(folder / "ledger.jsonl", align)
+    assert run(["hearing", "evaluate", "branch", "--listener", "N3", "--clips", "2", "--jobs", "1"]) == 0
+    told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "  gives " in told["wer_enhanced/snr0"] and "gives" not in told["wer_unenhanced/snr0"]
+
+
 def test_clarity_listeners_come_from_the_data_root(folder, tmp_path, capsys):
     ears = {"audiogram_cfs": [500, 4000], "audiogram_levels_l": [20, 40], "audiogram_levels_r": [30, 50]}
     place = tmp_path / "root" / "clarity" / "metadata"

@@ -20,9 +20,10 @@ from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.machine import say
+from posttrain.model import encoder as encoders
 from posttrain.sections import EnhanceConfig
 from posttrain.stages.context import StageContext
-from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_loss, distance
+from posttrain.stages.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance
 
 LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 TALKER_DB_SPL = (55.0, 75.0)
@@ -109,6 +110,9 @@ def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context
     """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
     device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
     ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
+    machine = None
+    if config.machine_weight:
+        machine = Recogniser(encoders.load(context.parents["encoder"], device=device))
     generator = torch.Generator().manual_seed(context.seed)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
     taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
@@ -124,17 +128,20 @@ def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context
             hl_db = thresholds[who].to(device)
             aids = taps[who].to(device)
             level = float(torch.empty(()).uniform_(*TALKER_DB_SPL, generator=generator))
-            # at the talker's level at the ear, so that no loss hangs on how loud a recording was
-            enhanced = levels.present(made(noisy, hl_db), level, reference=clean)
-            clean = levels.present(clean, level)
-            losses = {"air": distance(enhanced, clean)}
+            recorded = made(noisy, hl_db)
+            # at the talker's level at the ear, so that no loss of an ear's hangs on how loud a recording was
+            enhanced, target = (levels.present(part, level, reference=clean) for part in (recorded, clean))
+            losses = {"air": distance(enhanced, target)}
             total = losses["air"]
+            if machine is not None:
+                losses["machine"] = machine(recorded, clean)
+                total = total + config.machine_weight * losses["machine"]
             if config.listener_weight:
                 heard = ear(aided(enhanced, aids), hl_db)
-                losses["listener"] = 1 - modulations(heard, clean).mean()
+                losses["listener"] = 1 - modulations(heard, target).mean()
                 total = total + config.listener_weight * losses["listener"]
             if config.adversarial_weight and step >= CRITIC_FROM * config.steps:
-                losses["critic"] = critic_loss(critic, enhanced, clean)
+                losses["critic"] = critic_loss(critic, enhanced, target)
                 judge.zero_grad()
                 losses["critic"].backward()
                 judge.step()
@@ -160,7 +167,7 @@ def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context
         "trainable_params": _count(made),
         "audio_s": config.steps * config.batch_size * config.segment_s,
         **_means(history[:10], "_first", ("loss",)),
-        **_means(history[-10:], "_last", ("loss", "air", "listener", "critic", "adversarial")),
+        **_means(history[-10:], "_last", ("loss", "air", "listener", "machine", "critic", "adversarial")),
     }
 
 

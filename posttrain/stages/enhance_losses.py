@@ -7,6 +7,7 @@ from torch import nn
 
 from posttrain.acoustics.enhancer import SAMPLE_RATE
 from posttrain.acoustics.levels import rms_at
+from posttrain.model.encoder import CTCEncoder
 
 SDR_CAP = 1e-3
 """Noise-to-speech power added: beyond 30 dB there is nothing to gain."""
@@ -86,6 +87,29 @@ def critic_loss(critic: Critic, enhanced: torch.Tensor, clean: torch.Tensor) -> 
 def adversarial_loss(critic: Critic, enhanced: torch.Tensor) -> torch.Tensor:
     """Squared error from 1 of the enhanced speech's scores: 0 where all of it passes for clean."""
     return torch.stack([(1 - fake).square().mean() for fake in critic(enhanced)]).mean()
+
+
+class Recogniser(nn.Module):
+    """How far a frozen encoder's frames of enhanced speech are from those of clean speech (a deep feature loss, Germain
+    et al. 2019), (B, S) twice → (): their squared distance beside that of clean frames from their mean, 0 to about 1.
+    """
+
+    def __init__(self, encoder: CTCEncoder):
+        super().__init__()
+        self.log_mel, self.encoder = encoder.log_mel, encoder.model.encoder.requires_grad_(False).eval()
+
+    def forward(self, enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        wanted = self._frames(clean).detach()
+        spread = (wanted - wanted.mean((0, 1))).square().mean()
+        return (self._frames(enhanced) - wanted).square().mean() / spread
+
+    def _frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        features, mask = self.log_mel(waveforms, lengths)  # (B, F, M), (B, F)
+        features = features.to(self.encoder.dtype)
+        encoded = self.encoder(input_features=features, attention_mask=mask.long())
+        return encoded.last_hidden_state.float()  # (B, T, D)
 
 
 def _compressed(waveforms: torch.Tensor, size: int, window: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,11 @@ from posttrain.errors import InputError
 from posttrain.evals import enhancement
 from posttrain.evals.standalone import evaluate_checkpoint
 from posttrain.graph import nodes
+from posttrain.model import encoder as encoders
 from posttrain.sections import EnhanceConfig
 from posttrain.stages import enhance
 from posttrain.stages.context import StageContext
-from posttrain.stages.enhance_losses import Critic, adversarial_loss, critic_loss, distance, sdr, spectral
+from posttrain.stages.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance, sdr, spectral
 
 TOY = "enhance.width=16 enhance.hidden=24 enhance.steps=4 enhance.batch_size=2 enhance.segment_s=0.5 enhance.noises=6"
 
@@ -138,6 +139,37 @@ def test_an_unconditioned_control_does_not_heed_the_audiogram(finished, tmp_path
     control = enhancer.load(made.folder)
     waveform = corpus.audio(enhance.clean_speech(corpus, "test")[0].id).numpy()
     assert (control.enhance(waveform, HL) == control.enhance(waveform, 0 * HL)).all()
+
+
+def test_with_a_weight_for_the_machine_it_hangs_on_the_encoder_and_trains_towards_it(finished, tmp_path):
+    recipe = load_recipe("smoke", ["report_to=[]", *TOY.split(), "enhance.machine_weight=5"])
+    found = {node.name: node for node in nodes(with_stage(recipe, "enhance"))}
+    assert found["enhance"].parents == {"encoder": "ctc"}
+    encoder = encoders.tiny(16, 1, 2, 4, 8, 80)
+    encoder.save(tmp_path / "ctc")
+    corpus = Corpus.load(finished[0] / "corpus")
+    made = context(tmp_path / "joint", corpus)
+    parents = {"encoder": tmp_path / "ctc"}
+    made = StageContext(seed=0, device="cpu", folder=made.folder, parents=parents, corpus=corpus)
+    metrics = enhance.run(found["enhance"].options, made)
+    assert 0 < metrics["machine_last"] < 10
+    plain = load_file(finished[0] / "enhance" / "enhancer.safetensors")
+    assert any(not torch.equal(plain[name], weight) for name, weight in load_file(made.folder / "enhancer.safetensors").items())
+
+
+def test_the_machines_loss_is_zero_at_equality_falls_on_the_way_and_leaves_the_encoder_alone():
+    torch.manual_seed(0)
+    encoder = encoders.tiny(16, 1, 2, 4, 8, 80)
+    before = {name: weight.clone() for name, weight in encoder.model.state_dict().items()}
+    machine = Recogniser(encoder)
+    clean, noise = torch.randn(2, 8_000) * torch.linspace(0, 1, 8_000), torch.randn(2, 8_000)
+    shares = [machine(clean + share * noise, clean).item() for share in (0.0, 0.1, 1.0)]
+    assert shares[0] == pytest.approx(0, abs=1e-9) and shares[0] < shares[1] < shares[2]
+    noisy = (clean + noise).requires_grad_()
+    machine(noisy, clean).backward()
+    assert noisy.grad is not None and noisy.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in encoder.model.parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in encoder.model.state_dict().items())
 
 
 def test_no_clean_speech_is_said_and_a_loss_that_is_not_a_number_stops(finished, tmp_path, monkeypatch):
