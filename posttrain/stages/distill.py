@@ -19,7 +19,7 @@ from posttrain.corpus.types import Example
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.sections import DistillConfig
 from posttrain.stages.context import StageContext
-from posttrain.stages.trainer import arguments, print_trainable, train
+from posttrain.stages.trainer import arguments, print_trainable, projector_on_four_bits, train
 
 IGNORE = -100
 
@@ -44,12 +44,13 @@ def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
         gradient_checkpointing=config.gradient_checkpointing,
     )
     print_trainable(llama.model, "distill")
-    trainer = _DistillTrainer(
-        model=llama.model,
-        args=args,
-        train_dataset=rows,
-        data_collator=_Collator(llama.tokenizer.pad_token_id),
-    )
+    with projector_on_four_bits(llama.model):
+        trainer = _DistillTrainer(
+            model=llama.model,
+            args=args,
+            train_dataset=rows,
+            data_collator=_Collator(llama.tokenizer.pad_token_id),
+        )
     trainer.teacher, trainer.config = teacher, config
     metrics = train(trainer, context, "distill")
     checkpoint.save(context.folder, llama, stage="distill", parents=context.parents)

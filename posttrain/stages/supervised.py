@@ -15,7 +15,7 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages import base
 from posttrain.stages.anchor import Anchor, AnchoredTrainer
 from posttrain.stages.context import StageContext
-from posttrain.stages.trainer import arguments, print_trainable, train
+from posttrain.stages.trainer import arguments, print_trainable, projector_on_four_bits, train
 
 
 def train_supervised(
@@ -43,14 +43,15 @@ def train_supervised(
         completion_only_loss=True,
     )
     print_trainable(llama.model, label)
-    trainer = (AnchoredTrainer if anchor else SFTTrainer)(
-        model=llama.model,
-        args=args,
-        train_dataset=rows(llama, examples),
-        processing_class=llama.tokenizer,
-        callbacks=list(callbacks),
-        optimizers=(_optimizer(llama, config), None),
-    )
+    with projector_on_four_bits(llama.model):
+        trainer = (AnchoredTrainer if anchor else SFTTrainer)(
+            model=llama.model,
+            args=args,
+            train_dataset=rows(llama, examples),
+            processing_class=llama.tokenizer,
+            callbacks=list(callbacks),
+            optimizers=(_optimizer(llama, config), None),
+        )
     if anchor:
         trainer.anchor = anchor
     float32_trainables(llama.model)

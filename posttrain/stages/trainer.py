@@ -123,6 +123,20 @@ def keep_trainables(model: torch.nn.Module) -> Iterator[None]:
             parameter.data = kept[name].to(parameter.device)
 
 
+@contextmanager
+def projector_on_four_bits(model: Any) -> Iterator[None]:
+    """Build a trainer in this block: the Trainer lets a 4-bit Llama train with a PEFT adapter alone.
+
+    So that nobody trains quantised weights; a projector is no adapter to it, and is all that trains here.
+    """
+    quantised = getattr(model, "is_quantized", False)
+    if quantised:
+        model.is_quantized = False
+    yield
+    if quantised:
+        model.is_quantized = True
+
+
 def drop_reference(model: torch.nn.Module) -> None:
     """Take away the frozen copy of the adapter that TRL made, called `ref`, if it made one."""
     if isinstance(model, PeftModel) and "ref" in model.peft_config:

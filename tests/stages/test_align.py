@@ -75,6 +75,18 @@ def test_speech_ends_as_long_as_words_and_the_llama_stays(tmp_path, base_folder,
         assert torch.equal(tensor, after.model.state_dict()[name])
 
 
+def test_on_a_base_in_four_bits_the_projector_trains_and_the_llama_stays(tmp_path, base_folder, spelled):
+    table, _ = spelled
+    checkpoint.refer_base(tmp_path / "nf4", str(base_folder), quantization="nf4")
+    config = dataclasses.replace(SPEECH, ctc_steps=2, steps=2, batch_size=2)
+    metrics, folder = run(tmp_path, tmp_path / "nf4", spelled, config)
+    assert metrics["steps"] == 2 and metrics["loss_first"] > 0
+    after = checkpoint.load(folder, table=table)
+    assert after.spec.quantization == "nf4" and after.model.is_quantized
+    for name, tensor in checkpoint.load(tmp_path / "nf4").model.state_dict().items():
+        assert torch.equal(tensor, after.model.state_dict()[name])
+
+
 def test_a_pause_is_the_blank_and_words_are_read_off_as_ctc_would(llama):
     words = llama.model.get_input_embeddings().weight
     a, pause = llama.tokenizer.word_ids("a")[0], alignment.pause_id(llama.tokenizer)

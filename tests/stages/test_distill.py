@@ -71,6 +71,17 @@ def test_distill_trains_the_projector_and_nothing_else(tmp_path, llama, table, a
     assert files(context.folder) == files(tmp_path / "align")
 
 
+def test_on_a_base_in_four_bits_the_projector_is_taught(tmp_path, base_folder, table):
+    checkpoint.refer_base(tmp_path / "nf4", str(base_folder), quantization="nf4")
+    llama = checkpoint.create(tmp_path / "nf4", tmp_path / "ctc", table, stack=3)
+    context = toy_context(tmp_path, "distill", table, model=align_folder(llama, tmp_path / "align"))
+    assert distill.run(CONFIG, context)["steps"] == 3
+    before, after = (checkpoint.load(f, table=table).model for f in (tmp_path / "align", context.folder))
+    moved = [not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
+    trained = ["projector" in name for name, _ in before.named_parameters()]
+    assert moved == trained
+
+
 def test_a_student_of_half_the_layers_trains_whole_and_is_saved_whole(tmp_path, llama, table):
     context = toy_context(tmp_path, "distill", table, model=align_folder(llama, tmp_path / "align"))
     distill.run(DistillConfig(steps=2, batch_size=2, student="half"), context)
