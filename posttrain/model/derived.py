@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import gc
 
 import torch
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -50,8 +51,9 @@ def merged(llama: SpeechLlama) -> LlamaForCausalLM:
         return llama.model
     if llama.model.peft_config["default"].is_prompt_learning:
         raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
-    adapted = llama.model if llama.spec.quantization == "none" else _unpacked(llama)
-    model = adapted.merge_and_unload(adapter_names=["default"])
+    if llama.spec.quantization != "none":
+        _unpack(llama)
+    model = llama.model.merge_and_unload(adapter_names=["default"])
     model.resize_token_embeddings = resize_forbidden
     return model
 
@@ -94,14 +96,22 @@ def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassificat
     return scorer.requires_grad_(False).eval()
 
 
-def _unpacked(llama: SpeechLlama) -> PeftModel:
-    """The same PeftModel on the values that the 4-bit weights stand for."""
+def _unpack(llama: SpeechLlama) -> None:
+    """Put the PeftModel on the values that the 4-bit weights stand for, in place.
+
+    What is in 4 bits goes before those are loaded: a card that has room for one of them may have none for both.
+    """
     spec, adapted = llama.spec, llama.model
-    model, _ = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, str(adapted.device))
+    device, config = adapted.device, adapted.peft_config["default"]
+    table, beneath = adapters.speech_embedding_of(adapted).table, adapters.projector_state(adapted)
+    adapter = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    del adapted
+    llama.model = None
+    gc.collect()
+    model, _ = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, str(device))
     model = model.dequantize().to(getattr(torch, spec.dtype))
     projector = Projector(spec.stack * spec.encoder_dim, model.config.hidden_size, spec.projector_hidden)
-    projector.load_state_dict(adapters.projector_state(adapted))
-    embed_speech(model, projector.to(adapted.device), spec.stack).table = adapters.speech_embedding_of(adapted).table
-    peft_model = get_peft_model(model, adapted.peft_config["default"])
-    set_peft_model_state_dict(peft_model, get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    return peft_model
+    projector.load_state_dict(beneath)
+    embed_speech(model, projector.to(device), spec.stack).table = table
+    llama.model = get_peft_model(model, config)
+    set_peft_model_state_dict(llama.model, adapter)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import weakref
 
 import pytest
 import torch
@@ -124,6 +125,13 @@ def test_merged_is_unmerged(llama, name):
     # measured 9e-6 of logits up to 5; LoRA left out, or a 4-bit sum rounded to 4 bits again, is apart by 2
     torch.testing.assert_close(logits(llama), adapted, rtol=0, atol=1e-4)
     assert not any("lora" in n for n, _ in llama.model.named_parameters())
+
+
+def test_merging_lets_go_of_a_base_in_four_bits(llama):
+    llama = checkpoint.adapt(llama, "qlora")
+    weights = [weakref.ref(module.weight) for module in llama.model.modules() if isinstance(module, Linear4bit)]
+    checkpoint.merged(llama)
+    assert weights and all(weight() is None for weight in weights)
 
 
 def test_a_prompt_cannot_be_merged(llama):
