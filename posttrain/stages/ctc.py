@@ -127,6 +127,7 @@ def _train(
         train_sampling_strategy="sequential",
         weight_decay=0.01,
         bf16=_bf16(context.device),
+        dataloader_pin_memory=False,  # the features are made on the GPU
     )
     matrices = [p for p in model.model.encoder.layers.parameters() if p.ndim == 2]
     among = set(matrices)

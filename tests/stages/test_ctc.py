@@ -16,6 +16,7 @@ from posttrain.model import encoder as encoders
 from posttrain.sections import CTCConfig
 from posttrain.stages import ctc
 from posttrain.stages.context import StageContext
+from posttrain.stages.trainer import arguments
 
 TOY = CTCConfig(hidden_size=32, layers=1, heads=2, subsampling_channels=8, mel_bins=40, steps=6, batch_size=4)
 WORDS = ("turn it up", "turn it down", "mute the left aid", "one two three")
@@ -66,6 +67,18 @@ def test_the_stage_trains_every_part_and_leaves_a_whole_parakeet_folder(corpus, 
     trained = encoders.load(tmp_path / "ctc").model.state_dict()
     still = [name for name, value in trained.items() if value.is_floating_point() and torch.equal(value, start[name])]
     assert still == []
+
+
+def test_batches_that_are_made_on_the_gpu_are_not_pinned(corpus, tmp_path, monkeypatch):
+    asked = []
+
+    def spy(cls, given, **options):
+        asked.append(options.get("dataloader_pin_memory"))
+        return arguments(cls, given, **options)
+
+    monkeypatch.setattr(ctc, "arguments", spy)
+    ctc.run(TOY, context(corpus, tmp_path / "ctc"))
+    assert asked == [False]  # memory that is not the CPU's cannot be pinned, and left to itself a GPU's Trainer would
 
 
 def test_the_head_has_byte_pairs_of_what_training_says_and_the_character_head_is_dropped(corpus, tmp_path):
