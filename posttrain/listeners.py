@@ -210,7 +210,7 @@ def _bootstrap(row: Row) -> int:
 
 
 def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
-    """The row of the run's own enhance stage, and the checkpoint of its last model, else of the run it branches from."""
+    """The row of the run's own enhance stage, and its last model: of the run, else of that whose corpus it shares."""
     from posttrain.report.lineage import kind
 
     rows = ledger.read(run / "ledger.jsonl")

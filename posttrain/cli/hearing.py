@@ -133,7 +133,11 @@ def evaluate(
     ] = None,
     data_root: DataRootOption = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Whose word errors are told. Default: the last model of the run, or of that it branches from.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Whose word errors are told. Default: the last model of the run, or of that it branches from.",
+        ),
     ] = None,
     snr: Annotated[list[float] | None, typer.Option(metavar="DB", help="Repeatable. Default: 5.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Of the speech. Repeatable. Default: made.")] = None,

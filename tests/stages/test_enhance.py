@@ -154,7 +154,9 @@ def test_with_a_weight_for_the_machine_it_hangs_on_the_encoder_and_trains_toward
     metrics = enhance.run(found["enhance"].options, made)
     assert 0 < metrics["machine_last"] < 10
     plain = load_file(finished[0] / "enhance" / "enhancer.safetensors")
-    assert any(not torch.equal(plain[name], weight) for name, weight in load_file(made.folder / "enhancer.safetensors").items())
+    assert any(
+        not torch.equal(plain[name], weight) for name, weight in load_file(made.folder / "enhancer.safetensors").items()
+    )
 
 
 def test_the_machines_loss_is_zero_at_equality_falls_on_the_way_and_leaves_the_encoder_alone():
