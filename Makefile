@@ -84,10 +84,10 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
-joint: .venv/.ready  ## RUN's denoiser trained again for its encoder's ear too, and what the Speech-Llama hears with it and without
+joint: .venv/.ready  ## RUN's denoiser trained again together with its encoder, and what the Speech-Llama hears with both and without
 	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_joint" --from "$(run_folder)" \
 	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") --set enhance.machine_weight=20 \
-	  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+	  --set enhance.segment_s=2 --set enhance.steps=1200 $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) hearing evaluate "$(run_folder)_joint" \
 	  $(foreach who,$(or $(LISTENER),N3),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)"))
 

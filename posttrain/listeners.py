@@ -142,20 +142,23 @@ def _lines(wanted: Plan, made: "Enhancer", corpus: "Corpus", jobs: int, device: 
 
     if "pesq" not in wanted.measures:
         say("  PESQ is left out; pip install 'posttrain[hearing]' adds it, which takes a C compiler")
+    machine = behind = None
+    if wanted.model is not None:
+        quiet_libraries()
+        machine = Machine.load(wanted.model, device)
+        behind = machine.behind(wanted.folder)
     at_the_ears = list(_heard(wanted, made, corpus, wanted.clips, better=False))
     if not at_the_ears:
         raise InputError(
             f"{corpus.folder} has no clean test speech of {', '.join(wanted.sources)}; name other --source"
         )
     lines = listeners.measure(at_the_ears, wanted.measures, wanted.run / "listeners" / CACHE, jobs)
-    if wanted.model is None:
+    if machine is None:
         say("  the run has no model that hears: machine hearing is left out; --model names one")
         return lines
-    quiet_libraries()
-    machine = Machine.load(wanted.model, device)
     texts = {clip.id: clip.text for clip in corpus.clips.values()}
     lines += through_ears(machine, _heard(wanted, made, corpus, CLIPS, better=True), texts)
-    return lines + list(with_and_without(machine, made, corpus, wanted.denoise))
+    return lines + list(with_and_without(machine, made, corpus, wanted.denoise, behind))
 
 
 def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better: bool) -> "Iterator[Heard]":

@@ -291,8 +291,8 @@ class EnhanceConfig:
     adversarial_weight: NotNegative = 0.5
     """Of the discriminator's judgement, from half of the steps on."""
     machine_weight: NotNegative = 0.0
-    """Of how far the frozen encoder's frames of enhanced speech are from clean speech's: one denoiser for ear and
-    machine. Above 0 it hangs on `ctc`."""
+    """Of how far frames of enhanced speech are from the encoder's own of clean speech. Above 0 it hangs on `ctc`, and a
+    copy of that encoder learns with the denoiser; `transcribe --enhance` hears by the copy."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -64,7 +64,7 @@ def transcribe(
     """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or another of `tasks.INSTRUCTIONS`.
 
     With `enhance` they pass through an aid first: that enhancer (default: the newest of run tiny) and, with an
-    audiogram, the gain for it.
+    audiogram, the gain for it. Where an encoder learned with the enhancer, that one hears them.
 
     Raises InputError that lists every bad file, line and text before the Llama is loaded.
     """
@@ -77,7 +77,7 @@ def transcribe(
     aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
     if problems and not recordings:
         raise InputError(problems)
-    encoder, minimum_samples = _encoder(checkpoint, device, problems)
+    encoder, minimum_samples = _encoder(checkpoint, device, aid, problems)
     problems += filter(None, (_problem(recording, minimum_samples) for recording in recordings))
     if problems:
         raise InputError(problems)
@@ -111,8 +111,8 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
     ]
 
 
-def _encoder(checkpoint: Path, device: str, problems: list[str]) -> "tuple[CTCEncoder, int]":
-    """The checkpoint's encoder, and the samples that one speech token takes."""
+def _encoder(checkpoint: Path, device: str, aid: Aid | None, problems: list[str]) -> "tuple[CTCEncoder, int]":
+    """The encoder that it is heard by, and the samples that one speech token takes."""
     from posttrain import checkpoint as checkpoints
     from posttrain.machine import pick_device
     from posttrain.model import encoder as encoders
@@ -124,6 +124,7 @@ def _encoder(checkpoint: Path, device: str, problems: list[str]) -> "tuple[CTCEn
                 f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft"
             )
         encoder = encoders.load(spec.encoder, device=pick_device(device))
+        encoder = encoders.behind(aid.checkpoint, encoder) if aid else encoder
     except InputError as error:
         raise InputError([*problems, *error.problems]) from error
     frame_samples = encoder.model.config.encoder_config.subsampling_factor * encoder.log_mel.hop_length

@@ -1,5 +1,6 @@
 """posttrain transcribe: every bad input is refused before a model loads, and what comes out is what the parts say."""
 
+import copy
 import json
 from typing import get_args
 
@@ -178,6 +179,25 @@ def test_with_enhance_it_hears_what_the_enhancer_gives(model_folder, speech, cap
     assert heard[0]["enhancer"] == str(speech / "aid") and heard[0]["audiogram"] == "N4"
     enhanced, from_file, plain = ({**h["transcripts"][0], "path": ""} for h in heard)
     assert enhanced == from_file != plain
+
+
+def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_folder, speech, capsys):
+    (speech / "aid").mkdir()
+    enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, hidden=24)))
+    model = model_folder / "align"
+    own = encoders.load(checkpoint.read_spec(model).encoder)
+    learner = copy.deepcopy(own)
+    with torch.no_grad():
+        learner.model.ctc_head.weight.neg_()
+    encoders.save(learner, speech / "aid" / encoders.BEHIND, learned_from=own)
+    heard = []
+    for options in (("--enhance", "--enhancer", speech / "aid"), ()):
+        assert transcribe(speech / "a.wav", "--checkpoint", model, *options, "--json") == 0
+        heard.append(json.loads(capsys.readouterr().out)["transcripts"][0]["ctc_hypothesis"])
+    assert heard[0] != heard[1]
+    encoders.save(learner, speech / "aid" / encoders.BEHIND, learned_from=learner)
+    assert transcribe(speech / "a.wav", "--checkpoint", model, "--enhance", "--enhancer", speech / "aid") == 2
+    assert "learned from another encoder" in capsys.readouterr().err
 
 
 def test_an_audiogram_without_enhance_is_refused(model_folder, speech, capsys):

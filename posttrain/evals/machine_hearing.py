@@ -1,7 +1,7 @@
 """What the Speech-Llama makes of such clips: through a listener's simulated ear, and with the enhancer before it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,10 @@ class Machine:
             raise InputError(f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on")
         return cls(checkpoints.load(checkpoint, device), encoders.load(spec.encoder, device=device))
 
+    def behind(self, enhancer: Path) -> "Machine":
+        """The same Llama, hearing by the encoder that learned with an enhancer, where one did."""
+        return replace(self, encoder=encoders.behind(enhancer, self.encoder))
+
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[tuple[str, str]]:
         """The Llama's words and the CTC head's of each waveform (S,); none where the Llama says that it heard none."""
         table = table_of(self.encoder, {str(i): torch.from_numpy(waveform) for i, waveform in enumerate(waveforms)})
@@ -79,16 +83,21 @@ def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]
                 yield place.line("wer", processing, text=text, output=said, **counts)
 
 
-def with_and_without(machine: Machine, enhancer: Enhancer, corpus: Corpus, denoise: float = 1.0) -> Iterator[Line]:
-    """The run's own transcription items with the enhancer before the encoder and without: what --enhance changes."""
+def with_and_without(
+    machine: Machine, enhancer: Enhancer, corpus: Corpus, denoise: float = 1.0, behind: Machine | None = None
+) -> Iterator[Line]:
+    """The run's own transcription items with the enhancer before the encoder and without: what --enhance changes.
+
+    `behind`: what hears the enhanced ones; the same where it is not given.
+    """
     items = [item for item in corpus.items if item.clip and item.probe and item.probe.startswith(("wer/", "wer_real/"))]
     waveforms = [corpus.audio(item.clip or "").numpy() for item in items]
     hearing = normal().levels()
     enhanced = [
         enhancer.enhance(waveform, hearing, denoise) for waveform in tqdm(waveforms, desc="enhancing", unit="clip")
     ]
-    for suffix, variant in (("unenhanced", waveforms), ("enhanced", enhanced)):
-        for item, (said, ctc) in zip(items, machine.transcribe(variant), strict=True):
+    for suffix, hears, variant in (("unenhanced", machine, waveforms), ("enhanced", behind or machine, enhanced)):
+        for item, (said, ctc) in zip(items, hears.transcribe(variant), strict=True):
             clip = corpus.clips[item.clip or ""]
             family, _, condition = str(item.probe).partition("/")
             counts = edit_errors(clip.text, said) | {"ctc_errors": edit_errors(clip.text, ctc)["errors"]}

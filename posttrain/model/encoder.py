@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 
 SPEC_FILE = "checkpoint.json"
+BEHIND = "encoder"
+"""In an enhancer's folder: the encoder that learned with it."""
 CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
 BATCH_SAMPLES = 16 * 3 * 16_000
 """Of a padded batch: small enough for a processor's cache."""
@@ -131,13 +133,38 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
     return _frozen(model.to(device), tokenizer, extractor)
 
 
-def save(encoder: CTCEncoder, folder: Path) -> None:
-    """An encoder trained here: a Parakeet folder, read back, and the checkpoint.json that makes it whole."""
+def save(encoder: CTCEncoder, folder: Path, learned_from: CTCEncoder | None = None) -> None:
+    """An encoder trained here: a Parakeet folder, read back, and the checkpoint.json that makes it whole.
+
+    `learned_from`: whose frames of clean speech it learned to give.
+    """
     encoder.save(folder)
     read = load(folder)
     if weights_hash(read.model) != weights_hash(encoder.model):
         raise RuntimeError(f"{folder} does not read back as what was written; look at the disk")
-    _write_spec(folder, {"encoder": "./.", "revision": None, "weights": weights_hash(read.model)})
+    spec = {"encoder": "./.", "revision": None, "weights": weights_hash(read.model)}
+    _write_spec(folder, spec | ({"learned_from": weights_hash(learned_from.model)} if learned_from else {}))
+
+
+def behind(enhancer: Path, encoder: CTCEncoder) -> CTCEncoder:
+    """The encoder that learned with an enhancer to hear what it leaves, or the one given where none did.
+
+    InputError where it learned from another than the one given: a Llama that hears by that one would not understand it.
+    """
+    folder = enhancer / BEHIND
+    if not folder.is_dir():
+        return encoder
+    made = load(folder, device=str(encoder.model.device))
+    try:
+        known = json.loads((folder / SPEC_FILE).read_text())["learned_from"] == weights_hash(encoder.model)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / SPEC_FILE} cannot be used: {error!r}; train that enhancer again") from error
+    if not known:
+        raise InputError(
+            f"{folder} learned from another encoder than the checkpoint hears by; name an enhancer of the checkpoint's"
+            " run, or a checkpoint of the enhancer's"
+        )
+    return made
 
 
 def refer(folder: Path, source: str, revision: str | None) -> None:
@@ -149,7 +176,7 @@ def refer(folder: Path, source: str, revision: str | None) -> None:
     _write_spec(folder, {"encoder": source, "revision": revision})
 
 
-def _write_spec(folder: Path, spec: dict[str, str | None]) -> None:
+def _write_spec(folder: Path, spec: Mapping[str, str | None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SPEC_FILE).write_text(json.dumps({"format": 1, "stage": "ctc", **spec}, indent=1) + "\n")
 

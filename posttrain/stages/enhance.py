@@ -34,20 +34,29 @@ WARMUP = 0.1
 MAX_GRAD_NORM = 1.0
 BETAS = (0.9, 0.98)
 CRITIC_LEARNING_RATE = 5e-4
+ENCODER_LEARNING_RATE = 5e-4
+"""Peak of the encoder that learns with it."""
 VALID_SNR_DB = 0.0
 
 
 def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
-    """Leave enhancer.safetensors and enhancer.json; the gain on validation voices and noises among the train_metrics.
+    """Leave enhancer.safetensors, enhancer.json and, with a weight for the machine, the encoder that learned with them;
+    the gain on validation voices and noises among the train_metrics.
 
     RuntimeError with the step when the loss becomes NaN; InputError when there is no clean speech to train on.
     """
     torch.manual_seed(context.seed)
     made = Enhancer(EnhancerSpec(config.width, config.hidden, config.conditioned)).to(context.device)
     drawn = _mixtures(config, context)
-    metrics = _train(made, drawn, config, context)
+    learner = teacher = machine = None
+    if config.machine_weight:
+        learner, teacher = (encoders.load(context.parents["encoder"], device=context.device) for _ in range(2))
+        machine = Recogniser(learner, teacher)
+    metrics = _train(made, machine, drawn, config, context)
     made.requires_grad_(False).eval()
     enhancer.save(context.folder, made)
+    if learner is not None:
+        encoders.save(learner, context.folder / encoders.BEHIND, learned_from=teacher)
     return metrics | {"params": _count(made), "latency_ms": made.latency_ms} | valid_gain(made, context.corpus)
 
 
@@ -106,17 +115,19 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
     )
 
 
-def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
+def _train(
+    made: Enhancer, machine: Recogniser | None, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext
+) -> dict[str, Any]:
     """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
     device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
     ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
-    machine = None
-    if config.machine_weight:
-        machine = Recogniser(encoders.load(context.parents["encoder"], device=device))
     generator = torch.Generator().manual_seed(context.seed)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
     taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
-    optimizer = torch.optim.AdamW(made.parameters(), lr=config.learning_rate, betas=BETAS, weight_decay=0.01)
+    trained: list[dict[str, Any]] = [{"params": list(made.parameters())}]
+    if machine is not None:
+        trained.append({"params": list(machine.learner.parameters()), "lr": ENCODER_LEARNING_RATE})
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=BETAS, weight_decay=0.01)
     judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_LEARNING_RATE, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
     say(f"enhance: trains enhancer {_count(made):,}; discriminator {_count(critic):,}, which is not kept")
@@ -150,10 +161,10 @@ def _train(made: Enhancer, drawn: mixtures.Drawn, config: EnhanceConfig, context
             losses["loss"] = total
             optimizer.zero_grad()
             total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(made.parameters(), MAX_GRAD_NORM)
-            if not math.isfinite(float(norm)):
+            norm = sum(float(torch.nn.utils.clip_grad_norm_(part["params"], MAX_GRAD_NORM)) for part in trained)
+            if not math.isfinite(norm):
                 raise RuntimeError(
-                    f"enhance: gradient norm is {float(norm)} at step {step + 1}, expected a finite number; lower"
+                    f"enhance: gradient norm is {norm} at step {step + 1}, expected a finite number; lower"
                     " enhance.learning_rate or look at the recordings"
                 )
             optimizer.step()

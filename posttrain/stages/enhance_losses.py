@@ -90,26 +90,30 @@ def adversarial_loss(critic: Critic, enhanced: torch.Tensor) -> torch.Tensor:
 
 
 class Recogniser(nn.Module):
-    """How far a frozen encoder's frames of enhanced speech are from those of clean speech (a deep feature loss, Germain
-    et al. 2019), (B, S) twice → (): their squared distance beside that of clean frames from their mean, 0 to about 1.
+    """An encoder that learns to hear, through a denoiser, what another hears of clean speech (B, S) twice → ().
+
+    The squared distance of their frames, beside that of the clean frames from their mean: from 0, where nothing is
+    missed, to about 1. Gradients go to learner and denoiser; batch normalisation and dropout stay in eval().
     """
 
-    def __init__(self, encoder: CTCEncoder):
+    def __init__(self, learner: CTCEncoder, teacher: CTCEncoder):
         super().__init__()
-        self.log_mel, self.encoder = encoder.log_mel, encoder.model.encoder.requires_grad_(False).eval()
+        self.log_mel = teacher.log_mel
+        self.learner = learner.model.encoder.requires_grad_(True).eval()
+        self.teacher = teacher.model.encoder.requires_grad_(False).eval()
 
     def forward(self, enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        wanted = self._frames(clean).detach()
+        with torch.no_grad():
+            wanted = self._frames(self.teacher, clean)
         spread = (wanted - wanted.mean((0, 1))).square().mean()
-        return (self._frames(enhanced) - wanted).square().mean() / spread
+        return (self._frames(self.learner, enhanced) - wanted).square().mean() / spread
 
-    def _frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+    def _frames(self, encoder: nn.Module, waveforms: torch.Tensor) -> torch.Tensor:
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         features, mask = self.log_mel(waveforms, lengths)  # (B, F, M), (B, F)
-        features = features.to(self.encoder.dtype)
-        encoded = self.encoder(input_features=features, attention_mask=mask.long())
-        return encoded.last_hidden_state.float()  # (B, T, D)
+        features = features.to(next(encoder.parameters()).dtype)
+        return encoder(input_features=features, attention_mask=mask.long()).last_hidden_state.float()  # (B, T, D)
 
 
 def _compressed(waveforms: torch.Tensor, size: int, window: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,8 @@
 """The enhance stage at toy size: what moves, what it writes, what the runner makes of it; its losses by hand."""
 
+import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -141,37 +143,47 @@ def test_an_unconditioned_control_does_not_heed_the_audiogram(finished, tmp_path
     assert (control.enhance(waveform, HL) == control.enhance(waveform, 0 * HL)).all()
 
 
-def test_with_a_weight_for_the_machine_it_hangs_on_the_encoder_and_trains_towards_it(finished, tmp_path):
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return encoders.tiny(16, 1, 2, 4, 8, 80)
+
+
+def test_with_a_weight_for_the_machine_it_hangs_on_ctc_whose_encoder_learns_with_it(finished, encoder, tmp_path):
     recipe = load_recipe("smoke", ["report_to=[]", *TOY.split(), "enhance.machine_weight=5"])
     found = {node.name: node for node in nodes(with_stage(recipe, "enhance"))}
     assert found["enhance"].parents == {"encoder": "ctc"}
-    encoder = encoders.tiny(16, 1, 2, 4, 8, 80)
-    encoder.save(tmp_path / "ctc")
-    corpus = Corpus.load(finished[0] / "corpus")
-    made = context(tmp_path / "joint", corpus)
-    parents = {"encoder": tmp_path / "ctc"}
-    made = StageContext(seed=0, device="cpu", folder=made.folder, parents=parents, corpus=corpus)
-    metrics = enhance.run(found["enhance"].options, made)
+    encoders.save(encoder, tmp_path / "ctc")
+    made = context(tmp_path / "joint", Corpus.load(finished[0] / "corpus"))
+    metrics = enhance.run(found["enhance"].options, replace(made, parents={"encoder": tmp_path / "ctc"}))
     assert 0 < metrics["machine_last"] < 10
-    plain = load_file(finished[0] / "enhance" / "enhancer.safetensors")
-    assert any(
-        not torch.equal(plain[name], weight) for name, weight in load_file(made.folder / "enhancer.safetensors").items()
+    learner = encoders.behind(made.folder, encoder)
+    assert learner is not encoder
+    moved = {
+        name
+        for name, weight in learner.model.named_parameters()
+        if not torch.equal(weight, dict(encoder.model.named_parameters())[name])
+    }
+    assert any(name.startswith("encoder.") for name in moved) and not any(
+        name.startswith("ctc_head.") for name in moved
     )
+    with torch.no_grad():
+        other = encoders.tiny(16, 1, 2, 4, 8, 80)
+    with pytest.raises(InputError, match="learned from another encoder"):
+        encoders.behind(made.folder, other)
+    assert encoders.behind(finished[0] / "enhance", encoder) is encoder
 
 
-def test_the_machines_loss_is_zero_at_equality_falls_on_the_way_and_leaves_the_encoder_alone():
-    torch.manual_seed(0)
-    encoder = encoders.tiny(16, 1, 2, 4, 8, 80)
-    before = {name: weight.clone() for name, weight in encoder.model.state_dict().items()}
-    machine = Recogniser(encoder)
+def test_the_machines_loss_is_zero_where_nothing_is_missed_and_leaves_the_teacher_alone(encoder):
+    machine = Recogniser(copy.deepcopy(encoder), encoder)
     clean, noise = torch.randn(2, 8_000) * torch.linspace(0, 1, 8_000), torch.randn(2, 8_000)
     shares = [machine(clean + share * noise, clean).item() for share in (0.0, 0.1, 1.0)]
     assert shares[0] == pytest.approx(0, abs=1e-9) and shares[0] < shares[1] < shares[2]
     noisy = (clean + noise).requires_grad_()
     machine(noisy, clean).backward()
     assert noisy.grad is not None and noisy.grad.abs().sum() > 0
-    assert all(weight.grad is None for weight in encoder.model.parameters())
-    assert all(torch.equal(before[name], weight) for name, weight in encoder.model.state_dict().items())
+    assert all(weight.grad is None for weight in machine.teacher.parameters())
+    assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in machine.learner.parameters())
 
 
 def test_no_clean_speech_is_said_and_a_loss_that_is_not_a_number_stops(finished, tmp_path, monkeypatch):
