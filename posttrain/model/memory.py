@@ -201,6 +201,10 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
     options, element = node.options, BYTES[recipe.base.dtype]
     if node.stage == "enhance":
         heard = options.batch_size * options.segment_s * ENHANCER_BYTES_S
+        if options.machine_weight:
+            learner = _encoder_activations(options.batch_size * options.segment_s, recipe, encoder)
+            training = encoder.params * (TRAINED + 4)  # and the teacher
+            return Need(node.name, {"training": training, "activations": heard + learner, "process": PROCESS})
         return Need(node.name, {"activations": heard, "process": PROCESS})
     if node.stage == "ctc":
         return _need_of_ctc(node, recipe, llama, encoder)
@@ -251,12 +255,17 @@ def _need_of_ctc(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> 
     """Of its training or, where that takes more, of its evaluation: the base reads what the CTC head heard."""
     options, element = node.options, BYTES[recipe.base.dtype]
     training = encoder.params * TRAINED if options.model is None else encoder.params * 4
-    batch = options.batch_size * CLIP_S * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
+    batch = _encoder_activations(options.batch_size * CLIP_S, recipe, encoder)
     weights = weights_bytes(llama, element, recipe.base.quantization == "nf4")
     answering = _cache(recipe.evaluation.batch_size, recipe, llama, encoder)
     if weights + answering > training + batch:
         return Need(node.name, {"weights": weights, "evaluation": answering, "process": PROCESS})
     return Need(node.name, {"training": training, "activations": batch, "process": PROCESS})
+
+
+def _encoder_activations(seconds: float, recipe: Recipe, encoder: Encoder) -> float:
+    """Kept for the backward pass through so much speech."""
+    return seconds * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
 
 
 def _tokens(recipe: Recipe, encoder: Encoder) -> float:

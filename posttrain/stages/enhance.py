@@ -130,7 +130,8 @@ def _train(
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=BETAS, weight_decay=0.01)
     judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_LEARNING_RATE, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
-    say(f"enhance: trains enhancer {_count(made):,}; discriminator {_count(critic):,}, which is not kept")
+    learns = f", encoder {_count(machine.learner):,}" if machine is not None else ""
+    say(f"enhance: trains enhancer {_count(made):,}{learns}; discriminator {_count(critic):,}, which is not kept")
     history: list[dict[str, float]] = []
     with tqdm(total=config.steps, desc="enhance", dynamic_ncols=True) as bar, _curves(context) as write:
         for step in range(config.steps):
@@ -175,7 +176,7 @@ def _train(
             bar.update()
     return {
         "steps": config.steps,
-        "trainable_params": _count(made),
+        "trainable_params": sum(weight.numel() for part in trained for weight in part["params"]),
         "audio_s": config.steps * config.batch_size * config.segment_s,
         **_means(history[:10], "_first", ("loss",)),
         **_means(history[-10:], "_last", ("loss", "air", "listener", "machine", "critic", "adversarial")),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from posttrain.config import load_recipe
+from posttrain.config import load_recipe, with_stage
 from posttrain.model import memory
 
 GIB = 2**30
@@ -133,6 +133,15 @@ def test_options_move_the_estimate_the_right_way(change, less):
         return next(need.total for need in needs if need.name == "sft")
 
     assert (sft([change]) < sft([])) == less
+
+
+def test_an_enhancer_with_whom_the_encoder_learns_takes_its_training_and_the_teacher_too():
+    def total(*changes):
+        recipe = with_stage(load_recipe("llama31_8b", [*changes]), "enhance")
+        return next(need.total for need in memory.estimate(recipe) if need.name == "enhance")
+
+    learner = memory.encoder_shape(load_recipe("llama31_8b")).params
+    assert total("enhance.machine_weight=20") - total() > (16 + 4) * learner
 
 
 def test_four_bits_take_less_than_a_third_of_sixteen_for_linear_layers():
