@@ -85,10 +85,10 @@ control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, an
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
 joint: .venv/.ready  ## RUN's denoiser trained again together with its encoder, and what the Speech-Llama hears with both and without
-	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_joint" --from "$(run_folder)" \
+	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_joint" --from "$(or $(FROM),$(run_folder))" \
 	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") --set enhance.machine_weight=20 \
 	  --set enhance.segment_s=2 --set enhance.steps=1200 $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
-	$(if $(DRY_RUN),,$(POSTTRAIN) hearing evaluate "$(run_folder)_joint" \
+	$(if $(DRY_RUN),,$(POSTTRAIN) hearing evaluate "$(run_folder)_joint" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach who,$(or $(LISTENER),N3),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)"))
 
 personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0

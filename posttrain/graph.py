@@ -123,7 +123,7 @@ def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
         node = by_name[queue.pop()]
         wanted.add(node.name)
         queue += node.parents.values()
-    if by_name[name].stage not in ("base", *ASIDE):
+    if any(by_name[other].stage not in ("base", *ASIDE) for other in wanted):
         wanted.add(reference(all_nodes, by_name[name]))
         wanted |= {n.name for n in all_nodes if n.stage == "base"}
     return [node for node in all_nodes if node.name in wanted]

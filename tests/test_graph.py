@@ -2,7 +2,7 @@
 
 import pytest
 
-from posttrain.config import load_recipe
+from posttrain.config import load_recipe, with_stage
 from posttrain.graph import ancestors, nodes, reference, seed_of
 
 STUDIES = {"study": 7, "study_all": 15}
@@ -55,3 +55,10 @@ def test_the_small_study_is_part_of_the_large_one():
 )
 def test_a_seed_is_read_from_a_nodes_name(name, expected):
     assert seed_of(name) == expected
+
+
+def test_an_enhancer_that_hangs_on_ctc_brings_the_base_that_ctc_is_measured_with():
+    joint = with_stage(load_recipe("tiny", ["enhance.machine_weight=20"]), "enhance")
+    assert [node.name for node in ancestors(nodes(joint), "enhance")] == ["base", "ctc", "enhance"]
+    plain = with_stage(load_recipe("tiny"), "enhance")
+    assert [node.name for node in ancestors(nodes(plain), "enhance")] == ["enhance"]

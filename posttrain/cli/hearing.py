@@ -136,7 +136,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Whose word errors are told. Default: the last model of the run, or of that it branches from.",
+            help="Whose word errors are told. Default: the last model of the run, or of that whose corpus it shares.",
         ),
     ] = None,
     snr: Annotated[list[float] | None, typer.Option(metavar="DB", help="Repeatable. Default: 5.")] = None,

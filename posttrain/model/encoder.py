@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
@@ -123,7 +124,7 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
         model, loading = ParakeetForCTC.from_pretrained(source, revision=revision, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"encoder {source} cannot be loaded: {error}; name a folder or hub id of a Transformers Parakeet CTC model"
         ) from error
@@ -162,7 +163,7 @@ def behind(enhancer: Path, encoder: CTCEncoder) -> CTCEncoder:
     if not known:
         raise InputError(
             f"{folder} learned from another encoder than the checkpoint hears by; name an enhancer of the checkpoint's"
-            " run, or a checkpoint of the enhancer's"
+            " run, or a checkpoint whose sft left the ctc stage's encoder as it was"
         )
     return made
 
@@ -185,8 +186,14 @@ def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str
     """What a ctc checkpoint names, where it only names one."""
     path = Path(source) / SPEC_FILE
     if path.is_file() and not (Path(source) / "config.json").is_file():
-        spec = json.loads(path.read_text())
-        return spec["encoder"], spec["revision"]
+        try:
+            spec = json.loads(path.read_text())
+            named, revision = spec["encoder"], spec["revision"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} names no encoder ({error!r}); name a ctc stage's folder, whole") from error
+        if named == "./.":
+            raise InputError(f"{source} holds no encoder (no config.json); get the folder again, whole")
+        return named, revision
     return source, revision
 
 

@@ -72,7 +72,9 @@ def findings(rows: list[Row]) -> list[Finding]:
         for who in sorted({cell[2] for cell in _cells(row)}, key=_order(row)):
             for measure in TOLD:
                 found += _finding(row, f"{LISTENER}{measure}/{source}/{who}/{level}/enhanced_nalr", "NAL-R alone")
-    return found + _finding(row, AIM, "the same model without the enhancer")
+    learned = (row.config.get("options") or {}).get("machine_weight")
+    without = "the enhancer and the encoder that learned with it" if learned else "the enhancer"
+    return found + _finding(row, AIM, f"the same Llama without {without}")
 
 
 def _finding(row: Row, name: str, against: str) -> list[Finding]:

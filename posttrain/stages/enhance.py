@@ -1,5 +1,6 @@
 """`enhance`: a causal speech enhancer that knows the listener, trained against a discriminator (a DNN-GAN denoiser in
-the spirit of Diehl et al. 2023 and of MetricGAN+, Fu et al. 2021). It needs the corpus alone, no other stage."""
+the spirit of Diehl et al. 2023 and of MetricGAN+, Fu et al. 2021). It needs the corpus alone or,
+with a weight for the machine, `ctc`; no other stage needs it."""
 
 import math
 from collections.abc import Iterator

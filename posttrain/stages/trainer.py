@@ -132,9 +132,11 @@ def projector_on_four_bits(model: Any) -> Iterator[None]:
     quantised = getattr(model, "is_quantized", False)
     if quantised:
         model.is_quantized = False
-    yield
-    if quantised:
-        model.is_quantized = True
+    try:
+        yield
+    finally:
+        if quantised:
+            model.is_quantized = True
 
 
 def drop_reference(model: torch.nn.Module) -> None:
