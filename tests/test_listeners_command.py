@@ -130,7 +130,7 @@ def test_a_run_without_a_model_is_heard_by_that_of_the_run_whose_corpus_it_share
     ledger.append(folder / "ledger.jsonl", align)
     assert run(["hearing", "evaluate", "branch", "--listener", "N3", "--clips", "2", "--jobs", "1"]) == 0
     told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "  gives " in told["wer_enhanced/snr0"] and "gives" not in told["wer_unenhanced/snr0"]
+    assert "  difference " in told["wer_enhanced/snr0"] and "difference" not in told["wer_unenhanced/snr0"]
 
 
 def test_clarity_listeners_come_from_the_data_root(folder, tmp_path, capsys):

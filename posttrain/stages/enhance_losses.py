@@ -1,5 +1,6 @@
 """What the enhancer is trained on beside what reaches the ear (`modulations`): the distance between enhanced and clean
-speech in the air, and a discriminator that learns to tell them apart."""
+speech in the air, a discriminator that learns to tell them apart and, by option, an encoder that is to hear the one as
+the other."""
 
 import torch
 import torchaudio

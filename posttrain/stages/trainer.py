@@ -127,7 +127,7 @@ def keep_trainables(model: torch.nn.Module) -> Iterator[None]:
 def projector_on_four_bits(model: Any) -> Iterator[None]:
     """Build a trainer in this block: the Trainer lets a 4-bit Llama train with a PEFT adapter alone.
 
-    So that nobody trains quantised weights; a projector is no adapter to it, and is all that trains here.
+    So that nobody trains quantised weights; a projector is no adapter to it, and trains here alone or beside one.
     """
     quantised = getattr(model, "is_quantized", False)
     if quantised:
