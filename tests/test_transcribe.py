@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from typing import get_args
 
 import numpy as np
@@ -183,21 +184,32 @@ def test_with_enhance_it_hears_what_the_enhancer_gives(model_folder, speech, cap
 
 def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_folder, speech, capsys):
     (speech / "aid").mkdir()
-    enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, hidden=24)))
-    model = model_folder / "align"
+    model, made = model_folder / "align", Enhancer(EnhancerSpec(width=16, hidden=24))
     own = encoders.load(checkpoint.read_spec(model).encoder)
     learner = copy.deepcopy(own)
     with torch.no_grad():
         learner.model.ctc_head.weight.neg_()
-    encoders.save(learner, speech / "aid" / encoders.BEHIND, learned_from=own)
+    encoders.save(learner, speech / "aid" / encoders.BEHIND)
+    old, new = (encoders.weights_hash(encoder.model) for encoder in (own, learner))
+    enhancer.save(speech / "aid", made, {"weights": new, "learned_from": old})
+    asked = (speech / "a.wav", "--checkpoint", model)
+    aided = (*asked, "--enhance", "--enhancer", speech / "aid")
     heard = []
-    for options in (("--enhance", "--enhancer", speech / "aid"), ()):
-        assert transcribe(speech / "a.wav", "--checkpoint", model, *options, "--json") == 0
+    for arguments in (aided, asked):
+        assert transcribe(*arguments, "--json") == 0
         heard.append(json.loads(capsys.readouterr().out)["transcripts"][0]["ctc_hypothesis"])
     assert heard[0] != heard[1]
-    encoders.save(learner, speech / "aid" / encoders.BEHIND, learned_from=learner)
-    assert transcribe(speech / "a.wav", "--checkpoint", model, "--enhance", "--enhancer", speech / "aid") == 2
-    assert "learned from another encoder" in capsys.readouterr().err
+    for hashes, said in (
+        ({"weights": old, "learned_from": old}, "is not the encoder"),
+        ({"weights": new, "learned_from": new}, "learned from another"),
+    ):
+        enhancer.save(speech / "aid", made, hashes)
+        assert transcribe(*aided) == 2
+        assert said in capsys.readouterr().err
+    shutil.rmtree(speech / "aid" / encoders.BEHIND)
+    enhancer.save(speech / "aid", made, {"weights": new, "learned_from": old})
+    assert transcribe(*aided) == 2
+    assert str(speech / "aid" / encoders.BEHIND) in capsys.readouterr().err
 
 
 def test_an_audiogram_without_enhance_is_refused(model_folder, speech, capsys):

@@ -180,13 +180,17 @@ def windows() -> tuple[torch.Tensor, torch.Tensor]:
     return analysis.float(), synthesis.float()
 
 
-def save(folder: Path, enhancer: Enhancer) -> None:
-    """Weights and spec, written beside and renamed, the spec last; RuntimeError where they do not read back."""
+def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = None) -> None:
+    """Weights and spec, written beside and renamed, the spec last; RuntimeError where they do not read back.
+
+    `heard_by`: hashes of the encoder that learned with it (weights) and of the one that this learned from.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in enhancer.state_dict().items()}
     beside = folder / (WEIGHTS + ".partial")
     save_file(weights, beside)
     spec = {"format": FORMAT, "spec": asdict(enhancer.spec), "sample_rate": SAMPLE_RATE}
     spec |= {"latency_ms": enhancer.latency_ms, "sha256": _sha256(beside)}
+    spec |= {"heard_by": heard_by} if heard_by else {}
     os.replace(beside, folder / WEIGHTS)
     beside = folder / (SPEC + ".partial")
     beside.write_text(json.dumps(spec, indent=1) + "\n")

@@ -90,9 +90,9 @@ def _figure(metric: dict[str, Any]) -> str:
     ci = metric.get("ci95")
     interval = f"  [{ci[0]:.4g}, {ci[1]:.4g}]" if ci and None not in ci else ""
     n = f"  n = {metric['n']}" if "n" in metric else ""
-    delta, between = metric.get("delta_vs_without"), metric.get("delta_without_ci95")
-    known = delta is not None and between and None not in between
-    difference = f"  difference {delta:+.3g} [{between[0]:.3g}, {between[1]:.3g}]" if known else ""
+    delta, between, difference = metric.get("delta_vs_without"), metric.get("delta_without_ci95"), ""
+    if delta is not None and between and None not in between:
+        difference = f"  difference {delta:+.3g} [{between[0]:.3g}, {between[1]:.3g}]"
     return f"{shown:>9}{interval}{n}{difference}"
 
 

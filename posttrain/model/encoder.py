@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from transformers import (
     ParakeetTokenizer,
 )
 
+from posttrain.acoustics.enhancer import SPEC
 from posttrain.acoustics.frontend import LogMel, collate, settings
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
@@ -134,37 +135,33 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
     return _frozen(model.to(device), tokenizer, extractor)
 
 
-def save(encoder: CTCEncoder, folder: Path, learned_from: CTCEncoder | None = None) -> None:
-    """An encoder trained here: a Parakeet folder, read back, and the checkpoint.json that makes it whole.
-
-    `learned_from`: whose frames of clean speech it learned to give.
-    """
+def save(encoder: CTCEncoder, folder: Path) -> None:
+    """An encoder trained here: a Parakeet folder, read back, and the checkpoint.json that makes it whole."""
     encoder.save(folder)
     read = load(folder)
     if weights_hash(read.model) != weights_hash(encoder.model):
         raise RuntimeError(f"{folder} does not read back as what was written; look at the disk")
-    spec = {"encoder": "./.", "revision": None, "weights": weights_hash(read.model)}
-    _write_spec(folder, spec | ({"learned_from": weights_hash(learned_from.model)} if learned_from else {}))
+    _write_spec(folder, {"encoder": "./.", "revision": None, "weights": weights_hash(read.model)})
 
 
 def behind(enhancer: Path, encoder: CTCEncoder) -> CTCEncoder:
     """The encoder that learned with an enhancer to hear what it leaves, or the one given where none did.
 
-    InputError where it learned from another than the one given: a Llama that hears by that one would not understand it.
+    InputError where it is not there as it was, or learned from another than the one given: a Llama that hears by that
+    one would not understand it.
     """
-    folder = enhancer / BEHIND
-    if not folder.is_dir():
+    known = json.loads((enhancer / SPEC).read_text()).get("heard_by")
+    if known is None:
         return encoder
-    made = load(folder, device=str(encoder.model.device))
-    try:
-        known = json.loads((folder / SPEC_FILE).read_text())["learned_from"] == weights_hash(encoder.model)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / SPEC_FILE} cannot be used: {error!r}; train that enhancer again") from error
-    if not known:
+    folder = enhancer / BEHIND
+    if known["learned_from"] != weights_hash(encoder.model):
         raise InputError(
             f"{folder} learned from another encoder than the checkpoint hears by; name an enhancer of the checkpoint's"
             " run, or a checkpoint whose sft left the ctc stage's encoder as it was"
         )
+    made = load(os.path.abspath(folder), device=str(encoder.model.device))
+    if known["weights"] != weights_hash(made.model):
+        raise InputError(f"{folder} is not the encoder that learned with the enhancer; get the folder again, whole")
     return made
 
 
@@ -177,7 +174,7 @@ def refer(folder: Path, source: str, revision: str | None) -> None:
     _write_spec(folder, {"encoder": source, "revision": revision})
 
 
-def _write_spec(folder: Path, spec: Mapping[str, str | None]) -> None:
+def _write_spec(folder: Path, spec: dict[str, str | None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SPEC_FILE).write_text(json.dumps({"format": 1, "stage": "ctc", **spec}, indent=1) + "\n")
 

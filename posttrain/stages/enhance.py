@@ -55,9 +55,12 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
         machine = Recogniser(learner, teacher)
     metrics = _train(made, machine, drawn, config, context)
     made.requires_grad_(False).eval()
-    enhancer.save(context.folder, made)
-    if learner is not None:
-        encoders.save(learner, context.folder / encoders.BEHIND, learned_from=teacher)
+    heard_by = None
+    if learner is not None and teacher is not None:
+        encoders.save(learner, context.folder / encoders.BEHIND)
+        hashes = (encoders.weights_hash(encoder.model) for encoder in (learner, teacher))
+        heard_by = dict(zip(("weights", "learned_from"), hashes, strict=True))
+    enhancer.save(context.folder, made, heard_by)
     return metrics | {"params": _count(made), "latency_ms": made.latency_ms} | valid_gain(made, context.corpus)
 
 
