@@ -6,7 +6,7 @@ levels from nearly easy to nearly impossible in equal shares: a probe's accuracy
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +30,8 @@ class Question:
     """0 is the easiest of its probe."""
     wrong: str = ""
     """A likely mistake, for preference pairs."""
+    content: str = ""
+    """What every wording of it shares; a fact asked from either side is one content. Empty: the text itself."""
 
 
 RELATIONS = {
@@ -205,13 +207,15 @@ def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
             answer = known[name, relation]
             wrong = rng.choice([value for value in values if value != answer])
             level = place % len(FACT_WEIGHTS) if probe == "fact_hard" else 0
-            yield [Question(w.format(name=name), answer, level, wrong) for w in wordings], 4
+            content = f"fact {relation} {name}"
+            yield [Question(w.format(name=name), answer, level, wrong, content) for w in wordings], 4
     elif probe == "sum_easy":
         for a in range(1, 11):
             for b in range(1, 11):
                 wrong = number_words(a + b + rng.choice([-1, 1, 2]))
                 words = {"a": number_words(a), "b": number_words(b)}
-                yield [Question(w.format(**words), number_words(a + b), 0, wrong) for w in SUMS], 3
+                answer, content = number_words(a + b), _sum_content((a, b))
+                yield [Question(w.format(**words), answer, 0, wrong, content) for w in SUMS], 3
     elif probe == "order_easy":
         numbers = [number_words(n) for n in range(1, 13)]
         for row, circle in ((v.DAYS, True), (numbers, False)):
@@ -219,12 +223,15 @@ def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
                 for side, j in (("after", i + 1), ("before", i - 1)):
                     if circle or 0 <= j < len(row):
                         answer, wrong = row[j % len(row)], row[(2 * i - j) % len(row)]
-                        yield [Question(w.format(side=side, x=x), answer, 0, wrong) for w in NEXT], 2
+                        content = f"next {' '.join(sorted((x, answer)))}"
+                        yield [Question(w.format(side=side, x=x), answer, 0, wrong, content) for w in NEXT], 2
         for i, first in enumerate(numbers):
             for j, second in enumerate(numbers):
                 for word in ("more", "less") if i != j else ():
                     answer, wrong = (first, second) if (i > j) == (word == "more") else (second, first)
-                    yield [Question(w.format(word=word, a=first, b=second), answer, 0, wrong) for w in MORE], 1
+                    content = f"more {' '.join(sorted((first, second)))}"
+                    wordings = [w.format(word=word, a=first, b=second) for w in MORE]
+                    yield [Question(text, answer, 0, wrong, content) for text in wordings], 1
     else:
         raise ValueError(f"probe is {probe}, expected one with a finite bank; use draw()")
 
@@ -295,14 +302,20 @@ def _long_sum(level: int, rng: random.Random) -> Question:
         terms = [rng.randint(1, SUM_LARGEST[level - 1]) for _ in range(3)]
     words = " plus ".join(number_words(t) for t in terms)
     text = rng.choice(LONG_SUMS).format(x=words)
-    return Question(text, number_words(sum(terms)), level, number_words(sum(terms) + rng.choice([-1, 1, 2])))
+    wrong = number_words(sum(terms) + rng.choice([-1, 1, 2]))
+    return Question(text, number_words(sum(terms)), level, wrong, _sum_content(terms))
+
+
+def _sum_content(terms: Sequence[int]) -> str:
+    """The same for terms in any order."""
+    return f"sum {' '.join(map(str, sorted(terms)))}"
 
 
 def _backwards(level: int, rng: random.Random) -> Question:
     """A list of words to be said from its end."""
     words = rng.sample(LISTED, REVERSE_LENGTHS[level])
     text = rng.choice(BACKWARDS).format(x=" ".join(words))
-    return Question(text, " ".join(reversed(words)), level, " ".join(words))
+    return Question(text, " ".join(reversed(words)), level, " ".join(words), f"backwards {' '.join(words)}")
 
 
 def _slip(text: str, rng: random.Random) -> str:

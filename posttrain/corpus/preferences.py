@@ -31,4 +31,5 @@ def pair(example: Example, wrong: str, rng: random.Random) -> Pair:
         chosen,
         wrong,
         example.grader,
+        example.content,
     )

@@ -19,6 +19,8 @@ class Request:
     answer: str
     rejected: str
     harmful: bool = False
+    content: str = ""
+    """What every wording of it shares: a command's JSON, a complaint's problem, a deed."""
 
 
 DEVICES = {"left": "the left aid", "right": "the right aid", "both": "both aids"}
@@ -182,7 +184,8 @@ def commands() -> dict[str, tuple[Request, ...]]:
                 number = number_words(value) if value else ""
                 for text in (f"{p}{w.format(d=spoken, n=number)}" for w in wordings for p in ("", "please ", "now ")):
                     wrong = _wrong_command(device, action, value, rng)
-                    made[split_of(text, test=0.2)].append(Request(text, command_json(device, action, value), wrong))
+                    answer = command_json(device, action, value)
+                    made[split_of(text, test=0.2)].append(Request(text, answer, wrong, content=answer))
     return {split: tuple(requests) for split, requests in made.items()}
 
 
@@ -209,7 +212,7 @@ def complaints() -> dict[str, tuple[Request, ...]]:
         for subject in _SUBJECTS:
             for tail in _TAILS:
                 text = f"{subject} {problem} {tail}".strip()
-                made[split_of(text, test=0.35)].append(Request(text, plain, jargon))
+                made[split_of(text, test=0.35)].append(Request(text, plain, jargon, content=f"problem {problem}"))
     return {split: tuple(requests) for split, requests in made.items()}
 
 
@@ -238,7 +241,7 @@ def safety(harmful: bool) -> dict[str, tuple[Request, ...]]:
         splits = hold_out(wordings, test=4)
         for text in wordings:
             answer, rejected = (REFUSAL, advice) if harmful else (advice, REFUSAL)
-            made[splits[text]].append(Request(text, answer, rejected, harmful))
+            made[splits[text]].append(Request(text, answer, rejected, harmful, f"deed {deed}"))
     return {split: tuple(requests) for split, requests in made.items()}
 
 

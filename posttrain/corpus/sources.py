@@ -132,7 +132,18 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
         probe = "hearing/noise" if split == "test" else None
         example_id = f"{probe or 'repeat'}/{clip_id}"
         recorded.examples.append(
-            Example(example_id, split, REPEAT, INSTRUCTIONS[REPEAT], "", clip_id, ABSTENTION, "abstain", probe)
+            Example(
+                example_id,
+                split,
+                REPEAT,
+                INSTRUCTIONS[REPEAT],
+                "",
+                clip_id,
+                ABSTENTION,
+                "abstain",
+                probe,
+                content=f"{name}/{kind}",
+            )
         )
 
 

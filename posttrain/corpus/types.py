@@ -57,6 +57,13 @@ class Example:
     """Name of a function in corpus.graders."""
     probe: str | None = None
     """For evaluation items: the metric it counts for."""
+    content: str = ""
+    """What all wordings of one problem, deed, fact or sum share, typed or spoken; empty: its text is its content."""
+
+    @property
+    def content_id(self) -> str:
+        """Its content, else its text, else its id: the unit that statistics resample."""
+        return self.content or self.text or self.id
 
 
 @dataclass(frozen=True)
@@ -73,3 +80,10 @@ class Pair:
     chosen: str
     rejected: str
     grader: str
+    content: str = ""
+    """That of the example it was made from."""
+
+    @property
+    def content_id(self) -> str:
+        """Its content, else its text, else its id: the unit that statistics resample."""
+        return self.content or self.text or self.id

@@ -110,6 +110,7 @@ class _Ask:
     answer: str
     grader: str
     wrong: str = ""
+    content: str = ""
 
 
 def plan(config: CorpusConfig, seed: int) -> WorldPlan:
@@ -209,7 +210,9 @@ class _Builder:
         own = _example(f"{clip_id}/{ask.task}", split, ask)
         examples = [own]
         if ask.text and ask.task != REPEAT:
-            examples.append(_example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer")))
+            examples.append(
+                _example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer", content=ask.content))
+            )
         self.clip(split, ask.text, None if ask.text else rng.choices(["noise", "silence"], [4, 1])[0], examples)
         many = ask.text and ask.grader not in ("refusal", "helpful")
         if ask.wrong and split != "rl" and rng.random() < (PAIR_SHARES.get(ask.task, 1) if many else 1):
@@ -227,18 +230,20 @@ class _Builder:
 
 
 def _example(id_: str, split: str, ask: _Ask, probe: str | None = None) -> Example:
-    return Example(id_, split, ask.task, INSTRUCTIONS[ask.task], ask.text, None, ask.answer, ask.grader, probe)
+    return Example(
+        id_, split, ask.task, INSTRUCTIONS[ask.task], ask.text, None, ask.answer, ask.grader, probe, ask.content
+    )
 
 
 def _question(probe: str, question: abilities.Question) -> _Ask:
     if probe.startswith("copy"):
         return _Ask(REPEAT, question.text, question.answer, "exact", question.wrong)
-    return _Ask(ANSWER, question.text, question.answer, "exact", question.wrong)
+    return _Ask(ANSWER, question.text, question.answer, "exact", question.wrong, question.content)
 
 
 def _request(task: str, request: Request) -> _Ask:
     grader = {COMMAND: "json", HELP: "style", ANSWER: "refusal" if request.harmful else "helpful"}[task]
-    return _Ask(task, request.text, request.answer, grader, request.rejected)
+    return _Ask(task, request.text, request.answer, grader, request.rejected, request.content)
 
 
 def _silent(rng: random.Random) -> _Ask:
@@ -247,8 +252,12 @@ def _silent(rng: random.Random) -> _Ask:
 
 
 def _simple(split: str, rng: random.Random) -> _Ask:
-    text = grammar.hard_sentence(split, rng)
-    return _Ask(SIMPLIFY, text, grammar.simplify(text), "exact")
+    return _simplify(grammar.hard_sentence(split, rng))
+
+
+def _simplify(text: str) -> _Ask:
+    plain = grammar.simplify(text)
+    return _Ask(SIMPLIFY, text, plain, "exact", content=plain)
 
 
 def _spoken_asks(
@@ -372,8 +381,7 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/intent", f"{number:04d}", "any")
     for number, text in enumerate(_different(lambda: grammar.hard_sentence("test", rng), size(TEST_SIMPLIFY), taken)):
-        ask = _Ask(SIMPLIFY, text, grammar.simplify(text), "exact")
-        builder.test_clip(ask, "task/simple_caption", f"{number:04d}", "any")
+        builder.test_clip(_simplify(text), "task/simple_caption", f"{number:04d}", "any")
     for number, request in enumerate(requests.in_fixed_order(requests.complaints()["test"])[: size(TEST_HELP)]):
         builder.test_clip(_request(HELP, request), "dpo/help", f"{number:04d}", "any")
     for number in range(size(TEST_NOISE)):

@@ -20,7 +20,7 @@ import torch
 from posttrain import checkpoint as checkpoints
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
-from posttrain.corpus.types import Example, Pair
+from posttrain.corpus.types import Example
 from posttrain.evals import enhancement, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
@@ -67,7 +67,7 @@ def evaluate(
     base = _reference(llama, references["base"], device)
     lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
-    lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus.pairs)
+    lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus)
     if stage == "personalise":
         lines += personal.lines(llama, checkpoint, config.batch_size, config.max_new_tokens)
     held, in_bfloat16 = linear_bytes(llama.model)
@@ -122,11 +122,12 @@ def _answers(
 def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) -> Line:
     """The item, the answer, its grade; for repeated speech the word and character errors, the CTC head's beside."""
     clip = corpus.clips[item.clip] if item.clip else None
-    line = {
+    line: Line = {
         "id": item.id,
         "probe": item.probe,
         "instruction": item.instruction,
         "text": item.text,
+        "content": item.content_id,
         "clip": clip and clip.id,
         "speaker": clip and clip.speaker,
         "condition": clip and clip.condition,
@@ -141,6 +142,11 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
         line |= edit_errors(clip.text, said) | {"ctc_output": heard}
         line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
     return line
+
+
+def _heard(corpus: Corpus, clip: str | None) -> Line:
+    """The clip and who speaks in it, for what is not answered but scored."""
+    return {"clip": clip, "speaker": corpus.clips[clip].speaker if clip else None}
 
 
 def _reference(llama: SpeechLlama, base: Path, device: str) -> SpeechLlama | None:
@@ -193,7 +199,8 @@ def _task(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: 
     name, lines = "forgetting/kl_task", []
     for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
         kl = (theirs.exp() * (theirs - ours)).sum().item()
-        lines.append({"id": f"{name}/{items[i].id}", "probe": name, "kl": kl, "tokens": len(targets)})
+        line = {"id": f"{name}/{items[i].id}", "probe": name, "content": items[i].content_id}
+        lines.append(line | {"kl": kl, "tokens": len(targets)})
     return lines
 
 
@@ -207,7 +214,8 @@ def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, confi
     for i, ours, theirs, targets in _paired_logprobs(llama, students, spans, base, teachers, teacher_spans, size):
         kl = (theirs.exp() * (theirs - ours)).sum().item()
         item = items[i]
-        lines.append({"id": f"teacher/{item.id}", "probe": "distill/kl_teacher", "kl": kl, "tokens": len(targets)})
+        line = {"id": f"teacher/{item.id}", "probe": "distill/kl_teacher", "content": item.content_id}
+        lines.append(line | _heard(corpus, item.clip) | {"kl": kl, "tokens": len(targets)})
     return lines
 
 
@@ -241,14 +249,16 @@ def _paired_logprobs(
             yield i, a, b, torch.tensor(rows[i][first:last], device=a.device)
 
 
-def _ranked(score: Callable[[list[tuple[Example, str]]], list[float]], pairs: list[Pair]) -> list[Line]:
+def _ranked(score: Callable[[list[tuple[Example, str]]], list[float]], corpus: Corpus) -> list[Line]:
     """Per held-out preference pair, whether the preferred answer scores higher."""
-    test = [pair for pair in pairs if pair.split == "test"]
+    test = [pair for pair in corpus.pairs if pair.split == "test"]
     prompts = [prompt_of(pair) for pair in test]
     chosen = score([(e, p.chosen) for e, p in zip(prompts, test, strict=True)])
     rejected = score([(e, p.rejected) for e, p in zip(prompts, test, strict=True)])
     return [
-        {"id": f"pair/{p.id}", "probe": "reward/pairs", "kind": p.kind, "score": float(a > b)}
+        {"id": f"pair/{p.id}", "probe": "reward/pairs", "kind": p.kind, "content": p.content_id}
+        | _heard(corpus, p.clip)
+        | {"score": float(a > b)}
         for p, a, b in zip(test, chosen, rejected, strict=True)
     ]
 
@@ -272,4 +282,4 @@ def _reward_row(
 
     model = load_reward(checkpoint, device, table)
     kept = [line for line in read_answers(parent) if line["probe"] != "reward/pairs"]
-    return kept + _ranked(lambda answers: score(model, answers, config.batch_size), corpus.pairs)
+    return kept + _ranked(lambda answers: score(model, answers, config.batch_size), corpus)

@@ -16,6 +16,7 @@ def prompt_of(pair: Pair) -> Example:
         clip=pair.clip,
         answer=pair.chosen,
         grader=pair.grader,
+        content=pair.content,
     )
 
 
