@@ -2,14 +2,14 @@
 
 import ctypes
 import gc
-import hashlib
 import resource
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+from posttrain.source import code_version, stage_code
+
+__all__ = ["code_version", "peak_rss_mb", "pick_device", "quiet_libraries", "reset_peak_rss", "say", "stage_code"]
 
 
 def say(text: str) -> None:
@@ -38,17 +38,6 @@ def pick_device(device: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def code_version() -> str:
-    """The git commit where there is one, and always a hash of the package's Python files."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=PACKAGE, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return f"{commit or 'no-git'}+{digest.hexdigest()[:12]}"
 
 
 def reset_peak_rss() -> None:
