@@ -1,0 +1,249 @@
+"""Where a recording is active: trims the silence or faint noise around speech and cuts long audio at its pauses.
+
+numpy only. Waveforms are float32 (S,) at 16 kHz, spans are (first sample, sample after the last). A span may also hold
+music or a machine: whether it is speech is for `speech_detector` to say. When in doubt, sound is kept: steady noise as
+loud as speech is returned whole.
+
+Every frame is compared with the noise floor in each of ten bands (the mean of the quietest frames), so that speech
+at 0 dB SNR still stands out in the bands of its formants.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLE_RATE = 16_000
+HOP = 160
+FRAME = 400
+FFT = 512
+BANDS_HZ = np.array([120, 250, 400, 600, 850, 1200, 1650, 2300, 3200, 4600, 7000])
+"""Edges of the bands, about equally wide on the mel scale."""
+SILENCE_DBFS = -85.0
+"""Below this, sound is digital silence. Full scale is a constant of 1."""
+RANGE_DB = 45.0
+"""Sound so far below the loudest 0.1 s is silence as well."""
+LOUD_FRAMES = 10
+"""The level that is exceeded for 0.1 s is how loud a recording is; a click does not raise it."""
+FLOOR_SHARE = 0.15
+"""The quietest frames, whose mean is the noise floor."""
+ON_DB, OFF_DB = 5.0, 3.0
+"""Mean excess over the floor at which activity starts, and down to which it lasts."""
+CLICK_FRAMES = 4
+"""Shorter activity is a click."""
+STEADY_FRAMES, STEADY_DB, STEADY_BELOW_DB = 16, 1.8, 12.0
+"""Sound whose bands vary by less for so many frames, so far below the loudest 0.1 s, is noise around the speech."""
+FAINT_DBFS = -50.0
+"""Steady noise without any activity is dropped below this level and kept above it."""
+GAP_S = 0.3
+"""Shorter gaps are part of the speech around them."""
+SURE_DB = 15.0
+MARGIN_S = 0.2
+"""Kept on both sides of activity: soft consonants, and the pause that training clips begin and end with."""
+LONGEST_S = 6.0
+PAUSE_S = 1.0
+"""A longer pause always separates two windows."""
+BUFFER_S = 30.0
+"""How much of a long recording is looked at together."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Activity with what is kept around it, in samples."""
+
+    first: int
+    last: int
+    """After the last sample."""
+    pause: int = 0
+    """Length of the pause after it, margins included."""
+
+
+def speech_spans(waveform: np.ndarray) -> list[tuple[int, int]]:
+    """The active parts in order, with MARGIN_S around each.
+
+    Empty for digital silence and for steady noise below FAINT_DBFS. When the noise is less than SURE_DB below the
+    loudest sound, nothing is dropped: the spans cover the recording and meet in the middle of its pauses.
+    """
+    return [(span.first, span.last) for span in _spans(waveform)]
+
+
+def trim(waveform: np.ndarray) -> np.ndarray:
+    """The recording from its first activity to its last, margins included; empty when nothing is active."""
+    spans = _spans(waveform)
+    return waveform[spans[0].first : spans[-1].last] if spans else waveform[:0]
+
+
+def windows(waveform: np.ndarray, longest_s: float = LONGEST_S) -> list[tuple[int, int]]:
+    """Spans of at most `longest_s` that hold all activity in order, cut at the longest pauses.
+
+    Pauses over PAUSE_S always separate windows. Where speech goes on for longer than `longest_s` without a pause, it is
+    cut where it is quietest.
+    """
+    groups: list[list[_Span]] = []
+    pause = 0
+    for span in _spans(waveform):
+        if not groups or pause > PAUSE_S * SAMPLE_RATE:
+            groups.append([])
+        groups[-1].append(span)
+        pause = span.pause
+    if not groups:
+        return []
+    longest, loudness = int(longest_s * SAMPLE_RATE), _band_levels(waveform).mean(axis=1)
+    return [window for group in groups for window in _split(group, longest, loudness)]
+
+
+def stream_windows(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) -> Iterator[tuple[int, np.ndarray]]:
+    """`windows` of a recording that comes in blocks: (first sample, waveform) of each window, in bounded memory.
+
+    A recording of up to BUFFER_S gives the windows of the whole. How it is cut into blocks does not matter.
+    """
+    size = max(int(BUFFER_S * SAMPLE_RATE), int(3 * longest_s * SAMPLE_RATE))
+    buffer, start = np.zeros(0, np.float32), 0
+    for block in blocks:
+        while len(block):
+            taken = min(len(block), size - len(buffer))
+            buffer, block = np.concatenate([buffer, block[:taken]]), block[taken:]
+            if len(buffer) == size:
+                found = windows(buffer, longest_s)
+                done = found[:-1] if found and found[-1][1] > size - int(GAP_S * SAMPLE_RATE) else found
+                yield from ((start + first, buffer[first:last]) for first, last in done)
+                rest = _rest(found, done, size, int(longest_s * SAMPLE_RATE))
+                buffer, start = buffer[rest:], start + rest
+    yield from ((start + first, buffer[first:last]) for first, last in windows(buffer, longest_s))
+
+
+def _rest(found: list[tuple[int, int]], done: list[tuple[int, int]], size: int, longest: int) -> int:
+    """Where the buffer goes on: at the window that is not complete, else after a second for the floor and margins."""
+    if len(done) < len(found):
+        return max(found[-1][0], size - longest)
+    return max(done[-1][1] if done else 0, size - SAMPLE_RATE)
+
+
+def _band_levels(waveform: np.ndarray) -> np.ndarray:
+    """Level in dBFS per frame and band, at least one frame. # (F, bands)"""
+    waveform = waveform - np.mean(waveform, dtype=np.float64) if len(waveform) else np.zeros(1)
+    waveform = np.asarray(waveform, np.float32)
+    frames = max(1, -(-len(waveform) // HOP))
+    padded = np.pad(waveform, (FRAME // 2, FRAME + frames * HOP - len(waveform)))
+    shape = np.hanning(FRAME).astype(np.float32)
+    edges = np.searchsorted(np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE), BANDS_HZ)
+    power = np.empty((frames, len(edges) - 1))
+    for first in range(0, frames, 2_000):
+        count = min(2_000, frames - first)
+        cut = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[first * HOP :: HOP][:count]
+        spectrum = np.abs(np.fft.rfft(cut * shape, FFT)) ** 2  # (F, bins)
+        power[first : first + count] = np.add.reduceat(spectrum, edges, axis=1)[:, :-1]
+    return 10 * np.log10(2 * power / (FFT * np.square(shape).sum()) + 1e-14)
+
+
+def _spans(waveform: np.ndarray) -> list[_Span]:
+    levels = _band_levels(waveform)
+    totals = _db(_power(levels).sum(axis=1))  # (F,)
+    loud_frames = max(1, min(LOUD_FRAMES, len(totals) // 10))
+    loud = float(np.partition(totals, -loud_frames)[-loud_frames])
+    if loud < SILENCE_DBFS:
+        return []
+    active, floor = _activity(levels, loud)
+    if not active.any():
+        return [_Span(0, len(waveform))] if loud > FAINT_DBFS else []
+    return _around(active, len(waveform), loud - floor > SURE_DB)
+
+
+def _activity(levels: np.ndarray, loud: float) -> tuple[np.ndarray, float]:
+    """Which frames are active, (F,) bool, and the level of the noise floor in dBFS."""
+    guard = max(SILENCE_DBFS, loud - RANGE_DB) - 10 * np.log10(levels.shape[1])
+    power = _smooth(_power(levels) + _power(guard), 5)  # (F, bands)
+    quiet = np.argsort(power.sum(axis=1))[: max(3, int(FLOOR_SHARE * len(power)))]
+    floor = power[quiet].mean(axis=0)  # (bands,)
+    excess = np.maximum(_db(power / floor), 0).mean(axis=1)  # (F,)
+    excess[_steady(_db(power)) & (_db(power.sum(axis=1)) < loud - STEADY_BELOW_DB)] = 0
+    return _without_clicks(_hysteresis(excess > ON_DB, excess > OFF_DB)), float(_db(floor.sum()))
+
+
+def _steady(levels: np.ndarray) -> np.ndarray:
+    """Frames at the beginning or the end of STEADY_FRAMES whose bands hardly change: noise, not speech. # (F,)"""
+    if len(levels) < STEADY_FRAMES:
+        return np.zeros(len(levels), bool)
+    stretches = np.lib.stride_tricks.sliding_window_view(levels, STEADY_FRAMES, axis=0)  # (F − n + 1, bands, n)
+    steady = stretches.std(axis=-1).mean(axis=1) < STEADY_DB
+    kept = np.zeros(len(levels), bool)
+    kept[: len(steady)] |= steady
+    kept[STEADY_FRAMES - 1 :] |= steady
+    return kept
+
+
+def _hysteresis(on: np.ndarray, going: np.ndarray) -> np.ndarray:
+    """Runs of `going` that hold a frame of `on`."""
+    kept = np.zeros(len(on), bool)
+    for first, last in _runs(going):
+        kept[first:last] = on[first:last].any()
+    return kept
+
+
+def _without_clicks(active: np.ndarray) -> np.ndarray:
+    kept = active.copy()
+    for first, last in _runs(active):
+        kept[first:last] = last - first >= CLICK_FRAMES
+    return kept
+
+
+def _around(active: np.ndarray, samples: int, sure: bool) -> list[_Span]:
+    """Spans around runs of active frames; where it is not `sure` that pauses hold nothing, they are kept."""
+    gap, margin = (int(seconds * SAMPLE_RATE) for seconds in (max(GAP_S, 2 * MARGIN_S), MARGIN_S))
+    joined: list[list[int]] = []
+    for first, last in _runs(active):
+        if joined and first * HOP - joined[-1][1] <= gap:
+            joined[-1][1] = last * HOP
+        else:
+            joined.append([first * HOP, last * HOP])
+    spans = []
+    for before, (first, last), after in zip([None, *joined[:-1]], joined, [*joined[1:], None], strict=True):
+        low = (first + before[1]) // 2 if before else 0
+        high = (last + after[0]) // 2 if after else samples
+        if sure:
+            low, high = max(low, first - margin), min(high, last + margin)
+        spans.append(_Span(low, high, after[0] - last if after else 0))
+    return spans
+
+
+def _split(group: list[_Span], longest: int, loudness: np.ndarray) -> list[tuple[int, int]]:
+    """One group of spans as windows of at most `longest` samples, split at its longest pauses."""
+    first, last = group[0].first, group[-1].last
+    if last - first <= longest:
+        return [(first, last)]
+    if len(group) == 1:
+        cut = _quietest(first, last, longest, loudness)
+        return [(first, cut), *_split([_Span(cut, last)], longest, loudness)]
+    middle = (first + last) / 2
+    at = max(range(len(group) - 1), key=lambda i: (group[i].pause, -abs(group[i].last - middle)))
+    return _split(group[: at + 1], longest, loudness) + _split(group[at + 1 :], longest, loudness)
+
+
+def _quietest(first: int, last: int, longest: int, loudness: np.ndarray) -> int:
+    """The sample in the second half of the window that may be that long, before `last`, around which it is quietest."""
+    low, high = first + longest // 2, min(first + longest, last - SAMPLE_RATE // 4)
+    frames = loudness[low // HOP : max(high // HOP, low // HOP + 1)]
+    return (low // HOP + int(np.argmin(_smooth(frames, 15)))) * HOP
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """(first, after the last) of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Moving mean over `width` frames, shorter at the ends."""
+    sums = np.cumsum(np.concatenate([np.zeros((1, *values.shape[1:])), values]), axis=0)
+    at = np.arange(len(values))
+    first, last = np.maximum(at - width // 2, 0), np.minimum(at + width // 2 + 1, len(values))
+    counts = (last - first).reshape(-1, *[1] * (values.ndim - 1))
+    return (sums[last] - sums[first]) / counts
+
+
+def _power(level_db: np.ndarray | float) -> np.ndarray:
+    return np.asarray(10.0 ** (np.asarray(level_db) / 10))
+
+
+def _db(power: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(power)
