@@ -8,15 +8,21 @@ from transformers import ParakeetFeatureExtractor
 SAMPLE_RATE = 16_000
 LOG_GUARD = 2**-24
 STD_GUARD = 1e-5
+SPEECH_RANGE = 10**-3.5
+"""Frames within 35 dB of a clip's loudest count as speech, here as in `scenes.active_rms`."""
 
 
 def settings(mel_bins: int) -> ParakeetFeatureExtractor:
-    """Feature settings of a tiny encoder; they are saved beside it in Parakeet's own format."""
-    return ParakeetFeatureExtractor(feature_size=mel_bins)
+    """Feature settings of a tiny encoder; they are saved beside it in Parakeet's own format.
+
+    `normalise_over` is ours: a pretrained Parakeet has no such setting and is normalised over all frames.
+    """
+    return ParakeetFeatureExtractor(feature_size=mel_bins, normalise_over="speech")
 
 
 class LogMel(nn.Module):
-    """Waveforms → log-mel features, normalised per utterance and bin.
+    """Waveforms → log-mel features, normalised per utterance and bin over all frames or, by the extractor's setting
+    `normalise_over`, over those with speech in them, so that silence around speech does not change its features.
 
     Shapes: waveforms (B, S) float32 zero-padded on the right, lengths (B,) in samples → features (B, F, M), zero where
     padded, and mask (B, F) bool. Padding does not change a clip's features.
@@ -31,6 +37,7 @@ class LogMel(nn.Module):
             )
         self.preemphasis = extractor.preemphasis or 0.0
         self.hop_length = extractor.hop_length
+        self.over_speech = extractor.to_dict().get("normalise_over", "all") == "speech"
         self.spectrogram = torchaudio.transforms.Spectrogram(
             n_fft=extractor.n_fft,
             win_length=extractor.win_length,
@@ -54,7 +61,13 @@ class LogMel(nn.Module):
         features = torch.log(self.mel(power) + LOG_GUARD).transpose(1, 2)  # (B, F, M)
         frames = num_frames(lengths, self.hop_length)  # (B,)
         mask = torch.arange(features.shape[1], device=features.device) < frames[:, None]  # (B, F)
-        return normalise(features, mask), mask
+        return normalise(features, mask, active(power.sum(1), mask) if self.over_speech else mask), mask
+
+
+def active(power: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Which frames are loud enough to be speech: (B, F), of their power (B, F) and the mask of frames that exist."""
+    power = power * mask
+    return (power >= SPEECH_RANGE * power.amax(1, keepdim=True)) & mask
 
 
 def num_frames(samples: torch.Tensor, hop_length: int) -> torch.Tensor:
@@ -62,13 +75,13 @@ def num_frames(samples: torch.Tensor, hop_length: int) -> torch.Tensor:
     return torch.div(samples, hop_length, rounding_mode="floor")
 
 
-def normalise(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and standard deviation 1 over a clip's own frames, bin by bin, zero where masked; (B, F, M)."""
-    weight = mask.unsqueeze(-1)  # (B, F, 1)
-    count = mask.sum(1, keepdim=True).unsqueeze(-1)  # (B, 1, 1)
+def normalise(features: torch.Tensor, mask: torch.Tensor, over: torch.Tensor) -> torch.Tensor:
+    """Mean 0 and deviation 1 over the frames `over` (B, F) of a clip, bin by bin, zero where masked; (B, F, M)."""
+    weight = over.unsqueeze(-1)  # (B, F, 1)
+    count = over.sum(1, keepdim=True).unsqueeze(-1)  # (B, 1, 1)
     mean = (features * weight).sum(1, keepdim=True) / count  # (B, 1, M)
     variance = ((features - mean).square() * weight).sum(1, keepdim=True) / (count - 1).clamp(min=1)  # (B, 1, M)
-    return (features - mean) / (variance.sqrt() + STD_GUARD) * weight  # (B, F, M)
+    return (features - mean) / (variance.sqrt() + STD_GUARD) * mask.unsqueeze(-1)  # (B, F, M)
 
 
 def collate(waveforms: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

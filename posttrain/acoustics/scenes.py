@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from posttrain.acoustics import sounds
+
 SAMPLE_RATE = 16_000
 TRAIN_KINDS = (
     "white", "pink", "brown", "hum", "fan", "tones", "speech_shaped", "modulated",
@@ -18,6 +20,11 @@ VALID_KINDS = ("engine", "rain", "clatter", "babble")
 TEST_KINDS = ("traffic", "wind", "crackle", "cutlery", "chirps", "kitchen_fan", "pulsed", "babble")
 SNR_DB = {"snr20": 20.0, "snr15": 15.0, "snr10": 10.0, "snr5": 5.0, "snr0": 0.0}
 INAUDIBLE_SNR_DB = -25.0
+PADDING_S = (0.0, 2.0)
+"""Silence or faint noise on either side of padded speech."""
+FAINT_DBFS = (-90.0, -50.0)
+GAP_S = (0.3, 0.9)
+"""Between utterances in a row."""
 SEEDS = {"train": 1, "valid": 2, "test": 3, "rl": 4}
 
 
@@ -55,36 +62,77 @@ def compose(
     rng: np.random.Generator,
     talkers: Sequence[np.ndarray] = (),
     rooms: Sequence[np.ndarray] = (),
+    padded: bool = False,
 ) -> tuple[np.ndarray, str | None]:
-    """A clip as int16 (S,) and the kind of noise in it.
+    """A clip as int16 (S,) and the kind of noise or sound in it.
 
-    `condition`: clean, snr…, or noise and silence where nothing is audible. `talkers`: other speech of the split, for
-    babble. A room from `rooms` is put around the speech. The level of the clip varies by 12 dB.
+    `condition`: clean, snr…, or one where nothing is said: noise, sound (music, tones, alarms) and silence. `talkers`:
+    other speech of the split, for babble. A room from `rooms` is put around the speech. The level of the clip varies by
+    12 dB. `padded`: up to two seconds without speech on either side, in the noise of the clip where it has one.
     """
     talkers = [talker for talker in talkers if len(talker)]
+    if condition in ("noise", "sound", "silence"):
+        return _nothing_said(condition, split, rng, talkers)
     pause = [int(rng.uniform(0.08, 0.25) * SAMPLE_RATE) for _ in range(2)]
-    if condition in ("noise", "silence"):
-        samples = int(rng.uniform(1.0, 3.0) * SAMPLE_RATE)
-        kind = None if condition == "silence" else str(rng.choice(KINDS[split]))
-        if kind is None:
-            scene = noise("hum" if rng.random() < 0.3 else "white", samples, rng) * 10 ** (rng.uniform(-75, -60) / 20)
-        else:
-            scene = noise(kind, samples, rng, talkers)
-            if talkers and rng.random() < 0.25:
-                masked = _fit(talkers[int(rng.integers(len(talkers)))], samples)
-                scene = mix(masked, scene, INAUDIBLE_SNR_DB)
-            scene = scene * np.float32(10 ** (rng.uniform(-38, -20) / 20) / rms(scene))
-        return _int16(scene), kind
     if len(rooms):
         speech = reverberate(speech, rooms[int(rng.integers(len(rooms)))])
-    speech = np.pad(speech, pause)
+    around = [int(rng.uniform(*PADDING_S) * SAMPLE_RATE) if padded else 0 for _ in range(2)]
+    noisy = condition != "clean"
+    speech = np.pad(speech, [p + a for p, a in zip(pause, around, strict=True)] if noisy else pause)
     speech = speech * np.float32(10 ** (rng.uniform(-34, -22) / 20) / active_rms(speech))
     kind = None
-    if condition != "clean":
+    if noisy:
         kind = str(rng.choice(KINDS[split]))
         speech = mix(speech, noise(kind, len(speech), rng, talkers), SNR_DB[condition])
     floor = rng.standard_normal(len(speech), dtype=np.float32) * np.float32(10 ** (-72 / 20))
-    return _int16(speech + floor), kind
+    scene = speech + floor
+    if padded and not noisy:
+        before, after = (_faint(samples, split, rng, talkers) for samples in around)
+        scene = np.concatenate([before, scene, after])
+    return _int16(scene), kind
+
+
+def in_a_row(utterances: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Utterances (S_i,) one after the other with pauses of GAP_S between them; (S,)."""
+    parts = [utterances[0]]
+    for utterance in utterances[1:]:
+        parts += [np.zeros(int(rng.uniform(*GAP_S) * SAMPLE_RATE), np.float32), utterance]
+    return np.concatenate(parts)
+
+
+def _nothing_said(
+    condition: str, split: str, rng: np.random.Generator, talkers: Sequence[np.ndarray]
+) -> tuple[np.ndarray, str | None]:
+    """Noise, another sound, or silence, one to three seconds long, a fifth of them up to twelve."""
+    seconds = rng.uniform(1.0, 3.0) if rng.random() < 0.8 else rng.uniform(3.0, 12.0)
+    samples = int(seconds * SAMPLE_RATE)
+    if condition == "silence":
+        return _int16(_faint(samples, split, rng, talkers, (-90.0, -60.0))), None
+    kind = str(rng.choice(KINDS[split] if condition == "noise" else sounds.KINDS[split]))
+    if condition == "sound":
+        scene = sounds.sound(kind, samples, rng)
+    else:
+        scene = noise(kind, samples, rng, talkers)
+        if talkers and rng.random() < 0.25:
+            masked = _fit(talkers[int(rng.integers(len(talkers)))], samples)
+            scene = mix(masked, scene, INAUDIBLE_SNR_DB)
+    scene = scene * np.float32(10 ** (rng.uniform(-38, -20) / 20) / rms(scene))
+    return _int16(scene), kind
+
+
+def _faint(
+    samples: int,
+    split: str,
+    rng: np.random.Generator,
+    talkers: Sequence[np.ndarray],
+    dbfs: tuple[float, float] = FAINT_DBFS,
+) -> np.ndarray:
+    """What is there before someone speaks: zeros, hiss, hum or a noise of the split, faint; float32 (S,)."""
+    if rng.random() < 0.25 or not samples:
+        return np.zeros(samples, np.float32)
+    kind = str(rng.choice(["white", "hum", *KINDS[split]]))
+    kind = "white" if kind == "babble" else kind  # faint speech is speech
+    return noise(kind, samples, rng, talkers) * np.float32(10 ** (rng.uniform(*dbfs) / 20))
 
 
 def noise(kind: str, samples: int, rng: np.random.Generator, talkers: Sequence[np.ndarray] = ()) -> np.ndarray:

@@ -24,6 +24,8 @@ TRAIN_CONDITIONS = {"clean": 0.4, "snr20": 0.12, "snr15": 0.12, "snr10": 0.16, "
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
 RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
+PADDED_SHARE = 0.2
+"""Of the training clips: as many have up to two seconds without speech before and after it."""
 
 
 def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:
@@ -85,7 +87,7 @@ def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -
     with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:
         rendered = speech.synthesise(_shards(utterances), scratch, bar.update)
         for text, u, (waveform, noise) in zip(said, utterances, rendered, strict=True):
-            clips.append(Clip(text.id, text.text, u.voice, text.split, "made", u.condition, noise, 0, 0))
+            clips.append(Clip(text.id, text.text, u.voice, text.split, "made", _named(u), noise, 0, 0))
             pieces.append(waveform)
     shutil.rmtree(scratch, ignore_errors=True)
     return clips, pieces
@@ -108,9 +110,11 @@ def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utteran
             condition=_condition(said, rng),
             room=said.text != "" and said.group is None and rng.random() < ROOM_SHARE,
             seed=rng.getrandbits(48),
+            padded=said.condition == "padded" or (said.condition is None and rng.random() < PADDED_SHARE),
+            in_a_row=said.in_a_row,
         )
         if said.group is not None and said.group == group:
-            u = dataclasses.replace(utterances[-1], condition=u.condition, repeat=True)
+            u = dataclasses.replace(utterances[-1], condition=u.condition, padded=u.padded, repeat=True)
         utterances.append(u)
         group = said.group
     return utterances
@@ -120,6 +124,13 @@ def _condition(said: SpokenText, rng: random.Random) -> str:
     if said.condition is None:
         return rng.choices(list(TRAIN_CONDITIONS), list(TRAIN_CONDITIONS.values()))[0]
     return rng.choice(ANY_CONDITIONS) if said.condition == "any" else said.condition
+
+
+def _named(u: Utterance) -> str:
+    """The clip's condition: speech without noise is clean only where no silence is around or within it."""
+    if u.condition != "clean":
+        return u.condition
+    return "joined" if u.in_a_row else "padded" if u.padded else "clean"
 
 
 def _shards(utterances: list[Utterance]) -> list[list[Utterance]]:

@@ -81,6 +81,10 @@ class Utterance:
     """Of noise, level and pauses."""
     repeat: bool = False
     """The utterance before this one again, in another condition."""
+    padded: bool = False
+    """With up to two seconds of silence or faint noise on either side."""
+    in_a_row: tuple[str, ...] = ()
+    """The sentences of `text`, where it is several with pauses between them."""
 
 
 def synthesise(
@@ -161,12 +165,21 @@ def render_shard(utterances: list[Utterance], rooms: Sequence[np.ndarray] = ()) 
         if u.repeat:
             spoken.append(spoken[-1])
         elif u.text:
-            spoken.append(espeak.say(u.text, u.voice, u.rate_wpm, u.pitch, u.pitch_range))
+            said = [espeak.say(text, u.voice, u.rate_wpm, u.pitch, u.pitch_range) for text in u.in_a_row or [u.text]]
+            spoken.append(scenes.in_a_row(said, np.random.default_rng([u.seed, 1])))
         else:
             spoken.append(np.zeros(0, np.float32))
     talkers = [speech for speech, u in zip(spoken, utterances, strict=True) if u.text and not u.repeat]
     return [
-        scenes.compose(speech, u.condition, u.split, np.random.default_rng(u.seed), talkers, rooms if u.room else [])
+        scenes.compose(
+            speech,
+            "clean" if u.condition in ("padded", "joined") else u.condition,
+            u.split,
+            np.random.default_rng(u.seed),
+            talkers,
+            rooms if u.room else [],
+            u.padded,
+        )
         for speech, u in zip(spoken, utterances, strict=True)
     ]
 

@@ -2,7 +2,20 @@
 
 from dataclasses import dataclass
 
-CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5", "snr0", "noise", "silence", "real")
+CONDITIONS = (
+    "clean",
+    "snr20",
+    "snr15",
+    "snr10",
+    "snr5",
+    "snr0",
+    "padded",
+    "joined",
+    "noise",
+    "sound",
+    "silence",
+    "real",
+)
 SPLITS = ("train", "rl", "valid", "test")
 
 

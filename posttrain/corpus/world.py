@@ -3,6 +3,7 @@
 Test texts depend on the corpus's sizes alone: whatever the seed, runs are measured on the same items.
 """
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -27,8 +28,16 @@ from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
 
-SPOKEN_SHARES = {"repeat": 0.46, "answer": 0.15, "command": 0.12, "simplify": 0.065, "help": 0.05, "safety": 0.035}
-"""Kinds of spoken training clips; the rest has nothing audible in it."""
+SPOKEN_SHARES = {
+    "repeat": 0.38,
+    "joined": 0.07,
+    "answer": 0.15,
+    "command": 0.12,
+    "simplify": 0.065,
+    "help": 0.05,
+    "safety": 0.035,
+}
+"""Kinds of spoken training clips; in the rest nothing is said. `joined` is two to four sentences in a row."""
 RL_SHARES = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "help": 0.1, "safety": 0.14}
 """The same for reinforcement learning, which takes kinds by turns and must not run out of one: else it learns to refuse
 while nothing tells it what not to refuse."""
@@ -62,9 +71,13 @@ PEOPLE_SHARE = 0.5
 """Of the base's rows that copy, how many are in the words of people and in digits, where there are recordings."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
 """How many of the audible training clips of a task carry a pair; of the others, and of harmful requests, all do."""
-SNRS = ("clean", "snr10", "snr5", "snr0")
+WER_CONDITIONS = ("clean", "snr10", "snr5", "snr0", "padded")
+JOINED_SENTENCES = {"train": (2, 4), "test": (2, 5)}
+"""Fewest and most sentences in a row."""
+NOTHING_SAID = {"noise": 5, "sound": 4, "silence": 2}
+"""Weights of the conditions of training clips in which nothing is said."""
 SPOKEN_QA = ("sum_easy", "fact_easy", "order_easy")
-TEST_TASKS, TEST_NOISE, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 100, 200, 120
+TEST_TASKS, TEST_NOISE, TEST_SOUND, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 120, 100, 200, 120
 TEST_SENTENCES = 150
 """corpus.test_sentences for which the sizes above hold; with fewer they shrink in proportion."""
 HELD_OUT_LINES = 240
@@ -85,6 +98,8 @@ class SpokenText:
     """Texts of one group, one after the other, are one utterance by one voice in several conditions."""
     examples: tuple[Example, ...]
     """What is asked of the clip."""
+    in_a_row: tuple[str, ...] = ()
+    """The sentences of `text` where it is several, said one after the other with pauses between them."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,7 @@ class _Ask:
     grader: str
     wrong: str = ""
     content: str = ""
+    in_a_row: tuple[str, ...] = ()
 
 
 def plan(config: CorpusConfig, seed: int) -> WorldPlan:
@@ -196,12 +212,18 @@ class _Builder:
         self.pairs: list[Pair] = []
 
     def clip(
-        self, split: str, text: str, condition: str | None, examples: list[Example], group: str | None = None
+        self,
+        split: str,
+        text: str,
+        condition: str | None,
+        examples: list[Example],
+        group: str | None = None,
+        in_a_row: tuple[str, ...] = (),
     ) -> str:
         """Add a clip; the examples get its id."""
         clip_id = f"{split}/{len(self.spoken):06d}"
         placed = tuple(replace(example, clip=clip_id) for example in examples)
-        self.spoken.append(SpokenText(clip_id, text, split, condition, group, placed))
+        self.spoken.append(SpokenText(clip_id, text, split, condition, group, placed, in_a_row))
         return clip_id
 
     def training_clip(self, split: str, ask: _Ask, rng: random.Random) -> None:
@@ -213,7 +235,8 @@ class _Builder:
             examples.append(
                 _example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer", content=ask.content))
             )
-        self.clip(split, ask.text, None if ask.text else rng.choices(["noise", "silence"], [4, 1])[0], examples)
+        condition = None if ask.text else rng.choices(list(NOTHING_SAID), list(NOTHING_SAID.values()))[0]
+        self.clip(split, ask.text, condition, examples, in_a_row=ask.in_a_row)
         many = ask.text and ask.grader not in ("refusal", "helpful")
         if ask.wrong and split != "rl" and rng.random() < (PAIR_SHARES.get(ask.task, 1) if many else 1):
             chosen = replace(own, clip=clip_id)
@@ -224,7 +247,7 @@ class _Builder:
     def test_clip(self, ask: _Ask, probe: str, name: str, condition: str, group: str | None = None) -> None:
         """A test clip with one item on it, and a pair if the ask has a wrong answer."""
         item = _example(f"{probe}/{name}", "test", ask, probe)
-        clip_id = self.clip("test", ask.text, condition, [item], group)
+        clip_id = self.clip("test", ask.text, condition, [item], group, ask.in_a_row)
         if ask.wrong:
             self.pairs.append(pair(replace(item, clip=clip_id), ask.wrong, random.Random(item.id)))
 
@@ -260,6 +283,11 @@ def _simplify(text: str) -> _Ask:
     return _Ask(SIMPLIFY, text, plain, "exact", content=plain)
 
 
+def _joined(sentences: Sequence[str]) -> _Ask:
+    text = " ".join(sentences)
+    return _Ask(REPEAT, text, text, "wer", in_a_row=tuple(sentences))
+
+
 def _spoken_asks(
     split: str, count: int, rng: random.Random, shares: dict[str, float] = SPOKEN_SHARES
 ) -> Iterator[_Ask]:
@@ -271,6 +299,8 @@ def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
     if kind == "repeat":
         probe = "copy_hard" if rng.random() < DIGITS_SHARE else "copy_easy"
         return replace(_question(probe, abilities.draw(probe, split, rng)), grader="wer")
+    if kind == "joined":
+        return _joined([_spoken_ask("repeat", split, rng).text for _ in range(rng.randint(*JOINED_SENTENCES["train"]))])
     if kind == "answer":
         probe = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
         return _question(probe, abilities.draw(probe, split, rng))
@@ -290,7 +320,15 @@ def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _A
         text = rng.choice(people[kind]) if kind == "copy" else _salad(people[kind], rng, shortest=1)
         return _Ask(REPEAT, text, text, "exact")
     if kind == "copy":
-        kinds = {"repeat": 0.6, "answer": 0.12, "command": 0.08, "simplify": 0.1, "help": 0.05, "safety": 0.05}
+        kinds = {
+            "repeat": 0.55,
+            "joined": 0.05,
+            "answer": 0.12,
+            "command": 0.08,
+            "simplify": 0.1,
+            "help": 0.05,
+            "safety": 0.05,
+        }
         text = _spoken_ask(rng.choices(list(kinds), list(kinds.values()))[0], "train", rng).text
         return _Ask(REPEAT, text, text, "exact")
     if kind == "salad":
@@ -349,6 +387,17 @@ def _different(draw: Callable[[], str], count: int, taken: set[str] | None = Non
     return list(found)
 
 
+def _in_rows(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The test sentences again, two to five in a row, each once: the same words are compared joined and apart."""
+    fewest, most = JOINED_SENTENCES["test"]
+    sizes, at = itertools.cycle(range(fewest, most + 1)), 0
+    while at < len(sentences):
+        several = sentences[at : at + next(sizes)]
+        if len(several) >= fewest:
+            yield several
+        at += len(several)
+
+
 def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
     """Adds the test clips and returns the typed items."""
     rng = random.Random("test")
@@ -366,11 +415,14 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
             items.append(_example(f"ability/{probe}/{number:04d}", "test", ask, f"ability/{probe}"))
             if number < config.spoken_items:
                 builder.test_clip(ask, f"ability_spoken/{probe}", f"{number:04d}", "clean")
-    for number, text in enumerate(_different(lambda: grammar.sentence("test", rng), config.test_sentences, taken)):
-        for snr in SNRS:
-            wrong = ABSTENTION if snr == "clean" and number % 3 == 0 else ""
+    sentences = _different(lambda: grammar.sentence("test", rng), config.test_sentences, taken)
+    for number, text in enumerate(sentences):
+        for condition in WER_CONDITIONS:
+            wrong = ABSTENTION if condition == "clean" and number % 3 == 0 else ""
             ask = _Ask(REPEAT, text, text, "wer", wrong)
-            builder.test_clip(ask, f"wer/{snr}", f"{number:04d}", snr, f"wer/{number:04d}")
+            builder.test_clip(ask, f"wer/{condition}", f"{number:04d}", condition, f"wer/{number:04d}")
+    for number, several in enumerate(_in_rows(sentences)):
+        builder.test_clip(_joined(several), "wer/joined", f"{number:04d}", "joined")
     for number in range(size(TEST_TASKS)):
         probe = SPOKEN_QA[number % len(SPOKEN_QA)]
         ask = _question(probe, abilities.items(probe, 1, rng, taken)[0])
@@ -387,6 +439,9 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
     for number in range(size(TEST_NOISE)):
         condition = "silence" if number % 5 == 4 else "noise"
         builder.test_clip(_silent(rng), "hearing/noise", f"{number:04d}", condition)
+    for number in range(size(TEST_SOUND)):
+        condition = "silence" if number % 10 == 9 else "sound"
+        builder.test_clip(_silent(rng), "hearing/sound", f"{number:04d}", condition)
     for kind in ("harmful", "harmless"):
         chosen = requests.in_fixed_order(requests.safety(kind == "harmful")["test"])[: size(TEST_SAFETY)]
         for number, request in enumerate(chosen):

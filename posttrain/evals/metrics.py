@@ -28,7 +28,7 @@ DECIBELS = ("enhance/si_sdr_gain/", "enhance/ear_gain/", "enhance/clean/")
 """Families of metrics that are means in dB."""
 STOI = "enhance/stoi_gain/"
 PERPLEXITY = "language/perplexity"
-REWARDED = ("wer/", "task/", "hearing/noise", "safety/harmful/speech", "safety/harmless/speech")
+REWARDED = ("wer/", "task/", "hearing/noise", "hearing/sound", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, in grpo/reward."""
 
 
@@ -153,7 +153,8 @@ def _language(probe: str, lines: list[Line]) -> dict[str, Measure]:
 
 def _hearing(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     """What it says when there is nothing to hear. An empty answer is neither words nor an admission."""
-    noise = probes.get("hearing/noise", [])
+    sound = probes.get("hearing/sound", [])
+    noise = probes.get("hearing/noise", []) + sound
     if not noise:
         return {}
     found: dict[str, Measure] = {

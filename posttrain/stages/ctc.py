@@ -75,11 +75,12 @@ def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> 
 
 
 def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:
-    """Greedy WER on validation voices, clean and noisy, and on real validation speakers; shares, errors / words."""
+    """Greedy WER (errors / words) on validation voices, by condition, and on real validation speakers."""
     groups: dict[str, list[Clip]] = {}
     for clip in corpus.clips.values():
         if clip.split == "valid" and clip.text:
-            kind = "real" if clip.source != "made" else "clean" if clip.condition == "clean" else "noisy"
+            quiet = clip.condition in ("clean", "padded", "joined")
+            kind = "real" if clip.source != "made" else clip.condition if quiet else "noisy"
             groups.setdefault(f"valid_wer/{kind}", []).append(clip)
     return {
         name: jiwer.wer([c.text for c in clips], encoder.hypotheses([corpus.audio(c.id) for c in clips]))
@@ -179,7 +180,7 @@ class Collator:
         clips = [self.corpus.clips[row["id"]] for row in rows]
         clean = self.seen < self.clean_batches
         self.seen += 1
-        noisy = [clean or clip.condition not in (*CLEAN, "real") for clip in clips]
+        noisy = [clean or clip.condition not in (*CLEAN, "padded", "joined", "real") for clip in clips]
         said = [self._said(clip) for clip in clips]
         waveforms = self.augment.waveforms([torch.cat([self.corpus.audio(c.id) for c in cs]) for cs in said], noisy)
         padded, lengths = collate(waveforms)

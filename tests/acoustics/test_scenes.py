@@ -69,3 +69,28 @@ def test_rooms_start_with_the_direct_sound_and_ring_on():
     assert len(wet) == len(SPEECH) + 2_400
     assert np.array_equal(responses[0], scenes.rooms("train", 3)[0])
     assert not np.array_equal(responses[0], scenes.rooms("test", 3)[0])
+
+
+def test_padded_speech_keeps_its_words_and_has_zeros_or_faint_noise_around():
+    lengths, levels = set(), []
+    for seed in range(40):
+        plain, _ = scenes.compose(SPEECH, "clean", "test", np.random.default_rng(seed), [SPEECH])
+        padded, kind = scenes.compose(SPEECH, "clean", "test", np.random.default_rng(seed), [SPEECH], padded=True)
+        assert kind is None and 0 <= len(padded) - len(plain) <= 2 * 2.0 * 16_000 + 1
+        lengths.add(len(padded))
+        levels.append(20 * np.log10(scenes.rms(padded[:160] / 32_768) + 1e-7))
+    assert len(lengths) == 40
+    assert min(levels) < -100 and -70 < max(levels) < -40  # of the first hundredth of a second: zeros, and faint noise
+
+
+def test_padding_of_noisy_speech_is_in_its_noise():
+    scene, kind = scenes.compose(SPEECH, "snr5", "test", np.random.default_rng(1), [SPEECH], padded=True)
+    plain, _ = scenes.compose(SPEECH, "snr5", "test", np.random.default_rng(1), [SPEECH])
+    assert kind in scenes.TEST_KINDS and len(scene) > len(plain) + 8_000
+    assert scenes.rms(scene[:1_600]) > 0.1 * scenes.rms(scene)
+
+
+def test_utterances_in_a_row_have_a_pause_between_them():
+    row = scenes.in_a_row([SPEECH, SPEECH, SPEECH], np.random.default_rng(0))
+    assert 3 * len(SPEECH) + 2 * 0.3 * 16_000 <= len(row) <= 3 * len(SPEECH) + 2 * 0.9 * 16_000
+    assert np.array_equal(row[: len(SPEECH)], SPEECH) and np.array_equal(row[-len(SPEECH) :], SPEECH)

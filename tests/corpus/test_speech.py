@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from posttrain import assets
-from posttrain.acoustics import scenes
+from posttrain.acoustics import scenes, sounds
 from posttrain.corpus import build, speech
 from posttrain.corpus.speech import Utterance
 from posttrain.sections import CorpusConfig
@@ -33,6 +33,7 @@ def test_the_card_tells_the_voices_and_noises_of_each_split():
         assert told["variants"] == len({voice.split("+")[1] for voice in voices})
         assert told["accents_each"] == speech.ACCENTS_EACH[split]
         assert set(card["noises"][split]) == set(scenes.KINDS[split])
+        assert set(card["sounds"][split]) == set(sounds.KINDS[split])
 
 
 def test_every_voice_speaks():
@@ -76,6 +77,22 @@ def test_the_four_snrs_of_a_test_sentence_are_one_utterance_in_one_noise(corpus)
     assert clean.noise is None and noisy.noise is not None
     quiet, loud = (float(np.square(corpus.audio(c.id)).mean()) for c in (clean, noisy))
     assert loud > 1.3 * quiet
+
+
+def test_padded_speech_is_the_same_utterance_with_up_to_two_seconds_more_on_either_side(corpus):
+    by_probe = {e.id: corpus.clips[e.clip] for e in corpus.items if e.probe and e.probe.startswith("wer/")}
+    longer = [by_probe[i.replace("clean", "padded")].samples - c.samples for i, c in by_probe.items() if "clean" in i]
+    assert len(longer) > 1 and all(0 < samples <= 4 * 16_000 for samples in longer)
+    assert {c.condition for i, c in by_probe.items() if "padded" in i} == {"padded"}
+
+
+def test_sentences_in_a_row_have_pauses_between_them(corpus):
+    joined = [clip for clip in corpus.clips.values() if clip.condition == "joined"]
+    assert joined
+    for clip in joined:
+        frames = corpus.audio(clip.id)[: clip.samples // 320 * 320].reshape(-1, 320)
+        quiet = "".join("_" if level < 1e-3 else "s" for level in frames.square().mean(1).sqrt().tolist())
+        assert "s" + "_" * 14 in quiet.strip("_")  # 0.3 s, give or take a frame
 
 
 def test_a_shard_that_fails_says_why(tmp_path):

@@ -29,8 +29,8 @@ def test_the_default_plan_has_the_promised_sizes(plan):
     for probe in abilities.PROBES:
         assert probes[f"ability/{probe}"] == 250
         assert spoken[f"ability_spoken/{probe}"] == 80
-    for snr in world.SNRS:
-        assert spoken[f"wer/{snr}"] == 150
+    for condition in world.WER_CONDITIONS:
+        assert spoken[f"wer/{condition}"] == 150
     assert spoken["task/intent"] == spoken["task/spoken_qa"] == 150
     assert spoken["task/simple_caption"] == spoken["hearing/noise"] == 120
     assert spoken["dpo/help"] == 200
@@ -67,11 +67,11 @@ def test_spoken_ability_items_are_the_first_typed_ones(plan):
         assert (item.text, item.answer, item.instruction) == (twin.text, twin.answer, twin.instruction)
 
 
-def test_one_sentence_at_four_snrs_is_one_group_in_a_row(plan):
-    runs = [clip.group for clip in plan.spoken if clip.group]
-    assert len(runs) == 600
-    for first in range(0, 600, 4):
-        assert len(set(runs[first : first + 4])) == 1
+def test_one_sentence_in_every_condition_is_one_group_in_a_row(plan):
+    runs, conditions = [clip.group for clip in plan.spoken if clip.group], len(world.WER_CONDITIONS)
+    assert len(runs) == 150 * conditions == 750
+    for first in range(0, len(runs), conditions):
+        assert len(set(runs[first : first + conditions])) == 1
 
 
 def test_no_test_text_is_in_training_or_validation(plan):
@@ -147,7 +147,7 @@ def test_every_kind_of_pair_is_in_every_large_split(plan):
 
 
 def test_what_is_said_is_normalised_few_words_long_and_of_a_small_vocabulary(plan):
-    said = [clip.text for clip in plan.spoken if clip.text]
+    said = [text for clip in plan.spoken if clip.text for text in clip.in_a_row or [clip.text]]
     assert all(normalise(text) == text for text in said)
     assert max(len(text.split()) for text in said) <= 12
     train = Counter(w for c in plan.spoken if c.split == "train" for w in c.text.split())
@@ -160,9 +160,10 @@ def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_ho
     train = [clip for clip in plan.spoken if clip.split == "train"]
     assert all(any(e.task == "repeat" for e in clip.examples) for clip in train if clip.text)
     own = Counter(clip.examples[0].task if clip.text else "silent" for clip in train)
-    assert own["repeat"] == 3220 and own["command"] == 840 and own["simplify"] == 455 and own["help"] == 350
+    assert own["repeat"] == 3150 and own["command"] == 840 and own["simplify"] == 455 and own["help"] == 350
     assert own["answer"] == 1295  # questions, and requests that are harmful or look like it
-    assert own["silent"] == 840
+    assert own["silent"] == 910
+    assert sum(len(clip.in_a_row) > 1 for clip in train) == 490
 
 
 def test_what_reinforcement_learning_practises_is_on_clips_of_its_own_and_has_no_pairs(plan):
@@ -177,7 +178,21 @@ def test_nothing_audible_is_answered_by_abstaining_whatever_is_asked(plan):
     silent = [clip for clip in plan.spoken if not clip.text]
     assert {e.answer for clip in silent for e in clip.examples} == {ABSTENTION}
     assert {e.task for clip in silent for e in clip.examples} == set(INSTRUCTIONS)
-    assert {clip.condition for clip in silent} == {"noise", "silence"}
+    assert {clip.condition for clip in silent} == {"noise", "sound", "silence"}
+
+
+def test_sentences_in_a_row_are_those_said_apart_each_once(plan):
+    apart = [c.text for c in plan.spoken if c.split == "test" and c.condition == "clean" and c.group]
+    joined = [c for c in plan.spoken if c.condition == "joined"]
+    said = [text for clip in joined for text in clip.in_a_row]
+    assert said == apart[: len(said)] and len(said) >= len(apart) - 1
+    assert {len(clip.in_a_row) for clip in joined} == {2, 3, 4, 5}
+    assert all(clip.text == " ".join(clip.in_a_row) for clip in plan.spoken if clip.in_a_row)
+
+
+def test_a_row_in_training_has_no_test_sentence(plan):
+    rows = [text for clip in plan.spoken if clip.split != "test" for text in clip.in_a_row]
+    assert len(rows) > 900 and not set(rows) & {c.text for c in plan.spoken if c.split == "test"}
 
 
 def test_commands_are_json_with_a_device_an_action_and_a_value():
