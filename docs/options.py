@@ -32,7 +32,7 @@ def table(section: str) -> str:
 def meanings(section: type) -> dict[str, str]:
     """Option → the docstring below it in the source."""
     for module in (sections, gate_config):
-        for node in ast.parse(Path(str(module.__file__)).read_text()).body:
+        for node in ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name == section.__name__:
                 pairs = zip(node.body, node.body[1:], strict=False)
                 return {

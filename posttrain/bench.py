@@ -80,7 +80,11 @@ def machine() -> list[str]:
     model = platform.processor() or platform.machine()
     path = Path("/proc/cpuinfo")
     if path.is_file():
-        names = [line.partition(":")[2].strip() for line in path.read_text().splitlines() if "model name" in line]
+        names = [
+            line.partition(":")[2].strip()
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if "model name" in line
+        ]
         model = names[0] if names else model
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [f"{model}, {platform.system()}, Python {platform.python_version()}", packages]

@@ -212,7 +212,7 @@ def read_spec(folder: str | Path) -> Spec:
             return Spec("base", str(folder), dtype="float32")
         raise InputError(f"{folder} holds no checkpoint (no {SPEC_FILE}); name a stage's folder, such as runs/tiny/sft")
     try:
-        raw = dict(json.loads(path.read_text()))
+        raw = dict(json.loads(path.read_text(encoding="utf-8")))
         if raw.get("stage") == "ctc":
             raise InputError(f"{folder} holds an encoder, expected a Llama; name a stage such as runs/tiny/sft")
         hashes, version = raw.pop("hashes"), raw.pop("format")
@@ -334,7 +334,7 @@ def _commit(part: Path, folder: Path, spec: Spec) -> None:
             shutil.rmtree(target)
         os.replace(entry, target)
     written = {"format": FORMAT, **dataclasses.asdict(spec), "hashes": hashes}
-    (part / SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n")
+    (part / SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     os.replace(part / SPEC_FILE, folder / SPEC_FILE)
     part.rmdir()
 

@@ -120,7 +120,7 @@ def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
     stage_evaluation.write_answers(wanted.folder / "answers.jsonl", kept + lines)
     row = _with_figures(wanted, lines)
     partial = wanted.folder / "metrics.partial"
-    partial.write_text(json.dumps(row.as_dict(), indent=1))
+    partial.write_text(json.dumps(row.as_dict(), indent=1), encoding="utf-8")
     os.replace(partial, wanted.folder / "metrics.json")
     ledger.put(wanted.run / "ledger.jsonl", row)
     _pages(wanted, row, made, corpus)
@@ -189,7 +189,7 @@ def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
     from posttrain.evals import metrics
     from posttrain.evals.listener_metrics import of_listeners
 
-    row = json.loads((wanted.folder / "metrics.json").read_text())
+    row = json.loads((wanted.folder / "metrics.json").read_text(encoding="utf-8"))
     found = metrics.compute(lines, seed=row["seed"], bootstrap=_bootstrap(wanted.row))
     others = {name: metric for name, metric in row["metrics"].items() if not of_listeners(name)}
     told = {name: value for name, value in wanted.as_dict().items() if name not in ("run", "enhancer")}

@@ -49,7 +49,7 @@ def reset_peak_rss() -> None:
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return
 
@@ -57,7 +57,7 @@ def reset_peak_rss() -> None:
 def peak_rss_mb() -> float:
     """Highest resident memory in MB since `reset_peak_rss`."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
     except (OSError, StopIteration):
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -185,7 +185,7 @@ def chart(plot: Plot) -> HTML:
         Markup('<span class="key {}" style="--strength:{}%">{}</span>').format(*entry) for entry in legend
     )
     page = Markup("<style>{}</style><figure style='margin:0'><p class='legend'>{}</p>{}</figure>").format(
-        Markup(STYLE.read_text() + "body { padding: 8px 40px; background: var(--card); }"), keys, svg
+        Markup(STYLE.read_text(encoding="utf-8") + "body { padding: 8px 40px; background: var(--card); }"), keys, svg
     )
     height = float(svg.split('viewBox="0 0 ')[1].split('"')[0].split()[1]) + LEGEND_PX
     frame = '<b>{}</b><br>{}<br><iframe srcdoc="{}" style="width: {}px; height: {:.0f}px; border: 0"></iframe>'

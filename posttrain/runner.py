@@ -112,7 +112,7 @@ def make_corpus(recipe: Recipe, step: Step) -> Any:
     if step.action == "run":
         say("\n■ corpus: what is said, by whom, in what noise")
         build.build(recipe.corpus, recipe.seed, step.folder)
-        (step.folder / "key").write_text(corpus_key(recipe))
+        (step.folder / "key").write_text(corpus_key(recipe), encoding="utf-8")
     return store.Corpus.load(step.folder)
 
 
@@ -134,7 +134,7 @@ class _Run:
             _train(self, step)
         if step.action in ("run", "evaluate"):
             _evaluate(self, step)
-        row = json.loads((step.folder / "metrics.json").read_text())
+        row = json.loads((step.folder / "metrics.json").read_text(encoding="utf-8"))
         ledger.put(self.folder / "ledger.jsonl", row | {"run": self.folder.name})
 
     def needs(self, step: Step) -> set[str]:
@@ -211,8 +211,8 @@ def _train(run: _Run, step: Step) -> None:
             "device": run.device,
             "train_metrics": metrics,
         }
-        (partial / "trained.json").write_text(json.dumps(trained, indent=1))
-        (partial / "config.yaml").write_text(yaml.safe_dump(_identity(run, node), sort_keys=False))
+        (partial / "trained.json").write_text(json.dumps(trained, indent=1), encoding="utf-8")
+        (partial / "config.yaml").write_text(yaml.safe_dump(_identity(run, node), sort_keys=False), encoding="utf-8")
 
 
 def _identity(run: _Run, node: Node) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _evaluate(run: _Run, step: Step) -> None:
         seed=run.recipe.seed,
         bootstrap=run.recipe.evaluation.bootstrap,
     )
-    trained = json.loads((step.folder / "trained.json").read_text())
+    trained = json.loads((step.folder / "trained.json").read_text(encoding="utf-8"))
     costs |= {
         "cost/wall_s": trained["wall_s"],
         "cost/evaluation_s": round(time.monotonic() - clock, 1),
@@ -285,7 +285,11 @@ def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step
     key = corpus_key(recipe)
     node = Node("corpus", "corpus", recipe.corpus, {}, key)
     for home, action in ((folder, "done"), (branch_from, "reuse")):
-        if home and (home / "corpus" / "key").is_file() and (home / "corpus" / "key").read_text() == key:
+        if (
+            home
+            and (home / "corpus" / "key").is_file()
+            and (home / "corpus" / "key").read_text(encoding="utf-8") == key
+        ):
             return Step("corpus", "corpus", action, "made from the same settings", home / "corpus", node)
     return Step("corpus", "corpus", "run", "to be made", folder / "corpus", node)
 
@@ -293,11 +297,11 @@ def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step
 def _state(home: Path, key: str, evaluation: str, held_out: str | None = None) -> str:
     """finished, trained or missing; under this key. An evaluation on more text than is wanted is finished, too."""
     config = home / "config.yaml"
-    if not config.is_file() or (yaml.safe_load(config.read_text()) or {}).get("key") != key:
+    if not config.is_file() or (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("key") != key:
         return "missing"
     done = home / "metrics.json"
     if done.is_file():
-        made = json.loads(done.read_text())["config"]
+        made = json.loads(done.read_text(encoding="utf-8"))["config"]
         if made["evaluation"] == evaluation and held_out in (None, made.get("held_out")):
             return "finished"
     return "trained"
@@ -319,7 +323,7 @@ def _stage_folder(folder: Path) -> Iterator[Path]:
 
 def _write_last(path: Path, row: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(row, indent=1))
+    partial.write_text(json.dumps(row, indent=1), encoding="utf-8")
     os.replace(partial, path)
 
 

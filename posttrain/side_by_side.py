@@ -52,7 +52,7 @@ def run_all(work: Mapping[str, set[str]], make: Callable[[str], None], jobs: int
 def _logged(make: Callable[[str], None], name: str, log: Path) -> None:
     """In the process of one stage: its output to a file, its end with that of the process that began it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+    with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         make(name)
 
 

@@ -58,7 +58,7 @@ def code_version() -> str:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, encoding="utf-8", check=False)
     except OSError:  # no git here
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

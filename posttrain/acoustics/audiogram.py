@@ -135,7 +135,7 @@ def clarity_listeners(data_root: str | Path) -> dict[str, Audiogram]:
 
 
 def _bisgaard_card() -> dict[str, Any]:
-    return yaml.safe_load(assets.path("data", "bisgaard").read_text())
+    return yaml.safe_load(assets.path("data", "bisgaard").read_text(encoding="utf-8"))
 
 
 def _only(path: Path) -> Audiogram:

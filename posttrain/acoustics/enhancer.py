@@ -193,7 +193,7 @@ def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = Non
     spec |= {"heard_by": heard_by} if heard_by else {}
     os.replace(beside, folder / WEIGHTS)
     beside = folder / (SPEC + ".partial")
-    beside.write_text(json.dumps(spec, indent=1) + "\n")
+    beside.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
     os.replace(beside, folder / SPEC)
     found = load(folder).state_dict()
     if any(not torch.equal(found[name], tensor) for name, tensor in weights.items()):
@@ -207,7 +207,7 @@ def load(folder: str | Path, device: str = "cpu") -> Enhancer:
         raise InputError(f"{folder} holds no enhancer (no {SPEC}); name the folder of a finished enhance stage")
     mend = "train that stage again, or take the folder from where it is whole"
     try:
-        content = json.loads((folder / SPEC).read_text())
+        content = json.loads((folder / SPEC).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format is {content['format']}, expected {FORMAT}")
         enhancer = Enhancer(EnhancerSpec(**content["spec"]))

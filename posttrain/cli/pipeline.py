@@ -98,7 +98,7 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
         page = build(folder)
         cards.write(folder)
     if as_json:
-        print((folder / "report.json").read_text())
+        print((folder / "report.json").read_text(encoding="utf-8"))
         return
     print("\n".join(summary(rows, page.parent)))
 
@@ -112,7 +112,7 @@ def study(run: str, dry_run: bool, as_json: bool) -> None:
         print(f"would write study.html, study.md and study.json in {folder} from its ledger")
         return
     page = study_page.build(folder)
-    print((folder / "study.json").read_text() if as_json else "\n".join(study_page.told(page.parent)))
+    print((folder / "study.json").read_text(encoding="utf-8") if as_json else "\n".join(study_page.told(page.parent)))
 
 
 def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | None, as_json: bool) -> int:
@@ -208,7 +208,7 @@ def _build_report(folder: Path, nothing_new: bool) -> Path:
 def alone(folder: Path) -> Iterator[None]:
     """One command at a time works in a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -59,7 +59,7 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
 def card(name: str) -> dict[str, Any]:
     """The data card of a source that is read from a manifest; InputError when there is none."""
     path = assets.path("data", name)
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if content.get("kind") not in ("speech", "noise") or "use" not in content:
         raise InputError(
             f"{path}: kind is {content.get('kind')}, expected speech or noise with `use`; name another source"

@@ -101,9 +101,11 @@ def synthesise(
 
     def run(number: int) -> Path:
         jobs, out = folder / f"{number}.json", folder / f"{number}.raw"
-        jobs.write_text(json.dumps([asdict(utterance) for utterance in shards[number]]))
+        jobs.write_text(json.dumps([asdict(utterance) for utterance in shards[number]]), encoding="utf-8")
         command = [sys.executable, "-m", "posttrain.corpus.speech", str(jobs), str(out)]
-        result = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        result = subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8", errors="replace"
+        )
         if result.returncode:
             raise RuntimeError(f"speech shard {number} failed: {result.stderr[-2000:]}")
         done(len(shards[number]))
@@ -113,7 +115,7 @@ def synthesise(
         for out in pool.map(run, range(len(shards))):
             raw = np.fromfile(out, np.int16)
             start = 0
-            for samples, noise in json.loads(out.with_suffix(".lengths.json").read_text()):
+            for samples, noise in json.loads(out.with_suffix(".lengths.json").read_text(encoding="utf-8")):
                 yield raw[start : start + samples], noise
                 start += samples
 
@@ -186,13 +188,13 @@ def render_shard(utterances: list[Utterance], rooms: Sequence[np.ndarray] = ()) 
 
 def main(jobs: str, out: str) -> None:
     """Render the shard in file `jobs` into raw int16 `out` and the lengths and noises beside it."""
-    utterances = [Utterance(**job) for job in json.loads(Path(jobs).read_text())]
+    utterances = [Utterance(**job) for job in json.loads(Path(jobs).read_text(encoding="utf-8"))]
     path = Path(jobs).with_name(f"rooms.{utterances[0].split}.npz")
     rooms = list(np.load(path).values()) if path.is_file() else []
     rendered = render_shard(utterances, rooms)
     np.concatenate([waveform for waveform, _ in rendered]).tofile(out)
     lengths = [(len(waveform), noise) for waveform, noise in rendered]
-    Path(out).with_suffix(".lengths.json").write_text(json.dumps(lengths))
+    Path(out).with_suffix(".lengths.json").write_text(json.dumps(lengths), encoding="utf-8")
 
 
 if __name__ == "__main__":

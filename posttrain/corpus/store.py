@@ -62,7 +62,7 @@ class Corpus:
         summary_path = folder / "corpus.json"
         if not summary_path.is_file():
             raise InputError(f"{folder} holds no finished corpus (no corpus.json); make it with `make data`")
-        summary = json.loads(summary_path.read_text())
+        summary = json.loads(summary_path.read_text(encoding="utf-8"))
         with safe_open(folder / AUDIO, framework="pt") as file:
             (samples,) = file.get_slice("audio").get_shape()
         clips = {clip.id: clip for clip in _read(folder / "clips.jsonl", Clip)}
@@ -73,7 +73,7 @@ class Corpus:
                 " delete the folder and make it again"
             )
         lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
-        texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text().splitlines()]
+        texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
         return Corpus(folder, clips, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
 
 
@@ -115,10 +115,11 @@ def write(
     for name, rows in lists.items():
         text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
         hashes[name] = hashlib.sha256(text.encode()).hexdigest()
-        (beside / f"{name}.jsonl").write_text(text)
+        (beside / f"{name}.jsonl").write_text(text, encoding="utf-8")
     fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
     (beside / "corpus.json").write_text(
-        json.dumps({"fingerprint": fingerprint, "hashes": hashes, **summary}, indent=1) + "\n"
+        json.dumps({"fingerprint": fingerprint, "hashes": hashes, **summary}, indent=1) + "\n",
+        encoding="utf-8",
     )
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
@@ -130,4 +131,4 @@ def _plain(row: Any) -> dict[str, Any]:
 
 
 def _read(path: Path, kind: type[Row]) -> list[Row]:
-    return [kind(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [kind(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -78,7 +78,7 @@ def evaluate(
 def write_answers(path: Path, lines: list[Line]) -> None:
     """JSON lines, in place only when whole."""
     partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
+    with partial.open("w", encoding="utf-8") as file:
         for line in lines:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     os.replace(partial, path)
@@ -86,7 +86,7 @@ def write_answers(path: Path, lines: list[Line]) -> None:
 
 def read_answers(folder: Path) -> list[Line]:
     """The saved lines of a finished stage's folder."""
-    with (folder / "answers.jsonl").open() as file:
+    with (folder / "answers.jsonl").open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 

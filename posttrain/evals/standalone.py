@@ -49,7 +49,11 @@ def evaluate_checkpoint(
     if config["stage"] != "base" and "ctc" in references:
         encoder = references["ctc"] if config["stage"] in ("ctc", "reward") else read_spec(checkpoint).encoder
         table = corpus_table(Path(encoder or references["ctc"]), Corpus.load(config["corpus"]), device)
-    row = json.loads((checkpoint / "metrics.json").read_text()) if (checkpoint / "metrics.json").is_file() else {}
+    row = (
+        json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"))
+        if (checkpoint / "metrics.json").is_file()
+        else {}
+    )
     parents = {role: Path(path) for role, path in row.get("parents", {}).items()}
     answers, costs = evaluate.evaluate(
         checkpoint, config["stage"], corpus, table, references, parents, EvaluationConfig(), device
@@ -82,7 +86,7 @@ def stage_config(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / "config.yaml"
     if not path.is_file():
         raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
-    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config
 
 
@@ -91,7 +95,7 @@ def read_probes(path: Path) -> list[Example]:
     if not path.is_file():
         raise InputError(f"{path} is not there; name a file of JSON lines with {', '.join(REQUIRED)}")
     items, problems = [], []
-    for number, text in enumerate(path.read_text().splitlines(), 1):
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             line = json.loads(text)
             missing = [key for key in REQUIRED if not isinstance(line.get(key), str)]

@@ -49,7 +49,7 @@ def read(name: str, rank: int | None = None) -> Adapter:
     """The adapter file called `name`; `rank` overrides its LoRA rank, α follows as 2 r. InputError if it is wrong."""
     path = assets.path("adapters", name)
     try:
-        raw = {"name": path.stem, **(yaml.safe_load(path.read_text()) or {})}
+        raw = {"name": path.stem, **(yaml.safe_load(path.read_text(encoding="utf-8")) or {})}
         adapter = TypeAdapter(Adapter).validate_python(raw)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {error}; mend the line it names") from error

@@ -150,7 +150,7 @@ def behind(enhancer: Path, encoder: CTCEncoder) -> CTCEncoder:
     InputError where it is not there as it was, or learned from another than the one given: a Llama that hears by that
     one would not understand it.
     """
-    known = json.loads((enhancer / SPEC).read_text()).get("heard_by")
+    known = json.loads((enhancer / SPEC).read_text(encoding="utf-8")).get("heard_by")
     if known is None:
         return encoder
     folder = enhancer / BEHIND
@@ -176,7 +176,9 @@ def refer(folder: Path, source: str, revision: str | None) -> None:
 
 def _write_spec(folder: Path, spec: dict[str, str | None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SPEC_FILE).write_text(json.dumps({"format": 1, "stage": "ctc", **spec}, indent=1) + "\n")
+    (folder / SPEC_FILE).write_text(
+        json.dumps({"format": 1, "stage": "ctc", **spec}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str | None]:
@@ -184,7 +186,7 @@ def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str
     path = Path(source) / SPEC_FILE
     if path.is_file() and not (Path(source) / "config.json").is_file():
         try:
-            spec = json.loads(path.read_text())
+            spec = json.loads(path.read_text(encoding="utf-8"))
             named, revision = spec["encoder"], spec["revision"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} names no encoder ({error!r}); name a ctc stage's folder, whole") from error
@@ -266,7 +268,7 @@ def encode_corpus(
     key = f"{corpus.fingerprint}-{weights_hash(encoder.model)}"
     frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
     if spans_path.is_file() and frames_path.is_file():
-        kept = json.loads(spans_path.read_text())
+        kept = json.loads(spans_path.read_text(encoding="utf-8"))
         if kept["key"] == key:
             spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
             return load_file(frames_path)["frames"], spans, kept["hypotheses"]
@@ -282,7 +284,9 @@ def encode_corpus(
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     save_file({"frames": frames}, beside / frames_path.name)
-    (beside / spans_path.name).write_text(json.dumps({"key": key, "spans": spans, "hypotheses": hypotheses}))
+    (beside / spans_path.name).write_text(
+        json.dumps({"key": key, "spans": spans, "hypotheses": hypotheses}), encoding="utf-8"
+    )
     spans_path.unlink(missing_ok=True)
     for path in (frames_path, spans_path):
         (beside / path.name).replace(path)

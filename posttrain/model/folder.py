@@ -60,7 +60,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     index = folder / "model.safetensors.index.json"
     try:
         names = (
-            sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
             if index.is_file()
             else ["model.safetensors"]
         )

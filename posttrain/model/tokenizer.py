@@ -179,8 +179,8 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         """Leaves a plain fast tokenizer, without clips, that AutoTokenizer loads."""
         files = super().save_pretrained(save_directory, *args, **kwargs)
         config = Path(save_directory) / "tokenizer_config.json"
-        settings = json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
-        config.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        settings = json.loads(config.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        config.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
         return files
 
     # --- helpers -----------------------------------------------------------------------------------------------------

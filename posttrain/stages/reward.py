@@ -124,7 +124,7 @@ def _save(context: StageContext, model: PeftModel, llama: SpeechLlama) -> None:
     parents = {role: checkpoint.relative(path) for role, path in context.parents.items()}
     spec = dataclasses.replace(llama.spec, stage="reward", parents=parents)
     written = {"format": checkpoint.FORMAT, **dataclasses.asdict(spec), "hashes": hashes}
-    (context.folder / checkpoint.SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n")
+    (context.folder / checkpoint.SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     checkpoint.read_spec(context.folder)
     _check_loaded(context.folder, model)
 

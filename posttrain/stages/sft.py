@@ -41,7 +41,9 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
     if "match" in context.parents:
-        matched = json.loads((context.parents["match"] / "trained.json").read_text())["train_metrics"]["valid_wer"]
+        matched = json.loads((context.parents["match"] / "trained.json").read_text(encoding="utf-8"))["train_metrics"][
+            "valid_wer"
+        ]
         stop = [StopAtWER(llama, context.corpus, matched)]
     curve = [Curve(llama, reference, context.corpus, config.looks)] if reference and config.looks else []
     anchor = _anchor(llama, reference, config, context) if reference and config.kl_weight else None
