@@ -5,6 +5,8 @@ import torchaudio
 from torch import nn
 from transformers import ParakeetFeatureExtractor
 
+from posttrain.acoustics import activity
+
 SAMPLE_RATE = 16_000
 LOG_GUARD = 2**-24
 STD_GUARD = 1e-5
@@ -82,6 +84,12 @@ def normalise(features: torch.Tensor, mask: torch.Tensor, over: torch.Tensor) ->
     mean = (features * weight).sum(1, keepdim=True) / count  # (B, 1, M)
     variance = ((features - mean).square() * weight).sum(1, keepdim=True) / (count - 1).clamp(min=1)  # (B, 1, M)
     return (features - mean) / (variance.sqrt() + STD_GUARD) * mask.unsqueeze(-1)  # (B, F, M)
+
+
+def heard(waveform: torch.Tensor) -> torch.Tensor:
+    """The part of a recording (S,) that is encoded: without silence around it; of nothing but silence, a second."""
+    trimmed = activity.trim(waveform.numpy())
+    return torch.from_numpy(trimmed) if len(trimmed) else waveform[:SAMPLE_RATE]  # (S',)
 
 
 def collate(waveforms: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

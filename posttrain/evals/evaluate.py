@@ -6,6 +6,7 @@ What is measured from the answers is `metrics.compute`, a pure function.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import torch
 from posttrain import checkpoint as checkpoints
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
+from posttrain.corpus.tasks import REPEAT
 from posttrain.corpus.types import Example
 from posttrain.evals import enhancement, personal
 from posttrain.evals.errors import edit_errors
@@ -55,15 +57,14 @@ def evaluate(
         llama = checkpoints.load(references["base"], device)
         assert table is not None
         spoken = [item for item in corpus.items if item.clip]
-        read = [dataclasses.replace(i, clip=None, text=table.hypotheses[i.clip or ""]) for i in spoken]
-        return _answers(llama, read, spoken, corpus, table, config), {}
+        return _answers(llama, spoken, corpus, table, config, cascade=True), {}
     llama = checkpoints.load(checkpoint, device, table=table)
     if stage == "base":
         typed = [item for item in corpus.items if item.clip is None]
-        lines = _answers(llama, typed, typed, corpus, None, config)
+        lines = _answers(llama, typed, corpus, None, config)
         return lines + _language(llama, llama, corpus, config) + _task(llama, llama, corpus, config), {}
     assert table is not None
-    lines = _answers(llama, corpus.items, corpus.items, corpus, table, config)
+    lines = _answers(llama, corpus.items, corpus, table, config)
     base = _reference(llama, references["base"], device)
     lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
@@ -108,15 +109,33 @@ def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
 
 def _answers(
     llama: SpeechLlama,
-    prompts: list[Example],
     items: list[Example],
     corpus: Corpus,
     table: FrameTable | None,
     config: EvaluationConfig,
+    cascade: bool = False,
 ) -> list[Line]:
-    """`prompts[i]` is what the model is given for `items[i]`: the item itself, or what the CTC head heard of it."""
-    outputs = llama.answer(prompts, config.batch_size, config.max_new_tokens)
-    return [_line(item, output, corpus, table) for item, output in zip(items, outputs, strict=True)]
+    """The model's answers; in a `cascade` it reads what the CTC head heard in place of hearing the clip.
+
+    A clip that is transcribed in several windows is one answer, its windows' in a row.
+    """
+    prompts, counts = [], []
+    for item in items:
+        parts = table.parts.get(item.clip or "") if table and item.task == REPEAT else None
+        clips = parts or [item.clip]
+        counts.append(len(clips))
+        for clip in clips:
+            heard = {"clip": None, "text": table.hypotheses[clip]} if cascade and table and clip else {"clip": clip}
+            prompts.append(dataclasses.replace(item, **heard))
+    outputs = iter(llama.answer(prompts, config.batch_size, config.max_new_tokens))
+    answers = [stitched(list(itertools.islice(outputs, count))) for count in counts]
+    return [_line(item, answer, corpus, table) for item, answer in zip(items, answers, strict=True)]
+
+
+def stitched(outputs: list[str]) -> str:
+    """Answers to the windows of one recording, in a row; windows in which nothing was heard add nothing."""
+    said = [output for output in outputs if not is_abstention(output)]
+    return " ".join(said) if said else outputs[0]
 
 
 def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) -> Line:

@@ -3,22 +3,29 @@
 Or of a few recordings, at once and not kept.
 """
 
-from collections.abc import Mapping
+import json
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
+from posttrain.acoustics import activity
+from posttrain.acoustics.frontend import SAMPLE_RATE
 from posttrain.corpus.store import Corpus
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
 
+FRAMES_FORMAT = 2
+"""Of cached frames: counts up when what is encoded of a clip changes."""
+
 
 def corpus_table(folder: Path, corpus: Corpus, device: str) -> FrameTable:
     """Frames and CTC hypotheses of every clip by the encoder in `folder`, where they are kept as well."""
-    encoder = encoders.load(folder, device=device)
-    frames, spans, hypotheses = encoders.encode_corpus(encoder, corpus, folder)
-    return FrameTable(frames, spans, hypotheses=hypotheses)
+    return encode_corpus(encoders.load(folder, device=device), corpus, folder)
 
 
 def table_of(encoder: CTCEncoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTable:
@@ -27,3 +34,69 @@ def table_of(encoder: CTCEncoder, waveforms: Mapping[str, torch.Tensor]) -> Fram
     return FrameTable.of(
         {clip: frames for clip, (frames, _) in heard.items()}, {clip: said for clip, (_, said) in heard.items()}
     )
+
+
+def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: bool = True) -> FrameTable:
+    """Frames float16 and greedy hypotheses of all clips, and of the windows of test clips that are cut into several.
+
+    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash; made
+    again when either changed. float16 halves the table, and text rows do not touch it.
+    """
+    key = f"{corpus.fingerprint}-{encoders.weights_hash(encoder.model)}-{FRAMES_FORMAT}"
+    frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
+    if spans_path.is_file() and frames_path.is_file():
+        kept = json.loads(spans_path.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
+            parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
+            return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=kept["hypotheses"], parts=parts)
+    pieces = _Pieces(corpus)
+    results = encoder.run(pieces, "encoding" if progress else None, pieces.lengths)
+    frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
+    spans, start = {}, 0
+    for name, (clip_frames, _) in zip(pieces.names, results, strict=True):
+        spans[name] = (start, len(clip_frames))
+        start += len(clip_frames)
+    hypotheses = {name: words for name, (_, words) in zip(pieces.names, results, strict=True)}
+    hypotheses |= {clip: " ".join(hypotheses[i] for i in ids).strip() for clip, ids in pieces.parts.items()}
+    beside = folder / "frames.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file({"frames": frames}, beside / frames_path.name)
+    kept = {"key": key, "spans": spans, "hypotheses": hypotheses, "parts": pieces.parts}
+    (beside / spans_path.name).write_text(json.dumps(kept), encoding="utf-8")
+    spans_path.unlink(missing_ok=True)
+    for path in (frames_path, spans_path):
+        (beside / path.name).replace(path)
+    beside.rmdir()
+    return FrameTable(frames, spans, hypotheses=hypotheses, parts=pieces.parts)
+
+
+class _Pieces(Sequence[torch.Tensor]):
+    """Waveforms of all clips and of the windows of test clips, each read when it is asked for: hours would fill the
+    memory."""
+
+    def __init__(self, corpus: Corpus):
+        self.corpus = corpus
+        self.names = list(corpus.clips)
+        self.lengths = [clip.samples for clip in corpus.clips.values()]
+        self.windows: dict[str, tuple[str, int, int]] = {}
+        self.parts: dict[str, tuple[str, ...]] = {}
+        for clip in corpus.clips.values():
+            if clip.split == "test" and clip.text and clip.samples > activity.PAUSE_S * SAMPLE_RATE:
+                self._add_windows(clip.id, activity.windows(corpus.audio(clip.id).numpy()))
+
+    def _add_windows(self, clip_id: str, windows: list[tuple[int, int]]) -> None:
+        if len(windows) > 1:
+            self.parts[clip_id] = tuple(f"{clip_id}#{number}" for number in range(len(windows)))
+            for name, (first, last) in zip(self.parts[clip_id], windows, strict=True):
+                self.windows[name] = (clip_id, first, last)
+                self.names.append(name)
+                self.lengths.append(last - first)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        clip_id, first, last = self.windows.get(self.names[index], (self.names[index], 0, None))
+        return self.corpus.audio(clip_id)[first:last]

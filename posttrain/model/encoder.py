@@ -7,15 +7,12 @@ stage trains it; padded and unpadded outputs agree (a test holds it).
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import (
@@ -29,15 +26,14 @@ from transformers import (
 )
 
 from posttrain.acoustics.enhancer import SPEC
-from posttrain.acoustics.frontend import LogMel, collate, settings
-from posttrain.corpus.store import Corpus
+from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard, settings
 from posttrain.errors import InputError
 
 SPEC_FILE = "checkpoint.json"
 BEHIND = "encoder"
 """In an enhancer's folder: the encoder that learned with it."""
 CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
-BATCH_SAMPLES = 16 * 3 * 16_000
+BATCH_SAMPLES = 16 * 3 * SAMPLE_RATE
 """Of a padded batch: small enough for a processor's cache."""
 
 
@@ -65,12 +61,16 @@ class CTCEncoder:
         return int(self.model._get_subsampling_output_length(mel))
 
     @torch.no_grad()
-    def run(self, waveforms: Sequence[torch.Tensor], progress: str | None = None) -> list[tuple[torch.Tensor, str]]:
+    def run(
+        self, waveforms: Sequence[torch.Tensor], progress: str | None = None, lengths: Sequence[int] | None = None
+    ) -> list[tuple[torch.Tensor, str]]:
         """(frames float32 (T_i, D), greedy hypothesis) per waveform (S_i,), in order; batched by length.
 
-        `progress`: name of a progress bar. ValueError when a waveform is shorter than one encoder frame.
+        Silence around speech is not encoded (see `heard`).
+        `progress`: name of a progress bar. `lengths`: in samples, where waveforms are read when they are asked for.
+        ValueError when a waveform is shorter than one encoder frame.
         """
-        lengths = waveforms.lengths if isinstance(waveforms, _Clips) else [len(waveform) for waveform in waveforms]
+        lengths = lengths or [len(waveform) for waveform in waveforms]
         for number, samples in enumerate(lengths):
             if self.num_encoder_frames(samples) < 1 or samples < 2 * self.log_mel.hop_length:
                 raise ValueError(f"waveform {number} is {samples} samples, expected one encoder frame or more")
@@ -80,7 +80,7 @@ class CTCEncoder:
         results: dict[int, tuple[torch.Tensor, str]] = {}
         bar = tqdm(total=len(order), desc=progress, unit="clip", disable=progress is None)
         for batch in _batches(order, lengths):
-            padded, samples_in = collate([waveforms[i] for i in batch])
+            padded, samples_in = collate([heard(waveforms[i]) for i in batch])
             features, mask = self.log_mel(padded.to(device), samples_in.to(device))  # (B, F, M), (B, F)
             features = features.to(self.model.dtype)
             encoded = self.model.encoder(input_features=features, attention_mask=mask.long())
@@ -257,57 +257,6 @@ def unit_tokenizer(texts: Iterable[str] = (), units: int = 0) -> ParakeetTokeniz
     return ParakeetTokenizer(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")
 
 
-def encode_corpus(
-    encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: bool = True
-) -> tuple[torch.Tensor, dict[str, tuple[int, int]], dict[str, str]]:
-    """Frames of all clips (T_all, D) float16, span (start, frames) and greedy hypothesis per clip id.
-
-    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash; made
-    again when either changed. float16 halves the table, and text rows do not touch it.
-    """
-    key = f"{corpus.fingerprint}-{weights_hash(encoder.model)}"
-    frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
-    if spans_path.is_file() and frames_path.is_file():
-        kept = json.loads(spans_path.read_text(encoding="utf-8"))
-        if kept["key"] == key:
-            spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
-            return load_file(frames_path)["frames"], spans, kept["hypotheses"]
-    ids = list(corpus.clips)
-    results = encoder.run(_Clips(corpus, ids), "encoding" if progress else None)
-    frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
-    spans, start = {}, 0
-    for clip_id, (clip_frames, _) in zip(ids, results, strict=True):
-        spans[clip_id] = (start, len(clip_frames))
-        start += len(clip_frames)
-    hypotheses = {clip_id: words for clip_id, (_, words) in zip(ids, results, strict=True)}
-    beside = folder / "frames.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file({"frames": frames}, beside / frames_path.name)
-    (beside / spans_path.name).write_text(
-        json.dumps({"key": key, "spans": spans, "hypotheses": hypotheses}), encoding="utf-8"
-    )
-    spans_path.unlink(missing_ok=True)
-    for path in (frames_path, spans_path):
-        (beside / path.name).replace(path)
-    beside.rmdir()
-    return frames, spans, hypotheses
-
-
-class _Clips(Sequence[torch.Tensor]):
-    """The clips' waveforms, each made when it is asked for: hours of speech as floats would fill the memory."""
-
-    def __init__(self, corpus: Corpus, ids: list[str]):
-        self.corpus, self.ids = corpus, ids
-        self.lengths = [corpus.clips[i].samples for i in ids]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.corpus.audio(self.ids[index])
-
-
 def weights_hash(model: torch.nn.Module) -> str:
     """16 hex digits of all weights and buffers, by name."""
     digest = hashlib.sha256()
@@ -322,7 +271,7 @@ def _frozen(model: ParakeetForCTC, tokenizer: ParakeetTokenizer, extractor: Para
     return CTCEncoder(model, tokenizer, extractor, LogMel(extractor).to(model.device))
 
 
-def _batches(order: list[int], lengths: list[int]) -> list[list[int]]:
+def _batches(order: list[int], lengths: Sequence[int]) -> list[list[int]]:
     """Indices sorted by length, cut so that a padded batch holds at most BATCH_SAMPLES samples."""
     batches: list[list[int]] = []
     for i in order:

@@ -32,6 +32,8 @@ class FrameTable:
     """Which frames these are; a dataset made for one table is not used with another. Empty: a hash of the spans."""
     hypotheses: dict[str, str] = field(default_factory=dict)
     """Clip id → what the encoder's CTC head heard."""
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Clip id → the windows that it is transcribed in, where there are several; each has a span of its own."""
 
     def __post_init__(self) -> None:
         for clip, (start, count) in self.spans.items():

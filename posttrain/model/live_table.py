@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from posttrain.acoustics.frontend import collate
+from posttrain.acoustics.frontend import collate, heard
 from posttrain.corpus.store import Corpus
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import StackedTable
@@ -30,7 +30,7 @@ class LiveTable(nn.Module):
         index, starts = index.to(device), self.starts.to(device)
         owner = torch.bucketize(index, starts, right=True) - 1  # (…)
         used, place = owner.unique(return_inverse=True)
-        waveforms, lengths = collate([self.corpus.audio(self.clips[i]) for i in used.tolist()])
+        waveforms, lengths = collate([heard(self.corpus.audio(self.clips[i])) for i in used.tolist()])
         features, mask = self.log_mel(waveforms.to(device), lengths.to(device))  # (B, F, M), (B, F)
         self.encoder.eval()
         encoded = self.encoder(input_features=features, attention_mask=mask.long())

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import BatchFeature, ParakeetEncoder, ParakeetEncoderConfig, PreTrainedTokenizerBase, ProcessorMixin
 
-from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate
+from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard
 from posttrain.model.frame_table import num_speech_tokens
 from posttrain.model.tokenizer import SpeechTokenizer, broken_up
 
@@ -100,7 +100,9 @@ class SpeechLlamaProcessor(ProcessorMixin):
         if not clips:
             return {}, []
         with torch.no_grad():
-            features, mask = LogMel(self.feature_extractor)(*collate(clips))  # (clips, F, M), (clips, F)
+            features, mask = LogMel(self.feature_extractor)(
+                *collate([heard(clip) for clip in clips])
+            )  # (clips, F, M), (clips, F)
         config = SimpleNamespace(config=ParakeetEncoderConfig(**self.audio_config))
         frames = ParakeetEncoder._get_subsampling_output_length(config, mask.sum(-1))
         counts = [num_speech_tokens(int(n), self.stack) for n in frames]

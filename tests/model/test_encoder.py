@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoTokenizer, ParakeetCTCConfig, ParakeetForCTC
 
 from posttrain.errors import InputError
+from posttrain.model import corpus_table
 from posttrain.model import encoder as encoders
 
 
@@ -183,8 +184,8 @@ class Counting:
     def __init__(self):
         self.read = 0
         self.clips = {
-            "train/0": SimpleNamespace(id="train/0", samples=16_000),
-            "test/1": SimpleNamespace(id="test/1", samples=24_000),
+            "train/0": SimpleNamespace(id="train/0", samples=16_000, split="train", text="a"),
+            "test/1": SimpleNamespace(id="test/1", samples=24_000, split="test", text=""),
         }
 
     def audio(self, clip_id):
@@ -194,15 +195,15 @@ class Counting:
 
 def test_a_corpus_is_encoded_once_and_again_when_the_encoder_or_the_corpus_changed(encoder, tmp_path):
     corpus = Counting()
-    frames, spans, hypotheses = encoders.encode_corpus(encoder, corpus, tmp_path, progress=False)
-    assert spans == {"train/0": (0, 25), "test/1": (25, 38)} and frames.shape == (63, 32)
-    assert frames.dtype == torch.float16 and set(hypotheses) == set(spans)
-    kept, kept_spans, kept_hypotheses = encoders.encode_corpus(encoder, corpus, tmp_path, progress=False)
-    assert corpus.read == 2 and torch.equal(kept, frames)
-    assert kept_spans == spans and kept_hypotheses == hypotheses
+    table = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert table.spans == {"train/0": (0, 25), "test/1": (25, 38)} and table.frames.shape == (63, 32)
+    assert table.frames.dtype == torch.float16 and set(table.hypotheses) == set(table.spans)
+    kept = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert corpus.read == 2 and torch.equal(kept.frames, table.frames)
+    assert kept.spans == table.spans and kept.hypotheses == table.hypotheses
     corpus.fingerprint = "abd"
-    encoders.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
     assert corpus.read == 4
     other = encoders.tiny(32, 2, 2, 4, 8, 40)
-    encoders.encode_corpus(other, corpus, tmp_path, progress=False)
+    corpus_table.encode_corpus(other, corpus, tmp_path, progress=False)
     assert corpus.read == 6
