@@ -3,11 +3,41 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
 
-RECIPE ?= tiny
+# Variables count on the command line alone: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. Only DATA_ROOT may
+# also come from the environment, as the posttrain command takes it from there too.
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
 known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY DRY_RUN
 unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
-$(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); mend its name))
+$(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); correct its name))
+outside := $(strip $(foreach name,$(filter-out DATA_ROOT,$(known)),$(if $(filter environment,$(origin $(name))),$(name))))
+$(if $(outside),$(warning $(outside) is set in the environment, which is not read; give it on the command line))
+$(foreach name,$(outside),$(eval override undefine $(name)))
+RECIPE ?= tiny
+
+# What each target reads; a target that is not listed reads nothing.
+changes := FROM ADAPTER SEEDS DATA_ROOT SET DRY_RUN
+one_run = RUN $(if $(RUN),,RECIPE)
+$(foreach target,data base ctc align distill sft reward dpo grpo enhance,$(eval reads.$(target) := RECIPE RUN $(changes)))
+reads.pipeline := RECIPE RUN JOBS $(changes)
+reads.listeners = $(one_run) DATA_ROOT LISTENER CLIPS DRY_RUN
+reads.control := RECIPE RUN DATA_ROOT SET DRY_RUN
+reads.joint := RECIPE RUN FROM DATA_ROOT SET LISTENER CLIPS DRY_RUN
+reads.personalise = RECIPE RUN $(changes) LISTENER MANIFEST $(if $(MANIFEST),,PERSON)
+reads.branches := RUN JOBS $(changes)
+reads.study := RUN ARMS JOBS $(changes)
+reads.report = $(one_run)
+reads.compare = $(one_run) FROM STAGE
+reads.gate := RECIPE RUN STAGE SET
+reads.notebooks := RECIPE RUN ONLY
+reads.picture = $(one_run)
+reads.doctor := RECIPE RUN $(filter-out DRY_RUN,$(changes))
+reads.clean := RUN
+
+# A variable that a goal does not read is refused, since it would change nothing.
+given := $(foreach name,$(known),$(if $(filter command,$(origin $(name))),$(name)))
+unread = $(strip $(filter-out $(reads.$(1)),$(given)))
+$(foreach goal,$(or $(MAKECMDGOALS),help),$(if $(call unread,$(goal)),$(error make $(goal) does not use \
+  $(call unread,$(goal)), it uses $(or $(strip $(reads.$(goal))),no variable); leave it out, or run each goal by itself)))
 
 POSTTRAIN := .venv/bin/posttrain
 space := $(subst ,, )
@@ -47,7 +77,7 @@ setup: .venv/.ready  ## make .venv with the posttrain command and its pinned dep
 	@touch $@
 
 pipeline: .venv/.ready  ## every stage of RECIPE, an evaluation after each, and the report
-	$(POSTTRAIN) run "$(RECIPE)" $(options)
+	$(POSTTRAIN) run "$(RECIPE)" $(options) $(if $(JOBS),--jobs "$(JOBS)")
 
 data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the made speech
 	$(POSTTRAIN) data "$(RECIPE)" $(options)

@@ -103,22 +103,6 @@ def test_help_lists_every_target_of_the_contract():
     assert phony and set(phony[1].split()) == set(TARGETS)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_target_can_be_made(target):
-    arguments = [
-        "make",
-        "-n",
-        target,
-        "RUN=mine",
-        "FROM=runs/tiny",
-        "ADAPTER=full",
-        "SET=sft.steps=3 seed=2",
-        "DATA_ROOT=x",
-    ]
-    made = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-
-
 def test_a_misspelt_variable_stops_make_before_anything_is_made():
     asked = subprocess.run(["make", "-n", "sft", "ADAPTOR=full"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert asked.returncode == 2 and "ADAPTOR is no variable of this Makefile" in asked.stderr

@@ -1,0 +1,84 @@
+"""The Makefile: a variable changes what its target does, or it is refused."""
+
+import os
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE)
+VARIABLES = re.search(r"^known := (.*)$", MAKEFILE, re.MULTILINE)[1].split()  # type: ignore[index]
+CLEAN = {name: value for name, value in os.environ.items() if name not in VARIABLES and not name.startswith("MAKE")}
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What make would do."""
+    return subprocess.run(
+        ["make", "-n", *arguments],
+        cwd=ROOT,
+        env=CLEAN | environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+@cache
+def plain(target: str) -> str:
+    """What the target would do without a variable."""
+    made = make(target)
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+def test_there_are_targets_and_variables():
+    assert len(TARGETS) >= 25 and len(VARIABLES) >= 15
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_variable_changes_what_its_target_does_or_is_refused(target):
+    used = []
+    for name in VARIABLES:
+        made = make(target, f"{name}=changed_by_test")
+        if made.returncode == 0:
+            assert made.stdout != plain(target), f"make {target} takes {name} and does nothing with it"
+            used.append(name)
+        else:
+            assert made.returncode == 2 and f"make {target} does not use {name}" in made.stderr
+    listed = re.search(rf"make {target} does not use .* it uses (.*); leave", make(target, "ONLY=x", "ARMS=y").stderr)
+    if used and listed:
+        assert set(listed[1].split()) == set(used)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["smoke RUN=two", "test RUN=two", "setup RECIPE=tiny", "report SEEDS=3", "RUN=two", "smoke RUN=", "docs ONLY=x"],
+)
+def test_a_variable_that_would_do_nothing_is_refused(arguments):
+    assert make(*arguments.split()).returncode == 2
+
+
+def test_every_goal_must_use_the_variable():
+    assert make("data", "report", "RUN=two").returncode == 0
+    refused = make("smoke", "report", "RUN=two")
+    assert refused.returncode == 2 and "make smoke does not use RUN" in refused.stderr
+    assert make("report", "smoke", "RUN=two").returncode == 2
+
+
+def test_a_variable_that_another_one_replaces_is_refused():
+    assert "does not use RECIPE, it uses RUN;" in make("report", "RUN=two", "RECIPE=smoke").stderr
+    assert "does not use PERSON" in make("personalise", "MANIFEST=m.csv", "PERSON=3").stderr
+
+
+def test_the_environment_is_not_read_but_for_the_data_root():
+    made = make("report", RUN="two", RECIPE="smoke")
+    assert made.stdout == plain("report")
+    assert "RECIPE RUN is set in the environment, which is not read" in made.stderr
+    assert "rm -rf runs" not in make("clean", RUN="tiny").stdout
+    assert make("-e", "report", RUN="two").stdout == plain("report")
+    assert '--set "corpus.data_root=/recordings"' in make("data", DATA_ROOT="/recordings").stdout
+    assert make("smoke", DATA_ROOT="/recordings").returncode == 0
