@@ -1,0 +1,99 @@
+"""A corpus's table: silence around speech is not encoded, and test clips with long pauses are cut into windows."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from posttrain.corpus.types import Example
+from posttrain.evals import evaluate
+from posttrain.model import corpus_table
+from posttrain.model import encoder as encoders
+from posttrain.model.frame_table import FrameTable
+from posttrain.sections import EvaluationConfig
+
+RATE = 16_000
+
+
+def burst(seconds: float) -> torch.Tensor:
+    """Sound that comes and goes like syllables, loud enough to be speech."""
+    generator = torch.Generator().manual_seed(int(seconds * 10))
+    gate = (torch.sin(torch.arange(int(seconds * RATE)) / RATE * 2 * torch.pi * 4) > -0.5).float()
+    return torch.randn(int(seconds * RATE), generator=generator) * 0.1 * gate
+
+
+class Corpus:
+    fingerprint = "abc"
+
+    def __init__(self, **waveforms: tuple[str, torch.Tensor]):
+        self.waveforms = {name: waveform for name, (_, waveform) in waveforms.items()}
+        self.clips = {
+            name: SimpleNamespace(
+                id=name, samples=len(waveform), split=split, text="a b", speaker="v", condition="clean", source="made"
+            )
+            for name, (split, waveform) in waveforms.items()
+        }
+
+    def audio(self, clip_id):
+        return self.waveforms[clip_id]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return encoders.tiny(32, 2, 2, 4, 8, 40)
+
+
+def test_silence_around_a_clip_is_not_encoded(encoder, tmp_path):
+    silence, speech = torch.zeros(2 * RATE), burst(2.0)
+    corpus = Corpus(
+        bare=("test", speech), padded=("test", torch.cat([silence, speech, silence])), none=("test", silence)
+    )
+    table = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    frames = {name: count for name, (_, count) in table.spans.items()}
+    assert frames["bare"] == 50 and 50 <= frames["padded"] <= 62  # up to 0.2 s on either side
+    assert frames["none"] == 25 and not table.parts
+
+
+def test_a_test_clip_with_long_pauses_has_windows_and_a_training_clip_has_none(encoder, tmp_path):
+    row = torch.cat([burst(2.0), torch.zeros(int(1.5 * RATE)), burst(1.5), torch.zeros(int(1.5 * RATE)), burst(1.0)])
+    corpus = Corpus(train=("train", row), test=("test", row))
+    table = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert table.parts == {"test": ("test#0", "test#1", "test#2")}
+    assert table.spans["train"][1] == table.spans["test"][1] > sum(table.spans[part][1] for part in table.parts["test"])
+    assert table.hypotheses["test"] == " ".join(table.hypotheses[p] for p in table.parts["test"]).strip()
+    again = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
+    assert again.parts == table.parts and again.spans == table.spans
+
+
+class Parrot:
+    """Answers with the clip it is given, or with the text it reads."""
+
+    def answer(self, examples, batch_size, max_new_tokens):
+        return [e.clip.replace("/", " ").replace("#", " ") if e.clip else e.text for e in examples]
+
+
+def test_windows_are_answered_one_by_one_and_put_in_a_row():
+    item = Example("wer/joined/0", "test", "repeat", "repeat", "a b", "test/0", "a b", "wer", "wer/joined")
+    question = dataclasses.replace(item, id="q", task="answer", grader="exact", probe="task/spoken_qa")
+    hypotheses = {"test/0": "a b", "test/0#0": "a", "test/0#1": "b"}
+    spans = {"test/0": (0, 6), "test/0#0": (0, 2), "test/0#1": (3, 2)}
+    table = FrameTable(torch.zeros(6, 4), spans, hypotheses=hypotheses, parts={"test/0": ("test/0#0", "test/0#1")})
+    corpus = Corpus(**{"test/0": ("test", torch.zeros(10))})
+    lines = evaluate._answers(Parrot(), [item, question], corpus, table, EvaluationConfig())
+    assert [line["output"] for line in lines] == ["test 0 0 test 0 1", "test 0"]
+    (cascade,) = evaluate._answers(Parrot(), [item], corpus, table, EvaluationConfig(), cascade=True)
+    assert cascade["output"] == "a b" and cascade["errors"] == 0 and cascade["ctc_output"] == "a b"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        (["turn it up", "now"], "turn it up now"),
+        (["I did not hear any words.", "now"], "now"),
+        (["I did not hear any words."] * 2, "I did not hear any words."),
+    ],
+)
+def test_a_window_in_which_nothing_is_heard_adds_nothing(outputs, expected):
+    assert evaluate.stitched(outputs) == expected
