@@ -75,13 +75,13 @@ def enhance(
 
     Raises InputError that lists everything wrong with files, checkpoint and audiogram.
     """
-    from posttrain.corpus import manifest
+    from posttrain.corpus import audio
 
     problems: list[str] = []
     aid = build(checkpoint, audiogram, ear, denoise, problems)
     waveform = None
     try:
-        waveform = manifest.audio(source, 1)
+        waveform = audio.audio(source, 1)
     except ValueError as error:
         problems.append(f"{source}: {error}")
     if target.suffix.lower() != ".wav" or target.is_dir() or not target.absolute().parent.is_dir():
@@ -100,7 +100,7 @@ def enhance(
     out = aid.stream(waveform) if stream else aid.apply(waveform)
     took = time.perf_counter() - clock
     _write(target, out)
-    duration = len(waveform) / manifest.SAMPLE_RATE
+    duration = len(waveform) / audio.SAMPLE_RATE
     levels = {"in_db_spl": _level(waveform), "out_db_spl": _level(out)}
     return used | {"levels": levels, "rtf": round(took / duration, 4), "duration_s": round(duration, 3)}
 
@@ -155,7 +155,7 @@ def _write(target: Path, waveform: "np.ndarray") -> None:
     """Float samples: an aid's gain may lead beyond ±1, and nothing is cut off."""
     import soundfile
 
-    from posttrain.corpus.manifest import SAMPLE_RATE
+    from posttrain.corpus.audio import SAMPLE_RATE
 
     partial = target.with_name(target.name + ".partial")
     soundfile.write(str(partial), waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")

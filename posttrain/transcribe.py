@@ -133,10 +133,10 @@ def _encoder(checkpoint: Path, device: str, aid: Aid | None, problems: list[str]
 
 def _problem(recording: Recording, minimum_samples: int) -> str | None:
     """Unreadable, empty, NaN, or shorter than a speech token."""
-    from posttrain.corpus import manifest as manifests
+    from posttrain.corpus import audio as reading
 
     try:
-        manifests.audio(recording.path, minimum_samples)
+        reading.audio(recording.path, minimum_samples)
     except ValueError as error:
         return f"{recording.where}{recording.name}: {error}"
     return None
@@ -176,11 +176,11 @@ def _hear_chunk(
 ) -> list[dict[str, Any]]:
     import torch
 
-    from posttrain.corpus import manifest as manifests
+    from posttrain.corpus import audio as reading
     from posttrain.corpus.types import Example
     from posttrain.model.corpus_table import table_of
 
-    waveforms = [manifests.audio(recording.path, 1) for recording in recordings]
+    waveforms = [reading.audio(recording.path, 1) for recording in recordings]
     heard = [torch.from_numpy(aid.apply(waveform) if aid else waveform) for waveform in waveforms]
     table = table_of(encoder, {str(number): waveform for number, waveform in enumerate(heard)})
     llama.attach(table)

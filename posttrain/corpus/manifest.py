@@ -9,16 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from tqdm import tqdm
 
+from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES, audio
 from posttrain.corpus.normalise import normalise
 from posttrain.errors import InputError
-
-SAMPLE_RATE = 16_000
-MINIMUM_SAMPLES = 1_920
-"""120 ms, one speech token of the default recipe: three encoder frames of 40 ms."""
 
 
 @dataclass(frozen=True)
@@ -74,40 +69,17 @@ def scan(path: str | Path, root: str | Path | None = None, text: bool = True) ->
     return rows, problems
 
 
-def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES) -> np.ndarray:
-    """The recording as float32 (S,) at 16 kHz, mono (mean of channels).
-
-    Raises ValueError, without the path: not there, unreadable, empty, NaN or infinite, shorter than `minimum_samples`.
-    """
-    if not Path(path).is_file():
-        raise ValueError("the file is not there; mend its name")
-    try:
-        samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise ValueError(f"audio cannot be read ({error}); give a WAV, FLAC, Ogg or Opus file") from error
-    if not len(samples):
-        raise ValueError("audio has no samples; take the row out or record it again")
-    if not np.isfinite(samples).all():
-        raise ValueError("audio holds NaN or infinite samples; take the row out or export it again")
-    mono = samples.mean(axis=1)
-    if rate_hz != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate_hz, SAMPLE_RATE)
-    if len(mono) < minimum_samples:
-        raise ValueError(
-            f"audio is {len(mono) / SAMPLE_RATE:.3f} s, expected {minimum_samples / SAMPLE_RATE:.3f} s (one speech"
-            " token) or more; take the row out"
-        )
-    return mono.astype(np.float32)  # (S,)
-
-
 def load(
-    rows: Sequence[Row], minimum_samples: int = MINIMUM_SAMPLES, progress: bool = False
+    rows: Sequence[Row],
+    minimum_samples: int = MINIMUM_SAMPLES,
+    progress: bool = False,
+    longest_s: float = LONGEST_WHOLE_S,
 ) -> Iterator[tuple[Row, np.ndarray | None, str | None]]:
     """(row, waveform or None, problem or None) in the rows' order, read by several threads."""
 
     def one(row: Row) -> tuple[Row, np.ndarray | None, str | None]:
         try:
-            return row, audio(row.path, minimum_samples), None
+            return row, audio(row.path, minimum_samples, longest_s), None
         except ValueError as error:
             return row, None, row.problem(f"{row.name}: {error}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posttrain.corpus import manifest
+from posttrain.corpus import audio, manifest
 from posttrain.corpus.normalise import normalise
 from posttrain.errors import InputError
 
@@ -30,7 +30,7 @@ class Utterance:
     """float32 (S,) at 16 kHz."""
 
 
-def load(path: Path | str, minimum_samples: int = manifest.MINIMUM_SAMPLES) -> list[Utterance]:
+def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list[Utterance]:
     """The recordings of a manifest.
 
     InputError lists what is wrong: rows and audio, a split that is neither train nor test or has no row, too many to
@@ -52,7 +52,7 @@ def load(path: Path | str, minimum_samples: int = manifest.MINIMUM_SAMPLES) -> l
     said = {row.text for row in train}
     problems += [row.problem(f"text {row.text!r} is in train too; say another") for row in test if row.text in said]
     utterances = []
-    for row, waveform, problem in manifest.load(rows, minimum_samples):
+    for row, waveform, problem in manifest.load(rows, minimum_samples, longest_s=audio.LONGEST_TRAINING_S):
         if problem or waveform is None:
             problems.append(str(problem))
         else:

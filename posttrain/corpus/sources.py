@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from posttrain import assets
-from posttrain.corpus import manifest
+from posttrain.corpus import audio, manifest
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import SPLITS, Clip, Example
@@ -92,7 +92,8 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
         raise InputError(f"{path}: no row meets `use` of the card {name}; mend the card or the manifest")
     placed = _disjoint(placed, about) if placed else []
     problems: list[str] = []
-    loaded = manifest.load([row for row, _ in placed], progress=progress)
+    longest_s = audio.LONGEST_TRAINING_S if about["kind"] == "speech" else audio.LONGEST_WHOLE_S
+    loaded = manifest.load([row for row, _ in placed], progress=progress, longest_s=longest_s)
     for (row, waveform, problem), (_, split) in zip(loaded, placed, strict=True):
         if waveform is None:
             problems.append(problem or row.name)
@@ -108,7 +109,7 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
 def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
     clip_id = f"{split}/{name}/{Path(row.name).with_suffix('').as_posix()}"
     clip = Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0)
-    recorded.clips.append((clip, _int16(waveform)))
+    recorded.clips.append((clip, audio.int16(waveform)))
     probes: list[str | None] = [None]
     if split == "test":
         probes = [f"wer_real/{name}"]
@@ -128,7 +129,7 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
     for number, piece in enumerate(_pieces(waveform)):
         clip_id = f"{split}/{name}/{kind}/{number:02d}"
         clip = Clip(clip_id, "", f"{name}/{kind}", split, name, "noise", kind, 0, 0)
-        recorded.clips.append((clip, _int16(piece)))
+        recorded.clips.append((clip, audio.int16(piece)))
         probe = "hearing/noise" if split == "test" else None
         example_id = f"{probe or 'repeat'}/{clip_id}"
         recorded.examples.append(
@@ -148,7 +149,7 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
 
 
 def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
-    size = int(NOISE_PIECE_S * manifest.SAMPLE_RATE)
+    size = int(NOISE_PIECE_S * audio.SAMPLE_RATE)
     for start in range(0, max(len(waveform) - size // 2, 1), size):
         yield waveform[start : start + size]
 
@@ -170,7 +171,3 @@ def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tupl
         return placed
     test = Counter(row.text for row, split in placed if split == "test")
     return [(row, split) for row, split in placed if split == "test" or row.text not in test]
-
-
-def _int16(waveform: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(waveform, -1, 1) * 32_767).astype(np.int16)

@@ -93,7 +93,7 @@ def bad_audio(root, name):
         ("short.wav", r"0\.062 s, expected 0\.120 s"),
         ("zero_bytes.wav", "cannot be read"),
         ("noise.wav", "cannot be read"),
-        ("none.wav", "not there"),
+        ("none.wav", "not found"),
     ],
 )
 def test_audio_that_cannot_be_used_is_refused(root, name, word):

@@ -1,0 +1,286 @@
+"""Reads recordings: any common format, rate and number of channels in, 16 kHz mono float32 out.
+
+The header is read first, and its limits are checked before any sample. Samples are decoded, mixed and resampled in
+blocks, so a long file does not fill the memory. Everything raises ValueError without the path; callers add it.
+
+- Channels are averaged. Silent channels are left out of the average. Channels that cancel each other (one is
+  the other upside down) are an error, because the average would be silence.
+- A constant offset is removed from each channel.
+- Clipped recordings and floats beyond ±1 are read as they are; beyond ±LARGEST they are an error.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+SAMPLE_RATE = 16_000
+MINIMUM_SAMPLES = 1_920
+"""120 ms, one speech token of the default recipe: three encoder frames of 40 ms."""
+LONGEST_S = 4 * 3600.0
+"""Longest recording that is read block by block, as `transcribe` does."""
+LONGEST_WHOLE_S = 3600.0
+"""Longest recording that is held in memory as a whole."""
+LONGEST_TRAINING_S = 60.0
+"""Longest recording of speech to train or evaluate on: the encoder's memory grows with the square of the length."""
+RATES_HZ = (8_000, 384_000)
+CHANNELS = 16
+LARGEST = 64.0
+BLOCK_S = 5.0
+KEPT_VALUES = 20_000_000
+"""Decoded values (frames × channels) that are kept from the check of the samples; a longer file is decoded twice."""
+SILENT_DB = -60.0
+"""A channel so far below the loudest is silent."""
+OFFSET = 1e-3
+"""A smaller constant offset is left alone."""
+CANCELLED = 0.1
+"""Power of the average, as a share of what unrelated channels would give, below which channels cancel each other."""
+STEREO_S = 0.25
+"""Cancellation is looked for in pieces of this length."""
+UNKNOWN_BYTES = 0x7FFF_0000
+"""Programs that write to a pipe put such a size or a larger one into the header: the length is not known."""
+SAMPLE_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
+_DATA_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_FRAME_COUNT = re.compile(r"'ds64' chunk of (\d+)")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself."""
+
+    path: Path
+    frames: int
+    rate_hz: int
+    channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate_hz
+
+    @property
+    def samples(self) -> int:
+        """Length at 16 kHz."""
+        return round(self.frames * SAMPLE_RATE / self.rate_hz)
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """What a look at all samples says about mixing them."""
+
+    used: np.ndarray
+    """Which channels are averaged, (C,) bool."""
+    offsets: np.ndarray
+    """Subtracted from each channel, (C,)."""
+
+
+def header(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> Header:
+    """The file's header. No sample is decoded.
+
+    Raises ValueError: not a file, not audio, no header (raw samples), cut off, too short, too long, or a rate or
+    number of channels out of range.
+    """
+    path = Path(path)
+    file = _opened(path)
+    with file:
+        found = Header(path, file.frames, file.samplerate, file.channels)
+        _check_complete(path, file)
+    if not RATES_HZ[0] <= found.rate_hz <= RATES_HZ[1]:
+        low, high = RATES_HZ
+        raise ValueError(f"the sample rate is {found.rate_hz} Hz, expected {low} to {high} Hz; resample the recording")
+    if found.channels > CHANNELS:
+        raise ValueError(f"audio has {found.channels} channels, expected at most {CHANNELS}; export those that matter")
+    if not found.frames:
+        raise ValueError("audio has no samples; remove the row or record it again")
+    if found.duration_s > longest_s:
+        raise ValueError(
+            f"audio is {found.duration_s:,.0f} s long, expected at most {longest_s:,.0f} s; cut it into shorter files"
+        )
+    if found.samples < minimum_samples:
+        raise ValueError(
+            f"audio is {found.samples / SAMPLE_RATE:.3f} s, expected {minimum_samples / SAMPLE_RATE:.3f} s (one speech"
+            " token) or more; remove the row"
+        )
+    return found
+
+
+def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> np.ndarray:
+    """The whole recording as float32 (S,) at 16 kHz, mono. Raises ValueError as `header` and `blocks` do."""
+    return np.concatenate(list(blocks(header(path, minimum_samples, longest_s))))  # (S,)
+
+
+def blocks(found: Header) -> Iterator[np.ndarray]:
+    """The recording in pieces of some seconds, float32 (S_i,) at 16 kHz, mono; together they are `audio`.
+
+    Raises ValueError before the first piece: fewer samples than the header promises, NaN or infinite samples, samples
+    beyond ±LARGEST, channels that cancel each other.
+    """
+    small = found.frames * found.channels <= KEPT_VALUES
+    kept = list(_decoded(found)) if small else None
+    channels = _look(found, kept if kept is not None else _decoded(found))
+    mixed = (
+        (block[:, channels.used] - channels.offsets[channels.used]).mean(axis=1, dtype=np.float32)
+        for block in (kept if kept is not None else _decoded(found))
+    )
+    yield from mixed if found.rate_hz == SAMPLE_RATE else _resampled(mixed, found.rate_hz)
+
+
+def check(found: Header) -> None:
+    """Raise the ValueError of `blocks`, if there is one, without keeping the samples."""
+    _look(found, _decoded(found))
+
+
+def int16(waveform: np.ndarray) -> np.ndarray:
+    """Samples as they are stored in a corpus; a waveform beyond ±1 is turned down, not clipped. # (S,) → (S,)"""
+    peak = float(np.abs(waveform).max()) if len(waveform) else 0.0
+    return np.round(waveform * (32_767 / max(peak, 1.0))).astype(np.int16)
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    try:
+        if path.is_dir():
+            raise ValueError("this is a folder; name an audio file in it")
+        if not path.exists():
+            raise ValueError("file not found; check the path")
+        if not path.is_file():
+            raise ValueError("this is not a regular file; save the recording to a file first")
+        if not path.stat().st_size:
+            raise ValueError("audio cannot be read: the file is empty (0 bytes); record or copy it again")
+        file = soundfile.SoundFile(str(path))
+    except (soundfile.SoundFileError, OSError, TypeError, RuntimeError) as error:
+        said = "the file has no header" if isinstance(error, TypeError) else str(error).strip().rstrip(".:")
+        raise ValueError(f"audio cannot be read ({said}); give a WAV, FLAC, Ogg, Opus or MP3 file") from error
+    if file.format == "RAW":
+        file.close()
+        raise ValueError("audio cannot be read (the file has no header); give a WAV, FLAC, Ogg, Opus or MP3 file")
+    return file
+
+
+def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
+    """ValueError when the file is shorter than its header says; libsndfile itself only notes it in its log."""
+    log = file.extra_info
+    for found in _DATA_SIZE.finditer(log):
+        promised, present = int(found[1]), int(found[2])
+        if found[0].lstrip().startswith(("riff", "Riff size")) and file.format not in ("W64", "RF64"):
+            continue
+        if present < promised < UNKNOWN_BYTES:
+            frame_bytes = SAMPLE_BYTES.get(file.subtype, 0) * file.channels
+            missing = (promised - present) / frame_bytes if frame_bytes else file.frames * (promised / present - 1)
+            count = _FRAME_COUNT.search(log)
+            _refuse_cut(int(count[1]) if count else math.ceil(file.frames + missing), file.frames)
+    if file.frames > 2**60:
+        raise ValueError("the header does not say how long the audio is; write the file again, such as with ffmpeg -i")
+    if file.format == "OGG" and not _ends(path):
+        raise ValueError("the Ogg stream breaks off before its end; copy the file again, or export it again")
+
+
+def _refuse_cut(promised: int, present: int) -> None:
+    if present < promised:
+        raise ValueError(
+            f"the header promises {promised} frames and the file has {present}: it is cut off; copy it again"
+        )
+
+
+def _ends(path: Path) -> bool:
+    """Whether the last page of an Ogg file is marked as the end of its stream."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * 65_307))  # two pages of the largest size
+        tail = file.read()
+    last = tail.rfind(b"OggS")
+    return last >= 0 and last + 5 < len(tail) and bool(tail[last + 5] & 4)
+
+
+def _decoded(found: Header) -> Iterator[np.ndarray]:
+    """Blocks of samples as the file has them, float32 (S_i, C); ValueError when they end too early."""
+    size, done = int(BLOCK_S * found.rate_hz), 0
+    with _opened(found.path) as file:
+        compressed = file.format == "MP3"
+        while done < found.frames:
+            try:
+                block = file.read(min(size, found.frames - done), dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, RuntimeError):
+                block = np.zeros((0, found.channels), np.float32)
+            if not len(block):
+                break
+            done += len(block)
+            yield block
+    if compressed and done > 0.99 * found.frames:  # an MP3 file counts in packets, and its count may be an estimate
+        return
+    _refuse_cut(found.frames, done)
+
+
+def _resampled(mono: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
+    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE, 1, dtype="float32")
+    for block in mono:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _Channels:
+    """Go through all samples once: refuse those that cannot be used, and say how to mix the channels."""
+    sums, squares, done = np.zeros(found.channels), np.zeros(found.channels), 0
+    shares: list[np.ndarray] = []
+    for block in decoded:
+        _check_values(block, done, found)
+        sums += block.sum(axis=0, dtype=np.float64)
+        squares += np.square(block, dtype=np.float64).sum(axis=0)
+        done += len(block)
+        if found.channels > 1:
+            shares.append(_powers(block, found.rate_hz))
+    means = sums / done
+    power = np.maximum(squares / done - means**2, 0)  # (C,)
+    used = power > power.max() * 10 ** (SILENT_DB / 10)
+    if not used.any():
+        used[:] = True
+    if used.sum() > 1:
+        _check_cancelling(np.concatenate(shares))
+    return _Channels(used, np.where(np.abs(means) > OFFSET, means, 0).astype(np.float32))
+
+
+def _check_values(block: np.ndarray, start: int, found: Header) -> None:
+    if not np.isfinite(block).all():
+        frame, channel = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
+        raise ValueError(
+            f"audio holds NaN or infinite samples (the first at {(start + frame) / found.rate_hz:.3f} s, channel"
+            f" {channel + 1}); remove the row or export it again"
+        )
+    largest = float(np.abs(block).max())
+    if largest > LARGEST:
+        raise ValueError(
+            f"samples reach {largest:.5g}, expected about ±1: integers saved as floats; divide them by full scale"
+        )
+
+
+def _powers(block: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Power of the average and mean power of the channels, each piece without its own offset. # (pieces, 2)"""
+    size = max(1, min(int(STEREO_S * rate_hz), len(block)))
+    pieces = block[: len(block) // size * size].reshape(-1, size, block.shape[1])  # (pieces, S, C)
+    pieces = pieces - pieces.mean(axis=1, keepdims=True)
+    average = np.square(pieces.mean(axis=2)).mean(axis=1)
+    return np.stack([average, np.square(pieces).mean(axis=(1, 2)) / block.shape[1]], axis=1)
+
+
+def _check_cancelling(powers: np.ndarray) -> None:
+    """ValueError when the average of the channels is lost in a tenth of the loud pieces or more. # (pieces, 2)"""
+    average, unrelated = powers[:, 0], powers[:, 1]
+    loud = unrelated > unrelated.max() * 1e-2
+    if (average[loud] < CANCELLED * unrelated[loud]).mean() >= 0.1:
+        raise ValueError(
+            "the channels cancel each other (one is the other upside down), and their average is nearly silent; export"
+            " one channel, or invert one"
+        )
