@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from posttrain.cli import streams
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = {"width": 1180, "height": 1120}
 MISSING = f"none of {', '.join(BROWSERS)} is installed (Debian, Ubuntu: apt install chromium)"
@@ -51,4 +53,6 @@ def launch(chromium: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with streams.patient():
+        status = main()
+    sys.exit(status)

@@ -11,6 +11,8 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
+from posttrain.cli import streams
+
 FOLDER = Path(__file__).parent
 
 
@@ -71,4 +73,6 @@ def _page(path: Path, recipe: str, run: Path, pages: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with streams.patient():
+        status = main()
+    sys.exit(status)

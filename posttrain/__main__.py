@@ -33,19 +33,21 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit status. What is not the user's mistake is raised: a traceback and status 1."""
+    from posttrain.cli import streams
     from posttrain.cli.app import app
 
-    try:
-        app(arguments, prog_name="posttrain")
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            print("posttrain: stopped; the same command goes on from the last finished step", file=sys.stderr)
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except InputError as error:
-        for problem in error.problems:
-            print(f"posttrain: {problem}", file=sys.stderr)
-        return 2
-    return 0
+    with streams.patient():
+        try:
+            app(arguments, prog_name="posttrain")
+        except SystemExit as stop:
+            if stop.code == INTERRUPTED:
+                print("posttrain: stopped; the same command goes on from the last finished step", file=sys.stderr)
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except InputError as error:
+            for problem in error.problems:
+                print(f"posttrain: {streams.visible(problem)}", file=sys.stderr)
+            return 2
+        return 0
 
 
 if __name__ == "__main__":

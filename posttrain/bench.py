@@ -22,6 +22,7 @@ from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR, TAPS
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.scenes import SAMPLE_RATE
+from posttrain.cli import streams
 from posttrain.evals import perception
 from posttrain.evals.perception import EAR_HZ, Task
 from posttrain.sections import CTCConfig
@@ -223,4 +224,5 @@ def _figure(values: tuple[float, float, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with streams.patient():
+        main()

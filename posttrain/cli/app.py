@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from posttrain.cli import hearing, safety
-from posttrain.cli.show import hide_loading, print_json, quiet_stdout
+from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
 
 app = typer.Typer(
     name="posttrain",
@@ -177,11 +177,11 @@ def evaluate(
     if (probes and lm_eval is not None) or (limit and not tasks) or (lm_eval is not None and not tasks):
         raise InputError("--lm-eval takes names of tasks, without --probes; --limit is for --lm-eval")
     if dry_run and tasks:
-        print(f"would evaluate {checkpoint} on {', '.join(tasks)} through lm-evaluation-harness")
+        line(f"would evaluate {checkpoint} on {', '.join(tasks)} through lm-evaluation-harness")
         return
     if dry_run:
         items = len(standalone.read_probes(probes)) if probes else "the run's"
-        print(f"would evaluate {checkpoint} on {items} items")
+        line(f"would evaluate {checkpoint} on {items} items")
         return
     with quiet_stdout():
         if tasks:
@@ -243,7 +243,7 @@ def compare(
 
     found = find_differences(run_folder(before), run_folder(after), stage)
     table = found.pop("table")
-    print_json(found) if as_json else print("\n".join(table))
+    print_json(found) if as_json else line("\n".join(table))
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from posttrain.cli.show import print_json
+from posttrain.cli.show import line, print_json
 
 app = typer.Typer(
     name="hearing",
@@ -74,9 +74,9 @@ def validate(
         print_json(found)
         return
     _table({"haspi and audiogram": found})
-    print(f"{found['n']} rows of {found['listeners']} listeners; {found['dropped']} rows without HASPI dropped")
+    line(f"{found['n']} rows of {found['listeners']} listeners; {found['dropped']} rows without HASPI dropped")
     if found["also_fitted_on"]:
-        print(f"also fitted on, so not new to the model: {', '.join(found['also_fitted_on'])}")
+        line(f"also fitted on, so not new to the model: {', '.join(found['also_fitted_on'])}")
 
 
 @app.command()
@@ -116,8 +116,8 @@ def fit(
         print_json({"out": str(out), "left_out": left_out, "n": model.rows, "dropped": dropped})
         return
     _table(left_out)
-    print(f"{model.rows} rows of {len(model.listeners)} listeners, each predicted by a model fitted on the others")
-    print(f"{dropped} rows without HASPI dropped; coefficients of all listeners are in {out}")
+    line(f"{model.rows} rows of {len(model.listeners)} listeners, each predicted by a model fitted on the others")
+    line(f"{dropped} rows without HASPI dropped; coefficients of all listeners are in {out}")
 
 
 @app.command()
@@ -182,13 +182,13 @@ def evaluate(
 def _table(found: dict[str, dict[str, Any]]) -> None:
     """A line for each model, beside HASPI alone on the same rows."""
     width = max(map(len, found))
-    print(f"{'RMSE in points':<{width}}  {'model':>17}  {'HASPI alone':>17}  {'difference':>19}  correlation")
+    line(f"{'RMSE in points':<{width}}  {'model':>17}  {'HASPI alone':>17}  {'difference':>19}  correlation")
     for name, figures in found.items():
         both = [_interval(figures[key], figures["ci95"][key], 17) for key in ("rmse", "rmse_haspi_only")]
         difference = _interval(figures["difference"]["value"], figures["difference"]["ci95"], 19)
         pearson = figures["pearson"]
         shown = "–" if pearson is None else f"{pearson:.2f}"
-        print(f"{name:<{width}}  {both[0]}  {both[1]}  {difference}  {shown}")
+        line(f"{name:<{width}}  {both[0]}  {both[1]}  {difference}  {shown}")
 
 
 def _interval(value: float, ci95: list[float], width: int) -> str:

@@ -1,6 +1,7 @@
 """run, stage, data, report, study and gate: from what the user named to the runner, and its result on stdout."""
 
 import fcntl
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -50,8 +51,8 @@ def run(
         return
     from posttrain.report import summary
 
-    print("\n".join(summary(rows, page.parent)))
-    print(f"This command took {(time.monotonic() - clock) / 60:.1f} min.")
+    show.line("\n".join(summary(rows, page.parent)))
+    show.line(f"This command took {(time.monotonic() - clock) / 60:.1f} min.")
 
 
 def data(
@@ -92,15 +93,15 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
         raise InputError(f"{folder} has no ledger.jsonl with rows; name a run that finished a stage")
     if dry_run:
         what = "report.html, .md and .json and the cards of its adapters"
-        print(f"would write {what} in {folder} from {len(rows)} ledger rows")
+        show.line(f"would write {what} in {folder} from {len(rows)} ledger rows")
         return
     with show.quiet_stdout():
         page = build(folder)
         cards.write(folder)
     if as_json:
-        print((folder / "report.json").read_text(encoding="utf-8"))
+        show.print_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
         return
-    print("\n".join(summary(rows, page.parent)))
+    show.line("\n".join(summary(rows, page.parent)))
 
 
 def study(run: str, dry_run: bool, as_json: bool) -> None:
@@ -109,10 +110,13 @@ def study(run: str, dry_run: bool, as_json: bool) -> None:
 
     folder = run_folder(run)
     if dry_run:
-        print(f"would write study.html, study.md and study.json in {folder} from its ledger")
+        show.line(f"would write study.html, study.md and study.json in {folder} from its ledger")
         return
     page = study_page.build(folder)
-    print((folder / "study.json").read_text(encoding="utf-8") if as_json else "\n".join(study_page.told(page.parent)))
+    if as_json:
+        show.print_json(json.loads((folder / "study.json").read_text(encoding="utf-8")))
+    else:
+        show.line("\n".join(study_page.told(page.parent)))
 
 
 def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | None, as_json: bool) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from posttrain.cli.show import hide_loading, metrics, print_json, quiet_stdout
+from posttrain.cli.show import hide_loading, line, metrics, print_json, quiet_stdout
 
 app = typer.Typer(
     name="safety",
@@ -86,7 +86,7 @@ def ask(
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
     known = labelled_answers.read(labelled) if labelled else []
     if dry_run:
-        print(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
+        line(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
         return
     from posttrain.evals import asked
     from posttrain.evals.judge import Judge
@@ -143,7 +143,7 @@ def calibrate(
     rows, rule = labelled_answers.read(answers), refusal.load(detector or refusal.SHIPPED)
     if dry_run:
         rules = "a judge and two rules" if judge else "two rules"
-        print(f"would compare {rules} with the labels of {len(rows)} answers in {answers}")
+        line(f"would compare {rules} with the labels of {len(rows)} answers in {answers}")
         return
     judged = None
     if judge:
@@ -188,7 +188,7 @@ def fit(
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"--out is {out}, expected a file in a folder that is there")
     if dry_run:
-        print(f"would fit {sum(len(labelled_answers.read(path)) for path in answers)} answers and write {out}")
+        line(f"would fit {sum(len(labelled_answers.read(path)) for path in answers)} answers and write {out}")
         return
     made, report = refusal_fit.fit(answers)
     refusal_fit.write(made, out)
@@ -196,7 +196,7 @@ def fit(
         print_json({"kappa": report, "written": out})
         return
     metrics({f"{Path(name).name}  {rule}": value for name, rules in report.items() for rule, value in rules.items()})
-    print(f"wrote {out}")
+    line(f"wrote {out}")
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _show_figures(found: dict[str, Any], prefix: str) -> None:
         lines |= {f"{prefix}{name}  {cause}": share for cause, share in figure.get("because", {}).items()}
     metrics(lines)
     for name, figure in found.items():
-        print(f"{prefix}{name}: {', '.join(f'{count} {label}' for label, count in figure['labels'].items())}")
+        line(f"{prefix}{name}: {', '.join(f'{count} {label}' for label, count in figure['labels'].items())}")
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -236,8 +236,8 @@ def _show(found: dict[str, Any]) -> None:
     rules = {f"{rule}  {name}": v for rule in RULES if rule in found for name, v in found[rule].items()}
     metrics(rules | {"people  labelled_rate": found["labelled_rate"]})
     said = ", ".join(f"{count} {label}" for label, count in found["labels"].items())
-    print(f"n = {found['n']} answers; the detector says {said}")
+    line(f"n = {found['n']} answers; the detector says {said}")
     if found["fitted_on_this_file"]:
-        print(
+        line(
             "the detector was fitted on this file: its kappa, precision and recall here are better than on new answers"
         )

@@ -3,15 +3,21 @@
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from posttrain.cli.streams import CONTROL, is_unicode, visible
 
 if TYPE_CHECKING:
     from posttrain.preflight import Finding
     from posttrain.report.gate import Verdict
     from posttrain.runner import Step
     from posttrain.transcribe import Result
+
+HALVES = re.compile("[\ud800-\udfff]")
+"""Of a surrogate pair: bytes of a file's name that are no text."""
 
 
 @contextlib.contextmanager
@@ -27,8 +33,16 @@ def hide_loading() -> None:
 
 
 def print_json(value: Any) -> None:
-    """The result, alone on stdout. Raises ValueError on NaN, which is not JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=str))
+    """The result, alone on stdout, as ASCII where that is not Unicode. Raises ValueError on NaN, which is not JSON."""
+    text = json.dumps(value, ensure_ascii=not is_unicode(sys.stdout), indent=1, allow_nan=False, default=str)
+    for unsafe in (CONTROL, HALVES):
+        text = unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    print(text)
+
+
+def line(text: str) -> None:
+    """Lines for people on stdout; what they quote cannot steer the terminal."""
+    print(visible(text))
 
 
 def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
@@ -36,21 +50,21 @@ def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
     width = max(len(step.name) for step in steps)
     for step in steps:
         takes = f", takes about {memory[step.name]:.1f} GiB" if step.action == "run" and step.name in memory else ""
-        print(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why}{takes})")
+        line(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why}{takes})")
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> None:
     """One line a metric."""
     width = max((len(name) for name in found), default=0)
     for name, metric in found.items():
-        print(f"{name:<{width}}  {_figure(metric)}")
+        line(f"{name:<{width}}  {_figure(metric)}")
 
 
 def transcripts(result: "Result") -> None:
     """What the model says of each recording, what its CTC head heard; then error rates, where texts were given."""
-    for line in result.lines:
-        print(f"{line['path']}: {line.get('answer', line.get('hypothesis')) or '(no words)'}")
-        print(f"  CTC head: {line['ctc_hypothesis'] or '(no words)'}")
+    for heard in result.lines:
+        line(f"{heard['path']}: {heard.get('answer', heard.get('hypothesis')) or '(no words)'}")
+        line(f"  CTC head: {heard['ctc_hypothesis'] or '(no words)'}")
     metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})
 
 
@@ -59,29 +73,29 @@ def counts(found: dict[str, Any]) -> None:
     for name, value in found.items():
         if isinstance(value, dict):
             listed = ", ".join(f"{key} {number}" for key, number in sorted(value.items()))
-            print(f"{name}: {sum(value.values())}" + (f" ({listed})" if listed else ""))
+            line(f"{name}: {sum(value.values())}" + (f" ({listed})" if listed else ""))
         else:
-            print(f"{name}: {value}")
+            line(f"{name}: {value}")
 
 
 def findings(found: "list[Finding]") -> None:
     """One line a check."""
     for finding in found:
-        print(f"{'✓' if finding.ok else '✗'} {finding}")
+        line(f"{'✓' if finding.ok else '✗'} {finding}")
 
 
 def verdict(found: "Verdict") -> None:
     """One line a limit, what is wrong with the ledger, and the verdict last."""
     for check in found.checks:
         mark = {"passed": "✓", "undecided": "?"}.get(check.status, "✗")
-        print(f"{mark} {check.status:<9}  {check}")
+        line(f"{mark} {check.status:<9}  {check}")
     for wrong in found.wrong:
-        print(f"✗ {wrong}")
+        line(f"✗ {wrong}")
     for note in found.notes:
-        print(f"! {note}")
+        line(f"! {note}")
     unsure = sum(check.status == "undecided" for check in found.checks)
     said = f"fails for {len(found.reasons)} reason{'s' * (len(found.reasons) > 1)}" if found.reasons else "passes"
-    print(f"{found.run}, {found.stage}, by recipe {found.recipe}: {said}" + f"; {unsure} undecided" * bool(unsure))
+    line(f"{found.run}, {found.stage}, by recipe {found.recipe}: {said}" + f"; {unsure} undecided" * bool(unsure))
 
 
 def _figure(metric: dict[str, Any]) -> str:
@@ -102,11 +116,11 @@ def enhanced(result: dict[str, Any]) -> None:
     gain = (
         f"{result['audiogram']}, {result['ear']} ear" if parts["fitting"] else "no audiogram: normal hearing, no gain"
     )
-    print(f"{result['in']} → {result['out']}, by {result['checkpoint']}, {gain}")
+    line(f"{result['in']} → {result['out']}, by {result['checkpoint']}, {gain}")
     if "levels" in result:
         levels = result["levels"]
-        print(f"level      {levels['in_db_spl']:.1f} dB SPL in, {levels['out_db_spl']:.1f} dB SPL out")
-    print(f"latency    {result['latency_ms']:.1f} ms: enhancer {parts['enhancer']:.1f}, fitting {parts['fitting']:.1f}")
+        line(f"level      {levels['in_db_spl']:.1f} dB SPL in, {levels['out_db_spl']:.1f} dB SPL out")
+    line(f"latency    {result['latency_ms']:.1f} ms: enhancer {parts['enhancer']:.1f}, fitting {parts['fitting']:.1f}")
     if "rtf" in result:
         how = "streamed" if result["stream"] else "at once"
-        print(f"took       {result['rtf']:.3f} s for a second of sound, {how}")
+        line(f"took       {result['rtf']:.3f} s for a second of sound, {how}")
