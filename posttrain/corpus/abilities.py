@@ -18,6 +18,8 @@ from posttrain.errors import InputError
 
 FAMILIES = ("sum", "fact", "copy", "order")
 PROBES = tuple(f"{family}_{level}" for family in FAMILIES for level in ("easy", "hard"))
+FINITE = ("fact_easy", "fact_hard", "sum_easy", "order_easy")
+"""Probes whose questions can be listed."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def facts() -> dict[tuple[str, str], str]:
 
 @cache
 def bank(probe: str) -> dict[str, tuple[Question, ...]]:
-    """Split → every question of a finite probe: fact_easy, fact_hard, sum_easy, order_easy."""
+    """Split → every question of one of FINITE."""
     made: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
     for wordings, test in _contents(probe):
         splits = hold_out([q.text for q in wordings], test)
@@ -284,6 +286,20 @@ def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Q
         taken.add(question.text)
         found.append(question)
     return found
+
+
+def valid_items(probe: str, most: int, rng: random.Random) -> list[Question]:
+    """Up to `most` different validation questions, of each level as many as of another where there are as many."""
+    probed = PROBED_LEVELS.get(probe, range(levels(probe)))
+    found: dict[str, Question] = {}
+    for place, level in enumerate(probed):
+        wanted = len(found) + (most + place) // len(probed)
+        for _ in range(50 * most):
+            if len(found) >= wanted:
+                break
+            question = draw(probe, "valid", rng, level)
+            found.setdefault(question.text, question)
+    return list(found.values())
 
 
 def _digits(level: int, rng: random.Random) -> Question:

@@ -42,7 +42,8 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]
     asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples
-    examples = [example for example in asked if example.split != "test"]
+    examples = [example for example in asked if example.split != "test" and not example.probe]
+    valid_items = plan.valid_items + [example for example in asked if example.split == "valid" and example.probe]
     items = plan.items + [example for example in asked if example.split == "test"]
     texts = [{"split": split, "text": text} for split, text in plan.general]
     summary = {
@@ -51,7 +52,7 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
         "clips": _count(clips),
         "dropped": recorded.dropped,
     }
-    return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary)
+    return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary, valid_items)
 
 
 def _said_as_well(
@@ -67,8 +68,8 @@ def _said_as_well(
     rng = random.Random(f"said as well {seed}")
     digits = sorted(sources.DIGITS - {"oh"})
     texts += [" ".join(rng.choices(digits, k=rng.randint(1, 6))) for _ in range(len(texts) // 3)]
-    test = said_in_test | {said.text for said in spoken if said.split == "test"}
-    kept = [text for text in texts if text not in test or text in digits]
+    held_out = said_in_test | {s.text for s in spoken if s.split == "test" or any(e.probe for e in s.examples)}
+    kept = [text for text in texts if text not in held_out or text in digits]
     return [_to_repeat(f"train/said/{n:05d}", text) for n, text in enumerate(kept)]
 
 

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.normalise import number_words
@@ -190,6 +191,25 @@ def line(split: str, rng: random.Random) -> str:
         return ". ".join(parts) + "."
 
     return _until(split, draw)
+
+
+def general_lines(count: int) -> list[tuple[str, str]]:
+    """(split, line) of running text: `count` test lines for perplexity, and as many to train and validate on."""
+    made = []
+    for split in ("train", "valid", "test"):
+        draw = partial(line, split, random.Random(f"general {split}"))
+        made += [(split, text) for text in different(draw, count)]
+    return made
+
+
+def different(draw: Callable[[], str], count: int, taken: set[str] | None = None) -> list[str]:
+    """`count` different texts, none of them in `taken`."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        text = draw()
+        if taken is None or text not in taken:
+            found[text] = None
+    return list(found)
 
 
 def _until(split: str, draw: Callable[[], str]) -> str:

@@ -15,7 +15,7 @@ def split_of(text: str, test: float = 0.15, valid: float = 0.05) -> str:
     return "test" if place < test else "valid" if place < test + valid else "train"
 
 
-def hold_out(wordings: Sequence[str], test: int, valid: float = 0.1) -> dict[str, str]:
+def hold_out(wordings: Sequence[str], test: int, valid: float = 0.25) -> dict[str, str]:
     """Split of each wording of one content: `test` of them unseen, at least one seen, so that what is asked can be
     learned and how it is asked is new."""
     if not 0 <= test < len(wordings):

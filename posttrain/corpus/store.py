@@ -1,15 +1,16 @@
 """The corpus on disk: written once beside its final place, renamed, and read back as immutable lists.
 
 Files: audio.safetensors (one int16 tensor `audio` of all clips, 16 kHz mono), clips.jsonl, examples.jsonl, items.jsonl,
-pairs.jsonl, texts.jsonl, and corpus.json, written last: its existence means that the corpus is whole.
+pairs.jsonl, texts.jsonl, valid_items.jsonl, and corpus.json, written last: its existence means that the corpus is
+whole.
 """
 
 import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from posttrain.errors import InputError
 
 SAMPLE_RATE = 16_000
 FULL_SCALE = 32_768.0
-AUDIO = "audio.safetensors"
+AUDIO, VALID_ITEMS = "audio.safetensors", "valid_items.jsonl"
 LISTS = {"examples": Example, "items": Example, "pairs": Pair}
 Row = TypeVar("Row")
 
@@ -48,6 +49,8 @@ class Corpus:
     """Of plan, seed and audio: two corpora with the same one are the same."""
     counts: dict[str, Any]
     """What corpus.json says was made, dropped and counted."""
+    valid_items: list[Example] = field(default_factory=list)
+    """Validation items: asked as `items` are, for choices between models, which must not look at the test."""
 
     def audio(self, clip_id: str) -> torch.Tensor:
         """The clip's waveform, float32 (S,) in ±1 at 16 kHz; KeyError with the id if there is none."""
@@ -73,6 +76,8 @@ class Corpus:
                 " delete the folder and make it again"
             )
         lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
+        if (folder / VALID_ITEMS).is_file():  # older corpora have none; what needs some says so
+            lists["valid_items"] = _read(folder / VALID_ITEMS, Example)
         texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
         return Corpus(folder, clips, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
 
@@ -86,6 +91,7 @@ def write(
     pairs: list[Pair],
     texts: list[dict[str, str]],
     summary: dict[str, Any],
+    valid_items: Sequence[Example] = (),
 ) -> Corpus:
     """Write a corpus atomically and read it back.
 
@@ -111,6 +117,7 @@ def write(
         "items": items,
         "pairs": pairs,
         "texts": texts,
+        "valid_items": list(valid_items),
     }
     for name, rows in lists.items():
         text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)

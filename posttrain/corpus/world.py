@@ -6,11 +6,11 @@ Test texts depend on the corpus's sizes alone: whatever the seed, runs are measu
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 
-from posttrain.corpus import abilities, grammar, requests
+from posttrain.corpus import abilities, grammar, requests, validation_items
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.preferences import pair
 from posttrain.corpus.requests import Request
@@ -76,7 +76,6 @@ JOINED_SENTENCES = {"train": (2, 4), "test": (2, 5)}
 """Fewest and most sentences in a row."""
 NOTHING_SAID = {"noise": 5, "sound": 4, "silence": 2}
 """Weights of the conditions of training clips in which nothing is said."""
-SPOKEN_QA = ("sum_easy", "fact_easy", "order_easy")
 TEST_TASKS, TEST_NOISE, TEST_SOUND, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 120, 100, 200, 120
 TEST_SENTENCES = 150
 """corpus.test_sentences for which the sizes above hold; with fewer they shrink in proportion."""
@@ -109,11 +108,13 @@ class WorldPlan:
     general: list[tuple[str, str]]
     """(split, line) of running text."""
     spoken: list[SpokenText]
-    """Clips, test first, then train, valid and rl."""
+    """Clips: test, train, valid, rl, and last those of the validation items."""
     items: list[Example]
     """Typed evaluation items."""
     pairs: list[Pair]
     """Preference pairs on the spoken clips."""
+    valid_items: list[Example] = field(default_factory=list)
+    """Typed validation items; the spoken ones are on their clips, and like these name their probe."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,13 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
     rng = random.Random(f"rl {seed}")
     for ask in _spoken_asks("train", config.rl_clips, rng, RL_SHARES):
         builder.training_clip("rl", ask, rng)
-    made = WorldPlan(_general(), builder.spoken, items, builder.pairs)
+    valid_items: list[Example] = []
+    for item, condition in validation_items.drawn(_scale(config)):
+        if condition is None:
+            valid_items.append(item)
+        else:
+            builder.clip("valid", item.text, condition, [item])
+    made = WorldPlan(grammar.general_lines(HELD_OUT_LINES), builder.spoken, items, builder.pairs, valid_items)
     check_disjoint(made)
     return made
 
@@ -150,7 +157,9 @@ def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
     """The plan without the training and validation clips that say one of these texts, and without the pairs on them."""
     spoken = [said for said in made.spoken if said.split == "test" or said.text not in texts]
     kept = {said.id for said in spoken}
-    return replace(made, spoken=spoken, pairs=[pair for pair in made.pairs if pair.clip in kept])
+    pairs = [pair for pair in made.pairs if pair.clip in kept]
+    valid_items = [item for item in made.valid_items if item.text not in texts]
+    return replace(made, spoken=spoken, pairs=pairs, valid_items=valid_items)
 
 
 def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say: Sequence[str] = ()) -> list[Example]:
@@ -184,24 +193,33 @@ def tokenizer_texts(rows: list[Example]) -> Iterator[str]:
 
 
 def check_disjoint(made: WorldPlan) -> None:
-    """InputError naming every test text (words said or typed, or a held-out line) that training or validation has."""
+    """InputError naming each test text (said, typed or a held-out line) that training or validation has, and each
+    validation item that training has."""
     test = {s.text for s in made.spoken if s.split == "test"} | {item.text for item in made.items}
-    seen = {s.text: s.id for s in made.spoken if s.split != "test"}
+    valid = {e.text: e.id for s in made.spoken for e in s.examples if e.split == "valid" and e.probe}
+    valid |= {item.text: item.id for item in made.valid_items}
+    trained = {text: s.id for s in made.spoken if s.split in ("train", "rl") for text in (s.text, *s.in_a_row)}
+    seen = valid | {s.text: s.id for s in made.spoken if s.split != "test"}
     lines = {line: f"the {split} lines" for split, line in made.general if split != "test"}
     _refuse_shared(test, seen)
+    _refuse_shared(set(valid), trained, "validation")
     _refuse_shared({line for split, line in made.general if split == "test"}, lines)
 
 
 def check_unseen(rows: list[Example], items: list[Example], lines: set[str]) -> None:
-    """InputError naming every text of the test items, and every held-out line, that training rows hold."""
-    _refuse_shared({item.text for item in items}, {row.text: row.id for row in rows})
+    """InputError naming every text of test or validation items, and every held-out line, that training rows hold."""
+    seen = {row.text: row.id for row in rows}
+    _refuse_shared({item.text for item in items if item.split != "valid"}, seen)
+    _refuse_shared({item.text for item in items if item.split == "valid"}, seen, "validation")
     _refuse_shared(lines, {row.answer: row.id for row in rows if row.task == "text"})
 
 
-def _refuse_shared(test: set[str], seen: dict[str, str]) -> None:
-    shared = sorted(test & seen.keys() - {""})
+def _refuse_shared(held_out: set[str], seen: dict[str, str], kind: str = "test") -> None:
+    shared = sorted(held_out & seen.keys() - {""})
     if shared:
-        raise InputError([f"test text “{text}” is also in {seen[text]}; take it out of one of them" for text in shared])
+        raise InputError(
+            [f"{kind} text “{text}” is also in {seen[text]}; take it out of one of them" for text in shared]
+        )
 
 
 class _Builder:
@@ -369,22 +387,8 @@ def _kinds(shares: dict[str, float], count: int, rng: random.Random) -> list[str
     return kinds[:count]
 
 
-def _general() -> list[tuple[str, str]]:
-    """Running text: held-out lines for perplexity, and as many to train and validate on."""
-    made = []
-    for split in ("train", "valid", "test"):
-        draw = partial(grammar.line, split, random.Random(f"general {split}"))
-        made += [(split, text) for text in _different(draw, HELD_OUT_LINES)]
-    return made
-
-
-def _different(draw: Callable[[], str], count: int, taken: set[str] | None = None) -> list[str]:
-    found: dict[str, None] = {}
-    while len(found) < count:
-        text = draw()
-        if taken is None or text not in taken:
-            found[text] = None
-    return list(found)
+def _scale(config: CorpusConfig) -> float:
+    return min(1.0, config.test_sentences / TEST_SENTENCES)
 
 
 def _in_rows(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -401,7 +405,7 @@ def _in_rows(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
 def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
     """Adds the test clips and returns the typed items."""
     rng = random.Random("test")
-    scale = min(1.0, config.test_sentences / TEST_SENTENCES)
+    scale = _scale(config)
 
     def size(full: int) -> int:
         return max(4, round(full * scale))
@@ -415,7 +419,7 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
             items.append(_example(f"ability/{probe}/{number:04d}", "test", ask, f"ability/{probe}"))
             if number < config.spoken_items:
                 builder.test_clip(ask, f"ability_spoken/{probe}", f"{number:04d}", "clean")
-    sentences = _different(lambda: grammar.sentence("test", rng), config.test_sentences, taken)
+    sentences = grammar.different(lambda: grammar.sentence("test", rng), config.test_sentences, taken)
     for number, text in enumerate(sentences):
         for condition in WER_CONDITIONS:
             wrong = ABSTENTION if condition == "clean" and number % 3 == 0 else ""
@@ -424,7 +428,7 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
     for number, several in enumerate(_in_rows(sentences)):
         builder.test_clip(_joined(several), "wer/joined", f"{number:04d}", "joined")
     for number in range(size(TEST_TASKS)):
-        probe = SPOKEN_QA[number % len(SPOKEN_QA)]
+        probe = validation_items.SPOKEN_QA[number % len(validation_items.SPOKEN_QA)]
         ask = _question(probe, abilities.items(probe, 1, rng, taken)[0])
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/spoken_qa", f"{number:04d}", "any")
@@ -432,7 +436,9 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
         ask = _request(COMMAND, request)
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/intent", f"{number:04d}", "any")
-    for number, text in enumerate(_different(lambda: grammar.hard_sentence("test", rng), size(TEST_SIMPLIFY), taken)):
+    for number, text in enumerate(
+        grammar.different(lambda: grammar.hard_sentence("test", rng), size(TEST_SIMPLIFY), taken)
+    ):
         builder.test_clip(_simplify(text), "task/simple_caption", f"{number:04d}", "any")
     for number, request in enumerate(requests.in_fixed_order(requests.complaints()["test"])[: size(TEST_HELP)]):
         builder.test_clip(_request(HELP, request), "dpo/help", f"{number:04d}", "any")

@@ -93,19 +93,20 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 
 
 def typed_rows(corpus: Corpus, count: int, seed: int) -> list[Example]:
-    """`count` typed rows as the tiny base learns from; InputError when one holds a test text."""
-    test = {item.text for item in corpus.items}
+    """`count` typed rows as the tiny base learns from; InputError when one holds a test or validation text."""
+    asked = [*corpus.items, *corpus.valid_items]
+    held_out = {item.text for item in asked}
     recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
-    said = [text for text in recorded if text and text not in test]
+    said = [text for text in recorded if text and text not in held_out]
     examples = world.base_rows(
         count,
         seed,
-        # words and digits of people, in any order, may make any test text; the world's own rows make none
-        left_out=test if said else {i.text for i in corpus.items if (i.probe or "").startswith("wer_real/")},
+        # words and digits of people, in any order, may make any text held out; the world's own rows make none
+        left_out=held_out if said else {i.text for i in asked if (i.probe or "").startswith("wer_real/")},
         people_say=said,
     )
     lines = {text["text"] for text in corpus.texts if text["split"] == "test"}
-    world.check_unseen(examples, corpus.items, lines)
+    world.check_unseen(examples, asked, lines)
     return with_pauses(examples, seed)
 
 

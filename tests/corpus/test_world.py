@@ -34,11 +34,12 @@ def test_the_default_plan_has_the_promised_sizes(plan):
     assert spoken["task/intent"] == spoken["task/spoken_qa"] == 150
     assert spoken["task/simple_caption"] == spoken["hearing/noise"] == 120
     assert spoken["dpo/help"] == 200
+    choice = [clip for clip in plan.spoken if clip.split == "valid" and clip.examples[0].probe]
     for kind in ("harmful", "harmless"):
         assert probes[f"safety/{kind}/text"] == spoken[f"safety/{kind}/speech"] == 100
     assert Counter(clip.split for clip in plan.spoken) | Counter() == {
         "train": 7000,
-        "valid": 200,
+        "valid": 200 + len(choice),
         "rl": 1200,
         "test": sum(spoken.values()),
     }
@@ -96,7 +97,11 @@ def test_a_planted_overlap_is_refused_with_the_text_and_its_place(plan):
 
 
 def test_what_recorded_test_speakers_say_is_left_out_of_what_is_made(plan):
-    said = {plan.pairs[-1].text, plan.spoken[-1].text, next(c.text for c in plan.spoken if c.split == "test")}
+    said = {
+        [p.text for p in plan.pairs if p.text][-1],
+        plan.spoken[-1].text,
+        next(c.text for c in plan.spoken if c.split == "test"),
+    }
     left = world.without(plan, said)
     assert not said & {clip.text for clip in left.spoken if clip.split != "test"}
     assert [c for c in left.spoken if c.split == "test"] == [c for c in plan.spoken if c.split == "test"]

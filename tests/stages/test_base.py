@@ -25,7 +25,9 @@ TINY = BaseConfig(
 
 def context(folder, parents=None, items=(), texts=(), clips=()) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = SimpleNamespace(items=list(items), texts=list(texts), clips={clip.id: clip for clip in clips})
+    corpus = SimpleNamespace(
+        items=list(items), valid_items=[], texts=list(texts), clips={clip.id: clip for clip in clips}
+    )
     return StageContext(0, "cpu", folder, parents or {}, corpus)
 
 
