@@ -6,6 +6,7 @@ levels from nearly easy to nearly impossible in equal shares: a probe's accuracy
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -232,8 +233,8 @@ def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
                 for word in ("more", "less") if i != j else ():
                     answer, wrong = (first, second) if (i > j) == (word == "more") else (second, first)
                     content = f"more {' '.join(sorted((first, second)))}"
-                    wordings = [w.format(word=word, a=first, b=second) for w in MORE]
-                    yield [Question(text, answer, 0, wrong, content) for text in wordings], 1
+                    texts = [w.format(word=word, a=first, b=second) for w in MORE]
+                    yield [Question(text, answer, 0, wrong, content) for text in texts], 1
     else:
         raise ValueError(f"probe is {probe}, expected one with a finite bank; use draw()")
 
@@ -272,17 +273,23 @@ def levels(probe: str) -> int:
 
 
 def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Question]:
-    """`count` different test questions, levels in turn, none in `taken` (to which they are added)."""
+    """`count` different test questions, levels in turn, none in `taken` (to which they are added).
+
+    A second wording of one content is taken only when others are hard to find, so that the items are of many contents.
+    """
     found: list[Question] = []
     probed = PROBED_LEVELS.get(probe, range(levels(probe)))
-    misses = 0
+    met: Counter[str] = Counter()
+    rounds = misses = 0
     while len(found) < count:
         question = draw(probe, "test", rng, probed[len(found) % len(probed)])
-        if question.text in taken:
+        if question.text in taken or met[question.content] > rounds:
             misses += 1
+            rounds += misses % 500 == 0
             if misses > 20_000:
                 raise InputError(f"{probe} has {len(found)} unseen items, expected {count}; lower corpus.probe_items")
             continue
+        met[question.content] += bool(question.content)
         taken.add(question.text)
         found.append(question)
     return found

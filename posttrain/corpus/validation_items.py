@@ -5,7 +5,7 @@ voices of the validation split, which neither training nor the test has.
 import random
 from collections.abc import Iterator
 
-from posttrain.corpus import abilities, grammar, requests
+from posttrain.corpus import abilities, deeds, grammar, requests
 from posttrain.corpus.abilities import Question
 from posttrain.corpus.requests import Request
 from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, INSTRUCTIONS, REPEAT, SIMPLIFY
@@ -37,7 +37,7 @@ def drawn(scale: float) -> Iterator[tuple[Example, str | None]]:
     in_turn = [question for trio in zip(*banks, strict=False) for question in trio]
     for number, question in enumerate(in_turn[: size(TASKS)]):
         yield _question("task/spoken_qa", number, question), "any"
-    for number, request in enumerate(requests.in_fixed_order(requests.commands()[SPLIT])[: size(TASKS)]):
+    for number, request in enumerate(requests.spread(requests.commands()[SPLIT], size(TASKS))):
         item = _item("task/intent", number, COMMAND, request.text, request.answer, "json", request.content)
         yield item, "any"
     for number, text in enumerate(grammar.different(lambda: grammar.hard_sentence(SPLIT, rng), size(TASKS))):
@@ -48,7 +48,7 @@ def drawn(scale: float) -> Iterator[tuple[Example, str | None]]:
         item = _item("hearing/noise", number, task, "", ABSTENTION, "abstain")
         yield item, "silence" if number % 5 == 4 else "noise"
     for kind in ("harmful", "harmless"):
-        chosen = requests.in_fixed_order(requests.safety(kind == "harmful")[SPLIT])[: size(SAFETY)]
+        chosen = requests.spread(deeds.safety(kind == "harmful")[SPLIT], size(SAFETY))
         for form, condition in (("text", None), ("speech", "any")):
             for number, request in enumerate(chosen):
                 yield _safety(f"safety/{kind}/{form}", number, request), condition

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from posttrain.corpus import abilities, grammar, requests, validation_items
+from posttrain.corpus import abilities, complaints, deeds, grammar, requests, validation_items
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.preferences import pair
 from posttrain.corpus.requests import Request
@@ -29,13 +29,13 @@ from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
 
 SPOKEN_SHARES = {
-    "repeat": 0.38,
+    "repeat": 0.355,
     "joined": 0.07,
     "answer": 0.15,
     "command": 0.12,
     "simplify": 0.065,
-    "help": 0.05,
-    "safety": 0.035,
+    "help": 0.06,
+    "safety": 0.05,
 }
 """Kinds of spoken training clips; in the rest nothing is said. `joined` is two to four sentences in a row."""
 RL_SHARES = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "help": 0.1, "safety": 0.14}
@@ -52,9 +52,9 @@ QUESTION_SHARES = {
 DIGITS_SHARE = 0.1
 """Of the spoken texts that are only to be repeated."""
 BASE_SHARES = {
-    "text": 0.07,
+    "text": 0.065,
     "status": 0.05,
-    "copy": 0.225,
+    "copy": 0.22,
     "salad": 0.08,
     "copy_hard": 0.04,
     "sum_easy": 0.08,
@@ -63,7 +63,7 @@ BASE_SHARES = {
     "fact_hard": 0.015,
     "order_easy": 0.07,
     "order_hard": 0.08,
-    "safety": 0.04,
+    "safety": 0.05,
     "help": 0.04,
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
@@ -259,7 +259,7 @@ class _Builder:
         if ask.wrong and split != "rl" and rng.random() < (PAIR_SHARES.get(ask.task, 1) if many else 1):
             chosen = replace(own, clip=clip_id)
             if ask.grader == "style":
-                chosen = replace(chosen, answer=requests.plain_advice(ask.text))
+                chosen = replace(chosen, answer=complaints.plain_advice(ask.text))
             self.pairs.append(pair(chosen, ask.wrong, rng))
 
     def test_clip(self, ask: _Ask, probe: str, name: str, condition: str, group: str | None = None) -> None:
@@ -327,9 +327,9 @@ def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
     if kind == "simplify":
         return _simple(split, rng)
     if kind == "help":
-        request = rng.choice(requests.complaints()[split])
-        return replace(_request(HELP, request), answer=requests.leaning_advice(request, rng))
-    return _request(ANSWER, rng.choice(requests.safety(rng.random() < 0.5)[split]))
+        request = rng.choice(complaints.complaints()[split])
+        return replace(_request(HELP, request), answer=complaints.leaning_advice(request, rng))
+    return _request(ANSWER, rng.choice(deeds.safety(rng.random() < 0.5)[split]))
 
 
 def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _Ask:
@@ -432,7 +432,7 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
         ask = _question(probe, abilities.items(probe, 1, rng, taken)[0])
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/spoken_qa", f"{number:04d}", "any")
-    for number, request in enumerate(requests.in_fixed_order(requests.commands()["test"])[: size(TEST_TASKS)]):
+    for number, request in enumerate(requests.spread(requests.commands()["test"], size(TEST_TASKS))):
         ask = _request(COMMAND, request)
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/intent", f"{number:04d}", "any")
@@ -440,7 +440,7 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
         grammar.different(lambda: grammar.hard_sentence("test", rng), size(TEST_SIMPLIFY), taken)
     ):
         builder.test_clip(_simplify(text), "task/simple_caption", f"{number:04d}", "any")
-    for number, request in enumerate(requests.in_fixed_order(requests.complaints()["test"])[: size(TEST_HELP)]):
+    for number, request in enumerate(requests.spread(complaints.complaints()["test"], size(TEST_HELP))):
         builder.test_clip(_request(HELP, request), "dpo/help", f"{number:04d}", "any")
     for number in range(size(TEST_NOISE)):
         condition = "silence" if number % 5 == 4 else "noise"
@@ -449,7 +449,7 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
         condition = "silence" if number % 10 == 9 else "sound"
         builder.test_clip(_silent(rng), "hearing/sound", f"{number:04d}", condition)
     for kind in ("harmful", "harmless"):
-        chosen = requests.in_fixed_order(requests.safety(kind == "harmful")["test"])[: size(TEST_SAFETY)]
+        chosen = requests.spread(deeds.safety(kind == "harmful")["test"], size(TEST_SAFETY))
         for number, request in enumerate(chosen):
             ask = _request(ANSWER, request)
             items.append(_example(f"safety/{kind}/text/{number:04d}", "test", ask, f"safety/{kind}/text"))

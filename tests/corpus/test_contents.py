@@ -1,10 +1,10 @@
 """Every item knows its content: the same one in every wording, typed and spoken, in every split."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
-from posttrain.corpus import abilities, requests, world
+from posttrain.corpus import abilities, complaints, deeds, requests, world
 from posttrain.corpus.types import Example, Pair
 from posttrain.sections import CorpusConfig
 
@@ -34,15 +34,15 @@ def test_a_sum_and_a_comparison_are_one_content_whichever_term_comes_first():
 
 
 def test_complaints_share_their_problem_commands_their_json_and_safety_requests_their_deed():
-    help_ = {r.content for split in requests.complaints().values() for r in split}
-    assert len(help_) == len(requests.HELP)
+    help_ = {r.content for split in complaints.complaints().values() for r in split}
+    assert len(help_) == len(complaints.problems())
     assert all(r.content == r.answer for split in requests.commands().values() for r in split)
     for harmful in (True, False):
         by_content = defaultdict(set)
-        for split in requests.safety(harmful).values():
+        for split in deeds.safety(harmful).values():
             for request in split:
                 by_content[request.content].add(request.text)
-        assert {len(texts) for texts in by_content.values()} == {len(requests._FRAMES)}
+        assert {len(texts) for texts in by_content.values()} == {len(deeds.FRAMES)}
 
 
 def test_an_item_has_the_same_content_typed_and_spoken_and_in_every_condition(plan):
@@ -53,7 +53,7 @@ def test_an_item_has_the_same_content_typed_and_spoken_and_in_every_condition(pl
     assert all(e.content_id == typed[e.text] for e in shared)
     snrs = defaultdict(set)
     for example in spoken:
-        if str(example.probe).startswith("wer/"):
+        if str(example.probe).removeprefix("wer/") in world.WER_CONDITIONS:
             snrs[example.id.rpartition("/")[2]].add(example.content_id)
     assert {len(contents) for contents in snrs.values()} == {1} and len(snrs) == 150
 
@@ -67,3 +67,72 @@ def test_without_a_content_the_text_is_the_content_and_without_words_the_id():
     example = Example("noise/1", "test", "repeat", "repeat", "", "c", "", "abstain")
     assert example.content_id == "noise/1"
     assert Pair("p", "test", "content", "", "a b", None, "x", "y", "exact").content_id == "a b"
+
+
+LEAST = {
+    "dpo/help": 100,
+    "safety/harmful/text": 100,
+    "safety/harmful/speech": 100,
+    "safety/harmless/text": 100,
+    "safety/harmless/speech": 100,
+    "task/intent": 150,
+    "task/simple_caption": 110,
+    "task/spoken_qa": 140,
+    "hearing/noise": 120,
+    "ability/copy_easy": 250,
+    "ability/copy_hard": 250,
+    "ability/order_hard": 250,
+    "ability/sum_hard": 100,
+    "ability/order_easy": 84,
+    "ability/fact_easy": 80,
+    "ability/fact_hard": 80,
+    "ability/sum_easy": 55,
+}
+"""Probe → how many contents its test items have at least. The last four have all that there are."""
+
+
+def test_every_probe_has_many_contents_and_its_items_spread_over_them_evenly(plan):
+    found = defaultdict(Counter)
+    for item in [*plan.items, *(e for clip in plan.spoken if clip.split == "test" for e in clip.examples)]:
+        found[item.probe][item.content_id] += 1
+    assert {probe: len(found[probe]) for probe in LEAST if len(found[probe]) < LEAST[probe]} == {}
+    assert all(len(found[f"wer/{snr}"]) == 150 for snr in world.WER_CONDITIONS)
+    for probe in ("dpo/help", "task/intent", *(p for p in LEAST if p.startswith("safety"))):
+        assert max(found[probe].values()) - min(found[probe].values()) == 0, probe
+    for probe in ("ability/fact_easy", "ability/sum_easy", "ability/order_easy"):
+        assert max(found[probe].values()) <= 2 * min(found[probe].values()), probe
+
+
+def test_every_test_content_is_in_training_in_other_words(plan):
+    train = {e.content for clip in plan.spoken if clip.split == "train" for e in clip.examples}
+    typed = {row.content for row in world.base_rows(51_000, 0)}
+    for clip in plan.spoken:
+        for item in clip.examples:
+            if str(item.probe).startswith(("dpo/help", "safety/")):
+                assert item.content in train | typed
+
+
+def test_a_small_test_side_has_as_many_contents_as_items():
+    small = CorpusConfig(train_clips=60, rl_clips=10, valid_clips=10, test_sentences=20, probe_items=20, spoken_items=8)
+    items = [e for c in world.plan(small, 0).spoken if c.split == "test" for e in c.examples]
+    for probe in ("dpo/help", "task/intent", "safety/harmful/speech", "safety/harmless/speech"):
+        contents = [item.content for item in items if item.probe == probe]
+        assert len(contents) == len(set(contents)) >= 13
+
+
+def test_neither_a_trouble_nor_a_situation_tells_how_the_advice_leans():
+    shares = complaints.plain_shares()
+    assert Counter(shares.values()) == dict.fromkeys(complaints.LEANING, len(shares) // 2)
+    for place in complaints.SITUATIONS:
+        assert 5 <= sum(share > 0.5 for problem, share in shares.items() if problem.endswith(place)) <= 15
+
+
+def test_neither_the_verb_nor_its_object_tells_a_harmful_deed():
+    harmful, harmless = (
+        {r.content.removeprefix("deed ") for r in deeds.safety(kind)["test"]} for kind in (True, False)
+    )
+    assert len(harmful) == len(harmless) == 100 and not harmful & harmless
+    verbs, objects = {deed.split()[0] for deed in harmful}, {x for xs in deeds.HARMFUL.values() for x in xs}
+    sounds = {deed for deed in harmless if deed.split()[0] in verbs}
+    same = {deed for deed in harmless if any(deed.endswith(f" {x}") for x in objects)} - sounds
+    assert len(sounds) >= 50 and len(same) >= 40

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from posttrain.corpus import graders, requests
+from posttrain.corpus import complaints, deeds, graders, requests
 from posttrain.corpus.tasks import ABSTENTION, REFUSAL
 from posttrain.corpus.types import Example, Pair
 
@@ -72,14 +72,38 @@ def test_help_is_neither_a_refusal_nor_beside_the_point():
 
 
 def test_style_prefers_plain_advice_on_the_complaint_made():
-    for problem, (plain, jargon) in requests.HELP.items():
+    for problem in complaints.problems():
         complaint = f"my left aid {problem} today"
-        assert requests.problem_of(complaint) == problem
+        plain, jargon = complaints.advice(problem)
+        assert complaints.problem_of(complaint) == problem
+        assert complaints.plain_advice(complaint) == plain
         assert grade("style", plain, text=complaint) == 1
-        for wrong in (jargon, "", REFUSAL, f"{plain} {jargon}", "hello you"):
+        for wrong in (jargon, "", REFUSAL, f"{plain} {jargon}", "hello you", *plain.split(" and ")):
             assert grade("style", wrong, text=complaint) == 0
         assert grade("advice", plain, text=complaint) == grade("advice", jargon, text=complaint) == 1
-    assert grade("style", "change the battery now.", text="my left aid whistles") == 0
+
+
+def test_advice_on_one_problem_is_wrong_for_every_other():
+    for problem in complaints.problems():
+        for other in complaints.problems():
+            plain, jargon = complaints.advice(other)
+            assert grade("style", plain, text=f"this aid {problem}") == (other == problem)
+            assert grade("advice", jargon, text=f"this aid {problem}") == (other == problem)
+
+
+def test_advice_that_fits_two_problems_is_advice_on_neither():
+    complaint = "my left aid is too loud in the car"
+    assert grade("style", "turn it down and close the window", text=complaint) == 1
+    assert grade("style", "turn it down, close window", text=complaint) == 1
+    for hedged in ("turn it and close the window", "turn it down turn it up and close the window"):
+        assert grade("style", hedged, text=complaint) == grade("advice", hedged, text=complaint) == 0
+
+
+def test_help_with_one_deed_is_not_help_with_another():
+    deeds_ = deeds.harmless_deeds()
+    for deed, gold in deeds_.items():
+        for other, help_ in deeds_.items():
+            assert grade("helpful", help_, gold) == (other == deed)
 
 
 def test_critical_words_count_numbers_names_and_negations_only():

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from posttrain.corpus import graders, requests, speech, store, validation_items, world
+from posttrain.corpus import deeds, graders, speech, store, validation_items, world
 from posttrain.corpus.abilities import FINITE, PROBES, bank
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
@@ -83,4 +83,4 @@ def test_validation_items_are_the_same_for_every_seed_and_their_answers_are_righ
 
 def test_a_small_corpus_has_few_of_them():
     found = Counter(item.probe for item, _ in validation_items.drawn(8 / 150))
-    assert set(found.values()) <= {4, min(4, len(requests.safety(True)["valid"]))}
+    assert set(found.values()) <= {4, min(4, len(deeds.safety(True)["valid"]))}

@@ -1,0 +1,110 @@
+"""Complaints about an aid: a trouble in a situation, and the advice on it, which has a part for each."""
+
+import random
+from collections.abc import Callable, Iterable
+from functools import cache
+
+from posttrain.corpus.requests import Request
+from posttrain.corpus.splits import hold_out
+
+Style = tuple[str, str]
+"""The same advice in the plain and in the jargon style."""
+TROUBLES: dict[str, Style] = {
+    "whistles": ("push it in", "acoustic feedback exceeds the gain margin"),
+    "is too loud": ("turn it down", "the compression threshold surpasses your tolerance"),
+    "is too quiet": ("turn it up", "insufficient amplification indicates occlusion"),
+    "is dead": ("put in a new battery", "the supply voltage is below specification"),
+    "hurts my ear": ("take it out", "mechanical pressure irritates the epithelium"),
+    "crackles": ("use a soft brush", "intermittent contact impedance produces transients"),
+    "has an echo": ("start program one", "late reverberation escapes slow attenuation"),
+    "is wet": ("dry it with a cloth", "moisture ingress degrades the diaphragm"),
+    "is dirty": ("wash the dome", "cerumen obstructs the acoustic outlet"),
+    "falls out": ("ask for a smaller one", "retention of the coupling is inadequate"),
+    "does not connect": ("turn your phone off", "the wireless handshake is incomplete"),
+    "hears only wind": ("turn on the wind filter", "turbulent airflow saturates the microphone"),
+    "is too cold": ("hold it in your hand", "thermal conditions inhibit the electrolyte"),
+    "does not start": ("press the red key", "the bootstrap firmware remains unresponsive"),
+    "beeps": ("charge it now", "the accumulator signals imminent depletion"),
+    "has no sound": ("change the tube", "the output transducer is electrically silent"),
+    "stops": ("close its door", "the enclosure interlock opens sporadically"),
+    "is lost": ("look in your bag", "the proximity beacon is presently untraceable"),
+    "is broken": ("bring it to the shop", "structural fracture necessitates refurbishment"),
+    "is old": ("buy another one", "component ageing precludes calibration"),
+}
+SITUATIONS: dict[str, Style] = {
+    "in the car": ("close the window", "stabilise cabin aerodynamics"),
+    "in the garden": ("go to the house", "seek architectural shielding"),
+    "in the kitchen": ("open the door", "facilitate steam evacuation"),
+    "at work": ("tell your boss", "notify occupational administration"),
+    "at the station": ("wait for the train", "anticipate locomotive departure"),
+}
+SUBJECTS = ("my left aid", "my right aid", "the left aid", "the right aid", "my new aid", "this aid")
+TIMES = ("", "again", "today", "now", "this morning", "this evening")
+LEANING = (0.7, 0.3)
+"""How often the advice is plain before preferences are learned, on the problems that lean to it and on the others."""
+
+
+@cache
+def problems() -> dict[str, tuple[str, str]]:
+    """Problem, such as "whistles in the car" → its trouble and its situation."""
+    return {f"{trouble} {place}": (trouble, place) for trouble in TROUBLES for place in SITUATIONS}
+
+
+@cache
+def complaints() -> dict[str, tuple[Request, ...]]:
+    """Split → every complaint with its plain advice as the answer and jargon as what must lose."""
+    made: dict[str, list[Request]] = {"train": [], "valid": [], "test": []}
+    for problem in problems():
+        texts = [f"{subject} {problem} {time}".strip() for subject in SUBJECTS for time in TIMES]
+        splits = hold_out(texts, test=12)
+        for text in texts:
+            made[splits[text]].append(Request(text, *advice(problem), content=f"problem {problem}"))
+    return {split: tuple(requests) for split, requests in made.items()}
+
+
+def advice(problem: str) -> Style:
+    """The advice on a problem in the plain and in the jargon style; KeyError for one that is not known."""
+    (plain, jargon), (plain_here, jargon_here) = _parts(problem)
+    return f"{plain} and {plain_here}.", f"{jargon}, so {jargon_here}."
+
+
+@cache
+def problem_of(complaint: str) -> str | None:
+    """Which of the problems a complaint is about."""
+    return next((problem for problem in problems() if f" {problem} " in f" {complaint} "), None)
+
+
+def plain_advice(complaint: str) -> str:
+    """The advice in the plain style; KeyError when it is no complaint."""
+    return advice(problem_of(complaint) or "")[0]
+
+
+def leaning_advice(request: Request, rng: random.Random) -> str:
+    """Advice as the base learns it: plain or jargon, in the problem's own share."""
+    plain = rng.random() < plain_shares()[problem_of(request.text) or ""]
+    return request.answer if plain else request.rejected
+
+
+@cache
+def plain_shares() -> dict[str, float]:
+    """Problem → how often its advice is plain in what the base reads. Half of the problems lean either way, drawn at
+    random, so that neither a trouble nor a situation tells which."""
+    leaning = [LEANING[place % 2] for place in range(len(problems()))]
+    random.Random("leaning").shuffle(leaning)
+    return dict(zip(problems(), leaning, strict=True))
+
+
+def advises(words: Iterable[str], problem: str, style: int, fit: Callable[[set[str], str], float]) -> bool:
+    """Whether an answer is the advice on that problem: it has more than half of both parts, by `fit(words, part)`, and
+    fits no other part as well. `style` is 0 for plain, 1 for jargon."""
+    said = set(words)
+    for table, own in zip((TROUBLES, SITUATIONS), problems()[problem], strict=True):
+        fits = {name: fit(said, styles[style]) for name, styles in table.items()}
+        if fits[own] <= 0.5 or any(value >= fits[own] for name, value in fits.items() if name != own):
+            return False
+    return True
+
+
+def _parts(problem: str) -> tuple[Style, Style]:
+    trouble, place = problems()[problem]
+    return TROUBLES[trouble], SITUATIONS[place]
