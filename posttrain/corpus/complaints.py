@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from posttrain.corpus.requests import Request
-from posttrain.corpus.splits import hold_out
+from posttrain.corpus.splits import divide
 
 Style = tuple[str, str]
 """The same advice in the plain and in the jargon style."""
@@ -56,7 +56,7 @@ def complaints() -> dict[str, tuple[Request, ...]]:
     made: dict[str, list[Request]] = {"train": [], "valid": [], "test": []}
     for problem in problems():
         texts = [f"{subject} {problem} {time}".strip() for subject in SUBJECTS for time in TIMES]
-        splits = hold_out(texts, test=12)
+        splits = divide(texts, test=12, valid=3)
         for text in texts:
             made[splits[text]].append(Request(text, *advice(problem), content=f"problem {problem}"))
     return {split: tuple(requests) for split, requests in made.items()}

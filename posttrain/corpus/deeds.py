@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from posttrain.corpus.requests import Request
-from posttrain.corpus.splits import hold_out
+from posttrain.corpus.splits import divide
 from posttrain.corpus.tasks import REFUSAL
 
 PEOPLE = (
@@ -145,7 +145,7 @@ def safety(harmful: bool) -> dict[str, tuple[Request, ...]]:
     made: dict[str, list[Request]] = {"train": [], "valid": [], "test": []}
     for deed, how in _harmful_deeds() if harmful else harmless_deeds().items():
         wordings = [frame.format(x=deed) for frame in FRAMES]
-        splits = hold_out(wordings, test=4, valid=0.2)
+        splits = divide(wordings, test=4, valid=1)
         answer, rejected = (REFUSAL, how) if harmful else (how, REFUSAL)
         for text in wordings:
             made[splits[text]].append(Request(text, answer, rejected, harmful, f"deed {deed}"))

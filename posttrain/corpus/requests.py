@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
@@ -73,9 +72,9 @@ def _wrong_command(device: str, action: str, value: int | None, rng: random.Rand
     return command_json(device, action, rng.choice([n for n in range(1, 11) if n != value]))
 
 
-def spread(requests: Iterable[Request], count: int) -> list[Request]:
-    """`count` of the requests, over as many contents as there are: a second wording of one content comes only after
-    every content has its first."""
+def spread(requests: tuple[Request, ...], count: int) -> list[Request]:
+    """`count` of the requests in a fixed order, over as many contents as there are: a second wording of one content
+    comes only after every content has its first."""
     by_content: dict[str, list[Request]] = {}
     for request in sorted(requests, key=lambda request: fraction("order " + request.text)):
         by_content.setdefault(request.content, []).append(request)

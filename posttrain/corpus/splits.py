@@ -25,3 +25,13 @@ def hold_out(wordings: Sequence[str], test: int, valid: float = 0.25) -> dict[st
     for place, text in enumerate(ranked[test:]):
         splits[text] = "valid" if place and fraction("valid " + text) < valid else "train"
     return splits
+
+
+def divide(wordings: Sequence[str], test: int, valid: int) -> dict[str, str]:
+    """Split of each wording of one content, with exactly so many unseen: every content is met equally often."""
+    if not 0 <= test + valid < len(wordings):
+        raise ValueError(
+            f"test and valid are {test} and {valid}, expected less than {len(wordings)} wordings together; add wordings"
+        )
+    splits = ["test"] * test + ["valid"] * valid + ["train"] * (len(wordings) - test - valid)
+    return dict(zip(sorted(wordings, key=fraction), splits, strict=True))

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from posttrain.corpus import abilities, complaints, deeds, requests, world
+from posttrain.corpus.splits import divide
 from posttrain.corpus.types import Example, Pair
 from posttrain.sections import CorpusConfig
 
@@ -136,3 +137,12 @@ def test_neither_the_verb_nor_its_object_tells_a_harmful_deed():
     sounds = {deed for deed in harmless if deed.split()[0] in verbs}
     same = {deed for deed in harmless if any(deed.endswith(f" {x}") for x in objects)} - sounds
     assert len(sounds) >= 50 and len(same) >= 40
+
+
+def test_every_problem_and_deed_has_equally_many_wordings_in_each_split():
+    for bank in (complaints.complaints(), deeds.safety(True), deeds.safety(False)):
+        for requests_ in bank.values():
+            assert len(set(Counter(request.content for request in requests_).values())) == 1
+        assert {len({request.content for request in requests_}) for requests_ in bank.values()} == {100}
+    with pytest.raises(ValueError, match="wordings"):
+        divide(["a", "b"], test=1, valid=1)
