@@ -1,11 +1,8 @@
 """Audiograms: hearing thresholds of both ears in dB HL; the standard ones by name, people's from files."""
 
-import csv
-import io
-import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,16 +12,22 @@ import numpy as np
 import yaml
 
 from posttrain import assets
+from posttrain.acoustics import thresholds
+from posttrain.acoustics.thresholds import RANGE_DB_HL
+from posttrain.corpus import json_lines, tables, text_files
 from posttrain.errors import InputError
+from posttrain.machine import say
 
 Ear = Literal["left", "right"]
-RANGE_DB_HL = (-10.0, 120.0)
-"""What audiometers measure (IEC 60645-1)."""
 PTA_HZ = (500.0, 1000.0, 2000.0, 4000.0)
 AUDIOMETRIC_HZ = (250.0, 500.0, 1000.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0)
 """Where Clarity's audiograms are measured; `Audiogram.levels` gives any audiogram there."""
-CSV_EARS = {"l": "left", "r": "right", "left": "left", "right": "right"}
-HZ_COLUMN = re.compile(r"hz(\d+(?:\.\d+)?)")
+EARS: tuple[Ear, ...] = ("left", "right")
+CSV_EARS: dict[str, Ear] = {"l": "left", "r": "right", "left": "left", "right": "right"}
+HZ_COLUMN = re.compile(r"(?:hz)?\s*(\d+(?:\.\d+)?)\s*(k?)\s*(?:hz)?")
+"""Names of columns: hz250, 250, 250 Hz, 1k, 1 kHz."""
+NOTES = 6
+"""Values of one file that are told one by one when they are no plain numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,19 @@ def read(path: str | Path) -> dict[str, Audiogram]:
 
     Clarity's listeners.json: {"L0001": {"audiogram_cfs": [250, …], "audiogram_levels_l": […], "audiogram_levels_r":
     […]}}. CSV: a line for each ear with the columns listener, ear (l or r) and hz250, hz500, …; others are not read.
-    A frequency may be left empty in both ears.
+    What stands for no response or was not measured is read by the rules of `thresholds`, and told on stderr.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not there; name a listeners.json or a CSV with columns listener,ear,hz250,hz500,…")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); save it as UTF-8") from error
     problems: list[str] = []
-    found = (_read_json if path.suffix.lower() == ".json" else _read_csv)(path, text, problems)
+    notes: list[str] = []
+    found = (_read_json if path.suffix.lower() == ".json" else _read_csv)(path, notes, problems)
     if not found and not problems:
         problems.append(f"{path} has no listener, expected one or more; add them")
     if problems:
-        raise InputError(problems)
+        raise InputError(tables.in_line_order(problems))
+    if notes:
+        more = f"; and {len(notes) - NOTES} more" if len(notes) > NOTES else ""
+        say(f"{path}: {'; '.join(notes[:NOTES])}{more}")
     return found
 
 
@@ -154,11 +155,17 @@ def _named(listeners: dict[str, Audiogram], name: str, where: str) -> Audiogram:
     return listeners[name]
 
 
-def _read_json(path: Path, text: str, problems: list[str]) -> dict[str, Audiogram]:
+def _read_json(path: Path, notes: list[str], problems: list[str]) -> dict[str, Audiogram]:
+    text = text_files.read(path, "a listeners.json", problems)
+    if text is None:
+        return {}
+    if bad := text_files.bad_lines(text, text_files.line_starts(text)):
+        problems += [f"{path}:{line}: {what}" for line, what in bad.items()]
+        return {}
     try:
-        content = json.loads(text)
+        content = json_lines.parse(text)
     except ValueError as error:
-        problems.append(f"{path} is not JSON ({error}); mend it")
+        problems.append(f"{path} is not JSON: {error}; correct it")
         return {}
     if not isinstance(content, dict):
         problems.append(f"{path} holds a {type(content).__name__}, expected listeners by name: {{…}}")
@@ -170,59 +177,106 @@ def _read_json(path: Path, text: str, problems: list[str]) -> dict[str, Audiogra
         if missing:
             problems.append(f"{path}: listener {name} lacks {', '.join(missing)}; add a list of numbers for each")
             continue
-        _add(found, path, name, [entry[key] for key in keys], problems)
+        frequencies = [tables.number(hz) if isinstance(hz, str) else hz for hz in entry[keys[0]]]
+        ears = {ear: (f"{path}", entry[key]) for ear, key in zip(EARS, keys[1:], strict=True)}
+        _add(found, name, frequencies, ears, notes, problems)
     return found
 
 
-def _read_csv(path: Path, text: str, problems: list[str]) -> dict[str, Audiogram]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", skipinitialspace=True)
-    columns = [name.strip().lower() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    hz = {float(match[1]): name for name in columns if (match := HZ_COLUMN.fullmatch(name))}
-    if not {"listener", "ear"} <= set(columns) or not hz:
-        shown = ",".join(columns) or "none"
-        problems.append(f"{path}:1: columns are {shown}, expected listener,ear,hz250,hz500,… ; mend the header")
+def _read_csv(path: Path, notes: list[str], problems: list[str]) -> dict[str, Audiogram]:
+    lines = tables.read(path, [("listener", "ear")], problems)
+    columns = list(lines[0].cells) if lines else []
+    hz: dict[float, str] = {}
+    for column in columns:
+        if match := HZ_COLUMN.fullmatch(column):
+            frequency = float(match[1]) * (1000 if match[2] else 1)
+            if frequency in hz:
+                problems.append(f"{path}:1: columns {hz[frequency]} and {column} are one frequency; take one out")
+            hz.setdefault(frequency, column)
+    if lines and not hz:
+        problems.append(f"{path}:1: no column of a frequency, expected listener,ear,hz250,hz500,…; add them")
         return {}
-    rows: dict[str, dict[str, list[str]]] = {}
-    for row in reader:
-        name, ear = row["listener"].strip(), CSV_EARS.get(row["ear"].strip().lower())
-        where = f"{path}:{reader.line_num}: listener {name or '(none)'}"
+    rows: dict[str, dict[Ear, tuple[str, Sequence[Any]]]] = {}
+    for line in lines:
+        name, ear = line.cells["listener"], CSV_EARS.get(line.cells["ear"].lower())
+        where = f"{path}:{line.line}: listener {name or '(none)'}"
         if not name or ear is None:
-            problems.append(f"{where}: ear is {row['ear']!r}, expected l or r, and a listener's name; mend the line")
+            problems.append(
+                f"{where}: ear is {line.cells['ear']!r}, expected l or r, and a listener's name; correct the line"
+            )
         elif ear in rows.setdefault(name, {}):
             problems.append(f"{where}: a second line for the {ear} ear, expected one; take one out")
         else:
-            rows[name][ear] = [row[column].strip() for column in hz.values()]
+            rows[name][ear] = (f"{path}:{line.line}", [line.cells[hz[frequency]] for frequency in sorted(hz)])
     found: dict[str, Audiogram] = {}
     for name, ears in rows.items():
-        lacking = [ear for ear in ("left", "right") if ear not in ears]
+        lacking = [ear for ear in EARS if ear not in ears]
         if lacking:
-            problems.append(f"{path}: listener {name} lacks the {lacking[0]} ear; add its line")
+            problems.append(f"{next(iter(ears.values()))[0]}: listener {name} lacks the {lacking[0]} ear; add its line")
             continue
-        cells = [c for c in zip(hz, ears["left"], ears["right"], strict=True) if c[1] or c[2]]
-        _add(found, path, name, [list(column) for column in zip(*cells, strict=True)] or [[], [], []], problems)
+        _add(found, name, sorted(hz), ears, notes, problems)
     return found
 
 
 def _add(
-    found: dict[str, Audiogram], path: Path, name: str, columns: Sequence[Sequence[Any]], problems: list[str]
+    found: dict[str, Audiogram],
+    name: str,
+    frequencies_hz: Sequence[Any],
+    ears: Mapping[Ear, tuple[str, Sequence[Any]]],
+    notes: list[str],
+    problems: list[str],
 ) -> None:
-    """Columns: frequencies, left, right."""
-    try:
-        frequencies, left, right = (tuple(_number(value) for value in column) for column in columns)
-        found[name] = Audiogram(name, frequencies, left, right)
-    except InputError as error:
-        problems += [f"{path}: {problem}" for problem in error.problems]
+    """Add the listener whose ears have these values, each with the place it is from; or say what is wrong."""
+    first = ears["left"][0]
+    wrong = [f"{first}: {problem}" for problem in _frequency_problems(name, frequencies_hz)]
+    read_as: dict[Ear, list[float | None]] = {}
+    for ear in EARS if not wrong else ():
+        read_as[ear] = _levels(name, ear, *ears[ear], frequencies_hz, notes, wrong)
+    if wrong:
+        problems += wrong
+        return
+    pairs = list(zip(frequencies_hz, read_as["left"], read_as["right"], strict=True))
+    kept = tuple(float(hz) for hz, *levels in pairs if levels != [None, None])
+    if not kept:
+        wrong.append(f"{first}: listener {name}: no threshold was measured; write {thresholds.RULES}")
+    full: dict[Ear, tuple[float, ...]] = {}
+    for ear in EARS:
+        own = [level for hz, level in zip(frequencies_hz, read_as[ear], strict=True) if float(hz) in kept]
+        told: list[str] = []
+        gaps: list[str] = []
+        full[ear] = thresholds.filled(own, kept, told, gaps)
+        wrong += [f"{ears[ear][0]}: listener {name}, {ear} ear, {gap}" for gap in gaps]
+        notes += [f"listener {name}, {ear} ear, {note}" for note in told]
+    problems += wrong
+    if not wrong:
+        found[name] = Audiogram(name, kept, full["left"], full["right"])
 
 
-def _number(value: Any) -> Any:
-    """A number where the value is one, the value itself where not: the audiogram names it."""
-    if isinstance(value, bool):
-        return value
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return value
+def _levels(
+    name: str,
+    ear: Ear,
+    where: str,
+    values: Sequence[Any],
+    frequencies_hz: Sequence[Any],
+    notes: list[str],
+    problems: list[str],
+) -> list[float | None]:
+    """One ear's thresholds as they are written, None where nothing was measured."""
+    said = f"listener {name}, {ear} ear"
+    if len(values) != len(frequencies_hz):
+        count = f"{len(values)} thresholds, expected {len(frequencies_hz)}, one a frequency"
+        problems.append(f"{where}: {said}: {count}; write null where one was not measured")
+        return []
+    levels: list[float | None] = []
+    for hz, value in zip(frequencies_hz, values, strict=True):
+        try:
+            found = thresholds.threshold(value)
+        except ValueError as error:
+            problems.append(f"{where}: {said}, {hz:g} Hz: {error}")
+            continue
+        levels.append(found.db_hl)
+        notes += [f"{said}, {hz:g} Hz: {found.note}"] if found.note else []
+    return levels
 
 
 def _is_number(value: Any) -> bool:

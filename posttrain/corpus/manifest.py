@@ -1,8 +1,7 @@
 """Manifests: `path,text[,split,speaker,…]` in CSV, paths below a root. Everything wrong is listed at once, by line."""
 
-import csv
 import hashlib
-import io
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from posttrain.corpus import paths, tables
 from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES, audio
 from posttrain.corpus.normalise import normalise
 from posttrain.errors import InputError
@@ -42,8 +42,8 @@ class Row:
 def read(path: str | Path, root: str | Path | None = None, text: bool = True) -> list[Row]:
     """The manifest's rows, with paths below `root` (default: the manifest's folder). Audio is not opened.
 
-    InputError lists every bad line: not UTF-8, a missing file, a path that leaves the root, no usable text (where
-    `text`), and a manifest without rows.
+    InputError lists everything wrong, by line: with the table (`tables`), with a path (`paths`), no usable text (where
+    `text`), a recording named twice, and a manifest without rows.
     """
     rows, problems = scan(path, root, text)
     if problems:
@@ -52,21 +52,23 @@ def read(path: str | Path, root: str | Path | None = None, text: bool = True) ->
 
 
 def scan(path: str | Path, root: str | Path | None = None, text: bool = True) -> tuple[list[Row], list[str]]:
-    """The rows of `read` that are good, and what is wrong with the others: so that their audio can be looked at too."""
+    """The good rows of `read`, and what is wrong with the others, so that the good ones' audio can be checked too."""
     path = Path(path)
     root = Path(root or path.parent).resolve()
-    if not path.is_file():
-        raise InputError(f"manifest {path} is not there; name a CSV file with columns path,text")
     rows: list[Row] = []
     problems: list[str] = []
-    for line, values in _lines(path, ("path", "text") if text else ("path",), problems):
-        row, wrong = _row(path, root, line, values, text)
-        problems += [f"{path}:{line}: {what}" for what in wrong]
+    listings: paths.Listings = {}
+    first: dict[str, int] = {}
+    for line in tables.read(path, [("path", "text") if text else ("path",)], problems):
+        row, wrong = _row(path, root, line, text, listings)
+        if not wrong:
+            place = first.setdefault(os.path.normpath(row.name), row.line)
+            if place != row.line:
+                wrong.append(f"path {row.name} is in line {place} already; keep one of the two")
+        problems += [row.problem(what) for what in wrong]
         if not wrong:
             rows.append(row)
-    if not rows and not problems:
-        problems.append(f"{path} has no rows, expected a line path,text for each recording; add one or more")
-    return rows, problems
+    return rows, tables.in_line_order(problems)
 
 
 def load(
@@ -92,44 +94,17 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _lines(path: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, values by column); a line that is not UTF-8 is a problem and left out."""
-    good: list[str] = []
-    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        try:
-            good.append(raw.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            problems.append(f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8")
-            good.append("")
-    if not good:
-        return
-    reader = csv.reader(io.StringIO("\n".join(good)))
-    header = [name.strip().lower() for name in next(reader, [])]
-    missing = [name for name in columns if name not in header]
-    if missing:
-        problems.append(
-            f"{path}:1: columns are {','.join(header)}, expected {','.join(columns)} among them; add a header"
-        )
-        return
+def _row(path: Path, root: Path, line: tables.Row, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:
+    name, written = line.cells["path"], line.cells.get("text", "")
+    wrong = [problem] if (problem := paths.problem(root, name, listings)) else []
+    words = ""
     try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=False))
-    except csv.Error as error:
-        problems.append(f"{path}:{reader.line_num}: not CSV ({error}); mend the line")
-
-
-def _row(path: Path, root: Path, line: int, values: dict[str, str], text: bool) -> tuple[Row, list[str]]:
-    name = values.get("path", "")
-    file = (root / name).resolve()
-    words = normalise(values.get("text", ""))
-    wrong = []
-    if not name:
-        wrong.append("path is empty; name a recording")
-    elif not file.is_relative_to(root):
-        wrong.append(f"path {name} leaves {root}; keep recordings below it")
-    elif not file.is_file():
-        wrong.append(f"path {name} is not there (below {root}); mend the path or take the row out")
-    if text and not words:
-        wrong.append(f"text {values.get('text', '')!r} has no usable characters (a–z, digits); write the words said")
-    return Row(path, line, name, file, words, values.get("split"), values.get("speaker"), values), wrong
+        words = normalise(written)
+        if text and not words:
+            wrong.append(f"text {written!r} has no usable characters (a–z, digits); write the words said")
+    except ValueError as error:
+        if text:
+            wrong.append(f"text {tables.shown(written)}: {error}")
+    cells = line.cells
+    file = root / name if not wrong else root
+    return Row(path, line.line, name, file, words, cells.get("split"), cells.get("speaker"), cells), wrong

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import yaml
 
 from posttrain import assets
-from posttrain.corpus import csv_rows
+from posttrain.corpus import tables
 from posttrain.errors import InputError
 
 LABELS = {"safe": False, "unsafe": True}
-FORMATS = {"prompt": ("prompt", "label"), "goal": ("goal", "target"), "Behavior": ("Behavior", "BehaviorID")}
-"""Column of the prompt → columns that tell the format: XSTest's (and one's own), AdvBench's, HarmBench's."""
-EXPECTED = "; or ".join(",".join(columns) for columns in FORMATS.values())
+FORMATS = (("prompt", "label"), ("goal", "target"), ("behavior", "behaviorid"))
+"""Columns that tell a format, the prompt's first: XSTest's (and one's own), AdvBench's, HarmBench's."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,10 @@ def read(path: Path) -> list[SafetyPrompt]:
     All of the last two are harmful. InputError lists everything wrong, by line.
     """
     problems: list[str] = []
-    text = csv_rows.text_of(path, EXPECTED)
-    prompts = [_prompt(path, line, row, problems) for line, row in csv_rows.rows(path, text, _missing, problems)]
-    if not prompts and not problems:
-        problems.append(f"{path} has no rows, expected a prompt a line; add one or more")
+    rows = tables.read(path, FORMATS, problems, multiline=True)
+    prompts = [_prompt(path, row.line, row.cells, problems) for row in rows]
     if problems:
-        raise InputError(problems)
+        raise InputError(tables.in_line_order(problems))
     return prompts
 
 
@@ -67,20 +63,16 @@ def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
     return prompts
 
 
-def _missing(header: Sequence[str]) -> list[str]:
-    """Of the format whose prompt column is there; of one's own where none is."""
-    columns = next((FORMATS[name] for name in FORMATS if name in header), FORMATS["prompt"])
-    return [name for name in columns if name not in header]
-
-
 def _prompt(path: Path, line: int, row: dict[str, str], problems: list[str]) -> SafetyPrompt:
-    column = next(name for name in FORMATS if name in row)
-    text, label = row[column].strip(), row.get("label", "").strip() if column == "prompt" else "unsafe"
+    column = next(columns[0] for columns in FORMATS if set(columns) <= row.keys())
+    text, label = row[column], row["label"] if column == "prompt" else "unsafe"
     if not text:
         problems.append(f"{path}:{line}: {column} is empty; write what is asked, or take the line out")
     if label not in LABELS:
-        problems.append(f"{path}:{line}: label is {label!r}, expected {' or '.join(LABELS)}; mend it")
-    if context := row.get("ContextString", "").strip() if column == "Behavior" else "":
+        problems.append(f"{path}:{line}: label is {label!r}, expected {' or '.join(LABELS)}; correct it")
+    if column == "prompt" and (what := tables.swallowed(text, LABELS)):
+        problems.append(f"{path}:{line}: {what}")
+    if context := row.get("contextstring", "") if column == "behavior" else "":
         text = f"{context}\n\n---\n\n{text}"
-    name = row.get("BehaviorID" if column == "Behavior" else "id", "").strip() or str(line)
+    name = row.get("behaviorid" if column == "behavior" else "id", "") or str(line)
     return SafetyPrompt(name, text, LABELS.get(label, True))

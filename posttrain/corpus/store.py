@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from posttrain.corpus import json_lines
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 
@@ -78,7 +79,7 @@ class Corpus:
         lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
         if (folder / VALID_ITEMS).is_file():  # older corpora have none; what needs some says so
             lists["valid_items"] = _read(folder / VALID_ITEMS, Example)
-        texts = [json.loads(line) for line in (folder / "texts.jsonl").read_text(encoding="utf-8").splitlines()]
+        texts = json_lines.values(folder / "texts.jsonl")
         return Corpus(folder, clips, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
 
 
@@ -138,4 +139,4 @@ def _plain(row: Any) -> dict[str, Any]:
 
 
 def _read(path: Path, kind: type[Row]) -> list[Row]:
-    return [kind(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [kind(**fields) for fields in json_lines.values(path)]

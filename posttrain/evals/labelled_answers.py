@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from posttrain.corpus import csv_rows
+from posttrain.corpus import tables
 from posttrain.errors import InputError
 from posttrain.evals.refusal import LABELS, REFUSALS
 
@@ -30,17 +30,13 @@ class LabelledAnswer:
 def read(path: Path) -> list[LabelledAnswer]:
     """The file's rows; other columns are ignored, and an empty completion is kept: it is an answer that says nothing.
 
-    InputError lists everything wrong, by line: not UTF-8 or not CSV, a missing column, an empty prompt, an unknown
-    label; and a file without rows.
+    InputError lists everything wrong, by line: with the table (`tables`), an empty prompt, an unknown label.
     """
-    text = csv_rows.text_of(path, ", ".join(COLUMNS))
     problems: list[str] = []
-    rows = csv_rows.rows(path, text, lambda header: [name for name in COLUMNS if name not in header], problems)
-    answers = [answer for line, row in rows if (answer := _answer(path, line, row, problems))]
-    if not answers and not problems:
-        problems.append(f"{path} has no rows, expected a line of {', '.join(COLUMNS)} for each answer; add one or more")
+    rows = tables.read(path, [COLUMNS], problems, multiline=True, as_written=("completion",))
+    answers = [answer for row in rows if (answer := _answer(path, row.line, row.cells, problems))]
     if problems:
-        raise InputError(problems)
+        raise InputError(tables.in_line_order(problems))
     return answers
 
 
@@ -50,11 +46,12 @@ def sha256(path: Path) -> str:
 
 
 def _answer(path: Path, line: int, row: dict[str, str], problems: list[str]) -> LabelledAnswer | None:
-    prompt, label = row["prompt"].strip(), row["final_label"].strip()
-    wrong = []
+    prompt, label = row["prompt"], row["final_label"]
+    swallowed = (tables.swallowed(row[column], LABELS) for column in ("prompt", "completion"))
+    wrong = [what for what in swallowed if what]
     if not prompt:
         wrong.append("prompt is empty; write what was asked")
     if label not in LABELS:
-        wrong.append(f"final_label is {label!r}, expected one of {', '.join(LABELS)}; mend the label")
+        wrong.append(f"final_label is {label!r}, expected one of {', '.join(LABELS)}; correct it")
     problems += [f"{path}:{line}: {what}" for what in wrong]
     return None if wrong else LabelledAnswer(prompt, row["completion"], label)

@@ -140,7 +140,7 @@ def _score(task: Task) -> float | None:
 def _read(cache: Path) -> dict[str, float | None]:
     """Scores kept so far; a last line cut off by a kill is left out."""
     known: dict[str, float | None] = {}
-    for line in cache.read_text(encoding="utf-8").splitlines() if cache.is_file() else []:
+    for line in cache.read_text(encoding="utf-8").split("\n") if cache.is_file() else []:
         try:
             key, value = json.loads(line)
         except ValueError:

@@ -1,14 +1,12 @@
 """What listeners repeated: a CSV of words correct with HASPI, as the Clarity prediction challenge has it."""
 
-import csv
-import io
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from posttrain.acoustics import audiogram
 from posttrain.acoustics.audiogram import Audiogram
+from posttrain.corpus import tables
 from posttrain.errors import InputError
 
 HASPI = "haspi_better_ear_precomputed"
@@ -38,20 +36,21 @@ def read(path: Path) -> list[Response]:
     Columns: listener, correctness (percent), haspi_better_ear_precomputed (may be empty); system and scene where known;
     others are not read.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not there; name a CSV with columns {','.join(REQUIRED)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); save it as CSV in UTF-8") from error
     problems: list[str] = []
-    rows = list(_rows(path, text, problems))
-    if not rows and not problems:
-        problems.append(f"{path} has no rows, expected one for each sentence heard; add them")
+    first: dict[tuple[str, ...], int] = {}
+    rows = []
+    for row in tables.read(path, [REQUIRED], problems):
+        response = _response(f"{path}:{row.line}", row, problems)
+        if response is None:
+            continue
+        rows.append(response)
+        copied = first.setdefault(tuple(row.cells.values()), row.line)
+        if copied != row.line and response.system and response.scene:
+            problems.append(f"{path}:{row.line}: the same as line {copied}, cell by cell; take one of the two out")
     if rows and not problems and all(row.haspi is None for row in rows):
         problems.append(f"{path}: {HASPI} is empty in all {len(rows)} rows, expected some; compute HASPI and add it")
     if problems:
-        raise InputError(problems)
+        raise InputError(tables.in_line_order(problems))
     return rows
 
 
@@ -105,31 +104,8 @@ def audiograms(
     return {name: known[name] for name in first}
 
 
-def _rows(path: Path, text: str, problems: list[str]) -> Iterator[Response]:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in REQUIRED if name not in header]
-        if missing:
-            shown = ",".join(header) or "none"
-            problems.append(f"{path}:1: columns are {shown}, expected {', '.join(missing)} too; add them")
-            return
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            where = f"{path}:{reader.line_num}"
-            if len(cells) != len(header):
-                problems.append(f"{where}: {len(cells)} cells, expected {len(header)} as in the header; mend the line")
-                continue
-            row = _row(where, reader.line_num, dict(zip(header, map(str.strip, cells), strict=True)), problems)
-            if row is not None:
-                yield row
-    except csv.Error as error:
-        problems.append(f"{path}:{reader.line_num}: not CSV ({error}); mend the line")
-
-
-def _row(where: str, line: int, values: dict[str, str], problems: list[str]) -> Response | None:
-    before = len(problems)
+def _response(where: str, row: tables.Row, problems: list[str]) -> Response | None:
+    values, before = row.cells, len(problems)
     correct = _number(where, "correctness", values["correctness"], 100, "%", problems)
     haspi = _number(where, HASPI, values[HASPI], 1, "", problems) if values[HASPI] else None
     if not values["listener"]:
@@ -137,15 +113,19 @@ def _row(where: str, line: int, values: dict[str, str], problems: list[str]) -> 
     if len(problems) > before or correct is None:
         return None
     system, scene = values.get("system", ""), values.get("scene", "")
-    return Response(line, values["listener"], correct / 100, haspi, system, scene)
+    return Response(row.line, values["listener"], correct / 100, haspi, system, scene)
 
 
 def _number(where: str, name: str, value: str, most: float, unit: str, problems: list[str]) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= most:
-        problems.append(f"{where}: {name} is {value!r}, expected a number from 0 to {most:g}{unit}; mend it")
-        return None
-    return number
+    number = tables.number(value)
+    if number is not None and 0 <= number <= most:
+        return number
+    fix = "correct it"
+    if tables.decimal_comma(value) is not None:
+        fix = f"write it with a point: {value.replace(',', '.')}"
+    elif tables.number(value.removesuffix("%").rstrip()) is not None and value.endswith("%"):
+        fix = "write it without %"
+    elif name == HASPI:
+        fix = "correct it, or leave it empty where HASPI is not known"
+    problems.append(f"{where}: {name} is {value!r}, expected a number from 0 to {most:g}{unit}; {fix}")
+    return None

@@ -87,13 +87,18 @@ def test_a_frequency_that_neither_ear_has_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "columns are none"),
+        ("", "has no rows"),
+        ("listener;ear;hz250\nL1;l;3\n", "separated by semicolons"),
+        ("listener,ear,hz1000,1k\nL1,l,1,2\nL1,r,1,2\n", "columns hz1000 and 1k are one frequency"),
+        (HEADER + "L1,l,10,20,130,\nL1,r,10,20,30,\n", ":2: listener L1, left ear, 1000 Hz: threshold is '130'"),
+        (HEADER + "L1,l,10,20,30\nL1,r,10,20,30,\n", ":2: 5 cells, expected 6"),
+        (HEADER + "L1,l,,,,\nL1,r,10,20,30,\n", ":2: listener L1, left ear, no threshold was measured; give both"),
+        (HEADER + "L1,l,,,,\nL1,r,,,,\n", "no threshold was measured"),
         ("listener,ear\nL1,l\n", "expected listener,ear,hz250"),
-        (HEADER, "no listener"),
+        (HEADER, "no rows"),
         (HEADER + "L1,l,10,20,30,\n", "L1 lacks the right ear"),
         (HEADER + "L1,x,10,20,30,\n", ":2: listener L1: ear is 'x'"),
         (HEADER + "L1,l,1,2,3,\nL1,l,1,2,3,\n", ":3: listener L1: a second line for the left ear"),
-        (HEADER + "L1,l,10,20,30,\nL1,r,10,,30,\n", "right ear, 500.0 Hz: threshold is ''"),
         (HEADER + "L1,l,10,20,deaf,\nL1,r,10,20,30,\n", "threshold is 'deaf'"),
     ],
 )
@@ -104,11 +109,51 @@ def test_a_bad_csv_names_line_listener_and_value(tmp_path, text, named):
     assert named in str(refused.value) and str(tmp_path / "a.csv") in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"L1": 3}', '{"L1": {"audiogram_cfs": [250]}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"L1": 3}',
+        '{"L1": {"audiogram_cfs": [250]}}',
+        '{"L1": {}, "L1": {}}',
+        '{"L1": {"audiogram_cfs": [250], "audiogram_levels_l": [NaN], "audiogram_levels_r": [3]}}',
+        '{"L1": {"audiogram_cfs": [250], "audiogram_levels_l": [true], "audiogram_levels_r": [3]}}',
+        '{"L1": {"audiogram_cfs": [250], "audiogram_levels_l": [], "audiogram_levels_r": [3]}}',
+    ],
+)
 def test_bad_json_is_refused(tmp_path, text):
     (tmp_path / "l.json").write_text(text)
     with pytest.raises(InputError, match=r"l\.json"):
         audiogram.read(tmp_path / "l.json")
+
+
+def test_gaps_and_no_response_are_read_by_the_rules_and_told(tmp_path, capsys):
+    header = "listener,ear,250,500 Hz,1k,hz2000,hz8000\n"
+    (tmp_path / "a.csv").write_text(header + 'L1,l,10,,30,NR,\nL1,r,DNT,25,"37,5",>110,\n', encoding="utf-8-sig")
+    entry = {
+        "audiogram_cfs": [250, 500, 1000, 2000, 8000],
+        "audiogram_levels_l": [10, None, 30, "NR", None],
+        "audiogram_levels_r": ["DNT", 25, 37.5, ">110", None],
+    }
+    (tmp_path / "a.json").write_text(json.dumps({"L1": entry}))
+    for file in ("a.csv", "a.json"):
+        found = audiogram.read(tmp_path / file)["L1"]
+        assert found.frequencies_hz == (250, 500, 1000, 2000)
+        assert found.left_db_hl == (10, 20, 30, 120) and found.right_db_hl == (25, 25, 37.5, 115)
+        said = capsys.readouterr().err
+        assert "left ear, 2000 Hz: NR, no response, read as 120" in said
+        assert "right ear, 250 Hz: not measured, taken from its neighbours as 25" in said
+
+
+def test_a_gap_more_than_an_octave_from_a_threshold_is_refused_with_what_to_write(tmp_path):
+    header = "listener,ear,hz250,hz500,hz1000,hz2000,hz4000,hz8000\n"
+    (tmp_path / "a.csv").write_text(header + "L1,l,10,,,30,,\nL1,r,1,2,3,4,5,6\n")
+    with pytest.raises(InputError) as refused:
+        audiogram.read(tmp_path / "a.csv")
+    assert [problem.split(" Hz")[0].split()[-1] for problem in refused.value.problems] == ["500", "1000", "8000"]
+    assert all(":2: listener L1, left ear" in p and "NR or >110" in p for p in refused.value.problems)
 
 
 def test_an_audiogram_is_found_by_standard_name_file_or_listener(tmp_path):

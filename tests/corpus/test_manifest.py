@@ -1,5 +1,8 @@
 """Every bad row is told, with its line, before anything else happens."""
 
+import os
+import re
+
 import numpy as np
 import pytest
 import soundfile
@@ -45,17 +48,23 @@ def test_all_bad_lines_are_listed_with_their_numbers(root):
         assert word in problem
 
 
-def test_a_link_out_of_the_root_is_leaving_it(root, tmp_path_factory):
-    outside = tmp_path_factory.mktemp("outside") / "x.wav"
-    outside.write_bytes(b"")
-    (root / "audio" / "link.wav").symlink_to(outside)
-    assert "leaves" in problems_of(manifest.read, put(root, "path,text\naudio/link.wav,hello\n"))[0]
+def test_a_link_below_the_root_is_followed_to_a_file_anywhere(root, tmp_path_factory):
+    """As in a Hugging Face cache, where every file is a link to one elsewhere that has another name."""
+    outside = tmp_path_factory.mktemp("blobs")
+    soundfile.write(outside / "0a1b", np.full(16_000, 0.1), 16_000, format="WAV")
+    (root / "audio" / "link.wav").symlink_to(outside / "0a1b")
+    (root / "linked").symlink_to(outside)
+    (root / "blob.csv").write_text("path,text\naudio/link.wav,hello\nlinked/0a1b,there\n")
+    (root / "manifest.csv").symlink_to(root / "blob.csv")
+    rows = manifest.read(root / "manifest.csv")
+    assert [row.path for row in rows] == [root / "audio" / "link.wav", root / "linked" / "0a1b"]
+    assert len(manifest.audio(rows[0].path)) == 16_000
 
 
 def test_a_line_that_is_not_utf8_is_named(root):
     path = put(root, b"path,text\naudio/good.wav,fine\naudio/good.wav,caf\xe9\n")
     (problem,) = problems_of(manifest.read, path)
-    assert problem.startswith(f"{path}:3: not UTF-8")
+    assert problem.startswith(f"{path}:3: not UTF-8") and "'é' in Windows-1252" in problem
 
 
 @pytest.mark.parametrize(
@@ -115,8 +124,103 @@ def test_formats_channels_and_rates_come_out_as_16_khz_mono(root, suffix):
 
 def test_loading_keeps_the_order_and_names_the_bad_rows(root):
     bad_audio(root, "short.wav")
-    rows = manifest.read(put(root, "path,text\naudio/good.wav,one\nshort.wav,two\naudio/good.wav,three\n"))
+    soundfile.write(root / "third.wav", np.full(16_000, 0.1), 16_000)
+    rows = manifest.read(put(root, "path,text\naudio/good.wav,one\nshort.wav,two\nthird.wav,three\n"))
     loaded = list(manifest.load(rows))
     assert [row.text for row, _, _ in loaded] == ["one", "two", "three"]
     assert [waveform is None for _, waveform, _ in loaded] == [False, True, False]
     assert loaded[1][2].startswith(f"{root}/manifest.csv:3: short.wav: audio is 0.062 s")
+
+
+def test_a_quote_that_never_closes_swallows_no_row(root):
+    for number in range(8):
+        soundfile.write(root / f"c{number}.wav", np.full(16_000, 0.1), 16_000)
+    lines = [f"c{number}.wav,clip {number}" for number in range(8)]
+    for broken, named in (
+        ({1: 'c1.wav,"clip'}, [":3: the quote that opens here is never closed"]),
+        ({1: 'c1.wav,"clip', 5: 'c5.wav,clip"'}, [":3: the quote that opens here is not closed", ":7: a quote inside"]),
+        ({1: 'c1.wav,"clip', 5: 'c5.wav,"clip"'}, [":3: the quote that opens here is not closed"]),
+    ):
+        rows = [broken.get(number, line) for number, line in enumerate(lines)]
+        good, problems = manifest.scan(put(root, "\n".join(["path,text", *rows, ""])))
+        assert len(good) == 8 - len(broken) + (len(broken) > len(named)) and len(problems) == len(named)
+        assert all(want in problem for want, problem in zip(named, problems, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("audio/good.wav,i have, an appointment", "3 cells, expected 2 .*in quotes"),
+        ("audio/good.wav", "1 cells, expected 2 .*add what is missing"),
+        ("audio/good.wav;hello", "separated by semicolons, expected commas"),
+        ("audio/good.wav\thello", "separated by tabs, expected commas"),
+        ('audio/good.wav,he said "hi" to me', "a quote inside a cell.*write each quote twice"),
+        ('audio/good.wav,"he said "hi" to me"', "text follows a closing quote"),
+        ("# a remark", "comments are not read, delete this line"),
+        ("#audio/good.wav,hello", "#audio/good.wav is not there"),
+        ("path,text", "the header again"),
+        ("audio/good.wav,he\0llo", "a NUL byte at character 18"),
+        ("audio/go\0od.wav,hello", "a NUL byte"),
+        ("audio/good.wav,caf\ufffd", r"U\+FFFD at character 19"),
+        ("audio\\good.wav,hello", "Windows backslashes; write audio/good.wav"),
+        ("..\\good.wav,hello", r"may not hold \.\."),
+        (r"C:\clips\good.wav,hello", "an absolute Windows path"),
+        (r"\\server\good.wav,hello", "an absolute Windows path"),
+        ("/etc/hostname,hello", "is absolute, and leaves"),
+        ("audio/../audio/good.wav,hello", "leaves .* or might"),
+        ("~/good.wav,hello", "begins with ~"),
+        ("https://example.org/good.wav,hello", "is an address"),
+        ("audio/good.WAV,hello", "the same name in another case"),
+        ("Audio/good.wav,hello", "'audio', the table 'Audio': the same name in another case"),
+        ("audio/good.flac,hello", "has 'good.wav'; write that"),
+        ("sounds/good.wav,hello", "has no folder 'sounds'"),
+        ("audio,hello", "is a folder, expected a file"),
+        (f"{'x' * 300}.wav,hello", "File name too long"),
+        (f"audio/good.wav,{'x' * 140_000}", "text has over 131,072 characters"),
+        ("audio/good.wav,hello\n./audio/good.wav,there", ":3: path ./audio/good.wav is in line 2 already"),
+    ],
+)
+def test_each_kind_of_fault_is_named_with_line_and_fix(root, row, named):
+    (problem,) = problems_of(manifest.read, put(root, f"path,text\n{row}\n"))
+    assert re.search(named, problem), problem
+    assert problem.startswith(f"{root}/manifest.csv:") and ";" in problem
+
+
+def test_names_in_another_unicode_form_and_with_other_spaces_are_told_apart(root):
+    for name in ("caf\u0065\u0301.wav", "clip\xa001.wav"):
+        soundfile.write(root / name, np.full(16_000, 0.1), 16_000)
+    problems = problems_of(manifest.read, put(root, "path,text\ncaf\u00e9.wav,one\nclip 01.wav,two\n"))
+    assert "another Unicode form (NFD in the folder, NFC in the table)" in problems[0]
+    assert "'clip\\xa001.wav'" in problems[1] and "look alike" in problems[1]
+
+
+def test_a_broken_link_a_loop_and_a_pipe_are_named(root):
+    (root / "gone.wav").symlink_to(root / "nowhere.wav")
+    (root / "loop.wav").symlink_to(root / "loop.wav")
+    os.mkfifo(root / "pipe.wav")
+    lines = "".join(f"{name}.wav,hello\n" for name in ("gone", "loop", "pipe"))
+    gone, loop, pipe = problems_of(manifest.read, put(root, "path,text\n" + lines))
+    assert "is a link to" in gone and "is a link to" in loop and "is not a regular file" in pipe
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_other_encodings_are_named_with_the_fix(root, encoding):
+    (problem,) = problems_of(manifest.read, put(root, "path,text\naudio/good.wav,fine\n" * 9, encoding))
+    assert "UTF-" in problem and "save it as UTF-8" in problem
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_line_ends_marks_blank_lines_and_spaces_around_cells_are_accepted(root, end):
+    lines = ["path , Text", "", " audio/good.wav\xa0,\u2003it is\u2028on\x0b \x85", ",", "   "]
+    (row,) = manifest.read(put(root, "\ufeff" + end.join(lines)))
+    assert (row.name, row.text, row.line) == ("audio/good.wav", "it is on", 3)
+
+
+def test_tabs_are_read_in_a_file_that_is_named_tsv(root):
+    text = "path\ttext\naudio/good.wav\tone, two\n"
+    (root / "manifest.tsv").write_text(text)
+    assert manifest.read(root / "manifest.tsv")[0].text == "one two"
+    (problem,) = problems_of(manifest.read, put(root, text))
+    assert "separated by tabs" in problem and "name the file .tsv" in problem
+    (root / "manifest.tsv").write_text(text.replace("\t", ","))
+    assert "name the file .csv" in problems_of(manifest.read, root / "manifest.tsv")[0]

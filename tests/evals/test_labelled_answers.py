@@ -47,6 +47,12 @@ def test_what_is_wrong_is_named_with_its_line(text, named, tmp_path):
     assert named in problem
 
 
+@pytest.mark.parametrize("cell", ['"so\n,b,2_full_refusal\nc"', '"a,2_full_refusal\nb"'])
+def test_a_row_that_a_quote_swallowed_is_found(tmp_path, cell):
+    with pytest.raises(InputError, match=r"answers\.csv:2: the cell .* holds the end of a row"):
+        labelled_answers.read(write(tmp_path, HEADER + f"why?,{cell},2_full_refusal\n"))
+
+
 def test_every_bad_row_is_listed(tmp_path):
     with pytest.raises(InputError) as error:
         labelled_answers.read(write(tmp_path, HEADER + "a,b,x\n,b,y\n"))

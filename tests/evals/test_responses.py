@@ -32,9 +32,9 @@ def test_aid_and_scene_need_not_be_known(tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "columns are none"),
+        ("", "has no rows"),
         (HEADER, "no rows"),
-        ("listener,correctness\nL1,5\n", "expected haspi_better_ear_precomputed too"),
+        ("listener,correctness\nL1,5\n", "no column haspi_better_ear_precomputed"),
         (HEADER + "x,S1,L1,E1,25,0.5,a\nx,S1,L1,E1,lots,0.5,a\n", ":3: correctness is 'lots'"),
         (HEADER + "x,S1,L1,E1,,0.5,a\n", ":2: correctness is ''"),
         (HEADER + "x,S1,L1,E1,101,0.5,a\n", "from 0 to 100%"),
@@ -43,6 +43,15 @@ def test_aid_and_scene_need_not_be_known(tmp_path):
         (HEADER + "x,S1,,E1,25,0.5,a\n", "listener is empty"),
         (HEADER + "x,S1,L1,E1,25\n", ":2: 5 cells, expected 7"),
         (HEADER + "x,S1,L1,E1,25,,a\n", "empty in all 1 rows"),
+        (HEADER + 'x,S1,L1,E1,"44,4",0.5,a\n', "write it with a point: 44.4"),
+        (HEADER + "x,S1,L1,E1,44%,0.5,a\n", "write it without %"),
+        (HEADER + "x,S1,L1,E1,1_0,0.5,a\n", "correctness is '1_0'"),
+        (HEADER + "x,S1,L1,E1,10,NA,a\n", "leave it empty where HASPI is not known"),
+        (HEADER + "x,S1,L1,E1,25,0.5,come, here\n", ":2: 8 cells, expected 7"),
+        (HEADER + "x,S1,L1,E1,25,0.5,a\n" * 2, ":3: the same as line 2"),
+        (HEADER.replace(",", ";") + "x;S1;L1;E1;25;0.5;a\n", "separated by semicolons, expected commas"),
+        (HEADER.replace("prompt", "system") + "x,S1,L1,E1,25,0.5,a\n", "column system is there 2 times"),
+        (HEADER.replace("prompt", "") + "x,S1,L1,E1,25,0.5,a\n", "column 7 has no name"),
     ],
 )
 def test_what_is_not_a_response_is_refused_by_line_and_value(tmp_path, text, named):

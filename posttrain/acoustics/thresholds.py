@@ -1,0 +1,113 @@
+"""Hearing thresholds as clinics write them: numbers, no response, not tested; and gaps filled from their neighbours.
+
+The rules, which `RULES` states for messages:
+
+1. A number is dB HL; a decimal comma and the unit dB or dB HL are allowed.
+2. No response at the audiometer's limit (`>110`, `>=110`, `110+`, `110 NR`) is that limit plus one step of 5 dB, at
+   most 120 dB HL. `NR` without the limit is 120 dB HL, the top of what audiometers measure.
+3. `<0` is 0: the tone was heard at the lowest level that was tried.
+4. An empty cell, `null`, a dash, `NT`, `DNT`, `CNT` or `NA` was not measured. A frequency that neither ear has is left
+   out. What one ear lacks is interpolated, linear in dB over log frequency as everywhere else, between thresholds at
+   most one octave away on each side; beyond the ear's lowest and highest one it is the same as that one, at most one
+   octave away.
+
+Rules 2 to 4 are conventions of this project; each value that they give is told.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from posttrain.corpus import tables
+
+RANGE_DB_HL = (-10.0, 120.0)
+"""What audiometers measure (IEC 60645-1)."""
+STEP_DB = 5.0
+"""Step of clinical audiometry (ISO 8253-1)."""
+OCTAVE = 2.0
+RULES = "a number of dB HL, NR or >110 for no response, or nothing where it was not measured"
+NOT_MEASURED = frozenset(
+    {"", "-", "–", "—", "−", "--", "nt", "dnt", "cnt", "na", "n/a", "n.a.", "nan", "none", "null"}
+    | {"not tested", "did not test", "could not test", "not measured", "untested"}
+)
+NO_RESPONSE = r"(?:nr|n\.r\.|no response)"
+_LIMIT = re.compile(rf"(?:>=?|≥)\s*(\S+)|([^\s+]+)\+|(\S+?)\s*{NO_RESPONSE}|{NO_RESPONSE}\s*(?:at)?\s*(\S+)")
+_HEARD = re.compile(r"(?:<=?|≤)\s*(\S+)")
+_UNIT = re.compile(r"(?<=\d)\s*db(\s*hl)?(?=\s*(nr|\+)?$)")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One cell, read."""
+
+    db_hl: float | None
+    """None where it was not measured."""
+    note: str = ""
+    """How it was read, where it is no plain number."""
+
+
+def threshold(value: Any) -> Threshold:
+    """A cell of a table or a JSON value as a threshold; ValueError says what to write instead."""
+    if value is None:
+        return Threshold(None)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"threshold is {value!r}, expected {RULES}")
+    if not isinstance(value, str):
+        return Threshold(_checked(float(value), value))
+    text = _UNIT.sub("", tables.stripped(value).lower())
+    if text in NOT_MEASURED:
+        return Threshold(None)
+    if (plain := _number(text)) is not None:
+        return Threshold(_checked(plain, value))
+    high = RANGE_DB_HL[1]
+    if re.fullmatch(NO_RESPONSE, text):
+        return Threshold(high, f"{value}, no response, read as {high:g}")
+    limit = _LIMIT.fullmatch(text)
+    if limit and (at := _number(next(filter(None, limit.groups())))) is not None:
+        level = min(_checked(at, value) + STEP_DB, high)
+        return Threshold(level, f"{value}, no response, read as {level:g}")
+    heard = _HEARD.fullmatch(text)
+    if heard and (at := _number(heard[1])) is not None:
+        return Threshold(level := _checked(at, value), f"{value} read as {level:g}")
+    raise ValueError(f"threshold is {value!r}, expected {RULES}")
+
+
+def filled(
+    levels: Sequence[float | None], frequencies_hz: Sequence[float], notes: list[str], problems: list[str]
+) -> tuple[float, ...]:
+    """One ear's thresholds with its gaps filled (rule 4); a gap too far from a measured one goes to `problems`."""
+    known = {hz: level for hz, level in zip(frequencies_hz, levels, strict=True) if level is not None}
+    if not known and frequencies_hz:
+        problems.append("no threshold was measured; give both ears")
+        return ()
+    made = []
+    for hz in frequencies_hz:
+        below, above = (
+            max((f for f in known if f <= hz), default=None),
+            min((f for f in known if f >= hz), default=None),
+        )
+        if any(side is not None and max(side / hz, hz / side) > OCTAVE for side in (below, above)):
+            problems.append(f"{hz:g} Hz: not measured, nor within an octave of it on both sides; write {RULES}")
+            continue
+        made.append(float(np.interp(math.log(hz), np.log(list(known)), list(known.values()))))
+        if hz not in known:
+            notes.append(f"{hz:g} Hz: not measured, taken from its neighbours as {made[-1]:g}")
+    return tuple(made)
+
+
+def _number(text: str) -> float | None:
+    found = tables.number(text)
+    return tables.decimal_comma(text) if found is None else found
+
+
+def _checked(level: float, written: Any) -> float:
+    low, high = RANGE_DB_HL
+    if low <= level <= high:  # NaN is not
+        return level
+    hint = {666: "; 666 stands for no response in NHANES: write NR", 888: "; 888 stands for not measured in NHANES"}
+    fix = hint.get(int(level), "; correct it, or write NR for no response") if math.isfinite(level) else "; correct it"
+    raise ValueError(f"threshold is {written!r}, expected a number from {low:g} to {high:g} dB HL{fix}")

@@ -1,0 +1,84 @@
+"""Text files that people give: decoded as UTF-8, or an error that says what the file is instead."""
+
+import codecs
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+LINE_END = re.compile(r"\r{0,2}\n|\r")
+"""Unix, Windows and old Mac line ends, and `\\r\\r\\n`, which some exports write. No other character ends a line."""
+MARK = "\ufeff"
+"""The byte order mark that Windows programs put at the start of a UTF-8 file."""
+OTHER_KINDS = {
+    codecs.BOM_UTF32_LE: "is UTF-32; save it as UTF-8",
+    codecs.BOM_UTF32_BE: "is UTF-32; save it as UTF-8",
+    codecs.BOM_UTF16_LE: "is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)",
+    codecs.BOM_UTF16_BE: "is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)",
+    b"PK\x03\x04": "is a zip archive or an Excel workbook; export the table as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook; export the table as CSV UTF-8",
+    b"\x1f\x8b": "is compressed; unpack it",
+}
+"""First bytes of files that are not UTF-8 text → what they are; UTF-32 before UTF-16, whose mark it begins with."""
+_BAD = re.compile("[\ud800-\udfff\0]")
+_BAD_OR_LOST = re.compile("[\ud800-\udfff\0\ufffd]")
+
+
+def read(path: Path, wanted: str, problems: list[str]) -> str | None:
+    """The file's text without a byte order mark; None, and why in `problems`, when it cannot be read.
+
+    `wanted` says what the file should be, for messages. Bytes that are not UTF-8 are kept as lone surrogates:
+    `bad_lines` names them.
+    """
+    why = None
+    content = b""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        why = f"the file is not there; check the path, or name {wanted}"
+    except IsADirectoryError:
+        why = f"it is a folder; name {wanted}"
+    except (OSError, ValueError) as error:
+        why = f"{getattr(error, 'strerror', None) or error}; name {wanted}"
+    for start, kind in OTHER_KINDS.items():
+        if why is None and content.startswith(start):
+            why = f"it {kind}"
+    if why is None and content[:400].count(0) > len(content[:400]) / 4:
+        why = "it looks like UTF-16; save it as UTF-8"
+    if why is not None:
+        problems.append(f"{_shown(path)} cannot be read: {why}")
+        return None
+    return content.decode("utf-8", "surrogateescape").removeprefix(MARK)
+
+
+def line_starts(text: str) -> list[int]:
+    """Where each line starts, as offsets into the text."""
+    return [0, *(match.end() for match in LINE_END.finditer(text))]
+
+
+def bad_lines(text: str, starts: Sequence[int], lost: bool = True) -> dict[int, str]:
+    """Line number → what is wrong with its first bad character: a byte that is not UTF-8, or a NUL.
+
+    lost: also refuse U+FFFD, which stands where an earlier conversion lost a character.
+    """
+    found: dict[int, str] = {}
+    for match in (_BAD_OR_LOST if lost else _BAD).finditer(text):
+        number = bisect_right(starts, match.start())
+        found.setdefault(number, _what(match[0], match.start() - starts[number - 1] + 1))
+    return found
+
+
+def _what(character: str, place: int) -> str:
+    if character == "\0":
+        return f"a NUL byte at character {place}; delete it, or export the file again"
+    if character == "\ufffd":
+        return f"U+FFFD at character {place}, where a character was lost in a conversion; write it again"
+    byte = ord(character) & 0xFF
+    meant = bytes([byte]).decode("cp1252", "ignore")
+    guess = f" ({meant!r} in Windows-1252)" if meant else ""
+    return f"not UTF-8: byte 0x{byte:02X} at character {place} cannot be read{guess}; save the file as UTF-8"
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else repr(text)
