@@ -169,6 +169,7 @@ def evaluate(
     """
     hide_loading()
     from posttrain.cli import show
+    from posttrain.corpus.probes import read_probes
     from posttrain.errors import InputError
     from posttrain.evals import standalone
     from posttrain.machine import pick_device
@@ -180,7 +181,7 @@ def evaluate(
         line(f"would evaluate {checkpoint} on {', '.join(tasks)} through lm-evaluation-harness")
         return
     if dry_run:
-        items = len(standalone.read_probes(probes)) if probes else "the run's"
+        items = len(read_probes(probes)) if probes else "the run's"
         line(f"would evaluate {checkpoint} on {items} items")
         return
     with quiet_stdout():

@@ -82,7 +82,7 @@ def ask(
         raise InputError(f"--out is {out}, expected a file in a folder that is there")
     if labelled and not judge:
         raise InputError("--labelled is for --judge; name a judge, or see: posttrain safety calibrate --answers")
-    by_path = prompts.endswith(".csv") or "/" in prompts
+    by_path = prompts.endswith((".csv", ".tsv")) or "/" in prompts
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
     known = labelled_answers.read(labelled) if labelled else []
     if dry_run:

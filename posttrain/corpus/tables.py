@@ -22,7 +22,7 @@ _PLAIN = {separator: re.compile(rf'[^"\r\n{re.escape(separator)}]*') for separat
 _BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200e\u200f\u2060\ufeff"
 _NUMBER = re.compile(r"[-+−]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[-+−]?\d+,\d{1,2}", re.ASCII)
-_PLACE = re.compile(r":(\d+): ")
+_PLACE = re.compile(r"(?::|, line )(\d+)[: ]")
 _SHOWN = 60
 
 
@@ -82,7 +82,7 @@ def read(
 
 
 def in_line_order(problems: Sequence[str]) -> list[str]:
-    """Problems of one table by the line that each names; those of the whole file first."""
+    """Problems of one file by the line that each names; those of the whole file first."""
     return sorted(problems, key=lambda problem: int(found[1]) if (found := _PLACE.search(problem)) else 0)
 
 

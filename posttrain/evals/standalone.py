@@ -11,15 +11,12 @@ from posttrain import checkpoint as checkpoints
 from posttrain.checkpoint import read_spec
 from posttrain.config import ASIDE
 from posttrain.corpus import general_text
-from posttrain.corpus.graders import GRADERS
+from posttrain.corpus.probes import read_probes
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import evaluate, harness, metrics
 from posttrain.model.corpus_table import corpus_table
 from posttrain.sections import EvaluationConfig
-
-REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
 
 
 def evaluate_checkpoint(
@@ -88,29 +85,3 @@ def stage_config(checkpoint: Path) -> dict[str, Any]:
         raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config
-
-
-def read_probes(path: Path) -> list[Example]:
-    """Items of a JSON-lines file; InputError lists every line that is not one."""
-    if not path.is_file():
-        raise InputError(f"{path} is not there; name a file of JSON lines with {', '.join(REQUIRED)}")
-    items, problems = [], []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            line = json.loads(text)
-            missing = [key for key in REQUIRED if not isinstance(line.get(key), str)]
-        except (ValueError, AttributeError) as error:
-            problems.append(f"{path}, line {number} is not a JSON object: {error}; mend or remove it")
-            continue
-        if missing:
-            problems.append(f"{path}, line {number} lacks {', '.join(missing)}; add it as text")
-        elif line["grader"] not in GRADERS:
-            problems.append(f"{path}, line {number}: grader is {line['grader']}, expected one of {', '.join(GRADERS)}")
-        else:
-            fields = {key: line[key] for key in REQUIRED}
-            items.append(Example(**fields, split="test", task=line.get("task", "probe"), clip=line.get("clip")))
-    if not items and not problems:
-        problems.append(f"{path} holds no probe; add JSON lines with {', '.join(REQUIRED)}")
-    if problems:
-        raise InputError(problems)
-    return items

@@ -1,0 +1,56 @@
+"""Probes that people bring: evaluation items, one JSON object a line."""
+
+from pathlib import Path
+from typing import Any
+
+from posttrain.corpus import json_lines
+from posttrain.corpus.graders import GRADERS
+from posttrain.corpus.tables import in_line_order
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+
+REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
+OPTIONAL = ("task", "clip", "content")
+
+
+def read_probes(path: Path) -> list[Example]:
+    """Items of a JSON-lines file; InputError lists every line that is not one, and every id that is there twice."""
+    problems: list[str] = []
+    items: list[Example] = []
+    first: dict[str, int] = {}
+    for number, fields in json_lines.read(path, f"a file of JSON lines with {', '.join(REQUIRED)}", problems):
+        what = _problem(fields)
+        if what is None and first.setdefault(fields["id"], number) != number:
+            what = f": id {fields['id']} is in line {first[fields['id']]} already; give each probe its own"
+        if what:
+            problems.append(f"{path}, line {number}{what}")
+        else:
+            items.append(_item(fields))
+    if not items and not problems:
+        problems.append(f"{path} holds no probe; add JSON lines with {', '.join(REQUIRED)}")
+    if problems:
+        raise InputError(in_line_order(problems))
+    return items
+
+
+def _problem(fields: dict[str, Any]) -> str | None:
+    missing = [key for key in REQUIRED if not isinstance(fields.get(key), str)]
+    if missing:
+        return f" lacks {', '.join(missing)}; add it as text"
+    wrong = [key for key in OPTIONAL if not isinstance(fields.get(key), str | None)]
+    if wrong:
+        return f": {wrong[0]} is {fields[wrong[0]]!r}, expected text; correct it, or leave it out"
+    if fields["grader"] not in GRADERS:
+        return f": grader is {fields['grader']}, expected one of {', '.join(GRADERS)}"
+    return None
+
+
+def _item(fields: dict[str, Any]) -> Example:
+    required = {key: fields[key] for key in REQUIRED}
+    return Example(
+        **required,
+        split="test",
+        task=fields.get("task") or "probe",
+        clip=fields.get("clip") or None,
+        content=fields.get("content") or "",
+    )
