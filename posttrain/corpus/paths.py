@@ -45,8 +45,9 @@ def _form_problem(root: Path, name: str, there: bool) -> str | None:
     if re.match(r"[A-Za-z]:[\\/]|\\\\", name):
         return f"is an absolute Windows path; write it relative to {root}, with forward slashes"
     if name.startswith("/"):
-        inside = os.path.relpath(name, root) if Path(name).is_relative_to(root) else ""
-        return f"is absolute, and leaves {root}; write a path below it" + (f": {inside}" if inside else "")
+        if Path(name).is_relative_to(root):
+            return f"is absolute; write it relative to {root}: {os.path.relpath(name, root)}"
+        return f"leaves {root}: it is absolute; write a path below that folder, or link the recording there"
     if ".." in re.split(r"[/\\]", name):
         return f"leaves {root}, or might: paths may not hold ..; keep recordings below that folder, or link them there"
     if "\\" in name and not there:
