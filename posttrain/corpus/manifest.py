@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from posttrain.corpus import paths, tables
 from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES, audio
-from posttrain.corpus.normalise import normalise
+from posttrain.corpus.normalise import normalise, read_out
 from posttrain.errors import InputError
 
 
@@ -102,6 +102,8 @@ def _row(path: Path, root: Path, line: tables.Row, text: bool, listings: paths.L
         words = normalise(written)
         if text and not words:
             wrong.append(f"text {written!r} has no usable characters (a–z, digits); write the words said")
+        elif text:
+            words = read_out(written)
     except ValueError as error:
         if text:
             wrong.append(f"text {tables.shown(written)}: {error}")

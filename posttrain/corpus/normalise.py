@@ -1,50 +1,79 @@
-"""What counts as text: lower-case words of a–z and apostrophe with single spaces, numbers as words."""
+"""What counts as text: lower-case words of a–z and apostrophe with single spaces, written forms read out.
+
+References, hypotheses and training texts all go through `normalise`. Texts that a user gives go through `read_out`,
+which is the same but refuses what has no reading.
+"""
 
 import re
 import unicodedata
 
+from posttrain.corpus.written_forms import abbreviated, ambiguous, cardinal, spelled_out
+
 _words = str.split
-ONES = _words(
-    "zero one two three four five six seven eight nine ten "
-    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+NUMBER_WORDS = frozenset(
+    _words(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+        " seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million"
+        " billion"
+    )
 )
-TENS = _words("zero ten twenty thirty forty fifty sixty seventy eighty ninety")
-SCALES = ((1_000_000_000, "billion"), (1_000_000, "million"), (1_000, "thousand"), (100, "hundred"))
-NUMBER_WORDS = frozenset(ONES) | frozenset(TENS) | {name for _, name in SCALES}
-_SYMBOLS = {"&": " and ", "%": " percent ", "+": " plus ", "=": " is ", "@": " at ", "’": "'", "‘": "'", "ʼ": "'"}
-_LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h", "ŋ": "ng"}
+)
+_PUNCTUATION = frozenset('.,;:!?"()-_/\\…«»“”„‚‹›¿¡•·‧*、。') | frozenset("'")
+"""What is written and not said. Square, curly and angle brackets are not here: they hold remarks, not words."""
+_PLAIN = re.compile(r"(?:[a-zA-Z' ]|[.,?!;:](?= |$))*")
+"""Words and the punctuation after them."""
 
 
 def normalise(text: str) -> str:
-    """The words of `text`; empty where it has no usable character, which callers must refuse or count.
+    """The words of `text`; empty when it has no usable character, which callers must refuse or count.
 
-    Accents are dropped, digits are read out (12 → twelve, 3.5 → three point five, 0704 → zero seven zero four).
+    Accents are dropped; numbers, times, money, units and abbreviations are read out ($5.50 → five dollars fifty cents,
+    0704 → zero seven zero four). What cannot be read is left out: give texts that must be right to `read_out`.
     """
-    for symbol, words in _SYMBOLS.items():
-        text = text.replace(symbol, words)
-    text = unicodedata.normalize("NFKD", text).lower().translate(_LETTERS)
-    text = "".join(c for c in text if not unicodedata.combining(c))
-    text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text)
-    text = re.sub(r"(?<=[0-9])\.(?=[0-9])", " point ", text)
-    text = re.sub(r"[0-9]+", lambda found: f" {_read_digits(found[0])} ", text)
-    text = re.sub(r"[^a-z']+", " ", text)
+    if not _PLAIN.fullmatch(text) or abbreviated(text):
+        text = _letters(spelled_out(text))
+    text = re.sub(r"[^a-z']+", " ", text.lower())
     return " ".join(word for word in (w.strip("'") for w in text.split()) if word)
+
+
+def read_out(text: str) -> str:
+    """`normalise`, but ValueError names every part that cannot be read, or that can be read in several ways."""
+    wrong = unreadable(text)
+    if wrong:
+        raise ValueError(
+            f"text has {', '.join(map(repr, wrong))}, which cannot be read out; write the words that are said"
+        )
+    return normalise(text)
+
+
+def unreadable(text: str) -> list[str]:
+    """The parts of `text` that `normalise` would leave out or has to guess: other scripts, emoji, remarks, dates."""
+    found = ambiguous(text)
+    if _left_over(text):
+        alone = [word for word in text.split() if _left_over(word)]
+        found += alone or sorted(_left_over(text))
+    return list(dict.fromkeys(found))
 
 
 def number_words(number: int) -> str:
     """`number` (0 ≤ number < 10¹²) in words: 118 → one hundred eighteen."""
     if not 0 <= number < 10**12:
         raise ValueError(f"number is {number}, expected 0 to 999,999,999,999; read it out digit by digit")
-    for scale, name in SCALES:
-        if number >= scale:
-            rest = number % scale
-            return f"{number_words(number // scale)} {name}" + (f" {number_words(rest)}" if rest else "")
-    if number < 20:
-        return ONES[number]
-    return TENS[number // 10] + (f" {ONES[number % 10]}" if number % 10 else "")
+    return cardinal(number)
 
 
-def _read_digits(digits: str) -> str:
-    if len(digits) > 12 or (len(digits) > 1 and digits[0] == "0"):
-        return " ".join(ONES[int(d)] for d in digits)
-    return number_words(int(digits))
+def _letters(text: str) -> str:
+    """Lower case without accents."""
+    text = unicodedata.normalize("NFKD", text).lower().translate(_LETTERS)
+    return "".join(c for c in text if not unicodedata.combining(c))
+
+
+def _left_over(text: str) -> set[str]:
+    """Characters that are neither words nor punctuation once everything is read out."""
+    return {
+        c
+        for c in _letters(spelled_out(text))
+        if not ("a" <= c <= "z" or c.isspace() or c in _PUNCTUATION or unicodedata.category(c) in ("Cf", "Mn"))
+    }

@@ -61,6 +61,13 @@ def test_a_link_below_the_root_is_followed_to_a_file_anywhere(root, tmp_path_fac
     assert len(manifest.audio(rows[0].path)) == 16_000
 
 
+def test_a_text_that_cannot_be_read_out_is_refused_by_line(root):
+    path = put(root, "path,text\naudio/good.wav,May 21st\naudio/good.wav,Henry VIII\naudio/good.wav,ok 👍\n")
+    problems = problems_of(manifest.read, path)
+    assert [p.split(": ")[0] for p in problems] == [f"{path}:3", f"{path}:4"]
+    assert "'VIII'" in problems[0] and "'👍'" in problems[1]
+
+
 def test_a_line_that_is_not_utf8_is_named(root):
     path = put(root, b"path,text\naudio/good.wav,fine\naudio/good.wav,caf\xe9\n")
     (problem,) = problems_of(manifest.read, path)

@@ -1,8 +1,13 @@
 """What counts as text."""
 
+import re
+import subprocess
+import sys
+import timeit
+
 import pytest
 
-from posttrain.corpus.normalise import normalise, number_words
+from posttrain.corpus.normalise import normalise, number_words, read_out, unreadable
 from posttrain.corpus.vocabulary import is_critical
 
 
@@ -22,6 +27,128 @@ from posttrain.corpus.vocabulary import is_critical
 )
 def test_text_becomes_lower_case_words(text, words):
     assert normalise(text) == words
+
+
+WRITTEN = {
+    "May 21st": "may twenty first",
+    "the 2nd, 3rd and 112th": "the second third and one hundred twelfth",
+    "$5": "five dollars",
+    "$1": "one dollar",
+    "$5.50": "five dollars fifty cents",
+    "£3": "three pounds",
+    "5 €": "five euros",
+    "$3.5 million": "three point five million dollars",
+    "$1,234": "one thousand two hundred thirty four dollars",
+    "1999": "nineteen ninety nine",
+    "1,999": "one thousand nine hundred ninety nine",
+    "in 1905 and 2010": "in nineteen oh five and twenty ten",
+    "2000": "two thousand",
+    "1990s": "nineteen nineties",
+    "the '90s": "the nineties",
+    "-5": "minus five",
+    "it is -5°C": "it is minus five degrees celsius",
+    "\u22125.5": "minus five point five",
+    "Dr. Smith": "doctor smith",
+    "Elm Dr. is closed": "elm drive is closed",
+    "Mr. and Mrs. Jones": "mister and missus jones",
+    "St. James": "saint james",
+    "12 Main St.": "twelve main street",
+    "6pm": "six p m",
+    "6 P.M.": "six p m",
+    "6:30 p.m.": "six thirty p m",
+    "6.30pm": "six thirty p m",
+    "six pm": "six p m",
+    "9am": "nine a m",
+    "nine am": "nine a m",
+    "I am": "i am",
+    "7:00": "seven o'clock",
+    "7:05": "seven oh five",
+    "14:30": "fourteen thirty",
+    "9am-5pm": "nine a m to five p m",
+    "1/2": "one half",
+    "3/4": "three quarters",
+    "½": "one half",
+    "1½ cups": "one and a half cups",
+    "120/80": "one hundred twenty over eighty",
+    "10%": "ten percent",
+    "5kg": "five kilograms",
+    "1 kg": "one kilogram",
+    "65 dB": "sixty five decibels",
+    "4kHz": "four kilohertz",
+    "20-30": "twenty to thirty",
+    "20–30%": "twenty to thirty percent",
+    "1914-1918": "nineteen fourteen to nineteen eighteen",
+    "555-1234": "five five five one two three four",
+    "5551234": "five five five one two three four",
+    "1,000": "one thousand",
+    "1000000": "one million",
+    "3.5": "three point five",
+    "3.14": "three point one four",
+    ".5": "point five",
+    "#4": "number four",
+    "No. 7": "number seven",
+    "no. that is all": "no that is all",
+    "COVID-19": "covid nineteen",
+    "A&B": "a and b",
+    "e.g. this": "for example this",
+    "Jan. 5": "january five",
+    "25th Dec": "twenty fifth december",
+    "4-year-old": "four year old",
+    "3 × 4": "three times four",
+    "12345678901234": "one two three four five six seven eight nine zero one two three four",
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_written_forms_are_read_out(text):
+    assert normalise(text) == read_out(text) == WRITTEN[text]
+    assert normalise(WRITTEN[text]) == WRITTEN[text]
+
+
+@pytest.mark.parametrize("apostrophe", "'’‘´`′ʼ＇‛ʹ")
+def test_every_apostrophe_is_one(apostrophe):
+    assert read_out(f"don{apostrophe}t") == "don't"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("hello 日本", "日本"),
+        ("привет all", "привет"),
+        ("well done 👍🏽", "👍🏽"),
+        ("[laughter] yes", "[laughter]"),
+        ("<unk> yes", "<unk>"),
+        ("on 5/6/24", "5/6/24"),
+        ("on 2024-05-21", "2024-05-21"),
+        ("at 1:05:30", "1:05:30"),
+        ("Henry VIII", "VIII"),
+        ("it costs 1,5", "1,5"),
+        ("5 - 3", "5 - 3"),
+        ("see https://a.org/x", "https://a.org/x"),
+        ("about ~5", "~5"),
+        ("only €", "€"),
+        ("∞", "∞"),
+    ],
+)
+def test_what_cannot_be_read_is_named(text, named):
+    assert named in unreadable(text)
+    with pytest.raises(ValueError, match=re.escape(repr(named))):
+        read_out(text)
+
+
+def test_plain_words_and_punctuation_are_readable():
+    assert not unreadable("“Well,” she said (twice) – it's naïve… isn't it?! Straße; Łódź * A/B")
+    assert not unreadable("THE VIXEN IS IN MY XYLOPHONE, I SAID")
+
+
+def test_words_are_normalised_fast_and_without_the_number_library():
+    code = (
+        "import sys; from posttrain.corpus.normalise import normalise; normalise('Turn it up, Dr. Smith!');"
+        "sys.exit(bool({'num2words', 'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    seconds = min(timeit.repeat(lambda: normalise("turn the left one up please"), number=1_000, repeat=5))
+    assert seconds < 0.2, "12 ms measured: an evaluation normalises some 100,000 texts"
 
 
 def test_normalising_twice_changes_nothing():
