@@ -103,8 +103,8 @@ def in_a_row(utterances: Sequence[np.ndarray], rng: np.random.Generator) -> np.n
 def _nothing_said(
     condition: str, split: str, rng: np.random.Generator, talkers: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, str | None]:
-    """Noise, another sound, or silence, one to three seconds long, a fifth of them up to twelve."""
-    seconds = rng.uniform(1.0, 3.0) if rng.random() < 0.8 else rng.uniform(3.0, 12.0)
+    """Noise, another sound, or silence, one to three seconds long, a tenth of them up to twelve."""
+    seconds = rng.uniform(1.0, 3.0) if rng.random() < 0.9 else rng.uniform(3.0, 12.0)
     samples = int(seconds * SAMPLE_RATE)
     if condition == "silence":
         return _int16(_faint(samples, split, rng, talkers, (-90.0, -60.0))), None

@@ -24,8 +24,8 @@ TRAIN_CONDITIONS = {"clean": 0.4, "snr20": 0.12, "snr15": 0.12, "snr10": 0.16, "
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
 RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
-PADDED_SHARE = 0.2
-"""Of the training clips: as many have up to two seconds without speech before and after it."""
+PADDED_SHARE = 0.15
+"""Of the training clips: this many have up to two seconds without speech before and after it."""
 
 
 def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:

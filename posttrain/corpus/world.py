@@ -29,8 +29,8 @@ from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
 
 SPOKEN_SHARES = {
-    "repeat": 0.355,
-    "joined": 0.07,
+    "repeat": 0.375,
+    "joined": 0.05,
     "answer": 0.15,
     "command": 0.12,
     "simplify": 0.065,

@@ -168,7 +168,7 @@ def test_audible_training_clips_are_repeated_beside_their_own_task_and_shares_ho
     assert own["repeat"] == 2975 and own["command"] == 840 and own["simplify"] == 455 and own["help"] == 420
     assert own["answer"] == 1400  # questions, and requests that are harmful or look like it
     assert own["silent"] == 910
-    assert sum(len(clip.in_a_row) > 1 for clip in train) == 490
+    assert sum(len(clip.in_a_row) > 1 for clip in train) == 350
 
 
 def test_what_reinforcement_learning_practises_is_on_clips_of_its_own_and_has_no_pairs(plan):
