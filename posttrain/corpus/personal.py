@@ -19,7 +19,7 @@ class Utterance:
     """One recording."""
 
     id: str
-    """Its path as the manifest has it."""
+    """Its line in the manifest."""
     text: str
     """Normalised words."""
     split: str
@@ -28,6 +28,8 @@ class Utterance:
     """Words of it that are this person's own: names, places. None where the manifest does not say."""
     waveform: np.ndarray
     """float32 (S,) at 16 kHz."""
+    name: str = ""
+    """Its path as the manifest has it."""
 
 
 def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list[Utterance]:
@@ -56,7 +58,7 @@ def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list
         if problem or waveform is None:
             problems.append(str(problem))
         else:
-            utterances.append(Utterance(row.name, row.text, str(row.split), _names(row), waveform))
+            utterances.append(Utterance(f"{row.line:06d}", row.text, str(row.split), _names(row), waveform, row.name))
     if problems:
         raise InputError(problems)
     return utterances

@@ -1,5 +1,6 @@
 """Recordings of real people and real noises: a card data/NAME.yaml says what they are, DATA_ROOT/NAME holds them."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from posttrain import assets
 from posttrain.corpus import audio, manifest
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
-from posttrain.corpus.types import SPLITS, Clip, Example
+from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
 
@@ -45,6 +46,8 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
     """
     if config.sources and config.data_root is None:
         raise InputError("corpus.data_root is null, expected the folder of the sources; set DATA_ROOT=… or data_root")
+    if twice := sorted({name for name in config.sources if config.sources.count(name) > 1}):
+        raise InputError(f"corpus.sources names {', '.join(twice)} more than once; name each source once")
     recorded, problems = Recorded(), []
     for name in config.sources:
         try:
@@ -107,8 +110,8 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
 
 
 def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
-    clip_id = f"{split}/{name}/{Path(row.name).with_suffix('').as_posix()}"
-    clip = Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0)
+    clip_id = _clip_id(split, name, row)
+    clip = Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0, row.name)
     recorded.clips.append((clip, audio.int16(waveform)))
     probes: list[str | None] = [None]
     if split == "test":
@@ -127,8 +130,8 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
     """Pieces of a noise recording: to be mixed into training, and to answer that nothing was heard (not for test)."""
     kind = Path(row.name).stem
     for number, piece in enumerate(_pieces(waveform)):
-        clip_id = f"{split}/{name}/{kind}/{number:02d}"
-        clip = Clip(clip_id, "", f"{name}/{kind}", split, name, "noise", kind, 0, 0)
+        clip_id = f"{_clip_id(split, name, row)}/{number:02d}"
+        clip = Clip(clip_id, "", f"{name}/{row.name}", split, name, "noise", kind, 0, 0, row.name)
         recorded.clips.append((clip, audio.int16(piece)))
         probe = "hearing/noise" if split == "test" else None
         example_id = f"{probe or 'repeat'}/{clip_id}"
@@ -143,9 +146,16 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
                 ABSTENTION,
                 "abstain",
                 probe,
-                content=f"{name}/{kind}",
+                content=f"{name}/{row.name}",
             )
         )
+
+
+def _clip_id(split: str, source: str, row: Row) -> str:
+    """Split, source and the row's line in the manifest: file names may hold what an id may not, or differ only by their
+    suffix."""
+    safe = source if CLIP_ID.fullmatch(source) else hashlib.sha256(source.encode()).hexdigest()[:8]
+    return f"{split}/{safe}/{row.line:06d}"
 
 
 def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:

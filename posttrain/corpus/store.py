@@ -9,8 +9,10 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,6 +107,7 @@ def write(
     arrays = list(pieces)
     if len(arrays) != len(clips):
         raise ValueError(f"{len(arrays)} waveforms for {len(clips)} clips, expected as many")
+    _check_ids(clips, {"examples": examples, "items": items, "pairs": pairs, "valid_items": valid_items})
     placed, start = [], 0
     for clip, array in zip(clips, arrays, strict=True):
         placed.append(dataclasses.replace(clip, start=start, samples=len(array)))
@@ -132,6 +135,18 @@ def write(
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return Corpus.load(folder)
+
+
+def _check_ids(clips: list[Clip], prompts: Mapping[str, Sequence[Example | Pair]]) -> None:
+    """ValueError where two have one id, or a clip is named that is not there: a prompt would get another's speech."""
+    for kind, ids in {"clips": clips, **prompts}.items():
+        counts = Counter(each.id for each in ids)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
+            raise ValueError(f"{len(twice)} ids are shared by several {kind}, such as {twice[0]}; give each its own")
+    known = {clip.id for clip in clips}
+    named = {each.clip for each in chain.from_iterable(prompts.values()) if each.clip is not None}
+    if lost := sorted(named - known):
+        raise ValueError(f"{len(lost)} clips are named that the corpus does not have, such as {lost[0]}")
 
 
 def _plain(row: Any) -> dict[str, Any]:

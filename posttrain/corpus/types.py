@@ -1,5 +1,6 @@
 """What the corpus is made of: immutable, validated when made."""
 
+import re
 from dataclasses import dataclass
 
 CONDITIONS = (
@@ -17,6 +18,9 @@ CONDITIONS = (
     "real",
 )
 SPLITS = ("train", "rl", "valid", "test")
+CLIP_ID = re.compile(r"[A-Za-z0-9_./@-]+")
+"""What a clip's id is made of: all that its placeholder in a prompt can hold. File names hold more, so no id is made of
+one."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,12 @@ class Clip:
     """First sample."""
     samples: int
     """Length in samples."""
+    name: str = ""
+    """The recording's path as its manifest has it; empty for made speech."""
 
     def __post_init__(self) -> None:
+        if not CLIP_ID.fullmatch(self.id):
+            raise ValueError(f"id of clip {self.id!r} holds other characters than A–Z, a–z, 0–9 and _./@-; number it")
         if self.split not in SPLITS:
             raise ValueError(f"split of clip {self.id} is {self.split}, expected one of {', '.join(SPLITS)}")
         if self.condition not in CONDITIONS:

@@ -110,8 +110,8 @@ class SpeechLlamaProcessor(ProcessorMixin):
 
 
 def _numbered(text: str, number: Any) -> str:
-    """`<|audio|>` → `<|clip:i|>`, counting on."""
-    first, *rest = text.split(AUDIO)
+    """`<|audio|>` → `<|clip:i|>`, counting on; a placeholder of a clip that the text spells itself stays text."""
+    first, *rest = text.replace("<|clip:", "< |clip:").split(AUDIO)
     return first + "".join(f"<|clip:{next(number)}|>{part}" for part in rest)
 
 

@@ -104,10 +104,10 @@ class SpeechLlama:
     def check_lengths(self, examples: Sequence[Example], max_new_tokens: int, mend: str) -> None:
         """InputError that lists every prompt that leaves no room for so many tokens, by its id, with the mend."""
         room = self.model.config.max_position_embeddings - max_new_tokens
-        tokens = {example.id: len(self.tokenizer.prompt_ids(example)) for example in examples}
+        tokens = [(example.id, len(self.tokenizer.prompt_ids(example))) for example in examples]
         problems = [
             f"the prompt of {name} takes {n} tokens, expected at most {room}, as the Llama holds no more; {mend}"
-            for name, n in tokens.items()
+            for name, n in tokens
             if n > room
         ]
         if problems:

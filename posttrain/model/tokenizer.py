@@ -3,7 +3,7 @@
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +46,8 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
 
     def attach(self, clips: Mapping[str, tuple[int, int]], num_words: int) -> None:
         """Know these clips; `num_words` is the model's V (its embedding may be longer than the tokenizer)."""
+        if unusable := [name for name in clips if not CLIP.fullmatch(_placeholder(name))]:
+            raise ValueError(f"clip id {unusable[0]!r} cannot stand in a prompt; make ids of letters, digits and _./@-")
         if num_words < len(self):
             raise ValueError(
                 f"the model has {num_words} word embeddings, expected at least the tokenizer's {len(self)}"
@@ -64,17 +66,32 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
                 f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
             )
         if example.clip is None:
-            return [{"role": "user", "content": f"{example.instruction}: {broken_up(example.text)}"}]
+            return [{"role": "user", "content": broken_up(f"{example.instruction}: {example.text}")}]
         asked = QUESTIONS.get(example.instruction, example.instruction) if self.one_format else example.instruction
-        return [{"role": "user", "content": f"{asked}: <|clip:{example.clip}|>"}]
+        return [{"role": "user", "content": f"{broken_up(asked)}: {_placeholder(example.clip)}"}]
 
     def prompt_text(self, example: Example) -> str:
         """The chat as a string, up to where the assistant's answer begins."""
         return self.apply_chat_template(self.messages(example), tokenize=False, add_generation_prompt=True)
 
     def prompt_ids(self, example: Example) -> list[int]:
-        """Ids of `prompt_text`."""
-        return self.encode(self.prompt_text(example), add_special_tokens=False)
+        """Ids of `prompt_text`: the one way from an example to what a model is given, in training and evaluation.
+
+        ValueError unless they hold exactly the speech ids of the example's clip, and none where it is typed.
+        """
+        ids = self.encode(self.prompt_text(example), add_special_tokens=False)
+        self.check_speech(example, ids)
+        return ids
+
+    def check_speech(self, example: Example, ids: Sequence[int]) -> None:
+        """ValueError unless the prompt's ids carry as many speech tokens as its clip has, and those of no other."""
+        carried = [i for i in ids if i >= self.num_words]
+        wanted = [] if example.clip is None else self.clip_ids(example.clip)
+        if carried != wanted:
+            of = f"clip {example.clip}" if example.clip is not None else "typed text"
+            raise ValueError(
+                f"the prompt of {example.id} carries {len(carried)} speech tokens, expected the {len(wanted)} of {of}"
+            )
 
     def answer_ids(self, answer: str) -> list[int]:
         """Ids of an answer, ending in `<|eot_id|>`; whatever it holds, words only."""
@@ -172,7 +189,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         parts = []
         for name, run in groupby(ids, key=self._clip_of):
             words = decoded(list(run), skip_special_tokens=skip_special_tokens, **kwargs) if name is None else ""
-            parts.append(words if name is None else f"<|clip:{name}|>")
+            parts.append(words if name is None else _placeholder(name))
         return "".join(parts)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
@@ -250,6 +267,10 @@ class _Spliced:
             return token
         inside = encoding.char_to_token(char - start)
         return None if inside is None else token + inside
+
+
+def _placeholder(clip: str) -> str:
+    return f"<|clip:{clip}|>"
 
 
 def broken_up(text: str, keep_clips: bool = False) -> str:

@@ -91,6 +91,8 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
         shuffle_dataset=False,
         use_vllm=False,
     )
+    for example in examples:
+        llama.tokenizer.prompt_ids(example)  # checks that each carries its clip's speech, as the trainer encodes them
     rows = [{"id": example.id, "prompt": llama.tokenizer.messages(example)} for example in examples]
     with keep_trainables(llama.model):
         return GRPOTrainer(

@@ -178,7 +178,7 @@ def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageConte
     """As they were recorded: the evaluation is of speech in quiet."""
     known = known_words(context)
     frames = encoder.encode([torch.from_numpy(utterance.waveform) for utterance in tests])
-    items = [{"id": u.id, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
+    items = [{"id": u.id, "name": u.name, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
     save_file({str(number): own.half() for number, own in enumerate(frames)}, context.folder / FRAMES)
     (context.folder / ITEMS).write_text(json.dumps(items, ensure_ascii=False, indent=1), encoding="utf-8")
 

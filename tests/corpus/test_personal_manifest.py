@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from posttrain.corpus import personal
+from posttrain.corpus.types import CLIP_ID
 from posttrain.errors import InputError
 
 
@@ -20,7 +21,7 @@ def manifest(folder, lines: list[str], header: str = "path,text,split"):
 def test_utterances_have_split_words_names_and_sound(tmp_path):
     lines = ["a.wav,Call Tamsin,train,Tamsin", "b.wav,tamsin is late,test,"]
     first, second = personal.load(manifest(tmp_path, lines, "path,text,split,names"))
-    assert (first.id, first.text, first.split, first.names) == ("a.wav", "call tamsin", "train", ("tamsin",))
+    assert (first.name, first.text, first.split, first.names) == ("a.wav", "call tamsin", "train", ("tamsin",))
     assert second.names == () and len(second.waveform) == 16_000
 
 
@@ -48,3 +49,10 @@ def test_there_is_something_to_learn_from_and_not_too_much(tmp_path):
     many = [f"{i}.wav,number {i},train" for i in range(personal.MOST + 1)]
     with pytest.raises(InputError, match=r"21 rows of split train, expected at most 20"):
         personal.load(manifest(tmp_path, [*many, "t.wav,last,test"]))
+
+
+def test_ids_are_made_whatever_the_files_are_called(tmp_path):
+    lines = ["clip 01.flac,one,train", "0.wav,two,train", "0.flac,three,train", "<|clip:0|>.wav,four,test"]
+    found = personal.load(manifest(tmp_path, lines))
+    assert [u.name for u in found] == [line.split(",")[0] for line in lines]
+    assert len({u.id for u in found}) == 4 and all(CLIP_ID.fullmatch(u.id) for u in found)

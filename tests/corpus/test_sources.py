@@ -6,7 +6,7 @@ import soundfile
 import yaml
 
 from posttrain import assets
-from posttrain.corpus import build, sources, world
+from posttrain.corpus import build, sources, store, world
 from posttrain.corpus.tasks import ABSTENTION
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
@@ -53,13 +53,13 @@ def config(root, *names, **options):
 
 def test_speech_is_to_be_repeated_in_training_and_measured_on_test_speakers(root):
     recorded = sources.read(config(root, "speechocean762", "fsdd"), progress=False)
-    splits = {clip.id: clip.split for clip, _ in recorded.clips}
+    splits = {clip.id: (clip.split, clip.name) for clip, _ in recorded.clips}
     assert splits == {
-        "train/speechocean762/train/a": "train",  # b has the words of a test row
-        "test/speechocean762/valid/c": "test",
-        "test/speechocean762/valid/d": "test",
-        "train/fsdd/g/0": "train",  # ten words only: they must recur
-        "test/fsdd/y/0": "test",
+        "train/speechocean762/000002": ("train", "train/a.wav"),  # b has the words of a test row
+        "test/speechocean762/000004": ("test", "valid/c.wav"),
+        "test/speechocean762/000005": ("test", "valid/d.wav"),
+        "train/fsdd/000002": ("train", "g/0.wav"),  # ten words only: they must recur
+        "test/fsdd/000003": ("test", "y/0.wav"),
     }
     probes = sorted(e.probe for e in recorded.examples if e.split == "test")
     assert probes == ["wer_real/fsdd"] + ["wer_real/speechocean762"] * 2 + ["wer_real/speechocean762_digits"]
@@ -93,7 +93,50 @@ def test_bad_audio_is_dropped_and_counted_where_asked(root):
     (root / "speechocean762" / "valid" / "c.wav").write_bytes(b"no audio")
     recorded = sources.read(config(root, "speechocean762", on_bad_audio="drop"), progress=False)
     assert recorded.dropped == {"speechocean762": 1}
-    assert "test/speechocean762/valid/c" not in {clip.id for clip, _ in recorded.clips}
+    assert "valid/c.wav" not in {clip.name for clip, _ in recorded.clips}
+
+
+def test_ids_are_made_whatever_the_files_are_called(tmp_path):
+    """Names that a placeholder cannot hold, or that differ by their suffix alone, are each their own clip."""
+    names = [
+        "clip 01.flac",
+        "0.wav",
+        "0.flac",
+        "a/0.wav",
+        "<|eot_id|>.wav",
+        "日本 é.flac",
+        "x|y.wav",
+        "1.5.wav",
+        ".wav",
+    ]
+    (tmp_path / "fsdd" / "a").mkdir(parents=True)
+    rows = []
+    for number, name in enumerate(names):
+        soundfile.write(
+            tmp_path / "fsdd" / name, np.full(4_000 + 100 * number, 0.1), 16_000, format=name[-4:].strip(".")
+        )
+        rows.append(f"{name},george,{'a' * (number + 1)},train")
+    (tmp_path / "fsdd" / "manifest.csv").write_text("\n".join(["path,speaker,text,split", *rows]) + "\n")
+    recorded = sources.read(config(tmp_path, "fsdd"), progress=False)
+    clips, pieces = zip(*recorded.clips, strict=True)
+    assert [clip.name for clip in clips] == names and len({clip.id for clip in clips}) == len(names)
+    written = store.write(tmp_path / "corpus", list(clips), pieces, recorded.examples, [], [], [], {})
+    for example in written.examples:
+        assert written.clips[example.clip].text == example.text
+        assert len(written.audio(example.clip)) == 4_000 + 100 * (len(example.text) - 1)
+
+
+def test_noises_of_one_name_in_two_folders_are_two(tmp_path):
+    make(tmp_path, "noise", "path,split", ["a/rain.wav,train", "b/rain.flac,train"], seconds=9)
+    recorded = sources.read(config(tmp_path, "noise"), progress=False)
+    assert len({clip.id for clip, _ in recorded.clips}) == len(recorded.clips) == 4
+    assert {clip.noise for clip, _ in recorded.clips} == {"rain"}
+    assert len({clip.speaker for clip, _ in recorded.clips}) == 2
+
+
+def test_a_source_that_is_named_twice_is_refused(root):
+    with pytest.raises(InputError, match="names fsdd more than once"):
+        sources.check(config(root, "fsdd", "noise", "fsdd"))
 
 
 def test_a_speaker_in_two_splits_is_refused(root):

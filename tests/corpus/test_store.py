@@ -1,5 +1,7 @@
 """What is written is read back, and only whole corpora are read."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -57,3 +59,28 @@ def test_audio_that_does_not_fit_its_clips_is_refused(tmp_path):
     (tmp_path / "other" / "audio.safetensors").replace(tmp_path / "corpus" / "audio.safetensors")
     with pytest.raises(InputError, match="holds 500 samples, expected 2000"):
         Corpus.load(tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("name", ["clip 01", "a|b", "<x>", "é", "", "a\nb"])
+def test_an_id_that_no_prompt_can_hold_is_refused(name):
+    with pytest.raises(ValueError, match="id of clip"):
+        dataclasses.replace(CLIPS[0], id=name)
+
+
+def test_ids_that_two_share_and_clips_that_are_not_there_are_refused(tmp_path):
+    twice = [CLIPS[0], dataclasses.replace(CLIPS[1], id="train/0")]
+    with pytest.raises(ValueError, match="shared by several clips, such as train/0"):
+        store.write(tmp_path / "a", twice, PIECES, [], [], [], [], {})
+    with pytest.raises(ValueError, match="shared by several examples, such as e0"):
+        store.write(tmp_path / "a", CLIPS, PIECES, [EXAMPLE, EXAMPLE], [], [], [], {})
+    lost = dataclasses.replace(PAIR, clip="train/1")
+    with pytest.raises(ValueError, match="does not have, such as train/1"):
+        store.write(tmp_path / "a", CLIPS, PIECES, [EXAMPLE], [], [lost], [], {})
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0c", "\x1e", "\r"])
+def test_texts_hold_any_separator_of_lines(tmp_path, separator):
+    texts = [{"split": "test", "text": f"a{separator}line"}]
+    corpus = store.write(tmp_path / "corpus", CLIPS, PIECES, [EXAMPLE], [], [PAIR], texts, {})
+    assert corpus.texts == texts
