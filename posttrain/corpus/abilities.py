@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from posttrain.corpus import vocabulary as v
+from posttrain.corpus.facts import EASY_NAMES, HARD_NAMES, RELATIONS, facts
 from posttrain.corpus.grammar import sentence
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.splits import hold_out, split_of
@@ -37,112 +38,6 @@ class Question:
     """What every wording of it shares; a fact asked from either side is one content. Empty: the text itself."""
 
 
-RELATIONS = {
-    "live": (
-        v.CITIES,
-        (
-            "where does {name} live",
-            "in which city does {name} live",
-            "which city is the home of {name}",
-            "tell me where {name} lives",
-            "do you know where {name} lives",
-            "name the city of {name}",
-            "what is the city of {name}",
-            "please say where {name} lives",
-        ),
-    ),
-    "work": (
-        v.PLACES,
-        (
-            "where does {name} work",
-            "at which place does {name} work",
-            "which place is the work of {name}",
-            "tell me where {name} works",
-            "do you know where {name} works",
-            "name the work of {name}",
-            "what is the work of {name}",
-            "please say where {name} works",
-        ),
-    ),
-    "pet": (
-        v.PETS,
-        (
-            "which pet does {name} have",
-            "what pet does {name} have",
-            "which pet is with {name}",
-            "tell me which pet {name} has",
-            "do you know which pet {name} has",
-            "name the pet of {name}",
-            "what is the pet of {name}",
-            "please say which pet {name} has",
-        ),
-    ),
-    "eat": (
-        v.FOODS,
-        (
-            "what does {name} eat",
-            "which food does {name} eat",
-            "which food is for {name}",
-            "tell me what {name} eats",
-            "do you know what {name} eats",
-            "name the food of {name}",
-            "what is the food of {name}",
-            "please say what {name} eats",
-        ),
-    ),
-    "drink": (
-        v.DRINKS,
-        (
-            "what does {name} drink",
-            "which drink does {name} like",
-            "which drink is for {name}",
-            "tell me what {name} drinks",
-            "do you know what {name} drinks",
-            "name the drink of {name}",
-            "what is the drink of {name}",
-            "please say what {name} drinks",
-        ),
-    ),
-    "colour": (
-        v.COLOURS,
-        (
-            "which colour is the car of {name}",
-            "what colour does {name} like",
-            "which colour is for {name}",
-            "tell me which colour {name} likes",
-            "do you know which colour {name} likes",
-            "name the colour of {name}",
-            "what is the colour of {name}",
-            "please say which colour {name} likes",
-        ),
-    ),
-    "play": (
-        v.GAMES,
-        (
-            "what does {name} play",
-            "which game does {name} play",
-            "which game is for {name}",
-            "tell me what {name} plays",
-            "do you know what {name} plays",
-            "name the game of {name}",
-            "what is the game of {name}",
-            "please say what {name} plays",
-        ),
-    ),
-    "visit": (
-        v.DAYS,
-        (
-            "on which day does {name} come",
-            "what day does {name} come",
-            "which day is for {name}",
-            "tell me which day {name} comes",
-            "do you know which day {name} comes",
-            "name the day of {name}",
-            "what is the day of {name}",
-            "please say which day {name} comes",
-        ),
-    ),
-}
 SUMS = (
     "what is {a} plus {b}",
     "how much is {a} plus {b}",
@@ -171,7 +66,6 @@ NEXT = (
 )
 MORE = ("which is {word} {a} or {b}", "tell me which is {word} {a} or {b}", "what is {word} {a} or {b}")
 BACKWARDS = ("say {x} backwards", "please say {x} backwards", "can you say {x} backwards")
-EASY_NAMES, HARD_NAMES = v.NAMES[:10], v.NAMES[10:]
 FACT_WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
 """How often the hard facts of each level are met in training, against each other."""
 COPY_SHAPES = ((4, 3), (6, 3), (7, 3), (9, 2), (11, 2))
@@ -180,12 +74,6 @@ PROBED_LEVELS = {"copy_hard": (0, 1, 1, 2, 3)}
 """The levels of which a probe has equal shares, where these are not all: the longest numbers are only practised."""
 REVERSE_LENGTHS = (3, 4, 5, 7, 8)
 LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
-
-
-def facts() -> dict[tuple[str, str], str]:
-    """(name, relation) → value: the tiny world's facts, the same for every seed."""
-    rng = random.Random("facts")
-    return {(name, relation): rng.choice(values) for name in v.NAMES for relation, (values, _) in RELATIONS.items()}
 
 
 @cache
@@ -208,7 +96,7 @@ def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
         for place, (name, relation) in enumerate((n, r) for n in names for r in RELATIONS):
             values, wordings = RELATIONS[relation]
             answer = known[name, relation]
-            wrong = rng.choice([value for value in values if value != answer])
+            wrong = rng.choice([value for value in values if value not in (answer, name)])
             level = place % len(FACT_WEIGHTS) if probe == "fact_hard" else 0
             content = f"fact {relation} {name}"
             yield [Question(w.format(name=name), answer, level, wrong, content) for w in wordings], 4
@@ -285,11 +173,12 @@ def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Q
         question = draw(probe, "test", rng, probed[len(found) % len(probed)])
         if question.text in taken or met[question.content] > rounds:
             misses += 1
-            rounds += misses % 500 == 0
+            rounds += misses % 2_000 == 0
             if misses > 20_000:
                 raise InputError(f"{probe} has {len(found)} unseen items, expected {count}; lower corpus.probe_items")
             continue
         met[question.content] += bool(question.content)
+        misses = 0
         taken.add(question.text)
         found.append(question)
     return found

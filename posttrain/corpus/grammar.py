@@ -109,6 +109,13 @@ GENERAL = (
     "please kiss {person} and bring some {stuff}",
     "the lights in the {room} are {colour}",
     "a man is in the {room} with the {thing}",
+    "who is in the {room} with {person}",
+    "we eat {food} and drink {drink} {when}",
+    "my friend buys {food} at the {place}",
+    "{person} brings a {colour} {object} {when}",
+    "how many batteries do you need {when}",
+    "{person} calls and i can not sleep {when}",
+    "the game of {person} is at {hour}",
     # hearing
     "my {side} ear hurts {when}",
     "the {side} aid is in the {colour} bag",

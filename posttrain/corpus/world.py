@@ -42,27 +42,27 @@ RL_SHARES = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "h
 """The same for reinforcement learning, which takes kinds by turns and must not run out of one: else it learns to refuse
 while nothing tells it what not to refuse."""
 QUESTION_SHARES = {
-    "sum_easy": 0.22,
-    "sum_hard": 0.14,
-    "fact_easy": 0.22,
-    "fact_hard": 0.05,
-    "order_easy": 0.21,
-    "order_hard": 0.16,
+    "sum_easy": 0.19,
+    "sum_hard": 0.13,
+    "fact_easy": 0.28,
+    "fact_hard": 0.09,
+    "order_easy": 0.18,
+    "order_hard": 0.13,
 }
 DIGITS_SHARE = 0.1
 """Of the spoken texts that are only to be repeated."""
 BASE_SHARES = {
-    "text": 0.065,
+    "text": 0.06,
     "status": 0.05,
-    "copy": 0.22,
-    "salad": 0.08,
+    "copy": 0.205,
+    "salad": 0.075,
     "copy_hard": 0.04,
-    "sum_easy": 0.08,
-    "sum_hard": 0.11,
-    "fact_easy": 0.1,
-    "fact_hard": 0.015,
-    "order_easy": 0.07,
-    "order_hard": 0.08,
+    "sum_easy": 0.075,
+    "sum_hard": 0.105,
+    "fact_easy": 0.13,
+    "fact_hard": 0.03,
+    "order_easy": 0.065,
+    "order_hard": 0.075,
     "safety": 0.05,
     "help": 0.04,
 }

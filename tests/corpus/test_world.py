@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from posttrain.corpus import abilities, graders, grammar, pauses, requests, world
+from posttrain.corpus import abilities, facts, graders, grammar, pauses, requests, world
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.splits import hold_out, split_of
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, PAUSE
@@ -229,10 +229,11 @@ def test_each_question_bank_holds_out_wordings_but_keeps_every_content_learnable
         assert len(bank["test"]) >= 300
         texts = [question.text for questions in bank.values() for question in questions]
         assert len(texts) == len(set(texts))
-    known = abilities.facts()
-    assert len(known) == 160
+    known = facts.facts()
+    assert len(known) == 320
+    assert not any(name == value for (name, _), value in known.items())
     train = {question.answer for question in abilities.bank("fact_hard")["train"]}
-    assert {value for (name, _), value in known.items() if name in abilities.HARD_NAMES} <= train
+    assert {value for (name, _), value in known.items() if name in facts.HARD_NAMES} <= train
 
 
 def test_a_paused_line_is_the_line_without_its_pauses():
