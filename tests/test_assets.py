@@ -24,3 +24,14 @@ def test_a_wheel_uses_its_own_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(assets, "__file__", str(tmp_path / "posttrain" / "assets.py"))
     assert assets.names("adapters") == ["mine"]
     assert assets.path("adapters", "mine").read_text() == "summary: x\n"
+
+
+def test_a_link_to_a_file_elsewhere_is_an_entry(tmp_path, monkeypatch):
+    """As in an installation that is all links."""
+    (tmp_path / "posttrain" / "bundled" / "data").mkdir(parents=True)
+    (tmp_path / "blob").write_text("name: mine\n")
+    (tmp_path / "posttrain" / "bundled" / "data" / "mine.yaml").symlink_to(tmp_path / "blob")
+    monkeypatch.setattr(assets, "__file__", str(tmp_path / "posttrain" / "assets.py"))
+    assert assets.path("data", "mine").read_text() == "name: mine\n"
+    with pytest.raises(InputError, match="has no entry"):
+        assets.path("data", "../../../blob")

@@ -14,7 +14,7 @@ import yaml
 from posttrain import assets
 from posttrain.acoustics import thresholds
 from posttrain.acoustics.thresholds import RANGE_DB_HL
-from posttrain.corpus import json_lines, tables, text_files
+from posttrain.corpus import json_lines, paths, tables, text_files
 from posttrain.errors import InputError
 from posttrain.machine import say
 
@@ -112,10 +112,10 @@ def find(which: str, data_root: str | Path | None = None) -> Audiogram:
         return normal()
     if which in _bisgaard_card()["thresholds_db_hl"]:
         return bisgaard(which)
-    if Path(which).is_file():
+    if paths.is_file(Path(which)):
         return _only(Path(which))
     file, colon, listener = which.rpartition(":")
-    if colon and Path(file).is_file():
+    if colon and paths.is_file(Path(file)):
         return _named(read(file), listener, file)
     if data_root is not None and (known := clarity_listeners(data_root)):
         return _named(known, which, f"{data_root}/clarity")

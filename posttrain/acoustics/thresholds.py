@@ -35,7 +35,7 @@ NOT_MEASURED = frozenset(
     | {"not tested", "did not test", "could not test", "not measured", "untested"}
 )
 NO_RESPONSE = r"(?:nr|n\.r\.|no response)"
-_LIMIT = re.compile(rf"(?:>=?|≥)\s*(\S+)|([^\s+]+)\+|(\S+?)\s*{NO_RESPONSE}|{NO_RESPONSE}\s*(?:at)?\s*(\S+)")
+_LIMIT = re.compile(rf"(?:>=?|≥|↓)\s*(\S+)|(\S+?)\s*(?:\+|↓|{NO_RESPONSE})|{NO_RESPONSE}\s*(?:at|@|>=?|≥)?\s*(\S+)")
 _HEARD = re.compile(r"(?:<=?|≤)\s*(\S+)")
 _UNIT = re.compile(r"(?<=\d)\s*db(\s*hl)?(?=\s*(nr|\+)?$)")
 
@@ -58,7 +58,7 @@ def threshold(value: Any) -> Threshold:
         raise ValueError(f"threshold is {value!r}, expected {RULES}")
     if not isinstance(value, str):
         return Threshold(_checked(float(value), value))
-    text = _UNIT.sub("", tables.stripped(value).lower())
+    text = _UNIT.sub("", re.sub(r"[()\s]+", " ", tables.stripped(value).lower()).strip())
     if text in NOT_MEASURED:
         return Threshold(None)
     if (plain := _number(text)) is not None:

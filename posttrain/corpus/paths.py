@@ -38,6 +38,11 @@ def problem(root: Path, name: str, listings: Listings) -> str | None:
     return f"{said} is not there (below {root}){_cause(root, name, listings)}"
 
 
+def is_file(path: Path) -> bool:
+    """Whether it is a regular file, links followed; not where the path itself cannot be one: too long, a NUL in it."""
+    return _is_file(path)[0]
+
+
 def _form_problem(root: Path, name: str, there: bool) -> str | None:
     """What is wrong with the path as it is written."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):

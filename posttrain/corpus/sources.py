@@ -62,11 +62,18 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
 def card(name: str) -> dict[str, Any]:
     """The data card of a source that is read from a manifest; InputError when there is none."""
     path = assets.path("data", name)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if content.get("kind") not in ("speech", "noise") or "use" not in content:
-        raise InputError(
-            f"{path}: kind is {content.get('kind')}, expected speech or noise with `use`; name another source"
-        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}; correct it") from error
+    if not isinstance(content, dict) or content.get("kind") not in ("speech", "noise") or "use" not in content:
+        kind = content.get("kind") if isinstance(content, dict) else content
+        raise InputError(f"{path}: kind is {kind}, expected speech or noise with `use`; name another source")
+    if not isinstance(content.get("manifest"), str):
+        raise InputError(f"{path}: manifest is {content.get('manifest')}, expected the name of a CSV file; add it")
+    use = content["use"]
+    if not isinstance(use, dict) or not set(use) <= set(SPLITS) or not all(isinstance(v, dict) for v in use.values()):
+        raise InputError(f"{path}: use is {use}, expected {', '.join(SPLITS)} → column: values; correct it")
     return content
 
 
@@ -90,6 +97,9 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
             f"source {name} is not there ({path}); put it below data_root, or take it out of corpus.sources"
         )
     rows, bad_rows = manifest.scan(path, text=about["kind"] == "speech")
+    there = set(rows[0].values) if rows else set()
+    lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if rows else []
+    bad_rows += [f"{path}:1: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
     placed = [(row, split) for row in rows if (split := split_of(row, about["use"]))]
     if not placed and not bad_rows:
         raise InputError(f"{path}: no row meets `use` of the card {name}; mend the card or the manifest")
@@ -172,6 +182,11 @@ def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tupl
     splits: dict[str | None, set[str]] = {}
     for row, split in placed:
         splits.setdefault(row.speaker, set()).add(split)
+    if len(splits.get(None, ()) or splits.get("", ())) > 1:
+        raise InputError(
+            f"{placed[0][0].manifest}: rows of several splits name no speaker, expected nobody in two splits; add the"
+            " column speaker"
+        )
     shared = sorted(f"{speaker} ({', '.join(sorted(s))})" for speaker, s in splits.items() if len(s) > 1)
     if shared:
         raise InputError(

@@ -69,7 +69,9 @@ def read(
     header_record = next(records, None)
     if header_record is not None:
         header = [stripped(name).lower() for name in header_record.cells]
-        what = header_record.problem or _header_problem(header, header_record.cells, formats, separator)
+        written = _line(text, starts, header_record.line)
+        what = _separator_problem(header, written, formats, separator)
+        what = what or header_record.problem or _header_problem(header, written, formats)
         if what:
             found.setdefault(header_record.line, what)
         else:
@@ -135,20 +137,24 @@ def _rows(
     return rows
 
 
-def _header_problem(
-    header: list[str], written: Sequence[str], formats: Sequence[Sequence[str]], separator: str
-) -> str | None:
-    wanted = next((columns for columns in formats if columns[0] in header), formats[0])
-    lacking = [name for name in wanted if name not in header]
-    line = separator.join(written)
-    if lacking and line.lower().startswith("sep="):
-        return f"{line!r} is a hint for Excel, not a header; delete this line, and separate cells with commas"
-    for other, name in SEPARATORS.items() if lacking else ():
-        columns = [stripped(cell).strip('"').lower() for cell in line.split(other)]
-        if other != separator and any(set(each) <= set(columns) for each in formats):
+def _separator_problem(header: list[str], line: str, formats: Sequence[Sequence[str]], separator: str) -> str | None:
+    """What separates the columns of a header that has them, where it is not what it should be."""
+    if any(set(columns) <= set(header) for columns in formats):
+        return None
+    for other, name in SEPARATORS.items():
+        columns = {stripped(cell).strip('"').strip().lower() for cell in line.split(other)}
+        if other != separator and any(set(each) <= columns for each in formats):
             fix = ", or name the file .tsv" if other == "\t" else ""
             fix = ", or name the file .csv" if separator == "\t" else fix
             return f"cells are separated by {name}, expected {SEPARATORS[separator]}; save it with them{fix}"
+    return None
+
+
+def _header_problem(header: list[str], line: str, formats: Sequence[Sequence[str]]) -> str | None:
+    wanted = next((columns for columns in formats if columns[0] in header), formats[0])
+    lacking = [name for name in wanted if name not in header]
+    if lacking and line.lower().startswith("sep="):
+        return f"{line!r} is a hint for Excel, not a header; delete this line, and separate cells with commas"
     if lacking and line.startswith("#"):
         return f"{shown(line)} is a comment, expected the header with {','.join(wanted)}; delete this line"
     if lacking:
@@ -179,7 +185,7 @@ def _row_problem(header: list[str], cells: Sequence[str], separator: str) -> str
         return f"{what}; comments are not read, delete this line"
     if len(cells) < len(header):
         return f"{what}; add what is missing (an empty cell keeps its separator)"
-    return f"{what}; put a text that holds {SEPARATORS[separator]} in quotes"
+    return f"{what}; put quotes around a cell that holds {SEPARATORS[separator]}"
 
 
 def _records(text: str, starts: Sequence[int], separator: str, multiline: bool) -> Iterator[_Record]:
@@ -217,7 +223,9 @@ def _record(
         after = text[end : end + 1]
         problem = None
         if quoted and after not in ("", separator, "\r", "\n"):
-            problem = _not_closed(line, last) if last > line else f"text follows a closing quote: {shown(after)}…"
+            problem = "text follows a closing quote" if last == line else _not_closed(line, last)
+            if last == line and after in SEPARATORS:
+                problem = f"cells are separated by {SEPARATORS[after]}, expected {SEPARATORS[separator]}"
         elif after == '"':
             problem = "the quote that opens here is never closed" if not stripped(plain[0]) else "a quote inside a cell"
         elif quoted and last > line and not multiline:

@@ -18,6 +18,10 @@ OTHER_KINDS = {
     b"PK\x03\x04": "is a zip archive or an Excel workbook; export the table as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook; export the table as CSV UTF-8",
     b"\x1f\x8b": "is compressed; unpack it",
+    b"RIFF": "is a WAV file, not text; name it where a recording is wanted",
+    b"fLaC": "is a FLAC file, not text; name it where a recording is wanted",
+    b"OggS": "is an Ogg file, not text; name it where a recording is wanted",
+    b"%PDF": "is a PDF; export the table as CSV UTF-8",
 }
 """First bytes of files that are not UTF-8 text → what they are; UTF-32 before UTF-16, whose mark it begins with."""
 _BAD = re.compile("[\ud800-\udfff\0]")
@@ -43,8 +47,9 @@ def read(path: Path, wanted: str, problems: list[str]) -> str | None:
     for start, kind in OTHER_KINDS.items():
         if why is None and content.startswith(start):
             why = f"it {kind}"
-    if why is None and content[:400].count(0) > len(content[:400]) / 4:
-        why = "it looks like UTF-16; save it as UTF-8"
+    even, odd = content[:400:2].count(0), content[1:400:2].count(0)
+    if why is None and even + odd > len(content[:400]) / 4:
+        why = "it is not text" if even and odd else "it looks like UTF-16; save it as UTF-8"
     if why is not None:
         problems.append(f"{_shown(path)} cannot be read: {why}")
         return None

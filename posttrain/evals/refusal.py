@@ -4,12 +4,12 @@ The detector is a logistic regression over a few counted phrases; its weights ar
 `posttrain safety fit`. Nothing is downloaded and no other model is asked.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from posttrain.corpus import json_lines
 from posttrain.errors import InputError
 from posttrain.evals.refusal_features import HELPS, PHRASES, evidence, features, priors, words
 
@@ -134,7 +134,7 @@ def load(path: Path = SHIPPED) -> Detector:
     """The detector of a file that `posttrain safety fit` wrote; InputError where it is none, or of other phrases."""
     mend = "write it with: posttrain safety fit"
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        raw: dict[str, Any] = json_lines.parse(path.read_text(encoding="utf-8-sig"))
         detector = Detector(
             float(raw["intercept"]),
             {name: float(weight) for name, weight in raw["weights"].items()},

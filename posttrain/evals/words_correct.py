@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 
 from posttrain.acoustics.audibility import unaided
 from posttrain.acoustics.audiogram import Audiogram
+from posttrain.corpus import json_lines
 from posttrain.errors import InputError
 from posttrain.evals import statistics
 from posttrain.evals.responses import Response
@@ -122,7 +123,7 @@ class WordsCorrect:
 def load(path: Path = SHIPPED) -> WordsCorrect:
     """Coefficients that `posttrain hearing fit` wrote; those of the package by default."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_lines.parse(path.read_text(encoding="utf-8-sig"))
         return WordsCorrect(
             Logistic(**content["known_aid"]),
             Logistic(**content["any_aid"]),

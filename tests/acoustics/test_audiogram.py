@@ -167,7 +167,13 @@ def test_an_audiogram_is_found_by_standard_name_file_or_listener(tmp_path):
     assert audiogram.find(str(one)).name == "A"
     assert audiogram.find(f"{two}:B").left_db_hl == (4, 5, 6)
     assert audiogram.find("B", tmp_path / "root").name == "B"
-    for which, named in ((str(two), f"{two}:A"), (f"{two}:C", "name one of A, B"), ("N9", "N1, N2")):
+    for which, named in (
+        (str(two), f"{two}:A"),
+        (f"{two}:C", "name one of A, B"),
+        ("N9", "N1, N2"),
+        ("x" * 300, "N1, N2"),
+        ("a\0:b", "N1, N2"),
+    ):
         with pytest.raises(InputError) as refused:
             audiogram.find(which)
         assert named in str(refused.value)

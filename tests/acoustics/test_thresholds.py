@@ -11,7 +11,9 @@ from posttrain.acoustics.thresholds import threshold
         (35, 35), (-10, -10), ("35", 35), (" 35.5 ", 35.5), ("35,5", 35.5), ("-10", -10), ("−10", -10), ("+5", 5),
         ("35 dB", 35), ("35dB HL", 35), ("\xa035\xa0", 35),
         ("NR", 120), ("n.r.", 120), ("No response", 120), (">110", 115), ("> 110", 115), (">=110", 115), ("≥110", 115),
-        ("110+", 115), ("110 NR", 115), ("NR110", 115), ("nr at 105", 110), (">110 dB", 115), (">120", 120),
+        ("110+", 115), ("110 NR", 115),
+        ("110NR", 115), ("NR (110)", 115), ("110 (NR)", 115), ("NR@110", 115), ("110↓", 115),
+        ("NR110", 115), ("nr at 105", 110), (">110 dB", 115), (">120", 120),
         ("<0", 0), ("<= -10", -10),
         (None, None), ("", None), ("  ", None), ("—", None), ("-", None), ("DNT", None), ("CNT", None), ("n/a", None),
         ("NaN", None), ("not tested", None),
@@ -20,7 +22,7 @@ from posttrain.acoustics.thresholds import threshold
 def test_each_way_of_writing_a_threshold_is_read(written, db_hl):
     found = threshold(written)
     assert found.db_hl == db_hl
-    plain = not isinstance(written, str) or db_hl is None or not set(written.lower()) & set("nr><≥+") - {" "}
+    plain = not isinstance(written, str) or db_hl is None or not set(written.lower()) & set("nr><≥+↓") - {" "}
     assert bool(found.note) is (not plain and written not in ("+5",))
 
 

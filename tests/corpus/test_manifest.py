@@ -157,7 +157,7 @@ def test_a_quote_that_never_closes_swallows_no_row(root):
 @pytest.mark.parametrize(
     ("row", "named"),
     [
-        ("audio/good.wav,i have, an appointment", "3 cells, expected 2 .*in quotes"),
+        ("audio/good.wav,i have, an appointment", "3 cells, expected 2 .*put quotes around"),
         ("audio/good.wav", "1 cells, expected 2 .*add what is missing"),
         ("audio/good.wav;hello", "separated by semicolons, expected commas"),
         ("audio/good.wav\thello", "separated by tabs, expected commas"),

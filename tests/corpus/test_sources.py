@@ -146,6 +146,36 @@ def test_a_speaker_in_two_splits_is_refused(root):
         sources.check(config(root, "speechocean762"))
 
 
+@pytest.mark.parametrize(
+    ("card", "named"),
+    [
+        ("", "kind is None"),
+        ("kind: [", "cannot be read as YAML"),
+        ("kind: speech\nuse: {test: {split: test}}", "manifest is None"),
+        ("kind: speech\nmanifest: m.csv\nuse: {testing: {split: test}}", "expected train, rl, valid, test"),
+        ("kind: speech\nmanifest: m.csv\nuse: [test]", "expected train, rl, valid, test"),
+    ],
+)
+def test_a_card_that_is_none_is_named(tmp_path, monkeypatch, card, named):
+    (tmp_path / "mine.yaml").write_text(card)
+    monkeypatch.setattr(assets, "path", lambda kind, name: tmp_path / "mine.yaml")
+    with pytest.raises(InputError, match=r"mine\.yaml") as refused:
+        sources.card("mine")
+    assert named in str(refused.value)
+
+
+def test_columns_that_the_card_uses_and_speakers_are_wanted(root):
+    manifest = root / "fsdd" / "manifest.csv"
+    whole = manifest.read_text()
+    manifest.write_text(whole.replace("path,speaker,text,split", "path,speaker,text,part"))
+    with pytest.raises(InputError, match=r"manifest\.csv:1: no column split, which `use` of the card fsdd names"):
+        sources.check(config(root, "fsdd"))
+    manifest = root / "speechocean762" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("7001", "").replace("8001", ""))
+    with pytest.raises(InputError, match="name no speaker"):
+        sources.check(config(root, "speechocean762"))
+
+
 def test_sources_without_a_root_are_refused():
     with pytest.raises(InputError, match="data_root"):
         sources.check(CorpusConfig(sources=("fsdd",)))

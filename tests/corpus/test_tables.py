@@ -43,6 +43,9 @@ def test_cells_are_kept_as_written_where_that_is_asked(tmp_path):
         ("# remark\na,b\n1,2\n", 1, "is a comment, expected the header"),
         ("sep=;\na;b\n1;2\n", 1, "is a hint for Excel"),
         ("a;b\n1;2\n", 1, "separated by semicolons"),
+        ('"a";"b"\n"1";"2"\n', 1, "separated by semicolons"),
+        ('"a"\t"b"\n"1"\t"2"\n', 1, "separated by tabs"),
+        ('a,b\n"1";"2"\n', 2, "separated by semicolons"),
         ("a|b\n1|2\n", 1, "separated by vertical bars"),
         ("a\tb\n1\t2\n", 1, "name the file .tsv"),
         ('a,"b\n1,2\n', 1, "the quote that opens here is never closed"),
@@ -60,7 +63,10 @@ def test_what_is_wrong_is_named_by_line(tmp_path, text, line, named):
     assert problems[0].startswith(f"{tmp_path}/t.csv:{line}: ") and named in problems[0]
 
 
-@pytest.mark.parametrize("kind", [b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"\xff\xfe", b"\xfe\xff"])
+@pytest.mark.parametrize(
+    "kind",
+    [b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"\xff\xfe", b"\xfe\xff", b"RIFF", b"fLaC", b"OggS", bytes(9)],
+)
 def test_files_of_another_kind_are_named(tmp_path, kind):
     rows, (problem,) = read(tmp_path, kind + b"rest")
     assert not rows and "t.csv cannot be read: it is" in problem
