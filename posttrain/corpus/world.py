@@ -5,52 +5,26 @@ Test texts depend on the corpus's sizes alone: whatever the seed, runs are measu
 
 import itertools
 import random
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from posttrain.corpus import abilities, complaints, deeds, grammar, requests, validation_items
+from posttrain.corpus import abilities, asks, complaints, deeds, grammar, requests, validation_items
+from posttrain.corpus.asks import Ask
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.preferences import pair
-from posttrain.corpus.requests import Request
 from posttrain.corpus.tasks import (
     ABSTENTION,
     ANSWER,
     COMMAND,
     HELP,
-    INSTRUCTIONS,
     REPEAT,
-    SIMPLIFY,
     user_content,
 )
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
 
-SPOKEN_SHARES = {
-    "repeat": 0.375,
-    "joined": 0.05,
-    "answer": 0.15,
-    "command": 0.12,
-    "simplify": 0.065,
-    "help": 0.06,
-    "safety": 0.05,
-}
-"""Kinds of spoken training clips; in the rest nothing is said. `joined` is two to four sentences in a row."""
-RL_SHARES = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "help": 0.1, "safety": 0.14}
-"""The same for reinforcement learning, which takes kinds by turns and must not run out of one: else it learns to refuse
-while nothing tells it what not to refuse."""
-QUESTION_SHARES = {
-    "sum_easy": 0.19,
-    "sum_hard": 0.13,
-    "fact_easy": 0.28,
-    "fact_hard": 0.09,
-    "order_easy": 0.18,
-    "order_hard": 0.13,
-}
-DIGITS_SHARE = 0.1
-"""Of the spoken texts that are only to be repeated."""
 BASE_SHARES = {
     "text": 0.06,
     "status": 0.05,
@@ -72,8 +46,6 @@ PEOPLE_SHARE = 0.5
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
 """How many of the audible training clips of a task carry a pair; of the others, and of harmful requests, all do."""
 WER_CONDITIONS = ("clean", "snr10", "snr5", "snr0", "padded")
-JOINED_SENTENCES = {"train": (2, 4), "test": (2, 5)}
-"""Fewest and most sentences in a row."""
 NOTHING_SAID = {"noise": 5, "sound": 4, "silence": 2}
 """Weights of the conditions of training clips in which nothing is said."""
 TEST_TASKS, TEST_NOISE, TEST_SOUND, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 120, 100, 200, 120
@@ -117,30 +89,17 @@ class WorldPlan:
     """Typed validation items; the spoken ones are on their clips, and like these name their probe."""
 
 
-@dataclass(frozen=True)
-class _Ask:
-    """A task on some words, with a wrong answer for the pair that hangs on it ("" for none)."""
-
-    task: str
-    text: str
-    answer: str
-    grader: str
-    wrong: str = ""
-    content: str = ""
-    in_a_row: tuple[str, ...] = ()
-
-
 def plan(config: CorpusConfig, seed: int) -> WorldPlan:
     """The whole plan. Raises InputError if a test text is also in training or validation data."""
     builder = _Builder()
     items = _test_side(config, builder)
     rng = random.Random(f"train {seed}")
-    for ask in _spoken_asks("train", config.train_clips, rng):
+    for ask in asks.spoken("train", config.train_clips, rng):
         builder.training_clip("train", ask, rng)
-    for ask in _spoken_asks("valid", config.valid_clips, rng):
+    for ask in asks.spoken("valid", config.valid_clips, rng):
         builder.training_clip("valid", ask, rng)
     rng = random.Random(f"rl {seed}")
-    for ask in _spoken_asks("train", config.rl_clips, rng, RL_SHARES):
+    for ask in asks.spoken("train", config.rl_clips, rng, asks.RL_SHARES):
         builder.training_clip("rl", ask, rng)
     valid_items: list[Example] = []
     for item, condition in validation_items.drawn(_scale(config)):
@@ -173,7 +132,7 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
     digits = [number_words(digit) for digit in range(10)] if words else []
     people = {"copy": list(people_say), "salad": words, "copy_hard": digits}
     rows = []
-    for number, kind in enumerate(_kinds(BASE_SHARES, count, rng)):
+    for number, kind in enumerate(asks.in_shares(BASE_SHARES, count, rng)):
         if kind in ("text", "status"):
             line = grammar.line("train", rng) if kind == "text" else _status(rng)
             rows.append(Example(f"base/{number:06d}", "train", "text", "", "", None, line, "exact"))
@@ -181,7 +140,7 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
             ask = _base_ask(kind, rng, people)
             while ask.text in left_out:
                 ask = _base_ask(kind, rng, people)
-            rows.append(_example(f"base/{number:06d}", "train", ask))
+            rows.append(asks.as_example(f"base/{number:06d}", "train", ask))
     return rows
 
 
@@ -244,14 +203,14 @@ class _Builder:
         self.spoken.append(SpokenText(clip_id, text, split, condition, group, placed, in_a_row))
         return clip_id
 
-    def training_clip(self, split: str, ask: _Ask, rng: random.Random) -> None:
+    def training_clip(self, split: str, ask: Ask, rng: random.Random) -> None:
         """A train, valid or rl clip: its own task, "repeat" beside it, and a pair (rl has none)."""
         clip_id = f"{split}/{len(self.spoken):06d}"
-        own = _example(f"{clip_id}/{ask.task}", split, ask)
+        own = asks.as_example(f"{clip_id}/{ask.task}", split, ask)
         examples = [own]
         if ask.text and ask.task != REPEAT:
             examples.append(
-                _example(f"{clip_id}/repeat", split, _Ask(REPEAT, ask.text, ask.text, "wer", content=ask.content))
+                asks.as_example(f"{clip_id}/repeat", split, Ask(REPEAT, ask.text, ask.text, "wer", content=ask.content))
             )
         condition = None if ask.text else rng.choices(list(NOTHING_SAID), list(NOTHING_SAID.values()))[0]
         self.clip(split, ask.text, condition, examples, in_a_row=ask.in_a_row)
@@ -262,81 +221,19 @@ class _Builder:
                 chosen = replace(chosen, answer=complaints.plain_advice(ask.text))
             self.pairs.append(pair(chosen, ask.wrong, rng))
 
-    def test_clip(self, ask: _Ask, probe: str, name: str, condition: str, group: str | None = None) -> None:
+    def test_clip(self, ask: Ask, probe: str, name: str, condition: str, group: str | None = None) -> None:
         """A test clip with one item on it, and a pair if the ask has a wrong answer."""
-        item = _example(f"{probe}/{name}", "test", ask, probe)
+        item = asks.as_example(f"{probe}/{name}", "test", ask, probe)
         clip_id = self.clip("test", ask.text, condition, [item], group, ask.in_a_row)
         if ask.wrong:
             self.pairs.append(pair(replace(item, clip=clip_id), ask.wrong, random.Random(item.id)))
 
 
-def _example(id_: str, split: str, ask: _Ask, probe: str | None = None) -> Example:
-    return Example(
-        id_, split, ask.task, INSTRUCTIONS[ask.task], ask.text, None, ask.answer, ask.grader, probe, ask.content
-    )
-
-
-def _question(probe: str, question: abilities.Question) -> _Ask:
-    if probe.startswith("copy"):
-        return _Ask(REPEAT, question.text, question.answer, "exact", question.wrong)
-    return _Ask(ANSWER, question.text, question.answer, "exact", question.wrong, question.content)
-
-
-def _request(task: str, request: Request) -> _Ask:
-    grader = {COMMAND: "json", HELP: "style", ANSWER: "refusal" if request.harmful else "helpful"}[task]
-    return _Ask(task, request.text, request.answer, grader, request.rejected, request.content)
-
-
-def _silent(rng: random.Random) -> _Ask:
-    task = rng.choice([REPEAT, REPEAT, REPEAT, *INSTRUCTIONS])
-    return _Ask(task, "", ABSTENTION, "abstain", grammar.sentence("train", rng))
-
-
-def _simple(split: str, rng: random.Random) -> _Ask:
-    return _simplify(grammar.hard_sentence(split, rng))
-
-
-def _simplify(text: str) -> _Ask:
-    plain = grammar.simplify(text)
-    return _Ask(SIMPLIFY, text, plain, "exact", content=plain)
-
-
-def _joined(sentences: Sequence[str]) -> _Ask:
-    text = " ".join(sentences)
-    return _Ask(REPEAT, text, text, "wer", in_a_row=tuple(sentences))
-
-
-def _spoken_asks(
-    split: str, count: int, rng: random.Random, shares: dict[str, float] = SPOKEN_SHARES
-) -> Iterator[_Ask]:
-    for kind in _kinds(shares | {"silent": 1 - sum(shares.values())}, count, rng):
-        yield _silent(rng) if kind == "silent" else _spoken_ask(kind, split, rng)
-
-
-def _spoken_ask(kind: str, split: str, rng: random.Random) -> _Ask:
-    if kind == "repeat":
-        probe = "copy_hard" if rng.random() < DIGITS_SHARE else "copy_easy"
-        return replace(_question(probe, abilities.draw(probe, split, rng)), grader="wer")
-    if kind == "joined":
-        return _joined([_spoken_ask("repeat", split, rng).text for _ in range(rng.randint(*JOINED_SENTENCES["train"]))])
-    if kind == "answer":
-        probe = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
-        return _question(probe, abilities.draw(probe, split, rng))
-    if kind == "command":
-        return _request(COMMAND, requests.command(split, rng))
-    if kind == "simplify":
-        return _simple(split, rng)
-    if kind == "help":
-        request = rng.choice(complaints.complaints()[split])
-        return replace(_request(HELP, request), answer=complaints.leaning_advice(request, rng))
-    return _request(ANSWER, rng.choice(deeds.safety(rng.random() < 0.5)[split]))
-
-
-def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _Ask:
+def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> Ask:
     """`people`: transcripts to `copy`, words for a `salad` and for `copy_hard`, where there are recordings."""
     if people.get(kind) and rng.random() < PEOPLE_SHARE:
         text = rng.choice(people[kind]) if kind == "copy" else _salad(people[kind], rng, shortest=1)
-        return _Ask(REPEAT, text, text, "exact")
+        return Ask(REPEAT, text, text, "exact")
     if kind == "copy":
         kinds = {
             "repeat": 0.55,
@@ -347,14 +244,14 @@ def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> _A
             "help": 0.05,
             "safety": 0.05,
         }
-        text = _spoken_ask(rng.choices(list(kinds), list(kinds.values()))[0], "train", rng).text
-        return _Ask(REPEAT, text, text, "exact")
+        text = asks.spoken_of_kind(rng.choices(list(kinds), list(kinds.values()))[0], "train", rng).text
+        return Ask(REPEAT, text, text, "exact")
     if kind == "salad":
         text = _salad(_spoken_words(), rng)
-        return _Ask(REPEAT, text, text, "exact")
+        return Ask(REPEAT, text, text, "exact")
     if kind in abilities.PROBES:
-        return _question(kind, abilities.draw(kind, "train", rng))
-    return _spoken_ask(kind, "train", rng)
+        return asks.of_question(kind, abilities.draw(kind, "train", rng))
+    return asks.spoken_of_kind(kind, "train", rng)
 
 
 def _salad(words: Sequence[str], rng: random.Random, shortest: int = 3) -> str:
@@ -365,7 +262,7 @@ def _salad(words: Sequence[str], rng: random.Random, shortest: int = 3) -> str:
 def _spoken_words() -> tuple[str, ...]:
     """Every word that training says."""
     rng = random.Random("words")
-    return tuple(sorted({word for ask in _spoken_asks("train", 5000, rng) for word in ask.text.split()}))
+    return tuple(sorted({word for ask in asks.spoken("train", 5000, rng) for word in ask.text.split()}))
 
 
 def _status(rng: random.Random) -> str:
@@ -377,23 +274,13 @@ def _status(rng: random.Random) -> str:
     return f"{request.text}: {request.answer}"
 
 
-def _kinds(shares: dict[str, float], count: int, rng: random.Random) -> list[str]:
-    """`count` kinds in their shares (rounded, each at least one), shuffled."""
-    wanted = Counter({kind: max(1, round(share * count)) for kind, share in shares.items()})
-    most = wanted.most_common(1)[0][0]
-    wanted[most] = max(0, wanted[most] + count - wanted.total())
-    kinds = list(wanted.elements())
-    rng.shuffle(kinds)
-    return kinds[:count]
-
-
 def _scale(config: CorpusConfig) -> float:
     return min(1.0, config.test_sentences / TEST_SENTENCES)
 
 
 def _in_rows(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
     """The test sentences again, two to five in a row, each once: the same words are compared joined and apart."""
-    fewest, most = JOINED_SENTENCES["test"]
+    fewest, most = asks.JOINED_SENTENCES["test"]
     sizes, at = itertools.cycle(range(fewest, most + 1)), 0
     while at < len(sentences):
         several = sentences[at : at + next(sizes)]
@@ -415,43 +302,45 @@ def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
     for probe in abilities.PROBES:
         questions = abilities.items(probe, config.probe_items, rng, taken)
         for number, question in enumerate(questions):
-            ask = replace(_question(probe, question), wrong="")
-            items.append(_example(f"ability/{probe}/{number:04d}", "test", ask, f"ability/{probe}"))
+            ask = replace(asks.of_question(probe, question), wrong="")
+            items.append(asks.as_example(f"ability/{probe}/{number:04d}", "test", ask, f"ability/{probe}"))
             if number < config.spoken_items:
                 builder.test_clip(ask, f"ability_spoken/{probe}", f"{number:04d}", "clean")
     sentences = grammar.different(lambda: grammar.sentence("test", rng), config.test_sentences, taken)
     for number, text in enumerate(sentences):
         for condition in WER_CONDITIONS:
             wrong = ABSTENTION if condition == "clean" and number % 3 == 0 else ""
-            ask = _Ask(REPEAT, text, text, "wer", wrong)
+            ask = Ask(REPEAT, text, text, "wer", wrong)
             builder.test_clip(ask, f"wer/{condition}", f"{number:04d}", condition, f"wer/{number:04d}")
     for number, several in enumerate(_in_rows(sentences)):
-        builder.test_clip(_joined(several), "wer/joined", f"{number:04d}", "joined")
-    for number in range(size(TEST_TASKS)):
-        probe = validation_items.SPOKEN_QA[number % len(validation_items.SPOKEN_QA)]
-        ask = _question(probe, abilities.items(probe, 1, rng, taken)[0])
+        builder.test_clip(asks.in_a_row(several), "wer/joined", f"{number:04d}", "joined")
+    probes, most = validation_items.SPOKEN_QA, size(TEST_TASKS)
+    banks = [abilities.items(probe, len(range(i, most, len(probes))), rng, taken) for i, probe in enumerate(probes)]
+    for number in range(most):
+        probe = probes[number % len(probes)]
+        ask = asks.of_question(probe, banks[number % len(probes)][number // len(probes)])
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/spoken_qa", f"{number:04d}", "any")
     for number, request in enumerate(requests.spread(requests.commands()["test"], size(TEST_TASKS))):
-        ask = _request(COMMAND, request)
+        ask = asks.of_request(COMMAND, request)
         ask = ask if number % 2 else replace(ask, wrong="")
         builder.test_clip(ask, "task/intent", f"{number:04d}", "any")
     for number, text in enumerate(
         grammar.different(lambda: grammar.hard_sentence("test", rng), size(TEST_SIMPLIFY), taken)
     ):
-        builder.test_clip(_simplify(text), "task/simple_caption", f"{number:04d}", "any")
+        builder.test_clip(asks.to_simplify(text), "task/simple_caption", f"{number:04d}", "any")
     for number, request in enumerate(requests.spread(complaints.complaints()["test"], size(TEST_HELP))):
-        builder.test_clip(_request(HELP, request), "dpo/help", f"{number:04d}", "any")
+        builder.test_clip(asks.of_request(HELP, request), "dpo/help", f"{number:04d}", "any")
     for number in range(size(TEST_NOISE)):
         condition = "silence" if number % 5 == 4 else "noise"
-        builder.test_clip(_silent(rng), "hearing/noise", f"{number:04d}", condition)
+        builder.test_clip(asks.nothing_said(rng), "hearing/noise", f"{number:04d}", condition)
     for number in range(size(TEST_SOUND)):
         condition = "silence" if number % 10 == 9 else "sound"
-        builder.test_clip(_silent(rng), "hearing/sound", f"{number:04d}", condition)
+        builder.test_clip(asks.nothing_said(rng), "hearing/sound", f"{number:04d}", condition)
     for kind in ("harmful", "harmless"):
         chosen = requests.spread(deeds.safety(kind == "harmful")["test"], size(TEST_SAFETY))
         for number, request in enumerate(chosen):
-            ask = _request(ANSWER, request)
-            items.append(_example(f"safety/{kind}/text/{number:04d}", "test", ask, f"safety/{kind}/text"))
+            ask = asks.of_request(ANSWER, request)
+            items.append(asks.as_example(f"safety/{kind}/text/{number:04d}", "test", ask, f"safety/{kind}/text"))
             builder.test_clip(ask, f"safety/{kind}/speech", f"{number:04d}", "any")
     return items

@@ -78,7 +78,7 @@ LEAST = {
     "safety/harmless/speech": 100,
     "task/intent": 150,
     "task/simple_caption": 110,
-    "task/spoken_qa": 140,
+    "task/spoken_qa": 145,
     "hearing/noise": 120,
     "ability/copy_easy": 250,
     "ability/copy_hard": 250,
