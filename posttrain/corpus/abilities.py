@@ -15,7 +15,7 @@ from posttrain.corpus import vocabulary as v
 from posttrain.corpus.facts import EASY_NAMES, HARD_NAMES, RELATIONS, facts
 from posttrain.corpus.grammar import sentence
 from posttrain.corpus.normalise import number_words
-from posttrain.corpus.splits import hold_out, split_of
+from posttrain.corpus.splits import hold_out, may_hold, split_of
 from posttrain.errors import InputError
 
 FAMILIES = ("sum", "fact", "copy", "order")
@@ -131,12 +131,14 @@ def draw(probe: str, split: str, rng: random.Random, level: int | None = None) -
     """A question of that probe and split; of that level where one is named."""
     if probe == "copy_easy":
         text = sentence(split, rng)
-        return Question(text, text, 0, _slip(text, rng))
+        while not may_hold(split, wrong := _slip(text, rng)):  # what loses is trained on too
+            pass
+        return Question(text, text, 0, wrong)
     if probe in ("copy_hard", "sum_hard", "order_hard"):
         make = {"copy_hard": _digits, "sum_hard": _long_sum, "order_hard": _backwards}[probe]
         while True:
             question = make(rng.randrange(5) if level is None else level, rng)
-            if split_of(question.text, test=0.25) == split:
+            if split_of(question.text, test=0.25) == split and may_hold(split, question.wrong, test=0.25):
                 return question
     questions = bank(probe)[split]
     if probe == "fact_hard":

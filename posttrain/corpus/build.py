@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from posttrain.corpus import sources, speech, store, world
+from posttrain.corpus import overlap, sources, speech, store, world
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
@@ -26,6 +26,7 @@ RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
 PADDED_SHARE = 0.15
 """Of the training clips: this many have up to two seconds without speech before and after it."""
+HELD_OUT = ("test", "valid")
 
 
 def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:
@@ -35,9 +36,11 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
     """
     folder = Path(folder)
     recorded = sources.read(config, progress)
-    said_in_test = {clip.text for clip, _ in recorded.clips if clip.split == "test" and clip.text}
-    plan = world.without(world.plan(config, seed), said_in_test)
-    spoken = plan.spoken + _said_as_well(recorded, said_in_test, plan.spoken, seed)
+    plan = world.plan(config, seed)
+    recorded = sources.without(recorded, _held_out(plan))
+    said = {clip.text for clip, _ in recorded.clips if clip.split in HELD_OUT and clip.text}
+    plan = world.without(plan, said)
+    spoken = plan.spoken + _said_as_well(recorded, said | _held_out(plan), seed)
     clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]
@@ -52,12 +55,18 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
         "clips": _count(clips),
         "dropped": recorded.dropped,
     }
-    return store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary, valid_items)
+    made = store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary, valid_items)
+    overlap.check_validation(made)
+    return made
 
 
-def _said_as_well(
-    recorded: sources.Recorded, said_in_test: set[str], spoken: list[SpokenText], seed: int
-) -> list[SpokenText]:
+def _held_out(plan: world.WorldPlan) -> set[str]:
+    """Every text that the world's own test or validation split says or types."""
+    spoken = {said.text for said in plan.spoken if said.split in HELD_OUT and said.text}
+    return spoken | {item.text for item in (*plan.items, *plan.valid_items)}
+
+
+def _said_as_well(recorded: sources.Recorded, held_out: set[str], seed: int) -> list[SpokenText]:
     """With recorded speech: its training texts and digit strings said by made voices too, to be repeated.
 
     The words of people at large are many and each is recorded seldom; a made voice says them once more.
@@ -68,7 +77,6 @@ def _said_as_well(
     rng = random.Random(f"said as well {seed}")
     digits = sorted(sources.DIGITS - {"oh"})
     texts += [" ".join(rng.choices(digits, k=rng.randint(1, 6))) for _ in range(len(texts) // 3)]
-    held_out = said_in_test | {s.text for s in spoken if s.split == "test" or any(e.probe for e in s.examples)}
     kept = [text for text in texts if text not in held_out or text in digits]
     return [_to_repeat(f"train/said/{n:05d}", text) for n, text in enumerate(kept)]
 

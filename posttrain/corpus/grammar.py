@@ -7,7 +7,7 @@ from functools import partial
 
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.normalise import number_words
-from posttrain.corpus.splits import split_of
+from posttrain.corpus.splits import may_hold, split_of
 
 HOURS = [number_words(n) for n in range(1, 13)]
 NUMBERS = [number_words(t + u) for t in (20, 30, 40, 50) for u in range(10)]
@@ -37,6 +37,8 @@ SLOTS = {
     "when": v.WHEN,
     "side": v.SIDES,
 }
+FILLINGS = frozenset(word for filling in SLOTS.values() for words in filling for word in words.split())
+"""Every word that a slot may hold."""
 GENERAL = (
     # requests
     "please call {person} {when}",
@@ -182,7 +184,7 @@ def hard_sentence(split: str, rng: random.Random) -> str:
             text = f"{rng.choice(v.FILLERS)} {text}"
         return text
 
-    return _until(split, draw)
+    return _until(split, draw, lambda text: [simplify(text), " ".join(w for w in text.split() if w not in v.FILLERS)])
 
 
 def simplify(text: str) -> str:
@@ -197,7 +199,7 @@ def line(split: str, rng: random.Random) -> str:
         parts = [expand(rng.choice(STORIES if rng.random() < 0.6 else GENERAL), rng) for _ in range(rng.randint(1, 3))]
         return ". ".join(parts) + "."
 
-    return _until(split, draw)
+    return _until(split, draw, lambda text: text.removesuffix(".").split(". "))
 
 
 def general_lines(count: int) -> list[tuple[str, str]]:
@@ -219,9 +221,10 @@ def different(draw: Callable[[], str], count: int, taken: set[str] | None = None
     return list(found)
 
 
-def _until(split: str, draw: Callable[[], str]) -> str:
+def _until(split: str, draw: Callable[[], str], inside: Callable[[str], list[str]] = lambda text: []) -> str:
+    """A drawn text of that split, with no sentence of a split inside it that this one may not hold."""
     for _ in range(10_000):
         text = draw()
-        if split_of(text) == split:
+        if split_of(text) == split and all(may_hold(split, part) for part in inside(text)):
             return text
     raise RuntimeError(f"no {split} text in 10,000 draws; widen the grammar")

@@ -1,7 +1,6 @@
 """Recordings of real people and real noises: a card data/NAME.yaml says what they are, DATA_ROOT/NAME holds them."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,13 @@ class Recorded:
     """"repeat" for train and valid clips; evaluation items for test ones."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Bad recordings per source, where `on_bad_audio` is drop."""
+
+
+def without(recorded: Recorded, texts: set[str]) -> Recorded:
+    """The recordings without the training and validation clips that say one of these texts; single digits stay."""
+    out = {clip.id for clip, _ in recorded.clips if clip.split != "test" and clip.text in texts - DIGITS}
+    clips = [(clip, waveform) for clip, waveform in recorded.clips if clip.id not in out]
+    return Recorded(clips, [e for e in recorded.examples if e.clip not in out], recorded.dropped)
 
 
 def check(config: CorpusConfig) -> None:
@@ -175,8 +181,9 @@ def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tuple[Row, str]]:
-    """The rows without train rows that have the words of a test row: they recur only where the vocabulary is closed
-    (single digits). InputError when a speaker is in two splits."""
+    """The rows without train rows that have the words of a test or validation row, and without validation rows that
+    have those of a test row: texts recur only where the card says that the vocabulary is closed (single digits).
+    InputError when a speaker is in two splits."""
     if about["kind"] != "speech":
         return placed
     splits: dict[str | None, set[str]] = {}
@@ -194,5 +201,6 @@ def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tupl
         )
     if about.get("closed_vocabulary"):
         return placed
-    test = Counter(row.text for row, split in placed if split == "test")
-    return [(row, split) for row, split in placed if split == "test" or row.text not in test]
+    test, valid = ({row.text for row, split in placed if split == name} for name in ("test", "valid"))
+    held_out = {"test": set(), "valid": test}
+    return [(row, split) for row, split in placed if row.text not in held_out.get(split, test | valid)]

@@ -15,6 +15,14 @@ def split_of(text: str, test: float = 0.15, valid: float = 0.05) -> str:
     return "test" if place < test else "valid" if place < test + valid else "train"
 
 
+def may_hold(split: str, text: str, test: float = 0.15) -> bool:
+    """Whether a text of `split` may have this one inside it, as a sentence or as an answer: training may hold nothing
+    of validation or test, and validation nothing of test."""
+    return split_of(text, test) in {"train": ("train",), "valid": ("train", "valid")}.get(
+        split, ("train", "valid", "test")
+    )
+
+
 def hold_out(wordings: Sequence[str], test: int, valid: float = 0.25) -> dict[str, str]:
     """Split of each wording of one content: `test` of them unseen, at least one seen, so that what is asked can be
     learned and how it is asked is new."""

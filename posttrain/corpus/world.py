@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from posttrain.corpus import abilities, asks, complaints, deeds, grammar, requests, validation_items
+from posttrain.corpus import abilities, asks, complaints, deeds, grammar, overlap, requests, validation_items
 from posttrain.corpus.asks import Ask
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.preferences import pair
@@ -113,8 +113,13 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
 
 
 def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
-    """The plan without the training and validation clips that say one of these texts, and without the pairs on them."""
-    spoken = [said for said in made.spoken if said.split == "test" or said.text not in texts]
+    """The plan without the training and validation clips that say one of these texts, or have it as an answer, and
+    without the pairs on them."""
+
+    def says(said: SpokenText) -> bool:
+        return said.text in texts or any(overlap.says_any(example, texts) for example in said.examples)
+
+    spoken = [said for said in made.spoken if said.split == "test" or not says(said)]
     kept = {said.id for said in spoken}
     pairs = [pair for pair in made.pairs if pair.clip in kept]
     valid_items = [item for item in made.valid_items if item.text not in texts]
@@ -124,23 +129,20 @@ def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
 def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say: Sequence[str] = ()) -> list[Example]:
     """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
 
-    `left_out`: texts of test items, which no row may ask about. `people_say`: training transcripts of
-    recordings; they, their words and strings of digits are then copied among the world's own texts.
+    `left_out`: held-out texts, which no row may say in its words, its answer or a sentence of either. `people_say`:
+    training transcripts of recordings; they, their words and strings of digits are then copied among the world's own.
     """
     rng = random.Random(f"base {seed}")
     words = sorted({word for text in people_say for word in text.split()})
     digits = [number_words(digit) for digit in range(10)] if words else []
     people = {"copy": list(people_say), "salad": words, "copy_hard": digits}
+    sentences = {text for text in left_out if " " in text}  # single words are answers to many questions
     rows = []
     for number, kind in enumerate(asks.in_shares(BASE_SHARES, count, rng)):
-        if kind in ("text", "status"):
-            line = grammar.line("train", rng) if kind == "text" else _status(rng)
-            rows.append(Example(f"base/{number:06d}", "train", "text", "", "", None, line, "exact"))
-        else:
-            ask = _base_ask(kind, rng, people)
-            while ask.text in left_out:
-                ask = _base_ask(kind, rng, people)
-            rows.append(asks.as_example(f"base/{number:06d}", "train", ask))
+        row = _base_row(number, kind, rng, people)
+        while row.text in left_out or overlap.says_any(row, sentences):
+            row = _base_row(number, kind, rng, people)
+        rows.append(row)
     return rows
 
 
@@ -163,14 +165,6 @@ def check_disjoint(made: WorldPlan) -> None:
     _refuse_shared(test, seen)
     _refuse_shared(set(valid), trained, "validation")
     _refuse_shared({line for split, line in made.general if split == "test"}, lines)
-
-
-def check_unseen(rows: list[Example], items: list[Example], lines: set[str]) -> None:
-    """InputError naming every text of test or validation items, and every held-out line, that training rows hold."""
-    seen = {row.text: row.id for row in rows}
-    _refuse_shared({item.text for item in items if item.split != "valid"}, seen)
-    _refuse_shared({item.text for item in items if item.split == "valid"}, seen, "validation")
-    _refuse_shared(lines, {row.answer: row.id for row in rows if row.task == "text"})
 
 
 def _refuse_shared(held_out: set[str], seen: dict[str, str], kind: str = "test") -> None:
@@ -227,6 +221,13 @@ class _Builder:
         clip_id = self.clip("test", ask.text, condition, [item], group, ask.in_a_row)
         if ask.wrong:
             self.pairs.append(pair(replace(item, clip=clip_id), ask.wrong, random.Random(item.id)))
+
+
+def _base_row(number: int, kind: str, rng: random.Random, people: dict[str, list[str]]) -> Example:
+    if kind in ("text", "status"):
+        line = grammar.line("train", rng) if kind == "text" else _status(rng)
+        return Example(f"base/{number:06d}", "train", "text", "", "", None, line, "exact")
+    return asks.as_example(f"base/{number:06d}", "train", _base_ask(kind, rng, people))
 
 
 def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> Ask:

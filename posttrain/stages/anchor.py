@@ -51,6 +51,7 @@ class Anchor:
     ):
         self.reference, self.weight = reference, weight
         self.pad = llama.tokenizer.pad_token_id
+        self.examples = examples
         rows = base.rows(llama.tokenizer, examples)
         self.batches = cycle([rows[i : i + batch_size] for i in range(0, len(rows), batch_size)])
         self.seen: list[float] = []

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
 from posttrain import checkpoint
-from posttrain.corpus import world
+from posttrain.corpus import overlap, world
 from posttrain.corpus.pauses import with_pauses
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
@@ -87,27 +88,17 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
         adam_beta2=0.98,
     )
     trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer)
-    metrics = train(trainer, context, "base")
+    metrics = train(trainer, context, "base", examples)
     checkpoint.save_base(context.folder, model, tokenizer)
     return metrics | {"params": sum(p.numel() for p in model.parameters())}
 
 
-def typed_rows(corpus: Corpus, count: int, seed: int) -> list[Example]:
-    """`count` typed rows as the tiny base learns from; InputError when one holds a test or validation text."""
-    asked = [*corpus.items, *corpus.valid_items]
-    held_out = {item.text for item in asked}
+def typed_rows(corpus: Corpus, count: int, seed: int, own_tests: Iterable[str] = ()) -> list[Example]:
+    """`count` typed rows as the tiny base learns from; none says a held-out text or one of a person's `own_tests`."""
+    left_out = overlap.held_out(corpus, own_tests).keys() | {item.text for item in corpus.items}
     recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
-    said = [text for text in recorded if text and text not in held_out]
-    examples = world.base_rows(
-        count,
-        seed,
-        # words and digits of people, in any order, may make any text held out; the world's own rows make none
-        left_out=held_out if said else {i.text for i in asked if (i.probe or "").startswith("wer_real/")},
-        people_say=said,
-    )
-    lines = {text["text"] for text in corpus.texts if text["split"] == "test"}
-    world.check_unseen(examples, asked, lines)
-    return with_pauses(examples, seed)
+    said = [text for text in recorded if text and text not in left_out]
+    return with_pauses(world.base_rows(count, seed, left_out, said), seed)
 
 
 def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:

@@ -11,6 +11,7 @@ from transformers import ParakeetTokenizer, Trainer, TrainingArguments
 
 from posttrain.acoustics.augment import SPEEDS, Augmenter
 from posttrain.acoustics.frontend import collate
+from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
@@ -141,7 +142,7 @@ def _train(
         data_collator=collator,
         optimizers=(optimizer, None),
     )
-    return train(trainer, context, label)
+    return train(trainer, context, label, usable)
 
 
 class Collator:
@@ -159,6 +160,7 @@ class Collator:
         """The first `clean_batches` batches get no more noise; short runs draw from fewer noises and rooms."""
         self.encoder, self.characters, self.corpus = encoder, characters, context.corpus
         self.clean_batches, self.seen = clean_batches, 0
+        self.held_out = overlap.held_out(context.corpus)
         train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
         talkers = [c for c in train_clips if c.condition == "clean" and c.text][:400]
         recorded = [c for c in train_clips if c.source != "made" and not c.text]
@@ -199,12 +201,14 @@ class Collator:
         }
 
     def _said(self, clip: Clip) -> list[Clip]:
-        """The clip; half the time a short recording is followed by others of its speaker: digits become strings."""
+        """The clip; half the time a short recording is followed by others of its speaker: digits become strings, but
+        none that is held out."""
         others = self.short.get(clip.speaker, [])
         rng = self.augment.rng
         if clip not in others or rng.random() < 0.5:
             return [clip]
-        return [clip, *(others[i] for i in rng.integers(len(others), size=rng.integers(1, 5)))]
+        said = [clip, *(others[i] for i in rng.integers(len(others), size=rng.integers(1, 5)))]
+        return [clip] if " ".join(c.text for c in said) in self.held_out else said
 
 
 def _padded(units: list[list[int]]) -> torch.Tensor:

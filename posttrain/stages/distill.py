@@ -52,7 +52,7 @@ def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
             data_collator=_Collator(llama.tokenizer.pad_token_id),
         )
     trainer.teacher, trainer.config = teacher, config
-    metrics = train(trainer, context, "distill")
+    metrics = train(trainer, context, "distill", examples)
     checkpoint.save(context.folder, llama, stage="distill", parents=context.parents)
     return metrics | {"examples": len(examples)}
 

@@ -28,7 +28,7 @@ def run(config: DPOConfig, context: StageContext) -> dict[str, Any]:
     pairs = train_pairs(context.corpus)
     print_trainable(llama.model, "dpo")
     trainer = build(config, context, llama, pairs)
-    metrics = train(trainer, context, "dpo", keep=("rewards/accuracies", "rewards/margins"))
+    metrics = train(trainer, context, "dpo", pairs, keep=("rewards/accuracies", "rewards/margins"))
     drop_reference(llama.model)
     checkpoint.save(context.folder, llama, stage="dpo", parents=context.parents)
     return metrics | {"pairs": len(pairs)}

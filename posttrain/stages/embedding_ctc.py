@@ -39,9 +39,8 @@ def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageC
         learning_rate=config.ctc_learning_rate,
     )
     model.to_unit_length()
-    metrics = train(
-        Trainer(model=model, args=args, train_dataset=rows, data_collator=model.collate), context, "align, ctc"
-    )
+    trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=model.collate)
+    metrics = train(trainer, context, "align, ctc", clips)
     model.to_word_length([clip.id for clip in clips[:200]])
     return {f"ctc_{name}": value for name, value in metrics.items()}
 

@@ -17,6 +17,7 @@ from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.modulations import Modulations
+from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
@@ -107,6 +108,7 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
     if not speech:
         raise InputError("corpus has no clean train clip, expected some to train on; raise corpus.train_clips")
     recorded = [clip.id for clip in recorded_noises(context.corpus, "train")]
+    overlap.check("enhance", (context.corpus.clips[clip] for clip in speech), context.corpus)
     return mixtures.Drawn(
         speech,
         recorded,

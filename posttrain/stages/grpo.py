@@ -52,7 +52,7 @@ def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
     if config.hard_share:
         prompts = worth_practising(llama, prompts, config, context.seed)
     trainer = build(config, context, llama, prompts)
-    metrics = train(trainer, context, "grpo", keep=("reward", "kl", "completions/mean_length"))
+    metrics = train(trainer, context, "grpo", prompts, keep=("reward", "kl", "completions/mean_length"))
     drop_reference(llama.model)
     checkpoint.save(context.folder, llama, stage="grpo", parents=context.parents)
     return metrics

@@ -3,13 +3,15 @@
 Each utterance is heard many times over, at other speeds, in noise and rooms, and half of the times through the hearing
 aid's gain for the person's audiogram. From each copy their own words are also cut out and put into sentences of the
 corpus: else the few sentences are learned by heart, and a name is heard in these alone. Half of them take the place of
-what the parent hears in their stead, so that the two are told apart. The parent's own examples, spoken and typed, go
-with them, so that it forgets little.
+what the parent hears in their stead, so that the two are told apart. No such sentence is worded as a test sentence of
+the person. The parent's own examples, spoken and typed, go with them, so that it forgets little.
 """
 
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import product
 from pathlib import Path
@@ -23,10 +25,12 @@ from posttrain import checkpoint
 from posttrain.acoustics import audiogram
 from posttrain.acoustics.augment import Augmenter
 from posttrain.acoustics.fitting import NALR
+from posttrain.corpus import overlap
 from posttrain.corpus import personal as recordings
 from posttrain.corpus.personal import Utterance
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
+from posttrain.errors import InputError
 from posttrain.model import adapter_file, personal, splice
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
@@ -44,6 +48,8 @@ NOISE, ROOM = 0.2, 0.1
 NOISES = 60
 BATCH, MAX_NEW_TOKENS = 64, 32
 """With which the parent is asked what it hears."""
+TRIES = 100
+"""Hosts drawn for one splice before it is given up."""
 Heard = tuple[Example, torch.Tensor]
 """What is said, and the encoder's frames of it (T, D)."""
 
@@ -51,28 +57,54 @@ Heard = tuple[Example, torch.Tensor]
 def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     """Leave the parent with a personal LoRA on, and the test utterances for the evaluation.
 
-    InputError where the manifest is wrong or the listener is not known.
+    InputError where the manifest is wrong, an utterance to learn from says a held-out text of the corpus, or the
+    listener is not known.
     """
     utterances = recordings.load(config.manifest or "")
+    train = [utterance for utterance in utterances if utterance.split == "train"]
+    overlap.check(f"{config.manifest}", [_example(u, u.id) for u in train], context.corpus)
     fitting = NALR(audiogram.find(config.listener))
     llama = checkpoint.load(context.parents["model"], context.device)
     personal.add(llama.model, adapter_file.personal(config.rank), context.seed)
     encoder = encoders.load(llama.spec.encoder or "", device=context.device)
-    train = [utterance for utterance in utterances if utterance.split == "train"]
     copies = _copies(train, fitting, config, context)
     heard = list(zip([example for example, _ in copies], _frames(encoder, copies), strict=True))
     known = known_words(context)
     own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
     mistaken = _mistaken(llama, heard, own)  # the parent, since what is new changes nothing yet
-    heard += _spliced(heard, own, mistaken, encoder, config, context)
-    kept = _replay(len(copies), config, context)
+    tests = PersonTests.of(utterances, known)
+    heard += _spliced(heard, own, mistaken, encoder, config, context, tests)
+    kept = _replay(len(copies), config, context, tests.texts)
     llama.attach(_table({f"{example.clip}": frames for example, frames in heard}, kept, context))
     examples = [example for example, _ in heard] + kept
-    metrics = train_supervised(llama, examples, config, context, "personalise")
+    metrics = train_supervised(llama, examples, config, context, "personalise", own_tests=tests.texts)
     _save_tests([u for u in utterances if u.split == "test"], encoder, context)
     checkpoint.save(context.folder, llama, stage="personalise", parents=context.parents)
     counts = {"copies": len(copies), "spliced": len(heard) - len(copies), "replayed": len(kept)}
     return metrics | {"utterances": len(train)} | counts
+
+
+@dataclass(frozen=True)
+class PersonTests:
+    """What a person is measured on, which nothing that is trained on may say or be worded like."""
+
+    texts: frozenset[str] = frozenset()
+    """Their test sentences."""
+    own: frozenset[str] = frozenset()
+    """Their own words, in whatever sentence."""
+    wordings: frozenset[tuple[str, ...]] = frozenset()
+    """How the test sentences are put: overlap.wording, without their own words."""
+
+    @staticmethod
+    def of(utterances: list[Utterance], known: set[str]) -> "PersonTests":
+        """That of a person's recordings; `known` words are none of their own unless the manifest names them."""
+        own = frozenset(word for utterance in utterances for word in recordings.own_words(utterance, known))
+        texts = frozenset(utterance.text for utterance in utterances if utterance.split == "test")
+        return PersonTests(texts, own, frozenset(overlap.wording(text, own) for text in texts))
+
+    def overlaps(self, text: str) -> bool:
+        """Whether a sentence is one of the tests or is worded like one, whatever its names, numbers and things."""
+        return text in self.texts or overlap.wording(text, self.own) in self.wordings
 
 
 def known_words(context: StageContext) -> set[str]:
@@ -91,11 +123,14 @@ def _copies(
     made = []
     for number in range(config.copies):
         for utterance, waveform in zip(train, augmenter.waveforms(waveforms, [False] * len(train)), strict=True):
-            clip = f"personal/{utterance.id}/{number}"
-            text = utterance.text
-            example = Example(clip, "train", REPEAT, INSTRUCTIONS[REPEAT], text, clip, text, "wer")
+            example = _example(utterance, f"personal/{utterance.id}/{number}")
             made.append((example, fitting(waveform[None])[0] if number % 2 else waveform))
     return made
+
+
+def _example(utterance: Utterance, clip: str) -> Example:
+    text = utterance.text
+    return Example(clip, "train", REPEAT, INSTRUCTIONS[REPEAT], text, clip, text, "wer")
 
 
 def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> list[torch.Tensor]:
@@ -122,12 +157,24 @@ def _spliced(
     encoder: CTCEncoder,
     config: PersonaliseConfig,
     context: StageContext,
+    tests: PersonTests = PersonTests(),
 ) -> list[Heard]:
     """Each of the person's own words, out of every copy, in the place of words of sentences of the corpus: by turns of
-    words that the parent mistakes it for, and of any, where rare words come up as often as common ones."""
+    words that the parent mistakes it for, and of any, where rare words come up as often as common ones.
+
+    Neither the host nor what comes of it is worded like a test sentence of the person, nor says a held-out text of the
+    corpus; where no host allows that, there is no splice.
+    """
     assert context.table is not None
     rng = np.random.default_rng(context.seed)
+    held_out = overlap.held_out(context.corpus).keys()
     hosts = [e for e in context.corpus.examples if e.split == "train" and e.task == REPEAT and e.clip and e.text]
+    hosts = [host for host in hosts if not tests.overlaps(host.text)]
+    if not hosts and config.splices:
+        raise InputError(
+            f"{config.manifest}: every sentence of the corpus that could take the person's own words is worded like a "
+            "test sentence of theirs; take some test sentences out, or set personalise.splices to 0"
+        )
     places = [(host, place) for host in hosts for place in range(len(host.text.split()))]
     there = [host.text.split()[place] for host, place in places]
     often = Counter(there)
@@ -144,23 +191,37 @@ def _spliced(
     ]
     made: list[Heard] = []
     for (example, word, spoken), number in product(cut, range(config.splices)):
-        host, place = places[rng.choice(len(places), p=chances[number % len(chances)])]
+        chance = chances[number % len(chances)]
+        drawn = (_put(word, *places[rng.choice(len(places), p=chance)]) for _ in range(TRIES))
+        allowed = (put for put in drawn if not tests.overlaps(put[2]) and held_out.isdisjoint(overlap.says(put[2])))
+        host, place, text = next(allowed, (None, 0, ""))
+        if host is None:
+            continue
         around = context.table.clip(host.clip or "")
         spans = splice.word_spans(encoder, around, host.text)
         if spans is None:
             continue
-        text = " ".join([*host.text.split()[:place], word, *host.text.split()[place + 1 :]])
         clip = f"personal/spliced/{len(made)}"
         new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
         made.append((new, splice.replaced(around, spans[place], spoken)))
     return made
 
 
-def _replay(count: int, config: PersonaliseConfig, context: StageContext) -> list[Example]:
-    """`config.replay` times `count` examples of the corpus, drawn by the seed, and `count` typed rows."""
+def _put(word: str, host: Example, place: int) -> tuple[Example, int, str]:
+    """The host, the place and the host's text with a word in that place."""
+    words = host.text.split()
+    return host, place, " ".join([*words[:place], word, *words[place + 1 :]])
+
+
+def _replay(
+    count: int, config: PersonaliseConfig, context: StageContext, own_tests: Collection[str] = ()
+) -> list[Example]:
+    """`config.replay` times `count` examples of the corpus, drawn by the seed, and `count` typed rows; none says a test
+    sentence of the person."""
     spoken = [example for example in context.corpus.examples if example.split == "train"]
+    spoken = [example for example in spoken if not overlap.says_any(example, own_tests)]
     order = np.random.default_rng(context.seed).permutation(len(spoken))[: config.replay * count]
-    typed = remedies.typed_rows(config.typed_rows, context.corpus, count, context.seed)
+    typed = remedies.typed_rows(config.typed_rows, context.corpus, count, context.seed, own_tests)
     return [spoken[i] for i in sorted(order.tolist())] + typed
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import random
+from collections.abc import Collection
 from itertools import cycle, islice
 from typing import Any
 
+from posttrain.corpus import overlap
 from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
@@ -33,18 +35,22 @@ def mixture(config: SFTConfig, examples: list[Example], corpus: Corpus, seed: in
     return [*tasks, *refused, *typed_rows(config.typed_rows, corpus, round(config.replay_share * total), seed)]
 
 
-def typed_rows(kind: str, corpus: Corpus, count: int, seed: int) -> list[Example]:
-    """`count` rows such as the base knows: `world`, what the tiny one learned from; `text`, the corpus's lines."""
+def typed_rows(kind: str, corpus: Corpus, count: int, seed: int, own_tests: Collection[str] = ()) -> list[Example]:
+    """`count` rows such as the base knows: `world`, what the tiny one learned from; `text`, the corpus's lines.
+
+    Rows that say one of a person's test sentences `own_tests` are left out.
+    """
     if not count:
         return []
     if kind == "world":
-        return base.typed_rows(corpus, count, seed)
+        return base.typed_rows(corpus, count, seed, own_tests)
     lines = [text["text"] for text in corpus.texts if text["split"] == "train"]
+    lines = [line for line in lines if not overlap.says_any(_line(0, line), own_tests)]
     if not lines:
         raise InputError(f"{corpus.folder}/texts.jsonl has no training line; set sft.typed_rows to world")
     random.Random(f"lines {seed}").shuffle(lines)
     drawn = islice(cycle(lines), count)
-    return [Example(f"text/{i:06d}", "train", "text", "", "", None, line, "exact") for i, line in enumerate(drawn)]
+    return [_line(number, line) for number, line in enumerate(drawn)]
 
 
 def self_distilled(llama: SpeechLlama, examples: list[Example]) -> tuple[list[Example], dict[str, Any]]:
@@ -62,3 +68,7 @@ def self_distilled(llama: SpeechLlama, examples: list[Example]) -> tuple[list[Ex
     ]
     changed = sum(new.answer != old.answer for new, old in zip(made, examples, strict=True))
     return made, {"self_distilled": sum(kept), "self_distilled_other_words": changed}
+
+
+def _line(number: int, line: str) -> Example:
+    return Example(f"text/{number:06d}", "train", "text", "", "", None, line, "exact")

@@ -69,7 +69,7 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, Any]:
             train_dataset=rows(llama.tokenizer, pairs),
             processing_class=llama.tokenizer,
         )
-    metrics = train(trainer, context, "reward", keep=("accuracy", "margin"))
+    metrics = train(trainer, context, "reward", pairs, keep=("accuracy", "margin"))
     _save(context, model, llama)
     return metrics | {"pairs": len(pairs)}
 

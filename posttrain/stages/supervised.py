@@ -1,6 +1,6 @@
 """Supervised training for `align` and `sft`: examples → rows of ids → TRL's SFTTrainer, loss on the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -26,10 +26,12 @@ def train_supervised(
     label: str,
     callbacks: Sequence[TrainerCallback] = (),
     anchor: Anchor | None = None,
+    own_tests: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Train what is trainable of `llama` on the examples; `config` has steps, batch_size, learning_rate.
 
-    `anchor`: a second loss, which holds what is typed to the base.
+    `anchor`: a second loss, which holds what is typed to the base. `own_tests`: a person's test sentences, which no row
+    may say.
     """
     args = arguments(
         SFTArguments,
@@ -55,7 +57,8 @@ def train_supervised(
     if anchor:
         trainer.anchor = anchor
     float32_trainables(llama.model)
-    metrics = train(trainer, context, label)
+    trained_on = [*examples, *(anchor.examples if anchor else ())]
+    metrics = train(trainer, context, label, trained_on, own_tests=own_tests)
     return metrics | {"examples": len(examples)} | (anchor.metrics() if anchor else {})
 
 

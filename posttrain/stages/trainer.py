@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from posttrain.corpus import overlap
 from posttrain.model.adapters import count_trainable, trainable_summary
 from posttrain.stages.context import StageContext
 
@@ -71,13 +72,24 @@ def arguments(
         return cls(**{**chosen, **extra})
 
 
-def train(trainer: Trainer, context: StageContext, label: str, keep: Sequence[str] = ()) -> dict[str, float]:
+def train(
+    trainer: Trainer,
+    context: StageContext,
+    label: str,
+    rows: Iterable[overlap.Row],
+    keep: Sequence[str] = (),
+    own_tests: Iterable[str] = (),
+) -> dict[str, float]:
     """Train to the end with a progress bar called `label`; the stage's train_metrics.
+
+    `rows` are the examples, pairs or clips that the trainer's dataset was made of. InputError where one says a text of
+    the test or validation split, or one of a person's test sentences `own_tests`.
 
     `loss_first` and `loss_last` are means over the first and last ten steps, as `NAME_last` is of every logged value
     named in `keep`; `tokens` are those that went through the model, where the trainer counts them. No clocks.
     The dataset's `id` column, which must be there, names the batch if the loss is NaN: RuntimeError.
     """
+    overlap.check(label, rows, context.corpus, own_tests)
     batches = _RememberIds(trainer.data_collator)
     trainer.data_collator = batches
     trainer.remove_callback(DEFAULT_PROGRESS_CALLBACK)  # in a notebook, a table with a row a step

@@ -211,3 +211,19 @@ def test_made_voices_say_what_recorded_training_speakers_say_and_not_what_test_s
     again = {clip.text for clip in corpus.clips.values() if clip.id.startswith("train/said/") and clip.source == "made"}
     assert "mark is going" in again
     assert again <= {example.answer for example in corpus.examples if (example.clip or "").startswith("train/said/")}
+
+
+def test_a_train_text_that_validation_or_the_made_test_says_is_left_out(root):
+    made = world.plan(config(root, test_sentences=4), 0)
+    test = next(s.text for s in made.spoken if s.split == "test" and s.text)
+    folder = root / "speechocean762"
+    for name in "efg":
+        (folder / f"{name}.wav").write_bytes((folder / "valid" / "c.wav").read_bytes())
+    with (folder / "manifest.csv").open("a") as file:
+        file.write(f"e.wav,0006,MARK IS GOING,train\nf.wav,7001,{test},train\ng.wav,7001,HOLD IT,train\n")
+    recorded = sources.read(config(root, "speechocean762"), progress=False)
+    kept = {(clip.text, clip.split) for clip, _ in recorded.clips if clip.split != "test"}
+    assert kept == {("mark is going", "valid"), (test, "train"), ("hold it", "train")}
+    left = sources.without(recorded, {test, "mark is going", "one"})
+    assert {clip.text for clip, _ in left.clips if clip.split != "test"} == {"hold it"}
+    assert {e.text for e in left.examples if e.split != "test"} == {"hold it"}

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from posttrain.corpus import deeds, graders, speech, store, validation_items, world
+from posttrain.corpus import deeds, graders, overlap, speech, store, validation_items, world
 from posttrain.corpus.abilities import FINITE, PROBES, bank
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
@@ -60,8 +60,9 @@ def test_a_validation_text_planted_in_training_is_refused(plan, tmp_path):
     copied = dataclasses.replace(stolen, text=row.text)
     corpus = store.write(tmp_path / "corpus", [], [], [], [], [], [], {}, valid_items=[copied])
     assert store.Corpus.load(corpus.folder).valid_items == [copied]
-    with pytest.raises(InputError, match="validation text"):
-        typed_rows(corpus, 40, 0)
+    assert row.text not in {typed.text for typed in typed_rows(corpus, 40, 0)}
+    with pytest.raises(InputError, match=f"says “{row.text}”, which is validation example {copied.id}"):
+        overlap.check("base", [row], corpus)
 
 
 def test_a_corpus_made_before_there_were_validation_items_has_none(tmp_path):

@@ -1,7 +1,9 @@
 """The personal adapter: what trains, what stays bit for bit, how it comes off; its figures by hand, and its card."""
 
 import dataclasses
+import random
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from toy_run import files, sft_folder, toy_context
 
 from posttrain import checkpoint, runner
 from posttrain.config import load_recipe, with_stage
+from posttrain.corpus import example_person, grammar, world
+from posttrain.corpus import personal as recordings
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import metrics, personal_metrics
@@ -22,10 +26,11 @@ from posttrain.evals.errors import lost_words
 from posttrain.graph import nodes
 from posttrain.ledger import Row
 from posttrain.model import encoder as encoders
+from posttrain.model import splice
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.personal import personal_off
 from posttrain.report import personal_card
-from posttrain.sections import PersonaliseConfig
+from posttrain.sections import CorpusConfig, PersonaliseConfig
 from posttrain.stages import personalise
 
 IDS = [[5, 9, 17, 33]]
@@ -200,3 +205,54 @@ def test_the_card_says_gain_cost_hash_and_how_to_remove_it(trained, tmp_path, mo
     assert said["gained"]["personal/names"]["against_parent"] == -1
     assert len(said["weights_sha256"]) == 64
     assert (tmp_path / "adapters" / "cards" / "toy_personalise.yaml").is_file()
+
+
+@pytest.mark.parametrize("number", range(len(example_person.PERSONS)))
+def test_no_splice_is_worded_like_a_test_sentence_of_an_example_person(tmp_path, monkeypatch, number):
+    """Of the whole tiny world; hosts of any wording made splices that were test sentences word for word."""
+    person = example_person.PERSONS[number]
+    said = example_person._sentences(person, random.Random(f"person {number}"))
+    utterances = [recordings.Utterance(t, t, split, None, np.zeros(1)) for split, t in said]
+    plan = world.plan(CorpusConfig(), 0)
+    examples = [e for clip in plan.spoken for e in clip.examples if e.split == "train"]
+    tests = personalise.PersonTests.of(utterances, {word for e in examples for word in e.text.split()})
+    assert tests.own == {*person.people, *person.places} and len(tests.texts) == example_person.TESTS
+    texts = {f"{e.clip}": e.text for e in examples}
+    table = SimpleNamespace(clip=lambda clip: torch.full((len(texts[clip].split()), 1), 1.0))
+    monkeypatch.setattr(splice, "word_spans", lambda _, frames, text: [(i, i + 1) for i in range(len(text.split()))])
+    context = toy_context(tmp_path, "personalise", table)
+    context = dataclasses.replace(context, corpus=dataclasses.replace(context.corpus, examples=examples))
+    heard = [
+        (Example(f"{i}/{n}", "train", "repeat", "repeat", t, f"{i}/{n}", t, "wer"), torch.zeros(len(t.split()), 1))
+        for n in range(8)
+        for i, (split, t) in enumerate(said)
+        if split == "train"
+    ]
+    own = {t: tuple(w for w in t.split() if w in tests.own) for _, t in said}
+    mistaken = Counter(laura=3, emma=2, berlin=1)
+    made = personalise._spliced(heard, own, mistaken, None, PersonaliseConfig(splices=4), context, tests)
+    assert len(made) == 4 * sum(word in tests.own for e, _ in heard for word in e.text.split())
+    held = {text for split, text in said if split == "test"}
+    fillings = {word for words in grammar.SLOTS.values() for filling in words for word in filling.split()}
+
+    def worded(text: str) -> tuple[str, ...]:
+        return tuple(w for w in text.split() if w not in fillings and w not in tests.own)
+
+    assert not held & {e.text for e, _ in made}
+    assert not {worded(text) for text in held} & {worded(e.text) for e, _ in made}
+
+
+def test_where_every_sentence_is_worded_like_a_test_it_is_said(tmp_path, table):
+    context = toy_context(tmp_path, "personalise", table)
+    said = {e.text for e in context.corpus.examples}
+    tests = personalise.PersonTests(frozenset(said), frozenset(), frozenset())
+    with pytest.raises(InputError, match=r"personalise\.splices"):
+        personalise._spliced([], {}, Counter(), None, PersonaliseConfig(manifest="mine.csv"), context, tests)
+
+
+def test_nothing_replayed_says_a_test_sentence(tmp_path, table):
+    context = toy_context(tmp_path, "personalise", table)
+    config = PersonaliseConfig(replay=1)
+    assert "turn it up" in {e.text for e in personalise._replay(9, config, context)}
+    kept = personalise._replay(9, config, context, {"turn it up"})
+    assert kept and "turn it up" not in {e.text for e in kept}

@@ -30,7 +30,7 @@ def line_trainer(context, values, **options):
 
 def test_training_reports_steps_and_losses_and_writes_nothing(tmp_path, table):
     context = toy_context(tmp_path, "toy", table)
-    metrics = train(line_trainer(context, [1.0] * 6), context, "toy")
+    metrics = train(line_trainer(context, [1.0] * 6), context, "toy", [])
     assert metrics["steps"] == 8
     assert metrics["trainable_params"] == 1
     assert metrics["loss_last"] < metrics["loss_first"] or metrics["loss_last"] == pytest.approx(metrics["loss_first"])
@@ -45,7 +45,7 @@ def test_a_nan_loss_stops_with_the_step_and_the_ids_of_its_batch(tmp_path, table
         context, values, train_sampling_strategy="sequential", gradient_accumulation_steps=accumulation
     )
     with pytest.raises(RuntimeError, match=f"toy: loss is nan at step {8 // accumulation}") as stopped:
-        train(trainer, context, "toy")
+        train(trainer, context, "toy", [])
     held = [f"clip/{i}" for i in range(16 - 2 * accumulation, 16)]
     assert f"the batch held {', '.join(held)};" in str(stopped.value)
 
@@ -55,20 +55,20 @@ def test_a_gradient_that_is_not_finite_stops_too(tmp_path, table):
     trainer = line_trainer(context, [1.0, 1.0])
     trainer.model.w.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(RuntimeError, match=r"toy: grad_norm is (inf|nan) at step 1"):
-        train(trainer, context, "toy")
+        train(trainer, context, "toy", [])
 
 
 def test_zero_steps_train_nothing(tmp_path, table):
     context = toy_context(tmp_path, "toy", table)
     trainer = line_trainer(context, [1.0, 1.0], steps=0)
-    assert train(trainer, context, "toy") == {"steps": 0, "tokens": 0}
+    assert train(trainer, context, "toy", []) == {"steps": 0, "tokens": 0}
     assert trainer.model.w.item() == 0
 
 
 def test_a_value_to_keep_that_is_never_logged_is_an_error(tmp_path, table):
     context = toy_context(tmp_path, "toy", table)
     with pytest.raises(ValueError, match="no logged value is called margin"):
-        train(line_trainer(context, [1.0, 1.0]), context, "toy", keep=("margin",))
+        train(line_trainer(context, [1.0, 1.0]), context, "toy", [], keep=("margin",))
 
 
 def test_what_trains_keeps_its_type_and_value_while_a_trainer_is_built():

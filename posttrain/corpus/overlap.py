@@ -1,0 +1,124 @@
+"""No stage trains on what it is measured on: one check of every text that a stage is about to train on.
+
+`posttrain.stages.trainer.train` calls it, so every stage passes through it, with the rows as they were made: generated,
+replayed, self-distilled, preferred or rejected, spoken or typed, and a person's own.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from posttrain.corpus import grammar, sources
+from posttrain.corpus import vocabulary as v
+from posttrain.corpus.store import Corpus
+from posttrain.corpus.tasks import PAUSE
+from posttrain.corpus.types import Clip, Example, Pair
+from posttrain.errors import InputError
+
+LISTED = 20
+"""Problems in one message, at most."""
+_SENTENCE_END = re.compile(r"[.:?!]+(?:\s+|$)")
+_FILLERS = frozenset(v.FILLERS)
+_MASKED = grammar.FILLINGS | _FILLERS
+Row = Example | Pair | Clip
+
+
+def check(stage: str, rows: Iterable[Row], corpus: Corpus, own_tests: Iterable[str] = ()) -> None:
+    """Refuse rows that say a text of the corpus's test or validation split, or a test sentence of a person.
+
+    A row says its words, each sentence in them, its answers, and the words of its clip. InputError names each text, the
+    row and where the text is held out; a row on a clip of the test or validation split is refused too.
+    """
+    _refuse(stage, rows, corpus, held_out(corpus, own_tests), ("test", "valid"))
+
+
+def check_validation(corpus: Corpus) -> None:
+    """InputError where the validation split of a corpus says a test text: what chooses a model must not have the test
+    in it."""
+    tests = {text: where for text, where in held_out(corpus).items() if where.startswith("test")}
+    kept = (*corpus.examples, *corpus.valid_items, *corpus.pairs, *corpus.clips.values(), *_lines(corpus))
+    _refuse("validation", (row for row in kept if row.split == "valid"), corpus, tests, ("test",))
+
+
+def held_out(corpus: Corpus, own_tests: Iterable[str] = ()) -> dict[str, str]:
+    """Text → where it is held out, such as `test item ability/sum_easy/0001`; test goes before validation.
+
+    One rule lets texts recur: single digits, and all texts of a recorded source whose card says `closed_vocabulary`.
+    Everybody says the same few words there, and only the speakers are held out.
+    """
+    rows = (
+        *corpus.items,
+        *corpus.valid_items,
+        *corpus.examples,
+        *corpus.pairs,
+        *corpus.clips.values(),
+        *_lines(corpus),
+    )
+    found = {text: f"test sentence of the person: {text}" for text in own_tests}
+    closed = {source for source in {clip.source for clip in corpus.clips.values()} if _closed(source)}
+    recurring = {clip.text for clip in corpus.clips.values() if clip.source in closed} | sources.DIGITS
+    for split, name in (("test", "test"), ("valid", "validation")):
+        for row in rows:
+            text = row.answer if isinstance(row, Example) and row.task == "text" else row.text
+            if row.split == split and text and text not in recurring:
+                found.setdefault(text, f"{name} {type(row).__name__.lower()} {row.id}")
+    return found
+
+
+def says(text: str) -> Iterator[str]:
+    """The text without written pauses, each sentence in it, and both without fillers such as `um`."""
+    yield text
+    unpaused = " ".join(text.replace(PAUSE.strip(), " ").split())
+    for part in dict.fromkeys((unpaused, *_SENTENCE_END.split(unpaused))):
+        yield part
+        words = part.split()
+        if not _FILLERS.isdisjoint(words):
+            yield " ".join(word for word in words if word not in _FILLERS)
+
+
+def says_any(row: Row, texts: Collection[str]) -> bool:
+    """Whether a row's words or answers say one of these texts."""
+    return any(part in texts for text in _texts(row) for part in says(text))
+
+
+def wording(text: str, own: Collection[str] = ()) -> tuple[str, ...]:
+    """How a sentence is put: its words without those that fill slots in the tiny world (names, places, days, numbers,
+    things), without fillers, and without a person's `own` words.
+
+    `please call tamsin today` and `um please call my boss now` have one wording.
+    """
+    return tuple(word for word in text.split() if word not in _MASKED and word not in own)
+
+
+def _refuse(stage: str, rows: Iterable[Row], corpus: Corpus, held: dict[str, str], splits: Collection[str]) -> None:
+    problems: dict[str, None] = {}
+    for row in rows:
+        clip = corpus.clips.get(row.clip or "") if not isinstance(row, Clip) else None
+        if clip is not None and clip.split in splits:
+            problems[f"{stage}: row {row.id} is on clip {clip.id} of split {clip.split}; take the row out"] = None
+        for text in (*_texts(row), *([clip.text] if clip else [])):
+            for part in says(text):
+                if part in held:
+                    problems[f"{stage}: row {row.id} says “{part}”, which is {held[part]}; take the row out"] = None
+    if problems:
+        more = [f"{stage}: {len(problems) - LISTED} more"] * (len(problems) > LISTED)
+        raise InputError([*list(problems)[:LISTED], *more])
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    if isinstance(row, Clip):
+        return (row.text,)
+    return (row.text, row.answer) if isinstance(row, Example) else (row.text, row.chosen, row.rejected)
+
+
+def _lines(corpus: Corpus) -> list[Example]:
+    """The corpus's running text as rows."""
+    return [
+        Example(f"line {number}", line["split"], "text", "", "", None, line["text"], "exact")
+        for number, line in enumerate(corpus.texts)
+    ]
+
+
+def _closed(source: str) -> bool:
+    about: dict[str, Any] = {} if source == "made" else sources.card(source)
+    return bool(about.get("closed_vocabulary"))
