@@ -62,7 +62,7 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     """
     utterances = recordings.load(config.manifest or "")
     train = [utterance for utterance in utterances if utterance.split == "train"]
-    overlap.check(f"{config.manifest}", [_example(u, u.id) for u in train], context.corpus)
+    overlap.check(f"{config.manifest}", [_example(u, u.name) for u in train], context.corpus)
     fitting = NALR(audiogram.find(config.listener))
     llama = checkpoint.load(context.parents["model"], context.device)
     personal.add(llama.model, adapter_file.personal(config.rank), context.seed)
