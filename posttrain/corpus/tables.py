@@ -159,7 +159,13 @@ def _header_problem(header: list[str], line: str, formats: Sequence[Sequence[str
         return f"{shown(line)} is a comment, expected the header with {','.join(wanted)}; delete this line"
     if lacking:
         there = shown(", ".join(header))[1:-1]
-        return f"no column {', '.join(lacking)} among {there}; expected {','.join(wanted)} in a header on this line"
+        what = f"no column {', '.join(lacking)} among {there}; expected {','.join(wanted)} in a header on this line"
+        others = [name for separator, name in SEPARATORS.items() if separator in line] if len(header) == 1 else []
+        return (
+            f"{what}; its cells seem to be separated by {others[0]}, expected commas (tabs in a .tsv)"
+            if others
+            else what
+        )
     problems = [
         f"column {place} has no name; name it or take it out" for place, name in enumerate(header, 1) if not name
     ]

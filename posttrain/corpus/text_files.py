@@ -39,7 +39,8 @@ def read(path: Path, wanted: str, problems: list[str]) -> str | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        why = f"the file is not there; check the path, or name {wanted}"
+        problems.append(f"{_shown(path)} is not there; check the path, or name {wanted}")
+        return None
     except IsADirectoryError:
         why = f"it is a folder; name {wanted}"
     except (OSError, ValueError) as error:

@@ -58,7 +58,7 @@ def test_everything_wrong_with_a_file_is_named_by_line(tmp_path, text, named):
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"none\.csv is not there"):
         prompts.read(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"b\.csv cannot be read"):
