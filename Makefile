@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study seeds report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
 
 # Variables count on the command line alone: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. Only DATA_ROOT may
 # also come from the environment, as the posttrain command takes it from there too.
@@ -25,6 +25,7 @@ reads.joint := RECIPE RUN FROM DATA_ROOT SET LISTENER CLIPS DRY_RUN
 reads.personalise = RECIPE RUN $(changes) LISTENER MANIFEST $(if $(MANIFEST),,PERSON)
 reads.branches := RUN JOBS $(changes)
 reads.study := RUN ARMS JOBS $(changes)
+reads.seeds := RECIPE RUN JOBS $(filter-out FROM,$(changes))
 reads.report = $(one_run)
 reads.compare = $(one_run) FROM STAGE
 reads.gate := RECIPE RUN STAGE SET
@@ -135,6 +136,11 @@ study: .venv/.ready  ## remedies against forgetting compared: six and a control,
 	$(POSTTRAIN) run study$(if $(ARMS),_$(ARMS)) --from "$(or $(FROM),runs/tiny)" --run "$(or $(RUN),study)" --jobs $(or $(JOBS),2) \
 	  $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
 	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),study)")
+
+seeds: .venv/.ready  ## RECIPE with 3 seeds of everything, base and encoder too (SEEDS="0 1 2" says which): what its figures and findings are worth
+	$(POSTTRAIN) seeds "$(RECIPE)" --seeds "$(or $(SEEDS),3)" --jobs $(or $(JOBS),2) $(if $(RUN),--run "$(RUN)") \
+	  $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
+	  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 
 report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"

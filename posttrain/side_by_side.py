@@ -17,7 +17,9 @@ from tqdm.auto import tqdm
 from posttrain.machine import say
 
 
-def run_all(work: Mapping[str, set[str]], make: Callable[[str], None], jobs: int, logs: Path) -> None:
+def run_all(
+    work: Mapping[str, set[str]], make: Callable[[str], None], jobs: int, logs: Path, what: str = "stages"
+) -> None:
     """Call `make(name)` for every name of `work` (name → names that must be made before), at most `jobs` at a time.
 
     `make` is pickled and runs in a process of its own. The first that fails is raised when those that were going have
@@ -30,7 +32,7 @@ def run_all(work: Mapping[str, set[str]], make: Callable[[str], None], jobs: int
     with (
         _threads(max(1, (os.cpu_count() or 1) // jobs)),
         ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool,
-        tqdm(total=len(work), desc="stages", unit="stage", dynamic_ncols=True) as bar,
+        tqdm(total=len(work), desc=what, unit=what.removesuffix("s"), dynamic_ncols=True) as bar,
     ):
         while going or (waiting and not failed):
             ready = [] if failed else [name for name, needs in waiting.items() if not needs]

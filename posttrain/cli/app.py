@@ -225,6 +225,36 @@ def study(
 
 
 @app.command()
+def seeds(
+    recipe: RecipeArgument = "tiny",
+    run: RunOption = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="N|A,B,…", help="How many seeds, from the recipe's own on, or which.")
+    ] = "3",
+    changes: SetOption = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Up to so many runs side by side on a CPU; each takes memory and cores.")
+    ] = 1,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe once for each seed of everything and compare: which figures and findings survive another seed.
+
+    The recipe's own seed is the plain run, runs/NAME; the others are runs/NAME_seed1, … What is finished is not made
+    again. The comparison goes to runs/NAME_seeds. (The option `seeds` of a recipe is another matter: it repeats each
+    sft with other seeds of the adapter, on one base and one encoder.)
+
+    \b
+    posttrain seeds tiny
+    posttrain seeds tiny --seeds 0,1,2 --jobs 2
+    posttrain seeds tiny --seeds 5 --dry-run
+    """
+    from posttrain.cli import seeds as command
+
+    command.run(recipe, changes, run, seeds, jobs, dry_run, as_json)
+
+
+@app.command()
 def compare(
     before: Annotated[str, typer.Argument(metavar="A", help="A run's name or folder.")],
     after: Annotated[str, typer.Argument(metavar="B", help="Another.")],

@@ -1,0 +1,115 @@
+"""seeds: one recipe, once for each seed of everything, and how its figures differ between them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posttrain import config
+from posttrain.cli import pipeline, show
+from posttrain.errors import InputError
+
+
+def run(
+    recipe: str, changes: list[str] | None, run: str | None, seeds: str, jobs: int, dry_run: bool, as_json: bool
+) -> None:
+    """Run what is not finished yet, up to `jobs` seeds side by side on a CPU, then write and print the comparison."""
+    loaded, problems = config.read_recipe(recipe, changes)
+    if problems:
+        raise InputError(problems)
+    if any(change.partition("=")[0].strip() == "seed" for change in changes or []):
+        raise InputError("--set seed=… and --seeds both choose the seeds; leave out --set seed")
+    home = pipeline.run_folder(run or loaded.name)
+    folders = {seed: folder_of(home, seed, loaded.seed) for seed in numbers(seeds, loaded.seed)}
+    each = _Each(recipe, tuple(changes or ()), folders)
+    planned = {seed: each.plan(seed) for seed in folders}
+    if dry_run:
+        _show(planned, folders, as_json)
+        return
+    together = home.with_name(f"{home.name}_seeds")
+    with show.quiet_stdout():
+        each.run_all(jobs if _on_cpu(loaded) else 1, together / "logs")
+    from posttrain.report import seeds_page
+
+    page = seeds_page.build(folders, together)
+    if as_json:
+        print((together / "seeds.json").read_text(encoding="utf-8"))
+    else:
+        show.line("\n".join(seeds_page.told(folders, page)))
+
+
+def numbers(text: str, first: int) -> list[int]:
+    """The seeds that the user means: `3` is three of them from the recipe's own on, `0,4,7` or `0 4 7` these.
+
+    InputError where that is no list of different seeds, or fewer than two.
+    """
+    words = [word for word in re.split(r"[,\s]+", text) if word]
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise InputError(f"--seeds is {text!r}, expected how many, such as 3, or which, such as 0,1,2")
+    found = [int(word) for word in words]
+    if len(found) == 1:
+        found = [first + number for number in range(found[0])]
+    if len(set(found)) < max(2, len(found)):
+        raise InputError(f"--seeds is {text!r}, expected two or more different seeds; one seed has no spread")
+    return found
+
+
+def folder_of(home: Path, seed: int, first: int) -> Path:
+    """The run of a seed: the plain run for the recipe's own, else NAME_seedN beside it."""
+    return home if seed == first else home.with_name(f"{home.name}_seed{seed}")
+
+
+@dataclass(frozen=True)
+class _Each:
+    """What the runs share."""
+
+    recipe: str
+    changes: tuple[str, ...]
+    folders: dict[int, Path]
+
+    def set(self, seed: int) -> list[str]:
+        """The changes with that seed."""
+        return [*self.changes, f"seed={seed}"]
+
+    def plan(self, seed: int) -> list[Any]:
+        """The steps of that seed's run. InputError with everything that is wrong."""
+        from posttrain import runner
+
+        return runner.plan(config.load_recipe(self.recipe, self.set(seed)), self.folders[seed])
+
+    def do(self, name: str) -> None:
+        """The whole run of a seed, given by its folder's name."""
+        seed, folder = next((seed, path) for seed, path in self.folders.items() if path.name == name)
+        pipeline.run(self.recipe, self.set(seed), f"{folder.parent}/{folder.name}", None, None, False, False)
+
+    def run_all(self, jobs: int, logs: Path) -> None:
+        """Every run, finished ones too, which takes seconds: their reports are written where they are missing."""
+        from posttrain.machine import say
+        from posttrain.side_by_side import run_all
+
+        names = [folder.name for folder in self.folders.values()]
+        if jobs > 1:
+            run_all({name: set() for name in names}, self.do, jobs, logs, "seeds")
+            return
+        for number, name in enumerate(names, 1):
+            say(f"\n■ {name}: seed {number} of {len(names)}")
+            self.do(name)
+
+
+def _on_cpu(recipe: config.Recipe) -> bool:
+    from posttrain.machine import pick_device
+
+    return pick_device(recipe.device) == "cpu"
+
+
+def _show(planned: dict[int, list[Any]], folders: dict[int, Path], as_json: bool) -> None:
+    if as_json:
+        plans = {
+            str(seed): {"run": str(folders[seed]), "plan": [{"name": s.name, "action": s.action} for s in steps]}
+            for seed, steps in planned.items()
+        }
+        show.print_json({"seeds": plans})
+        return
+    for seed, steps in planned.items():
+        show.line(f"seed {seed}: {folders[seed]}")
+        show.plan(steps, {})
