@@ -132,7 +132,7 @@ $(person)/manifest.csv: | .venv/.ready
 branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
 
-study: .venv/.ready  ## remedies against forgetting compared: six and a control, or ARMS=all, with three SEEDS each, from a tiny run
+study: .venv/.ready  ## remedies against forgetting compared: seven arms and a control, or ARMS=all, with three SEEDS each, from a tiny run
 	$(POSTTRAIN) run study$(if $(ARMS),_$(ARMS)) --from "$(or $(FROM),runs/tiny)" --run "$(or $(RUN),study)" --jobs $(or $(JOBS),2) \
 	  $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
 	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),study)")

@@ -92,6 +92,11 @@ def run(
     check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus(recipe, corpus_step)
+    if not corpus.valid_items and (chosen := [s.name for s in steps if s.action != "done" and _looks(s.node)]):
+        raise InputError(
+            f"{corpus.folder} has no validation items, by which a choice between {', '.join(chosen)} is made: it is of"
+            " an older version; make its run again, in another folder"
+        )
     path = folder / "ledger.jsonl"
     ledger.drop(path, [step.name for step in steps if step.action in ("run", "evaluate")])
     going = _Run(recipe, folder, steps, corpus, device)
@@ -275,10 +280,42 @@ def _evaluate(run: _Run, step: Step) -> None:
         "device": trained["device"],
         "started": trained["started"],
         "wall_s": trained["wall_s"],
-        "train_metrics": trained["train_metrics"],
+        "train_metrics": trained["train_metrics"] | _validated(run, step, table),
         "metrics": measured | {name: {"value": value} for name, value in costs.items()},
     }
     _write_last(step.folder / "metrics.json", row)
+
+
+def _validated(run: _Run, step: Step, table: Any) -> dict[str, Any]:
+    """Figures on validation items of what an sft with looks made: what a choice between arms may look at.
+
+    Writes validation.jsonl. Other stages are not chosen from, and do not answer them.
+    """
+    from posttrain.evals import evaluate, validated
+
+    if not _looks(step.node):
+        return {}
+    config = run.recipe.evaluation
+    lines = evaluate.validation(step.folder, run.corpus, table, config, run.device)
+    evaluate.write_answers(step.folder / evaluate.VALIDATION, lines)
+    return {"validation": validated.figures(lines, _of_base(run, step), run.recipe.seed, config.bootstrap)}
+
+
+def _of_base(run: _Run, step: Step) -> list[dict[str, Any]]:
+    """What the base that a step refers to answers to typed validation items; asked once a run."""
+    from posttrain.evals import evaluate
+
+    home = run.references(step.node)["base"]
+    key = next(other.node.key for other in run.steps if other.name == home.name)
+    path = run.folder / "validation" / f"{home.name}-{key}.jsonl"
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        evaluate.write_answers(path, evaluate.validation(home, run.corpus, None, run.recipe.evaluation, run.device))
+    return evaluate.read_answers(path.parent, path.name)
+
+
+def _looks(node: Node) -> bool:
+    return node.stage == "sft" and node.options.looks > 0
 
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None) -> Step:

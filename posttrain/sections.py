@@ -198,7 +198,8 @@ class SFTConfig:
     keep_change: Share = 1.0
     """How much of the Llama's change is kept when it is saved (WiSE-FT); with steps = 0, of its parent's."""
     looks: CountOrZero = 0
-    """How often, evenly over the steps, forgetting and the loss of the tasks are measured on validation data."""
+    """How often, evenly over the steps, forgetting and the loss of the tasks are measured on validation data. Above 0,
+    the trained model also answers the validation items, by which a study chooses between arms."""
 
 
 @dataclass(frozen=True, config=STRICT)

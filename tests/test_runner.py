@@ -16,7 +16,9 @@ import yaml
 from safetensors.torch import load_file
 
 from posttrain import ledger, runner
+from posttrain.__main__ import run as command
 from posttrain.config import STAGES, StageConfig, load_recipe
+from posttrain.corpus.abilities import PROBES
 from posttrain.errors import InputError
 from posttrain.graph import nodes
 from tests.corpus.made_text import SENTENCE, hold_out
@@ -98,6 +100,39 @@ def test_a_branch_shares_what_it_did_not_change(finished, tmp_path):
     assert [row.stage for row in made] == ["base", "ctc", "align", "distill", "sft"]
     assert made[0].metrics == rows[0].metrics
     assert not (tmp_path / "branch" / "base").exists()
+
+
+def test_arms_with_looks_answer_validation_items_and_a_study_chooses_by_them(finished, tmp_path, capsys):
+    folder, rows = finished
+    assert "validation" not in next(row for row in rows if row.stage == "sft").train_metrics, "no choice, no answers"
+    stages = [{"name": name, "stage": name} for name in ("base", "ctc", "align", "distill")]
+    stages += [{"name": "lora", "stage": "sft", "options": {"looks": 1}}]
+    half = {"steps": 0, "looks": 1, "keep_change": 0.5}
+    stages += [{"name": "half", "stage": "sft", "parents": {"model": "lora"}, "options": half}]
+    recipe = load_recipe("smoke", ["report_to=[]", "seeds=2", f"stages={json.dumps(stages)}"])
+    made = runner.run(recipe, tmp_path / "arms", branch_from=folder)
+    found = {row.stage: row.train_metrics["validation"] for row in made if "validation" in row.train_metrics}
+    assert set(found) == {"lora", "lora@1", "half", "half@1"}
+    assert found["lora"]["scores"].keys() == found["half@1"]["zero"].keys() == {f"ability/{p}" for p in PROBES}
+    for name in ("wer/clean", "task/intent", "hearing/abstain_recall", "safety/over_refusal/speech"):
+        assert name in found["lora"]["metrics"]
+    lines = (tmp_path / "arms" / "half" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["id"].partition("/")[0] for line in lines} == {"valid"}
+    assert len(list((tmp_path / "arms" / "validation").iterdir())) == 1, "the base is asked once"
+    test = {json.loads(line)["id"] for line in (folder / "sft" / "answers.jsonl").read_text("utf-8").splitlines()}
+    assert not test & {json.loads(line)["id"] for line in lines}
+    assert command(["study", str(tmp_path / "arms")]) == 0
+    said = "No arm is chosen: the base had none of the validation items right, so there was nothing to forget"
+    assert said in capsys.readouterr().out, "a base of 60 steps knows nothing yet"
+
+
+def test_arms_on_a_corpus_without_validation_items_are_refused_before_anything_trains(finished, tmp_path):
+    folder, _ = finished
+    shutil.copytree(folder / "corpus", tmp_path / "old" / "corpus")
+    (tmp_path / "old" / "corpus" / "valid_items.jsonl").unlink()
+    with pytest.raises(InputError, match="no validation items, by which a choice between sft is made"):
+        runner.run(load_recipe("smoke", ["report_to=[]", "sft.looks=2"]), tmp_path / "old")
+    assert not (tmp_path / "old" / "base").exists()
 
 
 def test_a_parent_that_is_no_run_is_answered_with_those_there_are(finished):

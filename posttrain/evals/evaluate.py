@@ -33,6 +33,8 @@ from posttrain.sections import EvaluationConfig
 from posttrain.stages.pairs import prompt_of
 
 Line = dict[str, Any]
+ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
+"""Files of a stage's folder: what it answered to the test's items and, where choices are made, to validation's."""
 
 
 def evaluate(
@@ -76,6 +78,15 @@ def evaluate(
     return lines, costs | {"cost/rtf": round(_real_time_factor(llama, corpus, config, device), 4)}
 
 
+def validation(
+    checkpoint: Path, corpus: Corpus, table: FrameTable | None, config: EvaluationConfig, device: str
+) -> list[Line]:
+    """A line per validation item; without a table, which a base lacks, the typed ones alone."""
+    llama = checkpoints.load(checkpoint, device, table=table)
+    items = [item for item in corpus.valid_items if table is not None or item.clip is None]
+    return _answers(llama, items, corpus, table, config)
+
+
 def write_answers(path: Path, lines: list[Line]) -> None:
     """JSON lines, in place only when whole."""
     partial = path.with_suffix(".partial")
@@ -85,9 +96,9 @@ def write_answers(path: Path, lines: list[Line]) -> None:
     os.replace(partial, path)
 
 
-def read_answers(folder: Path) -> list[Line]:
+def read_answers(folder: Path, name: str = ANSWERS) -> list[Line]:
     """The saved lines of a finished stage's folder."""
-    with (folder / "answers.jsonl").open(encoding="utf-8") as file:
+    with (folder / name).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 

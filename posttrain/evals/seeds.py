@@ -1,6 +1,6 @@
 """Figures over seeds of a stage, and the curves that forgetting is said to follow (Kalajdzievski 2024, 2401.05605)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,39 @@ def power_law(columns: Sequence[Sequence[float]], y: Sequence[float]) -> PowerLa
     off, spread = log_y - design @ found, log_y - log_y.mean()
     r2 = float(1 - off @ off / (spread @ spread))
     return PowerLaw(float(np.exp(found[0])), tuple(map(float, found[1:])), r2, len(values))
+
+
+def left_out_r2(
+    fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray] | None],
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: Sequence[object],
+) -> float | None:
+    """R² of y where each group is predicted by what was fitted to the others; below 0 a mean would do better.
+
+    x: (points, k). Unlike R² of the fitted points themselves it can be low for a curve with as many coefficients as
+    there are groups. None where the rest cannot be fitted.
+    """
+    names = np.unique(np.asarray(groups))
+    off = np.zeros(len(y))
+    for name in names:
+        out = np.asarray(groups) == name
+        made = fit(x[~out], y[~out])
+        if made is None:
+            return None
+        off[out] = y[out] - made(x[out])
+    spread = y - y.mean()
+    return float(1 - off @ off / (spread @ spread)) if spread.any() else None
+
+
+def least_squares(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A plane through the points with its intercept, as a function; None where a column does not vary or points are
+    too few."""
+    design = np.column_stack([np.ones(len(x)), x])  # (points, 1 + k)
+    if len(y) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
+        return None
+    found = linalg.lstsq(design, y)[0]
+    return lambda points: np.column_stack([np.ones(len(points)), points]) @ found
 
 
 def at(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:

@@ -1,18 +1,41 @@
 """What papers found about forgetting, held against a study's arms: reproduced in shape, or not, in plain sight."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from posttrain.evals.seeds import Line, Mean, at, line, over_seeds, power_law
-from posttrain.report.study import Arm, changed
+import numpy as np
+
+from posttrain.evals.choice import Apart
+from posttrain.evals.seeds import (
+    Line,
+    Mean,
+    PowerLaw,
+    at,
+    least_squares,
+    left_out_r2,
+    line,
+    over_seeds,
+    power_law,
+)
+from posttrain.report.study import Arm, changed, difference
 from posttrain.report.words import between, change, number
 
 REPRODUCED, NOT_SHOWN, DISAGREES, NOT_RUN = "reproduced", "not shown", "disagrees", "not run"
+UNDECIDABLE = "cannot be said"
+"""What was run could not have shown the contrary."""
 HELD = 0.02
 """Abilities are held: no more than this share of them is forgotten. Ours; the papers give no limit."""
 FITS = 0.9
-"""R² from which points lie on a curve."""
+"""R² from which points lie on a curve: that of a rank's points by a curve fitted to the other ranks."""
+SIZES_EXPLAIN = 0.5
+"""Share of what a law in steps alone leaves of left-out ranks that the number of parameters has to explain."""
+SIZES = 3
+"""A power law in tuned parameters goes through any two sizes."""
+
+
+Look = tuple[dict[str, float], Arm]
+"""A point of a curve, and whose."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +45,8 @@ class Claim:
     said: str
     source: str
     verdict: str
-    """reproduced; not shown: nothing sure either way; disagrees: surely the other way; not run: an arm is missing."""
+    """reproduced; not shown: nothing sure either way; disagrees: surely the other way; not run: an arm is missing;
+    cannot be said: these arms could not have shown the contrary."""
     figures: str
     """What was measured, with n."""
 
@@ -64,7 +88,7 @@ def _rank(arms: Sequence[Arm]) -> Claim:
     if len(ranked) < 2:
         return _missing(said, source, "lora of a second rank")
     low, high = ranked[0], ranked[-1]
-    gain, forgot = high.against(low, "gain"), high.against(low, "forgetting/kl_base")
+    gain, forgot = (difference(arms, high, low, figure) for figure in ("gain", "forgetting/kl_base"))
     if gain is None or forgot is None:
         return _missing(said, source, "lora of a second rank, with the same seeds")
     rises = all(_value(a, f) <= _value(b, f) for f in ("gain", "forgetting/kl_base") for a, b in pairwise(ranked))
@@ -78,7 +102,7 @@ def _rank(arms: Sequence[Arm]) -> Claim:
 def _replay(arms: Sequence[Arm]) -> Claim:
     said, source = "1 % replay holds abilities", "Scialom et al. 2022, 2205.12393"
     arm = _with(arms, replay_share=0.01)
-    apart = arm.against(arms[0], "forgetting/mean") if arm else None
+    apart = difference(arms, arm, arms[0], "forgetting/mean") if arm else None
     if arm is None or apart is None:
         return _missing(said, source, "replay of 1 %")
     left = _value(arm, "forgetting/mean")
@@ -94,7 +118,7 @@ def _replay(arms: Sequence[Arm]) -> Claim:
 def _safety(arms: Sequence[Arm]) -> Claim:
     said, source = "some 3 % safety rows restore refusals", "Bianchi et al. 2024, 2309.07875"
     arm = _with(arms, safety_share=0.03)
-    apart = arm.against(arms[0], "harmful_compliance") if arm else None
+    apart = difference(arms, arm, arms[0], "harmful_compliance") if arm else None
     if arm is None or apart is None:
         return _missing(said, source, "safety rows of 3 %")
     figures = (
@@ -107,7 +131,7 @@ def _safety(arms: Sequence[Arm]) -> Claim:
 def _over_refusal(arms: Sequence[Arm]) -> Claim:
     said, source = "more safety rows raise over-refusal", "Bianchi et al. 2024, 2309.07875"
     some, more = _with(arms, safety_share=0.03), _with(arms, safety_share=0.1)
-    apart = more.against(some, "over_refusal") if some and more else None
+    apart = difference(arms, more, some, "over_refusal") if some and more else None
     if some is None or more is None or apart is None:
         return _missing(said, source, "safety rows of 3 % and of 10 %")
     figures = (
@@ -118,33 +142,82 @@ def _over_refusal(arms: Sequence[Arm]) -> Claim:
 
 
 def _on_a_line(arms: Sequence[Arm]) -> Claim:
-    """One line for all ranks, as in the paper; whether each rank has a line of its own stands beside it."""
+    """One line for all ranks, as in the paper: each rank's points are held against the line of the others.
+
+    One rank cannot say so: its loss falls and its forgetting rises as it trains, and a line fits that anyway.
+    """
     said, source = "forgetting L_f falls on a line in fine-tuning loss", "Kalajdzievski 2024, 2401.05605"
-    fit = _line(_points_of(arms))
+    points, sizes = _points_of(arms), _sizes(arms)
+    fit = _line(points)
     if fit is None:
-        return _missing(said, source, "lora, with looks")
-    verdict = NOT_SHOWN if fit.r2 < FITS else REPRODUCED if fit.slope < 0 else DISAGREES
-    figures = f"KL = {fit.intercept:.4f} {fit.slope:+.4f} · loss, R² = {fit.r2:.3f}, {_n(arms, fit.n)}"
+        return _missing(said, source, "lora of two ranks, with looks")
+    if len(sizes) < 2:
+        return Claim(said, source, UNDECIDABLE, "one rank, whose loss falls and whose forgetting rises in any case")
+    x, y = np.array([[p["loss"]] for p, _ in points]), np.array([p["kl_base"] for p, _ in points])
+    r2 = left_out_r2(least_squares, x, y, [arm.tuned for _, arm in points])
+    slope = _over_seeds(arms, lambda found: one.slope if (one := _line(found)) else None)
+    verdict = DISAGREES if slope > 0 else REPRODUCED if slope < 0 and r2 is not None and r2 >= FITS else NOT_SHOWN
+    figures = f"KL = {fit.intercept:.4f} {fit.slope:+.4f} · loss, R² = {fit.r2:.3f}, {_left_out(r2)}, {_n(arms, fit.n)}"
     alone = {arm.name: _line(_points_of([arm])) for arm in _ranks(arms)}
     figures += "; each rank by itself: " + ", ".join(f"{name} R² = {own.r2:.3f}" for name, own in alone.items() if own)
     return Claim(said, source, verdict, figures.replace("-", "−"))
 
 
 def _power_law(arms: Sequence[Arm]) -> Claim:
-    """L_f less the base's entropy is KL(base ‖ model): the law's shift is known and need not be fitted."""
+    """L_f less the base's entropy is KL(base ‖ model): the law's shift is known and need not be fitted.
+
+    Reproduced where both exponents are surely positive over seeds, the law predicts ranks that it was not fitted to,
+    and does so better than a law in steps alone.
+    """
     said, source = "L_f follows a power law in steps and tuned parameters", "Kalajdzievski 2024, 2401.05605"
-    points = _points_of(arms)
-    fit = power_law(
-        [[x["step"] for x, _ in points], [arm.tuned for _, arm in points]], [x["kl_base"] for x, _ in points]
-    )
+    points, sizes = _points_of(arms), _sizes(arms)
+    if not points or len(sizes) < 2:
+        return _missing(said, source, "lora of three ranks, with looks")
+    if len(sizes) < SIZES:
+        return Claim(
+            said, source, UNDECIDABLE, f"two sizes, through which a power law goes in any case; {_sized(sizes)}"
+        )
+    fit = _law(points)
     if fit is None:
-        return _missing(said, source, "lora of two ranks, with looks")
+        return Claim(said, source, NOT_SHOWN, f"KL is not above zero at every look; {_sized(sizes)}")
+    x = np.log([[p["step"], arm.tuned] for p, arm in points])
+    y, groups = np.log([p["kl_base"] for p, _ in points]), [arm.tuned for _, arm in points]
+    r2, in_steps = left_out_r2(least_squares, x, y, groups), left_out_r2(least_squares, x[:, :1], y, groups)
+    signs = [_over_seeds(arms, lambda found, k=k: one.exponents[k] if (one := _law(found)) else None) for k in (0, 1)]  # type: ignore[misc]
+    predicts = r2 is not None and in_steps is not None and r2 >= FITS and 1 - r2 <= SIZES_EXPLAIN * (1 - in_steps)
+    verdict = DISAGREES if min(signs) < 0 else REPRODUCED if min(signs) > 0 and predicts else NOT_SHOWN
     a, b = fit.exponents
-    verdict = DISAGREES if min(a, b) < 0 else REPRODUCED if fit.r2 >= FITS else NOT_SHOWN
     figures = (
-        f"KL = {fit.scale:.2g} · steps^{a:.2f} · parameters^{b:.2f}, R² of log KL = {fit.r2:.3f}, {_n(arms, fit.n)}"
+        f"KL = {fit.scale:.2g} · steps^{a:.2f} · parameters^{b:.2f}, R² of log KL = {fit.r2:.3f}, {_left_out(r2)} "
+        f"({_left_out(in_steps, '')} by steps alone), {_n(arms, fit.n)}"
     )
     return Claim(said, source, verdict, figures.replace("-", "−"))
+
+
+def _over_seeds(arms: Sequence[Arm], figure: Callable[[Sequence[Look]], float | None]) -> int:
+    """Sign of a figure of each seed's own looks, 0 where seeds leave it open."""
+    seeds = sorted({seed for arm in _ranks(arms) for seed in arm.rows})
+    found = [figure([(x, arm) for arm in _ranks(arms) if seed in arm.rows for x in arm.curve(seed)]) for seed in seeds]
+    known = [round(value, 12) for value in found if value is not None]
+    return over_seeds(known).sign if known else 0
+
+
+def _left_out(r2: float | None, before: str = "of a rank left out ") -> str:
+    return f"{before}R² = {r2:.3f}" if r2 is not None else f"{before}not to be had"
+
+
+def _law(points: Sequence[Look]) -> PowerLaw | None:
+    steps, tuned = [x["step"] for x, _ in points], [arm.tuned for _, arm in points]
+    return power_law([steps, tuned], [x["kl_base"] for x, _ in points]) if points else None
+
+
+def _sizes(arms: Sequence[Arm]) -> list[int]:
+    """Numbers of tuned parameters that were looked at."""
+    return sorted({arm.tuned for _, arm in _points_of(arms)})
+
+
+def _sized(sizes: Sequence[int]) -> str:
+    return "parameters tuned: " + ", ".join(f"{size:,}" for size in sizes)
 
 
 def _ranks(arms: Sequence[Arm]) -> list[Arm]:
@@ -152,11 +225,11 @@ def _ranks(arms: Sequence[Arm]) -> list[Arm]:
     return [arm for arm in arms if set(changed(arm, arms[0])) <= {"rank"} and arm.tuned]
 
 
-def _line(points: Sequence[tuple[dict[str, float], Arm]]) -> Line | None:
+def _line(points: Sequence[Look]) -> Line | None:
     return line([look["loss"] for look, _ in points], [look["kl_base"] for look, _ in points])
 
 
-def _points_of(arms: Sequence[Arm]) -> list[tuple[dict[str, float], Arm]]:
+def _points_of(arms: Sequence[Arm]) -> list[Look]:
     """Every look of every seed of LoRA of whatever rank."""
     return [(x, arm) for arm in _ranks(arms) for seed in arm.rows for x in arm.curve(seed)]
 
@@ -187,13 +260,14 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _points(mean: Mean) -> str:
-    return f"{change('', mean.value)} points {between('', mean.ci95)}, n = {mean.n} seeds".replace(" ,", ",")
+def _points(found: Apart) -> str:
+    return f"{change('', found.value)} points {between('', found.ci95)}, n = {found.seeds} seeds"
 
 
-def _nats(mean: Mean) -> str:
-    ci = f" [{mean.ci95[0]:.4f}, {mean.ci95[1]:.4f}]" if mean.ci95 else ""
-    return f"{mean.value:+.4f}{ci} nats, n = {mean.n} seeds".replace("-", "−")
+def _nats(found: Mean | Apart) -> str:
+    ci = f" [{found.ci95[0]:.4f}, {found.ci95[1]:.4f}]" if found.ci95 else ""
+    n = found.n if isinstance(found, Mean) else found.seeds
+    return f"{found.value:+.4f}{ci} nats, n = {n} seeds".replace("-", "−")
 
 
 def _n(arms: Sequence[Arm], points: int) -> str:

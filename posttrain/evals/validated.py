@@ -1,0 +1,31 @@
+"""What a row keeps of its validation answers: figures, and for typed abilities how much of each content was right."""
+
+from typing import Any
+
+from posttrain.evals import metrics
+
+Line = dict[str, Any]
+KEPT = ("value", "n", "ci95")
+
+
+def figures(lines: list[Line], base: list[Line], seed: int, bootstrap: int) -> dict[str, Any]:
+    """`metrics`: name → value, n, ci95, under the test's names. `scores`, and `zero` of the base: typed ability →
+    `right`, `of`, by content, in one order everywhere.
+
+    base: row zero's validation answers, which forgetting refers to.
+    """
+    measured = metrics.compute(lines, base=base, seed=seed, bootstrap=bootstrap)
+    kept = {name: {k: metric[k] for k in KEPT} for name, metric in measured.items()}
+    return {"metrics": kept, "scores": _by_content(lines), "zero": _by_content(base)}
+
+
+def _by_content(lines: list[Line]) -> dict[str, dict[str, list[float]]]:
+    contents: dict[str, dict[str, list[float]]] = {}
+    for line in lines:
+        if line["probe"].startswith("ability/"):
+            contents.setdefault(line["probe"], {}).setdefault(line["content"], []).append(line["score"])
+    made = {}
+    for probe, found in sorted(contents.items()):
+        ordered = [found[key] for key in sorted(found)]
+        made[probe] = {"right": [sum(grades) for grades in ordered], "of": [len(grades) for grades in ordered]}
+    return made
