@@ -5,6 +5,7 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 
@@ -17,9 +18,12 @@ ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "PYTHONSAFEPATH": "1",
 }
-"""Set where the user has not: no usage reports, no banners, no warnings about forked tokenizers."""
+"""Set where the user has not: no usage reports, no banners, no warnings about forked tokenizers; and Python that is
+started from here imports nothing from the working folder."""
 INTERRUPTED = 130
+TILDE = re.compile(r"(|--[\w-]+=)(~(?:/.*)?)", re.DOTALL)
 
 
 def main() -> None:
@@ -38,7 +42,7 @@ def run(arguments: list[str]) -> int:
 
     with streams.patient():
         try:
-            app(arguments, prog_name="posttrain")
+            app([_at_home(argument) for argument in arguments], prog_name="posttrain")
         except SystemExit as stop:
             if stop.code == INTERRUPTED:
                 print("posttrain: stopped; the same command goes on from the last finished step", file=sys.stderr)
@@ -48,6 +52,12 @@ def run(arguments: list[str]) -> int:
                 print(f"posttrain: {streams.visible(problem)}", file=sys.stderr)
             return 2
         return 0
+
+
+def _at_home(argument: str) -> str:
+    """`~/x` and `--option=~/x` with the home folder in place of `~`, where the shell has left it (quotes, `=`)."""
+    found = TILDE.fullmatch(argument)
+    return found[1] + os.path.expanduser(found[2]) if found else argument
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidd
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import Spec, SpeechLlama, load_llama
 from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.model.untrusted import check_adapter
 
 __all__ = [
     "adapt", "classifier", "create", "halved", "load", "merged", "read_spec", "refer_base", "save", "save_base",
@@ -223,6 +224,8 @@ def read_spec(folder: str | Path) -> Spec:
         raise InputError(f"{path} is not a checkpoint's: {error}; train that stage again") from error
     _equal(path, "format", version, FORMAT)
     for name, digest in hashes.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{path}: hashes name {name}, which is not in the folder; get the folder again, whole")
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is missing; train that stage again, or copy the folder whole")
         _equal(folder / name, "sha256", file_hash(folder / name), digest)
@@ -278,6 +281,7 @@ def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:
 
 
 def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
+    check_adapter(folder)
     tensors = _tensors(folder / "adapter_model.safetensors")
     prompt = "prompt_embeddings" in tensors
     try:

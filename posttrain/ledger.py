@@ -156,6 +156,11 @@ def _wrong_types(row: Row) -> Iterator[str]:
             want = (int, float)
         if not isinstance(value, want) or isinstance(value, bool):
             yield f"{field.name} is {value!r:.80}, expected {getattr(want, '__name__', 'a number')}"
+    for name in ("run", "stage", "checkpoint"):
+        value = getattr(row, name)
+        last = str(value).rpartition("/")[2] if name == "checkpoint" else str(value)
+        if last == ".." or "/" in last or "\\" in last or not last.isprintable():
+            yield f"{name} is {value!r:.80}, expected the name of a folder"  # they become paths
     if isinstance(row.wall_s, int | float) and not (math.isfinite(row.wall_s) and row.wall_s >= 0):
         yield f"wall_s is {row.wall_s}, expected seconds"
 

@@ -102,7 +102,7 @@ def synthesise(
     def run(number: int) -> Path:
         jobs, out = folder / f"{number}.json", folder / f"{number}.raw"
         jobs.write_text(json.dumps([asdict(utterance) for utterance in shards[number]]), encoding="utf-8")
-        command = [sys.executable, "-m", "posttrain.corpus.speech", str(jobs), str(out)]
+        command = [sys.executable, "-P", "-m", "posttrain.corpus.speech", str(jobs), str(out)]
         result = subprocess.run(
             command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8", errors="replace"
         )

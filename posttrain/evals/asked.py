@@ -20,7 +20,7 @@ from posttrain.corpus.store import FULL_SCALE
 from posttrain.corpus.tasks import ANSWER, INSTRUCTIONS
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import calibration, safety, statistics
+from posttrain.evals import calibration, labelled_answers, safety, statistics
 from posttrain.evals.calibration import Judged
 from posttrain.evals.judge import Judge
 from posttrain.evals.refusal import COMPLIANCE, REFUSALS, Counts
@@ -200,5 +200,5 @@ def _write(path: Path, lines: Sequence[Line]) -> None:
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows({name: labelled_answers.inert(cell) for name, cell in line.items()} for line in lines)
     partial.replace(path)

@@ -2,6 +2,9 @@
 
 Our probes are written as its tasks (YAML and JSON lines in a folder), which any lm-eval finds with --include_path. A
 prompt there is the chat as this run's tokenizer writes it, and the grade is our own grader's: both roads give the same.
+
+lm-eval imports the Python that a task's YAML names, from the folder it lies in. So a folder of tasks may hold data and
+our own grader's name, and no code.
 """
 
 import contextlib
@@ -23,6 +26,9 @@ from posttrain.model.tokenizer import END_TOKEN, SpeechTokenizer
 OURS = "posttrain"
 """The tag of all our tasks; each is OURS_ and its probe, such as posttrain_ability_sum_easy."""
 GRADED = ("id", "instruction", "text", "answer", "grader")
+GRADER = f"{__name__}.process_results"
+"""Whom lm-eval calls for the grade of an answer."""
+DATA_TAGS = {*filter(None, yaml.SafeLoader.yaml_constructors), "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}
 BOOTSTRAP = 1000
 MISSING = "lm-evaluation-harness is not installed; get it with: pip install 'posttrain[lm-eval]'"
 
@@ -61,9 +67,11 @@ def evaluate(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """`lm_eval/TASK/METRIC` → value, n, ci95; and each task's samples (document, answer, figures).
 
-    folder: where further tasks lie. The adapters are on. InputError for an unknown task, one whose data cannot be had,
-    and an adapter that lm-eval cannot read.
+    folder: where further tasks lie, as data alone. The adapters are on. InputError for an unknown task, one whose data
+    cannot be had, a folder of tasks that names code, and an adapter that lm-eval cannot read.
     """
+    if folder is not None:
+        check_tasks(folder)
     try:
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
@@ -93,13 +101,47 @@ def evaluate(
     return {k: v for task, of_task in samples.items() for k, v in _figures(task, of_task, seed).items()}, samples
 
 
+def check_tasks(folder: Path) -> None:
+    """InputError that lists every file of a folder of tasks that lm-eval would import, or that names code for it."""
+    mend = "take it out; tasks here are data alone"
+    problems = [f"{path} is Python, which lm-eval could import; {mend}" for path in sorted(folder.rglob("*.py"))]
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            problems += [f"{path} has {found}; {mend}" for found in _code(root)]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            problems.append(f"{path} cannot be read as YAML ({type(error).__name__}); {mend}")
+    if problems:
+        raise InputError(problems)
+
+
+def _code(root: yaml.Node | None) -> Iterator[str]:
+    """Tags other than YAML's own and our grader's, and the keys by which a task takes in another file or a class."""
+    waiting, seen = [root] if root else [], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if node.tag not in DATA_TAGS and (node.tag, node.value) != ("!function", GRADER):
+            yield f"{node.tag} {node.value if isinstance(node, yaml.ScalarNode) else ''}".strip()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+            yield from (f"the key {key.value}" for key, _ in node.value if key.value in ("include", "class"))
+
+
 def _task(name: str, data: Path, max_new_tokens: int) -> str:
     """The YAML; `!function` is lm-eval's own tag."""
     content = {
         "task": name,
         "tag": [OURS],
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
+        "dataset_kwargs": {
+            "data_files": {"test": str(data.resolve())},
+            "cache_dir": str(data.resolve().parent / "cache"),
+        },
         "test_split": "test",
         "output_type": "generate_until",
         "doc_to_text": "{{prompt}}",
@@ -110,7 +152,7 @@ def _task(name: str, data: Path, max_new_tokens: int) -> str:
         "metadata": {"version": 1.0},
     }
     plain = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return plain + f"process_results: !function {__name__}.{process_results.__name__}\n"
+    return plain + f"process_results: !function {GRADER}\n"
 
 
 def _figures(task: str, samples: list[dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:

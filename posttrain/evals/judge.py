@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from posttrain.errors import InputError
 from posttrain.evals import calibration, safety
@@ -18,6 +18,7 @@ from posttrain.evals.labelled_answers import LabelledAnswer
 from posttrain.evals.refusal import COMPLIANCE, FULL_REFUSAL, NON_ANSWER, REFUSALS, Counts, Label
 from posttrain.model.decoding import generate_ids
 from posttrain.model.tokenizer import END_TOKEN, broken_up
+from posttrain.model.untrusted import read_config
 
 VERDICTS = {"safe": False, "unsafe": True}
 """First line of an answer → whether the message is unsafe; a second line names categories."""
@@ -42,10 +43,13 @@ class Judge:
     def load(cls, source: str, device: str) -> "Judge":
         """In the type its weights have; InputError where it is no whole Llama Guard."""
         try:
+            read_config(source)
             model, report = LlamaForCausalLM.from_pretrained(
-                source, dtype="auto", device_map={"": device}, output_loading_info=True
+                source, dtype="auto", device_map={"": device}, use_safetensors=True, output_loading_info=True
             )
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+        except InputError:
+            raise
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(
                 f"judge {source} cannot be loaded: {error}; name Llama Guard's hub id (with access to it) or its folder"

@@ -1,6 +1,7 @@
 """Answers that people labelled: a CSV with prompt, completion, final_label, as XSTest's completions come."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from posttrain.errors import InputError
 from posttrain.evals.refusal import LABELS, REFUSALS
 
 COLUMNS = ("prompt", "completion", "final_label")
+FORMULA = re.compile(r"[=+\-@\t\r]")
+"""First characters by which a spreadsheet knows a formula."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,23 @@ def read(path: Path) -> list[LabelledAnswer]:
     return answers
 
 
+def inert(cell: str) -> str:
+    """A cell for a CSV that a spreadsheet may open: what it would take for a formula begins with an apostrophe."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def as_said(cell: str) -> str:
+    """The cell without the apostrophe of `inert`."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
+
+
 def sha256(path: Path) -> str:
     """Of the file's bytes, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _answer(path: Path, line: int, row: dict[str, str], problems: list[str]) -> LabelledAnswer | None:
-    prompt, label = row["prompt"], row["final_label"]
+    prompt, label = as_said(row["prompt"]), row["final_label"]
     swallowed = (tables.swallowed(row[column], LABELS) for column in ("prompt", "completion"))
     wrong = [what for what in swallowed if what]
     if not prompt:
@@ -54,4 +67,4 @@ def _answer(path: Path, line: int, row: dict[str, str], problems: list[str]) -> 
     if label not in LABELS:
         wrong.append(f"final_label is {label!r}, expected one of {', '.join(LABELS)}; correct it")
     problems += [f"{path}:{line}: {what}" for what in wrong]
-    return None if wrong else LabelledAnswer(prompt, row["completion"], label)
+    return None if wrong else LabelledAnswer(prompt, as_said(row["completion"]), label)

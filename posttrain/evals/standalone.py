@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,22 @@ def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | Non
     """`lm_eval/TASK/METRIC` of the checkpoint as it ships, through lm-evaluation-harness.
 
     `posttrain`, or a task whose name begins with it, is of the run's own typed probes; their files are written into
-    `lm_eval` in the run's folder, beside the corpus.
+    a temporary folder: lm-eval imports code that a folder of tasks names, so it is given none of the run's.
     """
     config, options = stage_config(checkpoint), EvaluationConfig()
     if config["stage"] in ("ctc", "reward", *ASIDE):
         raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; name base or sft")
-    llama, folder = checkpoints.load(checkpoint, device), None
-    if any(task == harness.OURS or task.startswith(f"{harness.OURS}_") for task in tasks):
-        folder = Path(config["corpus"]).parent / "lm_eval"
-        items = Corpus.load(config["corpus"]).items
-        harness.write_tasks(items, llama.tokenizer, folder, options.max_new_tokens)
-    figures, _ = harness.evaluate(llama, tasks, folder, limit, options.batch_size, config["seed"])
+    llama = checkpoints.load(checkpoint, device)
+    ours = any(task == harness.OURS or task.startswith(f"{harness.OURS}_") for task in tasks)
+    items = Corpus.load(config["corpus"]).items if ours else []
+    with tempfile.TemporaryDirectory(prefix="posttrain_lm_eval_") as folder:
+        names = harness.write_tasks(items, llama.tokenizer, Path(folder), options.max_new_tokens)
+        named = [name for task in tasks for name in (names if task == harness.OURS else [task])]
+        if not named:
+            raise InputError(f"{config['corpus']} has no typed probe; name tasks of lm-evaluation-harness")
+        figures, _ = harness.evaluate(
+            llama, list(dict.fromkeys(named)), Path(folder), limit, options.batch_size, config["seed"]
+        )
     return figures
 
 

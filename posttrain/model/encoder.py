@@ -16,8 +16,6 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import (
-    AutoFeatureExtractor,
-    AutoTokenizer,
     ParakeetCTCConfig,
     ParakeetEncoderConfig,
     ParakeetFeatureExtractor,
@@ -28,6 +26,7 @@ from transformers import (
 from posttrain.acoustics.enhancer import SPEC
 from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard, settings
 from posttrain.errors import InputError
+from posttrain.model.untrusted import read_config
 
 SPEC_FILE = "checkpoint.json"
 BEHIND = "encoder"
@@ -122,9 +121,14 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
     if str(source).startswith((".", "/", "~")) and not Path(source).is_dir():
         raise InputError(f"encoder {source} is not there; name a folder with a Parakeet CTC model, or a hub id")
     try:
-        model, loading = ParakeetForCTC.from_pretrained(source, revision=revision, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
+        read_config(source, revision)
+        model, loading = ParakeetForCTC.from_pretrained(
+            source, revision=revision, use_safetensors=True, output_loading_info=True
+        )
+        tokenizer = ParakeetTokenizer.from_pretrained(source, revision=revision)
+        extractor = ParakeetFeatureExtractor.from_pretrained(source, revision=revision)
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"encoder {source} cannot be loaded: {error}; name a folder or hub id of a Transformers Parakeet CTC model"

@@ -7,13 +7,10 @@ import json
 from pathlib import Path
 from typing import Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, LlamaForCausalLM, ParakeetForCTC
 
 from posttrain.errors import InputError
 
-CLASSES = {"llama": LlamaForCausalLM, "parakeet_ctc": ParakeetForCTC}
 INSTEAD = {"preprocessor_config.json": "processor_config.json"}
 FILES = {
     "llama": ("config.json", "tokenizer_config.json", "tokenizer.json"),
@@ -31,15 +28,22 @@ def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
     problems = [f"{folder} has no {name}; get the folder again, whole" for name in lacking]
     if problems:
         raise InputError(problems)
+    import torch  # only where there is something to compare
+    from transformers import LlamaForCausalLM, ParakeetForCTC
+
+    from posttrain.model.untrusted import read_config
+
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = read_config(folder)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder}/config.json cannot be read: {error}; get the folder again") from error
     if config.model_type != kind:
         raise InputError(f"{folder} holds a {config.model_type} model, expected {kind}; name another folder")
     found = _shapes(folder)
     with torch.device("meta"):
-        model = CLASSES[kind](config)
+        model = (LlamaForCausalLM if kind == "llama" else ParakeetForCTC)(config)
     tied = set(model._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else set()
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)

@@ -187,14 +187,15 @@ def conformer_params(width: int, layers: int) -> int:
 
 def _config(model: str, revision: str | None) -> Any:
     """The model's config where it is on this machine."""
-    from transformers import AutoConfig
+    from posttrain.model.untrusted import CONFIGS, read_config
 
     if not Path(model).is_dir() and model.startswith((".", "/", "~")):
         return None
     try:
-        return AutoConfig.from_pretrained(model, revision=revision, local_files_only=True)
+        config = read_config(model, revision, local_files_only=True)
     except (OSError, ValueError):
         return None
+    return config if config.model_type in CONFIGS else None
 
 
 def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:

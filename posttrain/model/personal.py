@@ -16,6 +16,7 @@ from torch import nn
 from posttrain.errors import InputError
 from posttrain.model.adapter_file import Adapter
 from posttrain.model.adapters import lora_config
+from posttrain.model.untrusted import check_adapter
 
 PERSONAL = "personal"
 PARENTS = "default"
@@ -37,6 +38,7 @@ def add(model: nn.Module, adapter: Adapter, seed: int) -> None:
 
 def load(model: PeftModel, folder: Path) -> None:
     """Put the personal LoRA in a folder on, frozen."""
+    check_adapter(folder)
     model.load_adapter(str(folder), PERSONAL)
     _use(model, [PARENTS, PERSONAL])
 

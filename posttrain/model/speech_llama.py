@@ -19,6 +19,7 @@ from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.decoding import generate_ids, right_padded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import END_TOKEN, PAD_TOKEN, SpeechTokenizer
+from posttrain.model.untrusted import read_config
 
 TABLE_ON_DEVICE_BYTES = 8 * 2**30
 
@@ -182,15 +183,19 @@ def load_llama(
     if quantization == "nf4":
         options["quantization_config"] = nf4(dtype)
     try:
+        read_config(source, revision)
         model, report = LlamaForCausalLM.from_pretrained(
             str(source),
             revision=revision,
+            use_safetensors=True,
             dtype=getattr(torch, dtype),
             device_map={"": device},
             output_loading_info=True,
             **options,
         )
         tokenizer = load_tokenizer(source, revision)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{source} cannot be loaded as a Llama: {error}; name a Llama's folder or hub id") from error
     problems = {kind: sorted(map(str, names)) for kind, names in report.items() if names}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
@@ -20,6 +20,7 @@ from posttrain.errors import InputError
 from posttrain.model.speech_llama import load_tokenizer
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.model.untrusted import read_config
 from posttrain.sections import BaseConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, print_trainable, train
@@ -53,7 +54,7 @@ def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 def _name(context: StageContext, model: str, revision: str | None, dtype: str, quantization: str) -> dict[str, Any]:
     """Refer to a model that lies elsewhere; its configuration and tokenizer are read, its weights are not."""
     try:
-        shape = AutoConfig.from_pretrained(model, revision=revision)
+        shape = read_config(model, revision)
         load_tokenizer(model, revision)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):

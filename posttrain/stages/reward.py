@@ -25,6 +25,7 @@ from posttrain.model import adapters
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.model.untrusted import check_adapter
 from posttrain.sections import RewardConfig
 from posttrain.stages.context import StageContext
 from posttrain.stages.pairs import prompt_of, train_pairs
@@ -81,6 +82,7 @@ def load_reward(folder: str | Path, device: str, table: FrameTable | None = None
     if spec.stage != "reward":
         raise InputError(f"{folder} is a checkpoint of stage {spec.stage}, expected reward")
     llama = checkpoint.load(spec.parents["model"], device, table=table)
+    check_adapter(folder / "adapter")
     model = PeftModel.from_pretrained(checkpoint.classifier(llama), str(folder / "adapter"))
     _check_loaded(folder, model)
     return RewardModel(model.to(device).eval(), llama.tokenizer)

@@ -1,0 +1,109 @@
+"""A model's folder is somebody else's: it is read as data, and what asks for code of its own is refused.
+
+Transformers and PEFT can import Python that a folder names. Nothing here needs that, so only their concrete classes are
+used (the Auto classes look for code), weights are safetensors (never pickles), and an adapter's config may set what
+this project's adapters set, and nothing else.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PromptTuningConfig
+from transformers import LlamaConfig, ParakeetCTCConfig, PreTrainedConfig
+
+from posttrain.errors import InputError
+from posttrain.model.adapters import LAYER
+
+CONFIGS = {"llama": LlamaConfig, "parakeet_ctc": ParakeetCTCConfig}
+ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
+"""Implementations that Transformers has itself; any other name is code to be downloaded."""
+ADAPTERS = {"LORA": LoraConfig, "PROMPT_TUNING": PromptTuningConfig}
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+FREE = {
+    "base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "r", "lora_alpha",
+    "lora_dropout", "use_dora", "target_modules", "modules_to_save", "num_virtual_tokens", "token_dim",
+    "num_transformer_submodules", "num_attention_heads", "num_layers", "prompt_tuning_init",
+}  # fmt: skip
+"""What an adapter's config may choose; all else must be PEFT's default."""
+VALUES = {
+    "task_type": ("CAUSAL_LM", "SEQ_CLS"),
+    "prompt_tuning_init": ("RANDOM", "SAMPLE_VOCAB"),
+}
+SAVED = {"projector", "score", "classifier"}
+"""Modules that an adapter may bring whole; PEFT adds the third for a reward model."""
+TARGETS = re.compile(re.escape(LAYER) + r"\(\?:[a-z_|]+\)")
+"""Names of layers; another pattern could take for ever to match."""
+MEND = "get the folder from where you trust it, or train that stage again"
+
+
+def read_config(source: str | Path, revision: str | None = None, **options: Any) -> Any:
+    """The config in a folder or under a hub id, of its own class or, for another model, a plain one.
+
+    InputError where it asks for code. Raises what Transformers raises (OSError, ValueError) where it cannot be read.
+    """
+    content, _ = PreTrainedConfig.get_config_dict(str(source), revision=revision, **options)
+    check_config(source, content)
+    kind = content.get("model_type")
+    if kind in CONFIGS:
+        return CONFIGS[kind].from_dict(content)
+    made = PreTrainedConfig()
+    made.model_type = kind or "model of no known type"
+    return made
+
+
+def check_config(source: str | Path, content: dict[str, Any]) -> None:
+    """InputError where a model's config names code that is not this project's or Transformers' own."""
+    problems = [f"{source}: config.json has {key}, {why}; {MEND}" for key, why in _asks_for_code(content)]
+    if Path(source, ADAPTER_CONFIG).is_file():
+        problems.append(
+            f"{source} has {ADAPTER_CONFIG} beside config.json, which would change the model; merge the adapter first"
+        )
+    if problems:
+        raise InputError(problems)
+
+
+def check_adapter(folder: Path) -> None:
+    """InputError unless the folder holds safetensors and the config of an adapter such as this project makes."""
+    problems: list[str] = []
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        problems.append(f"{folder / ADAPTER_WEIGHTS} is missing, and other kinds of weights are not read; {MEND}")
+    try:
+        content = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        kind = ADAPTERS[content["peft_type"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = " or ".join(ADAPTERS)
+        problems.append(f"{folder / ADAPTER_CONFIG} is not the config of {expected} ({error!r}); {MEND}")
+    else:
+        problems += [f"{folder / ADAPTER_CONFIG}: {wrong}; {MEND}" for wrong in _beyond(content, kind)]
+    if problems:
+        raise InputError(problems)
+
+
+def _asks_for_code(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for part in (content, *(value for value in content.values() if isinstance(value, dict))):
+        if "auto_map" in part:
+            yield "auto_map", "which names Python files to import"
+        for key in ("attn_implementation", "_attn_implementation", "experts_implementation"):
+            if part.get(key) not in ATTENTION:
+                yield key, f"{part[key]!r}, which is not Transformers' own"
+    if "custom_pipelines" in content:
+        yield "custom_pipelines", "which name Python files to import"
+
+
+def _beyond(content: dict[str, Any], kind: type) -> Iterator[str]:
+    """Options that no adapter made here sets."""
+    usual = json.loads(json.dumps(kind().to_dict(), default=str))
+    for key, value in content.items():
+        if key not in usual:
+            yield f"{key} is not an option of this version of PEFT"
+        elif key == "target_modules" and not (isinstance(value, str) and TARGETS.fullmatch(value)):
+            yield f"target_modules is {value!r}, expected a pattern of layers' names"
+        elif key == "modules_to_save" and value is not None and not set(value) <= SAVED:
+            yield f"modules_to_save is {value!r}, expected none but {', '.join(sorted(SAVED))}"
+        elif key in VALUES and value not in VALUES[key]:
+            yield f"{key} is {value!r}, expected one of {', '.join(map(str, VALUES[key]))}"
+        elif key not in FREE and key != "peft_type" and value != usual.get(key):
+            yield f"{key} is {value!r}, expected {usual.get(key)!r}"
