@@ -4,14 +4,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posttrain.config import Recipe
 from posttrain.errors import InputError
-from posttrain.preflight import Finding, check, models
+from posttrain.preflight import Finding, lacking, models, wrong
 
 if TYPE_CHECKING:
     from posttrain.runner import Step
@@ -26,7 +26,7 @@ def examine(recipe: Recipe, folder: Path, branch_from: Path | None = None) -> li
     """Everything about this machine, and about this recipe on it. InputError where the recipe itself is wrong."""
     from posttrain import runner
 
-    return [*machine(folder), *needs(recipe, folder, runner.plan(recipe, folder, branch_from))]
+    return [*machine(folder), *needs(recipe, folder, runner.plan(recipe, folder, branch_from, refuse=False))]
 
 
 def machine(folder: Path) -> list[Finding]:
@@ -41,16 +41,25 @@ def machine(folder: Path) -> list[Finding]:
 
 
 def needs(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
-    """Whether the recipe's parts can be had here, and whether the steps that would run will fit."""
+    """Whether the recipe is sound, its parts can be had here, and the steps that would run will fit."""
+    return [*_told(recipe, wrong(recipe, steps)), *needs_here(recipe, folder, steps)]
+
+
+def needs_here(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
+    """Whether the parts of a sound recipe can be had on this machine, and whether the steps that would run will fit."""
     found = [*models(recipe), *_recordings(recipe)]
     try:
         if any(step.action == "run" for step in steps):
             found.append(_fits_memory(recipe))
-        check(recipe, folder, steps)
     except InputError as error:
-        named = " ".join(map(str, found))
-        found += [Finding("recipe", False, problem) for problem in error.problems if problem not in named]
-    return found
+        found += [Finding("fit", False, problem) for problem in error.problems]
+    return [*found, *_told(recipe, lacking(recipe, folder, steps), found)]
+
+
+def _told(recipe: Recipe, problems: list[str], found: Sequence[Finding] = ()) -> list[Finding]:
+    """A finding for each problem that is in none of those found."""
+    named = " ".join(map(str, found or (*models(recipe), *_recordings(recipe))))
+    return [Finding("recipe", False, problem) for problem in problems if problem not in named]
 
 
 def memory_by_stage(recipe: Recipe) -> dict[str, float]:

@@ -79,13 +79,15 @@ def plan(
     Without `listeners`: N1, N3, S2, and with a data root the first of its Clarity listeners. Without `model`: the last
     one of the run, or of the run whose corpus it shares.
     """
-    from posttrain.evals import perception
-
     problems: list[str] = []
     row, last = _rows(run, problems)
     people = _listeners(listeners, data_root, problems)
     if model is not None and not (model / "checkpoint.json").is_file():
         problems.append(f"--model is {model}, expected a stage's folder from align on; name one such as runs/tiny/sft")
+    if problems:
+        raise InputError(problems)
+    from posttrain.evals import perception  # loads torch
+
     measures: list[str] = []
     try:
         measures = perception.available()

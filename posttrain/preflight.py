@@ -1,20 +1,27 @@
 """Everything that can be known to be wrong before a long run starts, in one error."""
 
 import importlib.util
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain import combinations
 from posttrain.config import Recipe
 from posttrain.errors import InputError
 from posttrain.sections import SFTConfig
 
 if TYPE_CHECKING:
+    from posttrain.corpus.types import Example
     from posttrain.runner import Step
 
 GIB = 2**30
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+ENOUGH = 200
+"""Made clips among which every kind of request occurs."""
 REPORT_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 
 
@@ -38,29 +45,54 @@ class Finding:
 
 
 def check(recipe: Recipe, folder: Path, steps: "list[Step]") -> None:
-    """Raises InputError that lists every problem: adapters, sizes, models, recorded sources, device, disk space."""
-    problems = [*_adapters(steps), *_rows(recipe, steps), *_personal(steps)]
-    if any(step.action == "run" for step in steps):
-        problems += [*_sizes(recipe), *_device(recipe), *_reports(recipe)]
-        problems += [str(finding) for finding in models(recipe) if not finding.ok]
-        problems += [*_sources(recipe), *_disk(recipe, folder)]
+    """Raises InputError that lists every problem: what was given wrongly, and what this machine lacks."""
+    problems = [*wrong(recipe, steps), *lacking(recipe, folder, steps)]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
 
 
-def models(recipe: Recipe) -> Iterator[Finding]:
-    """Whether the recipe's hub ids and local folders can be had, and a folder's weights have its config's shapes."""
+def wrong(recipe: Recipe, steps: "list[Step]") -> list[str]:
+    """What was given and would be refused on every machine: combinations, sizes, adapters, files that are not there.
+
+    Loads torch only where a local model's weights are to be compared with its config.
+    """
+    nodes = [step.node for step in steps if step.stage != "corpus"]
+    problems = [*combinations.problems(recipe, nodes), *_adapters(steps), *_rows(recipe, steps)]
+    problems += [*_places(recipe), *_personal(steps), *_names(recipe)]
+    if any(step.action == "run" for step in steps):
+        problems += [*_parents(steps), *_corpus(recipe, steps)]
+        if recipe.corpus.data_root is not None:
+            problems += _sources(recipe)
+        problems += [str(finding) for finding in models(recipe, local=True) if not finding.ok]
+    return list(dict.fromkeys(problems))
+
+
+def lacking(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[str]:
+    """What this machine has not got: models to be downloaded, recordings' folder, a device, packages, disk space."""
+    if all(step.action != "run" for step in steps):
+        return []
+    problems = [str(finding) for finding in models(recipe, local=False) if not finding.ok]
+    if recipe.corpus.data_root is None:
+        problems += _sources(recipe)
+    return [*problems, *_device(recipe), *_reports(recipe), *_four_bit(steps), *_disk(recipe, folder)]
+
+
+def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
+    """Whether the recipe's hub ids and local folders can be had, and a folder's weights have its config's shapes.
+
+    `local`: only folders, or only hub ids.
+    """
     for key, name, revision in (
         ("base.model", recipe.base.model, recipe.base.revision),
         ("ctc.model", recipe.ctc.model, recipe.ctc.revision),
     ):
-        if name is None:
+        if name is None or local not in (None, _is_local(name)):
             continue
         if _is_local(name):
             from posttrain.model.folder import check_folder
 
             found: list[str] = []
-            _collect(found, check_folder, Path(name).expanduser(), "llama" if key == "base.model" else "parakeet_ctc")
+            _collect(found, check_folder, Path(name), "llama" if key == "base.model" else "parakeet_ctc")
             yield Finding(key, not found, f"{name}: {'; '.join(found)}" if found else f"folder {name} is whole")
         else:
             yield _hub(key, name, revision)
@@ -75,19 +107,105 @@ def _adapters(steps: "list[Step]") -> Iterator[str]:
             yield from (f"{node.name}: {problem}" for problem in found)
 
 
+def _places(recipe: Recipe) -> Iterator[str]:
+    """Files and folders that the recipe names, whether or not a stage of this plan reads them."""
+    root, person = recipe.corpus.data_root, recipe.personalise
+    if root is not None and not Path(root).is_dir():
+        yield f"corpus.data_root is {root}: folder not found; check the path"
+    if person.manifest is not None and not Path(person.manifest).is_file():
+        yield f"personalise.manifest is {person.manifest}: file not found; check the path"
+    if person.listener != "normal":
+        yield from _listener(person.listener)
+
+
 def _personal(steps: "list[Step]") -> Iterator[str]:
     """A person's manifest, with its recordings, and audiogram."""
-    from posttrain.acoustics import audiogram
     from posttrain.corpus import personal
 
     for node in (step.node for step in steps if step.stage == "personalise" and step.action == "run"):
         found: list[str] = []
         if node.options.manifest is None:
             found.append("personalise.manifest is not given; name a CSV path,text,split with MANIFEST=FILE.csv")
-        else:
+        elif Path(node.options.manifest).is_file():
             _collect(found, personal.load, node.options.manifest)
-        _collect(found, audiogram.find, node.options.listener)
+        else:
+            found.append(f"personalise.manifest is {node.options.manifest}: file not found; check the path")
         yield from found
+        yield from _listener(node.options.listener)
+
+
+def _listener(name: str) -> list[str]:
+    from posttrain.acoustics import audiogram
+
+    found: list[str] = []
+    _collect(found, audiogram.find, name)
+    return [f"personalise.listener: {problem}" for problem in found]
+
+
+def _names(recipe: Recipe) -> Iterator[str]:
+    """Values of options that name something and are misspelt."""
+    if not DEVICE.fullmatch(recipe.device):
+        yield f"device is {recipe.device}, expected auto, cpu, cuda or cuda:1; correct it"
+    for name in recipe.report_to:
+        if not name.isidentifier():  # to look for a.b would import a
+            yield f"report_to names {name!r}, expected such as tensorboard, wandb or none; correct the name"
+
+
+def _parents(steps: "list[Step]") -> Iterator[str]:
+    """Finished stages that others go on from, and that lack a file."""
+    needed = {name for step in steps if step.action == "run" for name in step.node.parents.values()}
+    for step in (step for step in steps if step.name in needed and step.action != "run"):
+        missing = _missing(step.folder)
+        if missing:
+            yield (
+                f"{step.folder} is finished but lacks {', '.join(missing)}; get the folder back whole, or delete it, "
+                "and it is made again"
+            )
+
+
+def _missing(folder: Path) -> list[str]:
+    """Files that a checkpoint names and has not got; by their names alone."""
+    try:
+        spec = dict(json.loads((folder / "checkpoint.json").read_text(encoding="utf-8")))
+        own = ["config.json", "model.safetensors"] if spec.get("encoder") == "./." else []
+        return [name for name in [*dict(spec.get("hashes", {})), *own] if not (folder / name).is_file()]
+    except (OSError, ValueError, TypeError):
+        return ["a readable checkpoint.json"]
+
+
+def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
+    """Sizes of the corpus that cannot be made, or that leave a stage without rows. The plan of a small one is made."""
+    sizes = recipe.corpus
+    if steps[0].stage != "corpus" or steps[0].action != "run":
+        return
+    few = {name: min(getattr(sizes, name), ENOUGH) for name in ("train_clips", "rl_clips", "valid_clips")}
+    from posttrain.corpus import world
+
+    try:
+        made = world.plan(replace(sizes, **few), recipe.seed)
+    except InputError as error:
+        yield from (f"corpus: {problem}" for problem in error.problems)
+        return
+    stages = {step.stage for step in steps}
+    rows = [example for said in made.spoken for example in said.examples if not example.probe]
+    train = [row for row in rows if row.split == "train"]
+    lacks = {
+        "spoken sentences to repeat": stages & {"align", "distill"} and not _repeated(train),
+        "preference pairs": stages & {"reward", "dpo"} and not any(p.split == "train" for p in made.pairs),
+        "harmful requests, which sft.safety_share wants": any(
+            step.node.options.safety_share for step in steps if step.stage == "sft"
+        )
+        and not any(row.grader == "refusal" for row in train),
+    }
+    for what, missing in lacks.items():
+        if missing and sizes.train_clips and not sizes.sources:
+            yield f"corpus.train_clips is {sizes.train_clips}, which leaves no {what}; raise it"
+    if "sft" in stages and sizes.valid_clips and not _repeated([row for row in rows if row.split == "valid"]):
+        yield f"corpus.valid_clips is {sizes.valid_clips}, which leaves no sentence to measure sft on; raise it"
+
+
+def _repeated(rows: "list[Example]") -> bool:
+    return any(row.task == "repeat" and row.text and row.clip for row in rows)
 
 
 def _read_adapter(options: SFTConfig) -> None:
@@ -116,22 +234,8 @@ def _rows(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
             yield f"{node.name}: replay_share and safety_share leave nothing for the tasks; lower one of them"
 
 
-def _sizes(recipe: Recipe) -> Iterator[str]:
-    """Sizes of the tiny models that do not go together."""
-    divisions = []
-    if recipe.base.model is None:
-        base = recipe.base
-        divisions += [("base.hidden_size", base.hidden_size, "2 × base.heads", 2 * base.heads)]
-        divisions += [("base.heads", base.heads, "base.kv_heads", base.kv_heads)]
-    if recipe.ctc.model is None:
-        divisions += [("ctc.hidden_size", recipe.ctc.hidden_size, "ctc.heads", recipe.ctc.heads)]
-    for name, value, by, divisor in divisions:
-        if value % divisor:
-            yield f"{name} is {value}, expected a multiple of {by} = {divisor}; change one of them"
-
-
 def _device(recipe: Recipe) -> Iterator[str]:
-    if recipe.device in ("auto", "cpu"):
+    if recipe.device in ("auto", "cpu") or not DEVICE.fullmatch(recipe.device):
         return
     import torch
 
@@ -143,8 +247,18 @@ def _device(recipe: Recipe) -> Iterator[str]:
 
 def _reports(recipe: Recipe) -> Iterator[str]:
     for name in recipe.report_to:
-        if name not in ("none", "all") and importlib.util.find_spec(REPORT_PACKAGES.get(name, name)) is None:
+        known = name in ("none", "all") or not name.isidentifier()
+        if not known and importlib.util.find_spec(REPORT_PACKAGES.get(name, name)) is None:
             yield f"report_to names {name}, which is not installed; install it, or name tensorboard or none"
+
+
+def _four_bit(steps: "list[Step]") -> Iterator[str]:
+    """bitsandbytes, where weights are to be stored in 4 bits."""
+    used = any(
+        step.node.options.quantization != "none" for step in steps if step.stage == "base" and step.action == "run"
+    ) or any(step.stage == "sft" and step.node.options.adapter == "qlora" for step in steps)
+    if used and importlib.util.find_spec("bitsandbytes") is None:
+        yield "bitsandbytes is not installed, which 4-bit weights need; run make setup, or set another sft.adapter"
 
 
 def _sources(recipe: Recipe) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from posttrain import ledger
+from posttrain import combinations, ledger
 from posttrain.config import ASIDE, Recipe, with_stage
 from posttrain.corpus import general_text
 from posttrain.errors import InputError
@@ -43,13 +43,21 @@ class Step:
     """What is to be made."""
 
 
-def plan(recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None) -> list[Step]:
-    """What a run would do; nothing is made. `until` names the last stage wanted, with what it hangs on."""
+def plan(
+    recipe: Recipe, folder: Path, branch_from: Path | None = None, until: str | None = None, refuse: bool = True
+) -> list[Step]:
+    """What a run would do; nothing is made. `until` names the last stage wanted, with what it hangs on.
+
+    Raises InputError for stages and options that do not go together; without `refuse` that is left to preflight.py,
+    which lists them with all else.
+    """
     if branch_from is not None and not (branch_from / "ledger.jsonl").is_file():
         raise InputError(f"{branch_from} is not a run (no ledger.jsonl in it); {_runs_beside(branch_from)}")
     wanted = nodes(with_stage(recipe, until))
     if until:
         wanted = ancestors(wanted, until)
+    if refuse:
+        combinations.check(recipe, wanted)
     steps = [_plan_corpus(recipe, folder, branch_from)]
     evaluation, held_out = _evaluation_key(recipe), _held_out_key(recipe)
     for node in wanted:
@@ -84,12 +92,12 @@ def run(
     """
     from posttrain.preflight import check
 
-    corpus_step, *steps = plan(recipe, folder, branch_from, until)
+    corpus_step, *steps = plan(recipe, folder, branch_from, until, refuse=False)
+    check(recipe, folder, [corpus_step, *steps])  # first, since a look at the device loads torch
     device = pick_device(recipe.device)
     if jobs > 1 and device != "cpu":
         say(f"one stage at a time, not {jobs}: the device is {device}")
         jobs = 1
-    check(recipe, folder, steps)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus(recipe, corpus_step)
     if not corpus.valid_items and (chosen := [s.name for s in steps if s.action != "done" and _looks(s.node)]):
@@ -106,7 +114,7 @@ def run(
             going.do(step.name)
     if together:
         run_all(together, going.do, jobs, folder / "logs")
-    ledger.arrange(path, [step.name for step in plan(recipe, folder, branch_from)[1:]])
+    ledger.arrange(path, [step.name for step in plan(recipe, folder, branch_from, refuse=False)[1:]])
     return ledger.read(path)
 
 

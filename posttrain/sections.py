@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
-from posttrain.yaml_config import refuse_bool
+from posttrain.yaml_config import expanded, refuse_bool
 
 STRICT = ConfigDict(extra="forbid")
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.@+-]*$")]
+Place = Annotated[str, AfterValidator(expanded)]
+"""A path, relative to the working folder, or a hub id. `~` and `$VARIABLE` are filled in here, once."""
 Count = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1)]
 CountOrZero = Annotated[int, BeforeValidator(refuse_bool), Field(ge=0)]
 Positive = Annotated[float, BeforeValidator(refuse_bool), Field(gt=0, allow_inf_nan=False)]
@@ -34,7 +36,7 @@ class CorpusConfig:
     """How many of each probe's items are also spoken."""
     sources: tuple[str, ...] = ()
     """Data cards under data/ whose recordings are added, such as speechocean762."""
-    data_root: str | None = None
+    data_root: Place | None = None
     """Folder that holds the sources, one sub-folder each."""
     on_bad_audio: Literal["error", "drop"] = "error"
     """Unreadable, empty or NaN recordings: stop before training, or drop and count them."""
@@ -44,7 +46,7 @@ class CorpusConfig:
 class BaseConfig:
     """The language model: trained here (tiny) or loaded (`model`)."""
 
-    model: str | None = None
+    model: Place | None = None
     """Hub id or local folder of a Llama; null trains the tiny one."""
     revision: str | None = None
     """Hub revision."""
@@ -76,7 +78,7 @@ class BaseConfig:
 class CTCConfig:
     """The conformer encoder with its CTC head: trained here (tiny) or loaded (`model`)."""
 
-    model: str | None = None
+    model: Place | None = None
     """Hub id or local folder of a Parakeet CTC model; null trains the tiny one."""
     revision: str | None = None
     """Hub revision."""
@@ -300,9 +302,9 @@ class EnhanceConfig:
 class PersonaliseConfig:
     """A small LoRA for one person on top of sft's, from a few utterances of theirs."""
 
-    manifest: str | None = None
+    manifest: Place | None = None
     """CSV with path,text,split (train or test) and, where known, names: the words that are the person's own."""
-    listener: str = "normal"
+    listener: Place = "normal"
     """Audiogram of the person's aid: a standard one (N3), FILE or FILE:LISTENER."""
     rank: Count = 8
     """LoRA's r; α is 2 r."""

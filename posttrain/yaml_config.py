@@ -1,6 +1,7 @@
 """YAML + overrides → frozen dataclasses, with every problem found at once."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +92,11 @@ def refuse_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("expected a number")
     return value
+
+
+def expanded(value: str) -> str:
+    """A path with `~` and `$VARIABLE` filled in; a variable that is not set stays as it is."""
+    return os.path.expandvars(os.path.expanduser(value))
 
 
 def _sets(change: str, place: str) -> bool:

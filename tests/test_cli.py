@@ -88,6 +88,14 @@ def test_problems_of_recipe_adapter_model_and_data_come_in_one_list(capsys):
     assert all(line.startswith("posttrain: ") for line in error.splitlines())
 
 
+@pytest.mark.parametrize("given", [["~/m.csv"], ["--manifest=~/m.csv"]])
+def test_a_tilde_that_the_shell_has_left_is_the_home_folder(given, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    option = ["--manifest", *given] if len(given[0].split("=")) == 1 else given
+    error = refused(["transcribe", *option, "--checkpoint", "~/runs/sft"], capsys)
+    assert "/home/anna/m.csv" in error and "/home/anna/runs/sft" in error and "~" not in error
+
+
 def test_a_disk_without_room_is_named_before_anything_is_made(capsys, monkeypatch, tmp_path):
     import shutil
     from collections import namedtuple

@@ -111,3 +111,31 @@ def test_every_option_says_what_it_is_and_no_section_has_more_than_twenty():
             if isinstance(field, ast.AnnAssign) and not (cls.name == "Recipe" and "Config" in ast.unparse(field)):
                 said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
                 assert said, f"{cls.name}.{ast.unparse(field.target)} has no docstring"
+
+
+PLACES = ("base.model", "ctc.model", "corpus.data_root", "personalise.manifest", "personalise.listener")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("written", ["~/a/b", "$HOME/a/b", "${HOME}/a/b"])
+def test_paths_are_expanded_once_when_a_recipe_is_read(place, written, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    part, option = place.split(".")
+    by_file = load_recipe(recipe(tmp_path, f"{part}: {{{option}: '{written}'}}"))
+    by_change = load_recipe("tiny", [f"{place}={written}"])
+    for loaded in (by_file, by_change):
+        assert getattr(getattr(loaded, part), option) == "/home/anna/a/b"
+
+
+def test_a_nodes_own_paths_are_expanded_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    stages = "[{name: mine, stage: personalise, options: {manifest: ~/m.csv, listener: '~/l.json:L1'}}]"
+    loaded = load_recipe(recipe(tmp_path, f"stages: {stages}"))
+    options = section(loaded, loaded.stages[0])
+    assert (options.manifest, options.listener) == ("/home/anna/m.csv", "/home/anna/l.json:L1")
+
+
+def test_what_is_no_path_stays_as_it_is():
+    loaded = load_recipe("tiny", ["base.model=meta-llama/Llama-3.1-8B-Instruct", "personalise.listener=N3"])
+    assert (loaded.base.model, loaded.personalise.listener) == ("meta-llama/Llama-3.1-8B-Instruct", "N3")
+    assert load_recipe("tiny", ["corpus.data_root=$NOT_SET/x"]).corpus.data_root == "$NOT_SET/x"

@@ -32,7 +32,7 @@ LAYERS = (
     ("model", "checkpoint"),
     ("stages",),
     ("evals",),
-    ("preflight", "runner"),
+    ("preflight", "runner", "combinations"),
     ("report",),
     ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "notebook", "__main__"),
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from posttrain.cli import hearing, safety
+from posttrain.cli import early, hearing, safety
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ AudiogramOption = Annotated[
     str | None,
     typer.Option(metavar="N3|FILE[:LISTENER]", help="A standard audiogram (N1–N7, S1–S3), or listeners.json or CSV."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", callback=early.device, help="auto, cpu or cuda.")]
 
 
 @app.command("run")
@@ -167,16 +167,16 @@ def evaluate(
     {"id": "1", "probe": "task/mine", "instruction": "answer", "text": "what is two plus two",
      "answer": "four", "grader": "exact"}
     """
-    hide_loading()
     from posttrain.cli import show
     from posttrain.corpus.probes import read_probes
     from posttrain.errors import InputError
-    from posttrain.evals import standalone
     from posttrain.machine import pick_device
 
     tasks = [name.strip() for name in (lm_eval or "").split(",") if name.strip()]
     if (probes and lm_eval is not None) or (limit and not tasks) or (lm_eval is not None and not tasks):
         raise InputError("--lm-eval takes names of tasks, without --probes; --limit is for --lm-eval")
+    early.evaluation(checkpoint, probes)
+
     if dry_run and tasks:
         line(f"would evaluate {checkpoint} on {', '.join(tasks)} through lm-evaluation-harness")
         return
@@ -184,6 +184,9 @@ def evaluate(
         items = len(read_probes(probes)) if probes else "the run's"
         line(f"would evaluate {checkpoint} on {items} items")
         return
+    hide_loading()
+    from posttrain.evals import standalone
+
     with quiet_stdout():
         if tasks:
             metrics = standalone.benchmarks(checkpoint, pick_device(device), tasks, limit)
@@ -270,6 +273,9 @@ def compare(
     posttrain compare tiny tiny_seed1 --stage sft
     """
     from posttrain.cli.pipeline import run_folder
+
+    for run in (before, after):
+        early.rows(run_folder(run), stage)
     from posttrain.report import compare as find_differences
 
     found = find_differences(run_folder(before), run_folder(after), stage)
@@ -342,6 +348,7 @@ def transcribe(
     from posttrain.cli import show
     from posttrain.transcribe import transcribe as run_transcribe
 
+    early.transcription(audio or [], manifest, checkpoint, enhance, enhancer, audiogram)
     hide_loading()
     with quiet_stdout():
         result = run_transcribe(
@@ -379,6 +386,7 @@ def enhance(
     from posttrain.cli import show
     from posttrain.enhance import enhance as run_enhance
 
+    early.enhancement(source, checkpoint, audiogram)
     with quiet_stdout():
         result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run)
     print_json(result) if as_json else show.enhanced(result)

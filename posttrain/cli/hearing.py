@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from posttrain.cli import early
 from posttrain.cli.show import line, print_json
 
 app = typer.Typer(
@@ -65,10 +66,11 @@ def validate(
     posttrain hearing validate --responses mine.csv --listeners listeners.json --json
     """
     from posttrain.evals import responses as people
+
+    rows, audiograms = people.load(responses, listeners or [], data_root)
     from posttrain.evals import words_correct
 
     model = words_correct.load(coefficients or words_correct.SHIPPED)
-    rows, audiograms = people.load(responses, listeners or [], data_root)
     found = words_correct.validate(rows, audiograms, model)
     if as_json:
         print_json(found)
@@ -100,11 +102,12 @@ def fit(
     """
     from posttrain.errors import InputError
     from posttrain.evals import responses as people
-    from posttrain.evals import words_correct
 
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"--out is {out}, expected a file in a folder that is there")
     everyone, audiograms = people.load(responses, listeners or [], data_root)
+    from posttrain.evals import words_correct
+
     rows = words_correct.Rows.of(everyone, audiograms)
     left_out = words_correct.assess(
         rows, progress=lambda step: print(f"leaving listeners out: {step}", file=sys.stderr)
@@ -144,7 +147,7 @@ def evaluate(
     clips: Annotated[int, typer.Option(min=1, help="Of each cell; HASPI and HASQI take seconds a clip and ear.")] = 10,
     denoise: Annotated[float, typer.Option(min=0, max=1, help="How much of the noise the enhancer takes.")] = 1.0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes. Default: as many as there are cores.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", callback=early.device, help="auto, cpu or cuda.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured; measure nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -160,18 +163,21 @@ def evaluate(
     """
     import os
 
-    from posttrain import listeners
     from posttrain.cli import show
     from posttrain.cli.pipeline import alone, run_folder
+
+    folder = run_folder(run)
+    early.rows(folder)
+    from posttrain import listeners
     from posttrain.machine import pick_device
-    from posttrain.report import build
 
     show.hide_loading()
-    folder = run_folder(run)
     wanted = listeners.plan(folder, listener or (), data_root, model, source or (), snr or (5.0,), clips, denoise)
     if dry_run:
         print_json(wanted.as_dict())
         return
+    from posttrain.report import build
+
     with show.quiet_stdout(), alone(folder):
         row = listeners.evaluate(wanted, jobs or os.cpu_count() or 1, pick_device(device))
         build(folder)

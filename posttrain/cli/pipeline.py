@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain import config
-from posttrain.cli import show
+from posttrain.cli import early, show
 from posttrain.errors import InputError
 
 
@@ -68,7 +68,8 @@ def data(
         _show_plan(loaded, folder, steps[:1], as_json)
         return
     with show.quiet_stdout(), alone(folder):
-        preflight.check(loaded, folder, steps)
+        if lacking := preflight.lacking(loaded, folder, steps):
+            raise InputError(lacking)
         corpus = runner.make_corpus(loaded, step)
     counts = {
         "folder": str(corpus.folder),
@@ -84,17 +85,14 @@ def data(
 
 def report(run: str, dry_run: bool, as_json: bool) -> None:
     """Write the report of a run."""
-    from posttrain import ledger
-    from posttrain.report import build, cards, summary
-
     folder = run_folder(run)
-    rows = ledger.read(folder / "ledger.jsonl")
-    if not rows:
-        raise InputError(f"{folder} has no ledger.jsonl with rows; name a run that finished a stage")
+    rows = early.rows(folder)
     if dry_run:
         what = "report.html, .md and .json and the cards of its adapters"
         show.line(f"would write {what} in {folder} from {len(rows)} ledger rows")
         return
+    from posttrain.report import build, cards, summary
+
     with show.quiet_stdout():
         page = build(folder)
         cards.write(folder)
@@ -106,12 +104,13 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
 
 def study(run: str, dry_run: bool, as_json: bool) -> None:
     """Write what the arms of a study show."""
-    from posttrain.report import study_page
-
     folder = run_folder(run)
+    early.rows(folder)
     if dry_run:
         show.line(f"would write study.html, study.md and study.json in {folder} from its ledger")
         return
+    from posttrain.report import study_page
+
     page = study_page.build(folder)
     if as_json:
         show.print_json(json.loads((folder / "study.json").read_text(encoding="utf-8")))
@@ -121,6 +120,9 @@ def study(run: str, dry_run: bool, as_json: bool) -> None:
 
 def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | None, as_json: bool) -> int:
     """The verdict on a run; 0 where it passes, else 1."""
+    early.rows(run_folder(run), stage)
+    if recipe is not None:
+        config.load_recipe(recipe, changes)
     from posttrain.report.gate import judge
 
     verdict = judge(run_folder(run), stage, recipe, changes)
@@ -155,14 +157,17 @@ def _plan(
     """The plan. Raises InputError with the recipe's problems and those of everything it names, in one list."""
     from posttrain import preflight, runner
 
+    steps: list[Any] = []
+    found = list(problems)
     try:
-        steps = runner.plan(recipe, folder, parent, until)
-        if problems:
-            preflight.check(recipe, folder, steps)
+        steps = runner.plan(recipe, folder, parent, until, refuse=False)
     except InputError as error:
-        raise InputError(list(dict.fromkeys([*problems, *error.problems]))) from error
-    if problems:
-        raise InputError(problems)
+        found += error.problems
+    found += preflight.wrong(recipe, steps)
+    if found and steps:
+        found += preflight.lacking(recipe, folder, steps)
+    if found:
+        raise InputError(list(dict.fromkeys(found)))
     return steps
 
 
@@ -170,7 +175,7 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
     from posttrain import doctor
 
     with show.quiet_stdout():
-        needs = doctor.needs(recipe, folder, steps)
+        needs = doctor.needs_here(recipe, folder, steps)
         memory = doctor.memory_by_stage(recipe)
     if as_json:
         lines = [

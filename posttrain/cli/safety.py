@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from posttrain.cli import early
 from posttrain.cli.show import hide_loading, line, metrics, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ JudgeOption = Annotated[
     str | None,
     typer.Option(metavar="MODEL|FOLDER", help="A Llama Guard to label too, such as meta-llama/Llama-Guard-3-8B."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option(callback=early.device, help="auto, cpu or cuda.")]
 RULES = ("detector", "start_string", "judge")
 
 
@@ -85,6 +86,14 @@ def ask(
     by_path = prompts.endswith((".csv", ".tsv")) or "/" in prompts
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
     known = labelled_answers.read(labelled) if labelled else []
+    wrong = early.checkpoint(checkpoint)
+    refusals = sum(answer.is_refusal for answer in known)
+    if known and not 0 < refusals < len(known):
+        wrong.append(
+            f"{refusals} of {len(known)} labelled answers are refusals, expected both kinds; give more answers"
+        )
+    if wrong:
+        raise InputError(wrong)
     if dry_run:
         line(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
         return
@@ -138,9 +147,11 @@ def calibrate(
     posttrain safety calibrate --answers completions_mymodel.csv --json
     posttrain safety calibrate --answers completions_mymodel.csv --judge meta-llama/Llama-Guard-3-8B
     """
-    from posttrain.evals import calibration, labelled_answers, refusal
+    from posttrain.evals import labelled_answers, refusal
 
     rows, rule = labelled_answers.read(answers), refusal.load(detector or refusal.SHIPPED)
+    from posttrain.evals import calibration
+
     if dry_run:
         rules = "a judge and two rules" if judge else "two rules"
         line(f"would compare {rules} with the labels of {len(rows)} answers in {answers}")
@@ -183,13 +194,17 @@ def fit(
         --out posttrain/evals/refusal.json
     """
     from posttrain.errors import InputError
-    from posttrain.evals import labelled_answers, refusal_fit
+    from posttrain.evals import labelled_answers
 
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"--out is {out}, expected a file in a folder that is there")
     if dry_run:
         line(f"would fit {sum(len(labelled_answers.read(path)) for path in answers)} answers and write {out}")
         return
+    for path in answers:
+        labelled_answers.read(path)
+    from posttrain.evals import refusal_fit
+
     made, report = refusal_fit.fit(answers)
     refusal_fit.write(made, out)
     if as_json:

@@ -35,13 +35,13 @@ def patient() -> Iterator[None]:
     try:
         yield
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, Patient):
-                stream.flush()
+        for patient_stream in (sys.stdout, sys.stderr):
+            if isinstance(patient_stream, Patient):
+                patient_stream.flush()
         sys.stdout, sys.stderr = before
         for stream, errors in zip(before, undo, strict=True):
-            if errors is not None and not stream.closed:
-                stream.reconfigure(errors=errors)  # type: ignore[union-attr]
+            if isinstance(stream, io.TextIOWrapper) and errors is not None and not stream.closed:
+                stream.reconfigure(errors=errors)
         if nowhere:
             nowhere.close()
 

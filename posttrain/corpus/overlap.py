@@ -6,14 +6,16 @@ replayed, self-distilled, preferred or rejected, spoken or typed, and a person's
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from posttrain.corpus import grammar, sources
 from posttrain.corpus import vocabulary as v
-from posttrain.corpus.store import Corpus
 from posttrain.corpus.tasks import PAUSE
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
+
+if TYPE_CHECKING:
+    from posttrain.corpus.store import Corpus  # loads torch
 
 LISTED = 20
 """Problems in one message, at most."""
@@ -23,7 +25,7 @@ _MASKED = grammar.FILLINGS | _FILLERS
 Row = Example | Pair | Clip
 
 
-def check(stage: str, rows: Iterable[Row], corpus: Corpus, own_tests: Iterable[str] = ()) -> None:
+def check(stage: str, rows: Iterable[Row], corpus: "Corpus", own_tests: Iterable[str] = ()) -> None:
     """Refuse rows that say a text of the corpus's test or validation split, or a test sentence of a person.
 
     A row says its words, each sentence in them, its answers, and the words of its clip. InputError names each text, the
@@ -32,7 +34,7 @@ def check(stage: str, rows: Iterable[Row], corpus: Corpus, own_tests: Iterable[s
     _refuse(stage, rows, corpus, held_out(corpus, own_tests), ("test", "valid"))
 
 
-def check_validation(corpus: Corpus) -> None:
+def check_validation(corpus: "Corpus") -> None:
     """InputError where the validation split of a corpus says a test text: what chooses a model must not have the test
     in it."""
     tests = {text: where for text, where in held_out(corpus).items() if where.startswith("test")}
@@ -40,7 +42,7 @@ def check_validation(corpus: Corpus) -> None:
     _refuse("validation", (row for row in kept if row.split == "valid"), corpus, tests, ("test",))
 
 
-def held_out(corpus: Corpus, own_tests: Iterable[str] = ()) -> dict[str, str]:
+def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
     """Text → where it is held out, such as `test item ability/sum_easy/0001`; test goes before validation.
 
     One rule lets texts recur: single digits, and all texts of a recorded source whose card says `closed_vocabulary`.
@@ -90,7 +92,7 @@ def wording(text: str, own: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(word for word in text.split() if word not in _MASKED and word not in own)
 
 
-def _refuse(stage: str, rows: Iterable[Row], corpus: Corpus, held: dict[str, str], splits: Collection[str]) -> None:
+def _refuse(stage: str, rows: Iterable[Row], corpus: "Corpus", held: dict[str, str], splits: Collection[str]) -> None:
     problems: dict[str, None] = {}
     for row in rows:
         clip = corpus.clips.get(row.clip or "") if not isinstance(row, Clip) else None
@@ -111,7 +113,7 @@ def _texts(row: Row) -> tuple[str, ...]:
     return (row.text, row.answer) if isinstance(row, Example) else (row.text, row.chosen, row.rejected)
 
 
-def _lines(corpus: Corpus) -> list[Example]:
+def _lines(corpus: "Corpus") -> list[Example]:
     """The corpus's running text as rows."""
     return [
         Example(f"line {number}", line["split"], "text", "", "", None, line["text"], "exact")
