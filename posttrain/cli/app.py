@@ -1,11 +1,25 @@
 """The commands and their help. What takes time to import is imported inside them, so that --help answers at once."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from posttrain.cli import early, hearing, safety
+from posttrain.cli.options import (
+    AudiogramOption,
+    CheckpointOption,
+    DeviceOption,
+    DryRunOption,
+    Ear,
+    FromOption,
+    JsonOption,
+    RecipeArgument,
+    RecipeOption,
+    RunOption,
+    SetOption,
+    Task,
+)
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -19,37 +33,6 @@ app = typer.Typer(
 )
 app.add_typer(safety.app)
 app.add_typer(hearing.app)
-
-Ear = Literal["left", "right"]
-Task = Literal["repeat", "simplify", "answer", "command", "help"]
-RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
-]
-RecipeOption = Annotated[str, typer.Option("--recipe", help="A name in posttrain/recipes, or a YAML file.")]
-RunOption = Annotated[
-    str | None,
-    typer.Option("--run", metavar="NAME|FOLDER", help="Where it goes: runs/NAME. Default: the recipe's name."),
-]
-FromOption = Annotated[
-    str | None,
-    typer.Option("--from", metavar="RUN", help="Branch from that run: what did not change is shared, not made again."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as sft.learning_rate=1e-4. Repeatable."),
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done and what it takes; make nothing.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
-CheckpointOption = Annotated[
-    Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft, as the ledger names it.")
-]
-AudiogramOption = Annotated[
-    str | None,
-    typer.Option(metavar="N3|FILE[:LISTENER]", help="A standard audiogram (N1–N7, S1–S3), or listeners.json or CSV."),
-]
-DeviceOption = Annotated[str, typer.Option("--device", callback=early.device, help="auto, cpu or cuda.")]
 
 
 @app.command("run")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from posttrain.cli import early
+from posttrain.cli.options import DeviceOption, JsonOption
 from posttrain.cli.show import line, print_json
 
 app = typer.Typer(
@@ -43,7 +44,6 @@ DataRootOption = Annotated[
         help="Audiograms of other listeners are looked up in its folder clarity, then beside the responses.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 
 
 @app.command()
@@ -147,7 +147,7 @@ def evaluate(
     clips: Annotated[int, typer.Option(min=1, help="Of each cell; HASPI and HASQI take seconds a clip and ear.")] = 10,
     denoise: Annotated[float, typer.Option(min=0, max=1, help="How much of the noise the enhancer takes.")] = 1.0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes. Default: as many as there are cores.")] = 0,
-    device: Annotated[str, typer.Option("--device", callback=early.device, help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured; measure nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:

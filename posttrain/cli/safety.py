@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from posttrain.cli import early
+from posttrain.cli.options import DeviceOption, JsonOption
 from posttrain.cli.show import hide_loading, line, metrics, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -16,12 +17,10 @@ app = typer.Typer(
 )
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and check the answers; measure and write nothing.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 JudgeOption = Annotated[
     str | None,
     typer.Option(metavar="MODEL|FOLDER", help="A Llama Guard to label too, such as meta-llama/Llama-Guard-3-8B."),
 ]
-DeviceOption = Annotated[str, typer.Option(callback=early.device, help="auto, cpu or cuda.")]
 RULES = ("detector", "start_string", "judge")
 
 
