@@ -140,7 +140,7 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
     rows = []
     for number, kind in enumerate(asks.in_shares(BASE_SHARES, count, rng)):
         row = _base_row(number, kind, rng, people)
-        while row.text in left_out or overlap.says_any(row, sentences):
+        while (row.text and row.text in left_out) or overlap.says_any(row, sentences):
             row = _base_row(number, kind, rng, people)
         rows.append(row)
     return rows

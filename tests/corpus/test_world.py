@@ -132,6 +132,13 @@ def test_the_test_side_is_the_same_for_every_seed_and_the_training_side_is_not(p
     assert world.base_rows(200, 0) == world.base_rows(200, 0) != world.base_rows(200, 1)
 
 
+def test_items_in_which_nothing_is_said_do_not_keep_lines_without_a_payload_out_of_the_base_s_rows(plan):
+    left_out = {clip.text for clip in plan.spoken if clip.split == "test"}
+    assert "" in left_out
+    rows = world.base_rows(100, 0, left_out)
+    assert any(row.task == "text" for row in rows) and len(rows) == 100
+
+
 def test_every_gold_answer_grades_as_right(plan):
     for item in [*plan.items, *(e for c in plan.spoken for e in c.examples if c.split == "test")]:
         assert graders.grade(item.grader, item.answer, item) == 1, item
