@@ -1,7 +1,7 @@
 # The front door. `make` alone says what there is. Every target prepares .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study seeds report compare gate notebooks picture bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor docs test check format smoke constraints clean
 
 # Variables count on the command line alone: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. Only DATA_ROOT may
 # also come from the environment, as the posttrain command takes it from there too.
@@ -31,6 +31,7 @@ reads.compare = $(one_run) FROM STAGE
 reads.gate := RECIPE RUN STAGE SET
 reads.notebooks := RECIPE RUN ONLY
 reads.picture = $(one_run)
+reads.figures := RUN DRY_RUN
 reads.doctor := RECIPE RUN $(filter-out DRY_RUN,$(changes))
 reads.clean := RUN
 
@@ -156,6 +157,9 @@ notebooks: .venv/.ready  ## every notebook, or ONLY="01_listen …", executed on
 
 picture: .venv/.ready  ## docs/report.png, the README's picture of RUN's report; needs Chromium
 	.venv/bin/python docs/picture.py "$(run_folder)"
+
+figures: .venv/.ready  ## the blocks of figures in README.md and docs/, from finished runs or RUN alone; DRY_RUN=1 says which are stale
+	.venv/bin/python docs/figures.py $(if $(RUN),"$(run_folder)") $(if $(DRY_RUN),--check)
 
 bench: .venv/.ready  ## what hearing costs here, beside peers: denoiser, NAL-R, simulated loss, HASPI, encoder; one core
 	.venv/bin/python -m posttrain.bench

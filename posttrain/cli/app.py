@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli import early, hearing, safety
+from posttrain.cli import early, hearing, safety, seeds
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(safety.app)
 app.add_typer(hearing.app)
+app.command()(seeds.seeds)
 
 
 @app.command("run")
@@ -208,36 +209,6 @@ def study(
     from posttrain.cli import pipeline
 
     pipeline.study(run, dry_run, as_json)
-
-
-@app.command()
-def seeds(
-    recipe: RecipeArgument = "tiny",
-    run: RunOption = None,
-    seeds: Annotated[
-        str, typer.Option(metavar="N|A,B,…", help="How many seeds, from the recipe's own on, or which.")
-    ] = "3",
-    changes: SetOption = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Up to so many runs side by side on a CPU; each takes memory and cores.")
-    ] = 1,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Run a recipe once for each seed of everything and compare: which figures and findings survive another seed.
-
-    The recipe's own seed is the plain run, runs/NAME; the others are runs/NAME_seed1, … What is finished is not made
-    again. The comparison goes to runs/NAME_seeds. (The option `seeds` of a recipe is another matter: it repeats each
-    sft with other seeds of the adapter, on one base and one encoder.)
-
-    \b
-    posttrain seeds tiny
-    posttrain seeds tiny --seeds 0,1,2 --jobs 2
-    posttrain seeds tiny --seeds 5 --dry-run
-    """
-    from posttrain.cli import seeds as command
-
-    command.run(recipe, changes, run, seeds, jobs, dry_run, as_json)
 
 
 @app.command()

@@ -3,17 +3,50 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from posttrain import config
-from posttrain.cli import pipeline, show
+import typer
+
 from posttrain.errors import InputError
 
+if TYPE_CHECKING:
+    from posttrain.config import Recipe
 
-def run(
-    recipe: str, changes: list[str] | None, run: str | None, seeds: str, jobs: int, dry_run: bool, as_json: bool
+
+def seeds(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
+    ] = "tiny",
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="NAME|FOLDER", help="The run of the recipe's own seed: runs/NAME.")
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="N|A,B,…", help="How many seeds, from the recipe's own on, or which.")
+    ] = "3",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change an option in all of them. Repeatable."),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Up to so many runs side by side on a CPU; each takes memory and cores.")
+    ] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what each seed would do; make nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON on stdout.")] = False,
 ) -> None:
-    """Run what is not finished yet, up to `jobs` seeds side by side on a CPU, then write and print the comparison."""
+    """Run a recipe once for each seed of everything and compare: which figures and findings survive another seed.
+
+    The recipe's own seed is the plain run, runs/NAME; the others are runs/NAME_seed1, … What is finished is not made
+    again. The comparison goes to runs/NAME_seeds. (The option `seeds` of a recipe is another matter: it repeats each
+    sft with other seeds of the adapter, on one base and one encoder.)
+
+    \b
+    posttrain seeds tiny
+    posttrain seeds tiny --seeds 0,1,2 --jobs 2
+    posttrain seeds tiny --seeds 5 --dry-run
+    """
+    from posttrain import config
+    from posttrain.cli import pipeline, show
+
     loaded, problems = config.read_recipe(recipe, changes)
     if problems:
         raise InputError(problems)
@@ -73,12 +106,14 @@ class _Each:
 
     def plan(self, seed: int) -> list[Any]:
         """The steps of that seed's run. InputError with everything that is wrong."""
-        from posttrain import runner
+        from posttrain import config, runner
 
         return runner.plan(config.load_recipe(self.recipe, self.set(seed)), self.folders[seed])
 
     def do(self, name: str) -> None:
         """The whole run of a seed, given by its folder's name."""
+        from posttrain.cli import pipeline
+
         seed, folder = next((seed, path) for seed, path in self.folders.items() if path.name == name)
         pipeline.run(self.recipe, self.set(seed), f"{folder.parent}/{folder.name}", None, None, False, False)
 
@@ -96,13 +131,15 @@ class _Each:
             self.do(name)
 
 
-def _on_cpu(recipe: config.Recipe) -> bool:
+def _on_cpu(recipe: "Recipe") -> bool:
     from posttrain.machine import pick_device
 
     return pick_device(recipe.device) == "cpu"
 
 
 def _show(planned: dict[int, list[Any]], folders: dict[int, Path], as_json: bool) -> None:
+    from posttrain.cli import show
+
     if as_json:
         plans = {
             str(seed): {"run": str(folders[seed]), "plan": [{"name": s.name, "action": s.action} for s in steps]}

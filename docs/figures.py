@@ -1,0 +1,341 @@
+"""Fill the blocks of figures in README.md and docs/ from finished runs, and say which blocks are stale.
+
+`python docs/figures.py` fills every block whose runs are finished, `python docs/figures.py runs/tiny` those of that
+run, and `python docs/figures.py --check` says how each block stands: status 1 where one is stale without saying so.
+
+A block lies between two lines: `<!-- figures: KIND; from=RUN,…; command=…; commit=…; code=STAGE:HASH,… -->` and
+`<!-- /figures -->`. The code is that of the stages on which its figures depend (`posttrain.machine.stage_code`), as the
+run's ledger has it. Once the code of one of them changes, the block is stale: run its command and this script, or add
+`; stale=REASON`, which the page then shows. No figure is typed by hand: `unstamped` finds what is outside of a block.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from posttrain import ledger
+from posttrain.errors import InputError
+from posttrain.ledger import Row
+from posttrain.machine import stage_code
+from posttrain.report import summary
+from posttrain.report.compare import compare
+from posttrain.report.findings import costs
+from posttrain.report.lineage import kind
+from posttrain.report.listeners import measured
+from posttrain.report.markdown import listener_tables, table
+from posttrain.report.words import between, change, duration, label, number, unit
+
+ROOT = Path(__file__).parent.parent
+START = re.compile(r"^<!-- figures: (\w+); (.*) -->$", re.MULTILINE)
+END = "<!-- /figures -->"
+INTERVAL = re.compile(r"\[[−-]?\d+(\.\d+)?, [−-]?\d+(\.\d+)?\]")
+MEASURED = re.compile(r"\d\.\d+ ?(%|points|dB)|\d min\b|[+−]\d+\.\d")
+RECORD = "record"
+"""Kind of a block that shows what figures were before something was fixed; it is never filled again."""
+PIPELINE = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
+HEARING = ("base", "ctc", "align", "distill", "sft")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One sort of block."""
+
+    stages: tuple[str, ...]
+    """Whose code its figures depend on, as `stage_code` names them."""
+    render: Callable[[list[Path]], str]
+    """Runs' folders → Markdown."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a document."""
+
+    document: Path
+    kind: str
+    fields: dict[str, str]
+    """from, command, commit, code and, where it is known to be old, stale."""
+    text: str
+    """All of it, markers included."""
+
+    @property
+    def runs(self) -> list[Path]:
+        """The runs that it is from."""
+        return [Path(run) for run in self.fields["from"].split(",")]
+
+    @property
+    def code(self) -> dict[str, str]:
+        """Stage → hash of the code that made the figures."""
+        return dict(part.split(":", 1) for part in self.fields["code"].split(",") if part)
+
+    @property
+    def where(self) -> str:
+        """Document and kind, for messages."""
+        return f"{self.document.name}, block `{self.kind}`"
+
+
+def documents() -> list[Path]:
+    """Every document that may have figures."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    """The document's blocks, in order. InputError where one has no end, or its first line lacks a field."""
+    content = document.read_text(encoding="utf-8")
+    for found in START.finditer(content):
+        end = content.find(END, found.end())
+        again = START.search(content, found.end())
+        if end < 0 or (again and again.start() < end):
+            raise InputError(f"{document}: a block of figures has no end; put {END} behind it")
+        fields = dict(part.split("=", 1) for part in found[2].split("; ") if "=" in part)
+        missing = [name for name in ("from", "command", "commit", "code") if name not in fields]
+        if missing or found[1] not in KINDS:
+            raise InputError(f"{document}: block {found[1]} lacks {', '.join(missing) or 'a kind that is known'}")
+        yield Block(document, found[1], fields, content[found.start() : end + len(END)])
+
+
+def unstamped(content: str) -> list[str]:
+    """Lines with measured figures outside of every block: an interval, or in a table or a block of text a share, a
+    difference or a time."""
+    left = re.sub(r"<!-- figures: .*?<!-- /figures -->", "", content, flags=re.DOTALL)
+    found, fenced = [], ""
+    for line in left.splitlines():
+        if line.startswith("```"):
+            fenced = "" if fenced else line
+        told = line.startswith("|") or fenced == "```text"
+        if INTERVAL.search(line) or (told and MEASURED.search(line)):
+            found.append(line)
+    return found
+
+
+def changed(block: Block) -> list[str]:
+    """The stages whose code is other than that which made the block's figures; a record is always old."""
+    if block.kind == RECORD:
+        return [RECORD]
+    return [stage for stage in KINDS[block.kind].stages if block.code.get(stage) != stage_code(stage)]
+
+
+def problem(block: Block) -> str:
+    """What is wrong with a block's age, and what to do; empty where nothing is."""
+    stale, reason = changed(block), block.fields.get("stale")
+    if stale and not reason:
+        return (
+            f"{block.where}: made at {block.fields['commit']} by other code of {', '.join(stale)}; run "
+            f"`{block.fields['command']}` and `make figures`, or add `; stale=REASON` to its first line"
+        )
+    if reason and not stale:
+        return f"{block.where}: marked stale ({reason}), but its code is this one; run `make figures`"
+    if _said(block.fields) not in block.text:
+        return f"{block.where}: the line that says where it is from is not {_said(block.fields)!r}; run `make figures`"
+    return ""
+
+
+def fill(block: Block) -> str:
+    """The block with its figures from its runs, and the commit and code that made them.
+
+    InputError where a run is not finished, or was made before the code of its stages was recorded.
+    """
+    rows = {run: ledger.read(run / "ledger.jsonl") for run in block.runs}
+    missing = [str(run) for run, found in rows.items() if not found]
+    if missing:
+        raise InputError(f"{block.where}: {', '.join(missing)} has no ledger; run `{block.fields['command']}`")
+    commits, code = _recorded(block, [row for found in rows.values() for row in found])
+    fields = {"from": block.fields["from"], "command": block.fields["command"], "commit": commits, "code": code}
+    head = "; ".join(f"{name}={value}" for name, value in fields.items())
+    parts = [
+        f"<!-- figures: {block.kind}; {head} -->",
+        _said(fields),
+        KINDS[block.kind].render(block.runs).strip(),
+        END,
+    ]
+    return "\n\n".join(parts)
+
+
+def _said(fields: dict[str, str]) -> str:
+    """The visible line of a block."""
+    if fields["commit"] == "none":
+        return f"*`{fields['command']}` has not been run on this code yet.*"
+    if reason := fields.get("stale"):
+        return f"*From an earlier commit (`{fields['commit']}`), by `{fields['command']}`: {reason}.*"
+    return f"*By `{fields['command']}` at commit `{fields['commit']}`.*"
+
+
+def _recorded(block: Block, rows: list[Row]) -> tuple[str, str]:
+    """Commits of the code that made the rows, and STAGE:HASH of every stage that the block depends on."""
+    stages = KINDS[block.kind].stages
+    code: dict[str, set[str]] = {stage: set() for stage in stages}
+    commits: dict[str, None] = {}
+    for row in rows:
+        if kind(row) in stages:
+            commits[row.code.partition("+")[0]] = None
+            code[kind(row)].add(_training(row.config.get("code")))
+            code["evaluation"].add(_training(row.config.get("evaluation_code")))
+            corpus = Path(row.checkpoint).parent / "corpus" / "code.json"
+            if corpus.is_file():
+                code["corpus"].add(_training(json.loads(corpus.read_text(encoding="utf-8"))))
+    unknown = [stage for stage, hashes in code.items() if not hashes or "" in hashes]
+    if unknown:
+        raise InputError(
+            f"{block.where}: {block.fields['from']} does not say which code made {', '.join(unknown)}; make it again "
+            f"with `{block.fields['command']}`"
+        )
+    hashes = {stage: next(iter(found)) if len(found) == 1 else "several" for stage, found in code.items()}
+    return ", ".join(commits), ",".join(f"{stage}:{value}" for stage, value in hashes.items())
+
+
+def _training(recorded: object) -> str:
+    return str(recorded.get("training") or "") if isinstance(recorded, dict) else ""
+
+
+# --- what the blocks show --------------------------------------------------------------------------------------------
+
+
+def _run(runs: list[Path]) -> str:
+    """What a run says last."""
+    rows = ledger.read(runs[0] / "ledger.jsonl")
+    return "```text\n" + "\n".join(summary(rows, runs[0])) + "\n```"
+
+
+def _takes(runs: list[Path]) -> str:
+    """How long each run took, and its size on disk."""
+    lines = [["run", "stages", "took", "on disk"]]
+    for run in runs:
+        rows = ledger.read(run / "ledger.jsonl")
+        size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+        lines.append([f"`{run}`", str(len(rows)), duration(costs(rows)[0]), f"{size / 1e9:.1f} GB"])
+    return table(lines, raw=True, side="---")
+
+
+def _seeds(runs: list[Path]) -> str:
+    """The tables of `make seeds`, and what its columns mean."""
+    page = runs[0].with_name(f"{runs[0].name}_seeds") / "seeds.md"
+    return page.read_text(encoding="utf-8").partition("\n")[2].replace("\n## ", "\n### ")
+
+
+def _study(runs: list[Path]) -> str:
+    """The whole page of `make study`."""
+    return (runs[0] / "study.md").read_text(encoding="utf-8").partition("\n")[2].replace("\n## ", "\n### ")
+
+
+def _study_panel(runs: list[Path]) -> str:
+    """What a study advises, and which findings of papers it reproduces."""
+    said = json.loads((runs[0] / "study.json").read_text(encoding="utf-8"))
+    lines = [["finding", "source", "in the tiny world"]]
+    lines += [[c["said"], c["source"], f"{c['verdict']}: {c['figures']}"] for c in said["claims"]]
+    advice, *commands = said["advice"]
+    return "\n\n".join([table(lines, raw=True, side="---"), advice, *(f"`{command}`" for command in commands)])
+
+
+PERSONAL = ("personal/names", "personal/wer", "forgetting/mean", "wer/clean", "task/simple_caption")
+AGAINST = (("delta_vs_without", "delta_without_ci95"), ("delta_vs_parent", "delta_parent_ci95"))
+
+
+def _personalise(runs: list[Path]) -> str:
+    """A person a column: with the personal adapter, and the difference to the model without it."""
+    rows = [row for run in runs for row in ledger.read(run / "ledger.jsonl") if kind(row) == "personalise"]
+    people = [Path(str(row.config["options"]["manifest"])).parent.name for row in rows]
+    lines = [["figure, n", *(f"person {person}: with, and difference" for person in people)]]
+    for name in PERSONAL:
+        counts = ", ".join(dict.fromkeys(str(row.metrics[name].get("n", "")) for row in rows))
+        lines.append([f"{label(name)}, {counts}", *(_with_change(row, name) for row in rows)])
+    return table(lines, raw=True, side="---")
+
+
+def _with_change(row: Row, name: str) -> str:
+    metric = row.metrics[name]
+    said = f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}"
+    for delta, ci in AGAINST:
+        if metric.get(delta) is not None:
+            return f"{said}; {change(name, metric[delta])}{unit(name)} {between(name, metric.get(ci))}"
+    return said
+
+
+def _enhance(runs: list[Path]) -> str:
+    """The denoiser's own figures."""
+    rows = [row for run in runs for row in ledger.read(run / "ledger.jsonl") if kind(row) == "enhance"]
+    lines = [["figure", *(f"`{row.run}`" for row in rows)]]
+    for name in (name for name in rows[0].metrics if name.startswith("enhance/") and rows[0].metrics[name].get("ci95")):
+        said = [_value(row, name) if name in row.metrics else "–" for row in rows]
+        lines.append([label(name), *said])
+    return table(lines, raw=True, side="---")
+
+
+def _value(row: Row, name: str) -> str:
+    metric = row.metrics[name]
+    return f"{number(name, metric['value'])} {between(name, metric['ci95'])}"
+
+
+def _listeners(runs: list[Path]) -> str:
+    """What the denoiser gives each listener that was asked for."""
+    rows = ledger.read(runs[0] / "ledger.jsonl")
+    return "\n\n".join(f"{title}\n\n{table(lines, raw=True, side='---')}" for title, lines in listener_tables(rows))
+
+
+def _control(runs: list[Path]) -> str:
+    """The first run's denoiser against the second's, in listeners' ears."""
+    found = compare(runs[1], runs[0], "enhance")["metrics"]
+    lines = [["figure", f"`{runs[0]}` less `{runs[1]}`"]]
+    for name in (name for name in found if name.startswith("enhance/ear_gain/")):
+        lines.append([label(name), f"{change(name, found[name]['delta'])} dB {between(name, found[name]['ci95'])}"])
+    return table(lines, raw=True, side="---")
+
+
+def _machine(runs: list[Path]) -> str:
+    """Word errors with `--enhance` and without, by each run's denoiser."""
+    rows = [row for run in runs if (row := measured(ledger.read(run / "ledger.jsonl")))]
+    lines = [["word errors", *(f"by `{row.run}`" for row in rows)]]
+    for name in sorted(name for name in rows[0].metrics if name.startswith(("wer_enhanced/", "wer_real_enhanced/"))):
+        condition = name.partition("/")[2]
+        lines.append([condition, *(_with_change(row, name) if name in row.metrics else "–" for row in rows)])
+    return table(lines, raw=True, side="---")
+
+
+ALL = ("corpus", *PIPELINE, "evaluation")
+KINDS = {
+    RECORD: Kind((), lambda runs: ""),
+    "run": Kind(ALL, _run),
+    "takes": Kind(ALL, _takes),
+    "seeds": Kind(ALL, _seeds),
+    "study": Kind(("corpus", *HEARING, "evaluation"), _study),
+    "study_panel": Kind(("corpus", *HEARING, "evaluation"), _study_panel),
+    "personalise": Kind(("corpus", *HEARING, "personalise", "evaluation"), _personalise),
+    "enhance": Kind(("corpus", "enhance", "evaluation"), _enhance),
+    "listeners": Kind(("corpus", "enhance", "evaluation"), _listeners),
+    "control": Kind(("corpus", "enhance", "evaluation"), _control),
+    "machine": Kind(("corpus", *HEARING, "enhance", "evaluation"), _machine),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Fill or check the blocks; 1 where `--check` finds one that is stale and does not say so."""
+    parser = argparse.ArgumentParser(description="Fill the blocks of figures in the documents from finished runs.")
+    parser.add_argument("run", type=Path, nargs="?", help="only the blocks of this run")
+    parser.add_argument("--check", action="store_true", help="change nothing; say how each block stands")
+    asked = parser.parse_args(arguments)
+    found = [block for document in documents() for block in blocks(document)]
+    if asked.check:
+        wrong = [said for block in found if (said := problem(block))]
+        stale = [block.where for block in found if "stale" in block.fields and block.kind != RECORD]
+        marked = f"{len(stale)} of them marked stale" + f": {'; '.join(stale)}" * bool(stale)
+        print("\n".join([*wrong, f"{len(found)} blocks of figures, {marked}"]))
+        return int(bool(wrong))
+    for block in found:
+        if block.kind == RECORD:
+            continue
+        if asked.run is None or any(run.absolute() == asked.run.absolute() for run in block.runs):
+            try:
+                made = fill(block)
+            except (InputError, OSError) as error:
+                print(f"left as it is: {error}", file=sys.stderr)
+                continue
+            content = block.document.read_text(encoding="utf-8")
+            block.document.write_text(content.replace(block.text, made), encoding="utf-8")
+            print(f"filled {block.where} from {block.fields['from']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
