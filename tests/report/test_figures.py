@@ -187,3 +187,17 @@ def test_a_person_a_column_with_the_difference_to_the_model_without_the_adapter(
 def test_the_command_checks_all_documents(capsys):
     assert figures.main(["--check"]) == 0
     assert f"{len(BLOCKS)} blocks of figures" in capsys.readouterr().out
+
+
+def test_a_studys_advice_panel_and_page_are_filled(tmp_path, monkeypatch):
+    from made_study import arm, read
+
+    from posttrain.report import study_page
+
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/study")
+    read(run, arm("lora"), arm("kl", forgot=0.02, kl_weight=1.0), arm("replay_1", replay_share=0.01))
+    study_page.build(run)
+    panel, page = (figures.KINDS[kind].render([run]) for kind in ("study_panel", "study"))
+    assert panel.startswith("| finding | source | in the tiny world |") and "1 % replay holds abilities" in panel
+    assert "### Reproduced in shape" in page and "| kl | kl_weight 1.0 |" in page and not page.startswith("#")
