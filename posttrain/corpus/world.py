@@ -52,6 +52,8 @@ TEST_TASKS, TEST_NOISE, TEST_SOUND, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150,
 TEST_SENTENCES = 150
 """corpus.test_sentences for which the sizes above hold; with fewer they shrink in proportion."""
 HELD_OUT_LINES = 240
+TRIES = 10_000
+"""Draws for one row of the base before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,13 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
     sentences = {text for text in left_out if " " in text}  # single words are answers to many questions
     rows = []
     for number, kind in enumerate(asks.in_shares(BASE_SHARES, count, rng)):
-        row = _base_row(number, kind, rng, people)
-        while (row.text and row.text in left_out) or overlap.says_any(row, sentences):
+        for _ in range(TRIES):
             row = _base_row(number, kind, rng, people)
-        rows.append(row)
+            if not ((row.text and row.text in left_out) or overlap.says_any(row, sentences)):
+                rows.append(row)
+                break
+        else:
+            raise RuntimeError(f"no row of {kind} in {TRIES:,} draws that says no held-out text; hold out fewer")
     return rows
 
 
