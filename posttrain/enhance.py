@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RUN = Path("runs/tiny")
 DECIMALS = 2
+LONG_SAMPLES, BLOCK = 60 * 16_000, 5 * 16_000
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,41 @@ class Aid:
         return parts | {"total": sum(parts.values())}
 
     def apply(self, waveform: "np.ndarray") -> "np.ndarray":
-        """The whole recording, (S,) → (S,)."""
+        """The whole recording, (S,) → (S,); in blocks where it is long, which gives the same samples."""
+        import numpy as np
         import torch
 
+        if len(waveform) > LONG_SAMPLES:
+            cut = (waveform[first : first + BLOCK] for first in range(0, len(waveform), BLOCK))
+            return np.concatenate(list(self._stream(cut)))
         enhanced = self.enhancer.enhance(waveform, self.audiogram.levels(self.ear), self.denoise)
         return self.fitting(torch.from_numpy(enhanced)[None])[0].numpy() if self.fitting else enhanced
 
+    def blocks(self, blocks: "Iterable[np.ndarray]", samples: int) -> "Iterator[np.ndarray]":
+        """A recording of about so many samples that comes in pieces; what goes out is as long in all."""
+        import numpy as np
+
+        if samples <= LONG_SAMPLES:
+            yield self.apply(np.concatenate(list(blocks)))
+            return
+        yield from self._stream(blocks)
+
     def stream(self, waveform: "np.ndarray") -> "np.ndarray":
         """The same, hop by hop as it would come from a microphone."""
-        import torch
+        import numpy as np
 
         from posttrain.acoustics.enhancer import HOP
 
+        return np.concatenate(list(self._stream(waveform[i : i + HOP] for i in range(0, len(waveform), HOP))))
+
+    def _stream(self, blocks: "Iterable[np.ndarray]") -> "Iterator[np.ndarray]":
+        import torch
+
         stream = self.enhancer.stream(torch.from_numpy(self.audiogram.levels(self.ear)).float(), self.denoise)
         fit: Callable[[torch.Tensor], torch.Tensor] = self.fitting.stream() if self.fitting else lambda samples: samples
-        pieces = [stream.push(piece) for piece in torch.from_numpy(waveform).split(HOP)] + [stream.flush()]
-        return torch.cat([fit(piece[None])[0] for piece in pieces if len(piece)]).numpy()
+        for block in blocks:
+            yield fit(stream.push(torch.from_numpy(block))[None])[0].numpy()
+        yield fit(stream.flush()[None])[0].numpy()
 
 
 def enhance(

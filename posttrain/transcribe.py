@@ -1,23 +1,24 @@
 """Recordings → words: what the checkpoint hears or answers, its CTC head beside it; error rates for known texts."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
+from posttrain.corpus.tasks import REPEAT
 from posttrain.enhance import Aid, build
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
+    from posttrain.listen import Heard
     from posttrain.model.encoder import CTCEncoder
-    from posttrain.model.speech_llama import SpeechLlama
 
-CHUNK = 256
-"""Recordings held in memory at once."""
 MAX_NEW_TOKENS = 200
+"""Of an answer, or of the transcript of one window; a line whose answer ends there has `cut`."""
 BOOTSTRAP = 1000
 
 
@@ -42,10 +43,12 @@ class Result:
     """What was heard, and how well."""
 
     lines: list[dict[str, Any]]
-    """path, text, hypothesis (of another task than repeat: answer), ctc_hypothesis, abstained of each, in order."""
+    """Of each, in order: path, text, hypothesis (another task than repeat: answer), ctc_hypothesis, abstained, cut."""
     scores: dict[str, Any]
-    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) where texts are known, else transcripts; clips; abstained. Of another
-    task than repeat answers in place of both: a text is what is said, not what is to be answered."""
+    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) where texts are known, else transcripts; clips; how many abstained
+    and how many were cut. Another task than repeat has answers instead: a text is what is said, not the answer."""
+    failed: list[str] = field(default_factory=list)
+    """Recordings that were fine when they were checked and could not be read any more, and why."""
 
 
 def transcribe(
@@ -63,10 +66,14 @@ def transcribe(
 ) -> Result:
     """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or another of `tasks.INSTRUCTIONS`.
 
-    With `enhance` they pass through an aid first: that enhancer (default: the newest of run tiny) and, with an
-    audiogram, the gain for it. Where an encoder learned with the enhancer, that one hears them.
+    Silence is trimmed. Long recordings are cut at their pauses, transcribed window by window and stitched; another task
+    gets all the speech of a recording at once, at most `listen.LONGEST_TASK_S` of it. A clip without speech gives no
+    words, and no answer but that nothing was heard. With `enhance` recordings pass through an aid first: that enhancer
+    (default: the newest of run tiny) and, with an audiogram, the gain for it. Where an encoder learned with the
+    enhancer, that one hears them.
 
-    Raises InputError that lists every bad file, line and text before the Llama is loaded.
+    Lines are written to OUT.partial as they come; the same command goes on from there after an interruption.
+    Raises InputError that lists every bad file, line and text before the encoder and the Llama are loaded.
     """
     problems: list[str] = []
     recordings = _recordings(audio, manifest, problems)
@@ -74,21 +81,24 @@ def transcribe(
         problems.append(f"--out is {out}, expected a file in a folder that is there")
     if (enhancer or audiogram) and not enhance:
         problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
+    if not checkpoint.is_dir():
+        problems.append(f"checkpoint {checkpoint} is not a folder; name a stage's, such as runs/tiny/sft")
+    problems += _unusable(recordings, _token_samples(checkpoint) or 1, task)
     aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
-    if problems and not recordings:
+    if problems:
         raise InputError(problems)
-    encoder, minimum_samples = _encoder(checkpoint, device, aid, problems)
-    problems += filter(None, (_problem(recording, minimum_samples) for recording in recordings))
+    encoder, minimum_samples = _encoder(checkpoint, device, aid)
+    problems = _too_short(recordings, minimum_samples)
     if problems:
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    lines = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task)
-    if out is not None:
-        _write(out, lines)
+    lines, failed = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task, out)
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
-    scores = _scores(recordings, lines) if task == REPEAT else _counts(lines) | {"answers": lines}
-    return Result(lines, scores | used)
+    kept = [recording for recording, line in zip(recordings, lines, strict=True) if line]
+    found = [line for line in lines if line]
+    scores = _scores(kept, found) if task == REPEAT else _counts(found) | {"answers": found}
+    return Result(found, scores | used | ({"failed": failed} if failed else {}), failed)
 
 
 def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str]) -> list[Recording]:
@@ -111,35 +121,66 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
     ]
 
 
-def _encoder(checkpoint: Path, device: str, aid: Aid | None, problems: list[str]) -> "tuple[CTCEncoder, int]":
+def _token_samples(checkpoint: Path) -> int | None:
+    """Samples of one speech token, read without loading anything; None where the encoder is not a folder beside it."""
+    try:
+        spec = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
+        places = [folder / spec["encoder"] for folder in (checkpoint, *checkpoint.absolute().parents)]
+        folder = next(place for place in places if (place / "config.json").is_file())
+        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        features = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        features = features.get("feature_extractor", features)
+        return int(spec["stack"] * model["encoder_config"]["subsampling_factor"] * features["hop_length"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None  # `_encoder` says what is wrong
+
+
+def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> list[str]:
+    """What is wrong with each recording, headers and samples: unreadable, cut off, NaN, too short, too long."""
+    from posttrain import listen
+    from posttrain.corpus import audio as reading
+
+    def problem(recording: Recording) -> str | None:
+        try:
+            found = reading.header(recording.path, minimum_samples, reading.LONGEST_S)
+            if task == REPEAT:
+                reading.check(found)
+            else:
+                list(listen.pieces(recording.path, None, task, listen.LONGEST_S))
+        except ValueError as error:
+            return f"{recording.where}{recording.name}: {error}"
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        return [found for found in pool.map(problem, recordings) if found]
+
+
+def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[CTCEncoder, int]":
     """The encoder that it is heard by, and the samples that one speech token takes."""
     from posttrain import checkpoint as checkpoints
     from posttrain.machine import pick_device
     from posttrain.model import encoder as encoders
 
-    try:
-        spec = checkpoints.read_spec(checkpoint)
-        if not spec.encoder:
-            raise InputError(
-                f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft"
-            )
-        encoder = encoders.load(spec.encoder, device=pick_device(device))
-        encoder = encoders.behind(aid.checkpoint, encoder) if aid else encoder
-    except InputError as error:
-        raise InputError([*problems, *error.problems]) from error
-    frame_samples = encoder.model.config.encoder_config.subsampling_factor * encoder.log_mel.hop_length
-    return encoder, spec.stack * frame_samples
+    spec = checkpoints.read_spec(checkpoint)
+    if not spec.encoder:
+        raise InputError(
+            f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft"
+        )
+    encoder = encoders.load(spec.encoder, device=pick_device(device))
+    encoder = encoders.behind(aid.checkpoint, encoder) if aid else encoder
+    return encoder, spec.stack * encoder.frame_samples
 
 
-def _problem(recording: Recording, minimum_samples: int) -> str | None:
-    """Unreadable, empty, NaN, or shorter than a speech token."""
+def _too_short(recordings: list[Recording], minimum_samples: int) -> list[str]:
     from posttrain.corpus import audio as reading
 
-    try:
-        reading.audio(recording.path, minimum_samples)
-    except ValueError as error:
-        return f"{recording.where}{recording.name}: {error}"
-    return None
+    problems = []
+    for recording in recordings:
+        try:
+            reading.header(recording.path, minimum_samples, reading.LONGEST_S)
+        except ValueError as error:
+            problems.append(f"{recording.where}{recording.name}: {error}")
+    return problems
 
 
 def _hear(
@@ -150,59 +191,91 @@ def _hear(
     device: str,
     aid: Aid | None,
     task: str,
-) -> list[dict[str, Any]]:
+    out: Path | None,
+) -> tuple[list[dict[str, Any] | None], list[str]]:
+    """A line for each recording, None where it could not be read after all; and why."""
     from tqdm import tqdm
 
     from posttrain import checkpoint as checkpoints
+    from posttrain import listen
     from posttrain.machine import pick_device
 
     llama = checkpoints.load(checkpoint, pick_device(device))
-    lines: list[dict[str, Any]] = []
-    with tqdm(total=len(recordings), desc="transcribing", unit="clip") as bar:
-        for start in range(0, len(recordings), CHUNK):
-            chunk = recordings[start : start + CHUNK]
-            lines += _hear_chunk(chunk, llama, encoder, batch_size, aid, task)
-            bar.update(len(chunk))
-    return lines
+    longest_s = min(listen.LONGEST_S, listen.room_s(llama, encoder, task, MAX_NEW_TOKENS))
+    hear = listen.hearer(llama, encoder, task, batch_size, MAX_NEW_TOKENS)
+    done = _Lines(out, _key(recordings, checkpoint, aid, task))
+    left = recordings[len(done.lines) :]
+    sources = (listen.pieces(recording.path, aid, task, longest_s) for recording in left)
+    failed = []
+    results = listen.listen(sources, hear, batch_size)
+    for recording, heard in tqdm(zip(left, results, strict=True), "transcribing", len(left), unit="clip"):
+        if isinstance(heard, ValueError):
+            failed.append(f"{recording.where}{recording.name}: {heard}")
+            done.add(None)
+        else:
+            done.add(_heard_line(recording, listen.stitched(heard), task))
+    done.finish()
+    return done.lines, failed
 
 
-def _hear_chunk(
-    recordings: list[Recording],
-    llama: "SpeechLlama",
-    encoder: "CTCEncoder",
-    batch_size: int,
-    aid: Aid | None,
-    task: str,
-) -> list[dict[str, Any]]:
-    import torch
+class _Lines:
+    """The lines so far, each kept in OUT.partial as soon as it is there; the first line of that names the command."""
 
-    from posttrain.corpus import audio as reading
-    from posttrain.corpus.types import Example
-    from posttrain.model.corpus_table import table_of
+    def __init__(self, out: Path | None, key: str):
+        self.out = out
+        self.partial = out.with_name(out.name + ".partial") if out else None
+        self.lines: list[dict[str, Any] | None] = []
+        if self.partial is None:
+            return
+        if self.partial.is_file():
+            first, *kept = self.partial.read_text(encoding="utf-8").split("\n")
+            if first == json.dumps({"key": key}):
+                self.lines = [json.loads(line) for line in kept[:-1]]  # the last one may be half
+        self.partial.write_text("", encoding="utf-8")
+        self._append({"key": key}, *self.lines)
 
-    waveforms = [reading.audio(recording.path, 1) for recording in recordings]
-    heard = [torch.from_numpy(aid.apply(waveform) if aid else waveform) for waveform in waveforms]
-    table = table_of(encoder, {str(number): waveform for number, waveform in enumerate(heard)})
-    llama.attach(table)
-    examples = [
-        Example(recording.name, "test", task, INSTRUCTIONS[task], "", str(number), "", "wer")
-        for number, recording in enumerate(recordings)
-    ]
-    llama.check_lengths(examples, MAX_NEW_TOKENS, "cut it into shorter recordings")
-    outputs = llama.answer(examples, batch_size, MAX_NEW_TOKENS)
-    return [
-        _line(recording, output, table.hypotheses[str(number)], task)
-        for number, (recording, output) in enumerate(zip(recordings, outputs, strict=True))
-    ]
+    def add(self, line: dict[str, Any] | None) -> None:
+        self.lines.append(line)
+        self._append(line)
+
+    def finish(self) -> None:
+        if self.out is None or self.partial is None:
+            return
+        self.partial.write_text("", encoding="utf-8")
+        self._append(*filter(None, self.lines))
+        os.replace(self.partial, self.out)
+
+    def _append(self, *lines: dict[str, Any] | None) -> None:
+        if self.partial is not None:
+            with self.partial.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _line(recording: Recording, output: str, ctc: str, task: str) -> dict[str, Any]:
+def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str) -> str:
+    """Changes with anything that a line depends on: checkpoint, task, aid, recordings and their texts."""
+    used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task]
+    if aid:
+        spec = (aid.checkpoint / "enhancer.json").read_text(encoding="utf-8")
+        used += [spec, aid.audiogram.levels(aid.ear).tolist(), aid.ear, aid.denoise]
+    for recording in recordings:
+        state = recording.path.stat() if recording.path.is_file() else None
+        used.append((recording.name, recording.text, str(recording.path)))
+        used.append((state.st_size, state.st_mtime_ns) if state else None)
+    return hashlib.sha256(repr(used).encode()).hexdigest()[:16]
+
+
+def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, Any]:
+    return _line(recording, heard.output, heard.ctc, task, heard.cut)
+
+
+def _line(recording: Recording, output: str, ctc: str, task: str, cut: bool = False) -> dict[str, Any]:
     """Where the model says that it heard no words, its transcript has none; an answer is as it was said."""
     from posttrain.corpus.graders import is_abstention
 
     abstained = is_abstention(output)
     said = {"hypothesis": "" if abstained else output} if task == REPEAT else {"answer": output}
-    return {"path": recording.name, "text": recording.text, **said, "ctc_hypothesis": ctc, "abstained": abstained}
+    line = {"path": recording.name, "text": recording.text, **said, "ctc_hypothesis": ctc, "abstained": abstained}
+    return line | {"cut": cut}
 
 
 def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -226,12 +299,4 @@ def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[st
 
 
 def _counts(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"clips": len(lines), "abstained": sum(line["abstained"] for line in lines)}
-
-
-def _write(out: Path, lines: list[dict[str, Any]]) -> None:
-    partial = out.with_name(out.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    os.replace(partial, out)
+    return {"clips": len(lines)} | {what: sum(line[what] for line in lines) for what in ("abstained", "cut")}

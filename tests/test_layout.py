@@ -34,7 +34,7 @@ LAYERS = (
     ("evals",),
     ("preflight", "runner", "combinations"),
     ("report",),
-    ("transcribe", "enhance", "listeners", "bench", "doctor", "cli", "notebook", "__main__"),
+    ("listen", "transcribe", "enhance", "listeners", "bench", "doctor", "cli", "notebook", "__main__"),
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",

@@ -1,5 +1,6 @@
 """The commands and their help. What takes time to import is imported inside them, so that --help answers at once."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -293,6 +294,10 @@ def transcribe(
 
     The CTC head's own transcript is beside, as ctc_hypothesis and ctc_wer. With another --task: what the model answers.
 
+    Recordings may last four hours: silence is trimmed, and they are transcribed from pause to pause. Another --task
+    takes at most 15 s of speech. Where there is no speech, there are no words and no command. Answers that end at the
+    limit of 200 tokens are marked as cut. Stopped with --out, the same command goes on where it was.
+
     \b
     posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
     posttrain transcribe one.wav --checkpoint runs/tiny/sft --task simplify
@@ -309,6 +314,9 @@ def transcribe(
             audio or [], manifest, checkpoint, out, batch_size, device, dry_run, enhance, enhancer, audiogram, task
         )
     print_json(result.scores) if as_json else show.transcripts(result)
+    if result.failed:
+        print("\n".join(result.failed), file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()

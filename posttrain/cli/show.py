@@ -65,6 +65,8 @@ def transcripts(result: "Result") -> None:
     for heard in result.lines:
         line(f"{heard['path']}: {heard.get('answer', heard.get('hypothesis')) or '(no words)'}")
         line(f"  CTC head: {heard['ctc_hypothesis'] or '(no words)'}")
+        if heard["cut"]:
+            line("  cut off at the limit of tokens")
     metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})
 
 

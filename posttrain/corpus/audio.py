@@ -32,7 +32,7 @@ RATES_HZ = (8_000, 384_000)
 CHANNELS = 16
 LARGEST = 64.0
 BLOCK_S = 5.0
-KEPT_VALUES = 20_000_000
+KEPT_VALUES = 4_000_000
 """Decoded values (frames × channels) that are kept from the check of the samples; a longer file is decoded twice."""
 SILENT_DB = -60.0
 """A channel so far below the loudest is silent."""

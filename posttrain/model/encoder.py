@@ -54,6 +54,11 @@ class CTCEncoder:
         """D of the encoder's frames."""
         return self.model.config.encoder_config.hidden_size
 
+    @property
+    def frame_samples(self) -> int:
+        """Samples at 16 kHz that one encoder frame stands for."""
+        return int(self.model.config.encoder_config.subsampling_factor * self.log_mel.hop_length)
+
     def num_encoder_frames(self, samples: int) -> int:
         """Samples of a clip → its encoder frames."""
         mel = torch.tensor([samples // self.log_mel.hop_length])

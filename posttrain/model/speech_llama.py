@@ -126,9 +126,16 @@ class SpeechLlama:
 
     def answer(self, examples: list[Example], batch_size: int = 128, max_new_tokens: int = 48) -> list[str]:
         """Greedy answers, in order; what they are batched with does not matter."""
+        return [text for text, _ in self.complete(examples, batch_size, max_new_tokens)]
+
+    def complete(self, examples: list[Example], batch_size: int, max_new_tokens: int) -> list[tuple[str, bool]]:
+        """Greedy answers in order, each with whether it was cut off at the token limit."""
+        if not examples:
+            return []
         prompts = [self.tokenizer.prompt_ids(e) for e in examples]
         ids = generate_ids(self.model, prompts, self.tokenizer.pad_token_id, self.eos_ids, batch_size, max_new_tokens)
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [(text.strip(), len(own) >= max_new_tokens) for text, own in zip(texts, ids, strict=True)]
 
     def logprobs(self, examples: list[Example], answers: list[str], batch_size: int = 64) -> list[float]:
         """Mean log-probability per token of each answer (`<|eot_id|>` included) after its prompt, in nats."""
