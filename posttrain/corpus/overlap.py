@@ -38,7 +38,7 @@ def check_validation(corpus: "Corpus") -> None:
     """InputError where the validation split of a corpus says a test text: what chooses a model must not have the test
     in it."""
     tests = {text: where for text, where in held_out(corpus).items() if where.startswith("test")}
-    kept = (*corpus.examples, *corpus.valid_items, *corpus.pairs, *corpus.clips.values(), *_lines(corpus))
+    kept: list[Row] = [*corpus.examples, *corpus.valid_items, *corpus.pairs, *corpus.clips.values(), *_lines(corpus)]
     _refuse("validation", (row for row in kept if row.split == "valid"), corpus, tests, ("test",))
 
 

@@ -288,5 +288,5 @@ def test_too_many_probe_items_are_refused_with_the_option_to_lower():
 def test_a_row_that_cannot_be_had_is_an_error_and_no_endless_search(monkeypatch):
     row = next(row for row in world.base_rows(20, 0) if row.text)
     monkeypatch.setattr(world, "_base_row", lambda *_: row)
-    with pytest.raises(RuntimeError, match="no row of .* in 10,000 draws"):
+    with pytest.raises(RuntimeError, match=r"no row of .* in 10,000 draws"):
         world.base_rows(3, 0, left_out={row.text})
