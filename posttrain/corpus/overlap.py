@@ -48,14 +48,8 @@ def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
     One rule lets texts recur: single digits, and all texts of a recorded source whose card says `closed_vocabulary`.
     Everybody says the same few words there, and only the speakers are held out.
     """
-    rows = (
-        *corpus.items,
-        *corpus.valid_items,
-        *corpus.examples,
-        *corpus.pairs,
-        *corpus.clips.values(),
-        *_lines(corpus),
-    )
+    rows: list[Row] = [*corpus.items, *corpus.valid_items, *corpus.examples, *corpus.pairs, *_lines(corpus)]
+    rows += corpus.clips.values()
     found = {text: f"test sentence of the person: {text}" for text in own_tests}
     closed = {source for source in {clip.source for clip in corpus.clips.values()} if _closed(source)}
     recurring = {clip.text for clip in corpus.clips.values() if clip.source in closed} | sources.DIGITS
