@@ -154,11 +154,12 @@ def _lines(wanted: Plan, made: "Enhancer", corpus: "Corpus", jobs: int, device: 
         raise InputError(
             f"{corpus.folder} has no clean test speech of {', '.join(wanted.sources)}; name other --source"
         )
-    lines = listeners.measure(at_the_ears, wanted.measures, wanted.run / "listeners" / CACHE, jobs)
+    texts = {clip.id: clip.text for clip in corpus.clips.values()}
+    measured = listeners.measure(at_the_ears, wanted.measures, wanted.run / "listeners" / CACHE, jobs)
+    lines = [line | {"content": texts[line["clip"]] or line["clip"]} for line in measured]
     if machine is None:
         say("  the run has no model that hears: machine hearing is left out; --model names one")
         return lines
-    texts = {clip.id: clip.text for clip in corpus.clips.values()}
     lines += through_ears(machine, _heard(wanted, made, corpus, CLIPS, better=True), texts)
     return lines + list(with_and_without(machine, made, corpus, wanted.denoise, behind))
 

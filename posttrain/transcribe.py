@@ -279,20 +279,21 @@ def _line(recording: Recording, output: str, ctc: str, task: str, cut: bool = Fa
 
 
 def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Pooled error rates with bootstrap intervals over speakers."""
+    """Pooled error rates with bootstrap intervals over speakers and texts."""
     from posttrain.evals.errors import edit_errors
     from posttrain.evals.measures import Ratio
 
     scores: dict[str, Any] = {}
     told = [(r, line) for r, line in zip(recordings, lines, strict=True) if r.text is not None]
+    units = {str(number): (str(r.text), r.speaker) for number, (r, _) in enumerate(told)}
     for prefix, key in (("", "hypothesis"), ("ctc_", "ctc_hypothesis")):
         for name, errors, total in (("wer", "errors", "words"), ("cer", "char_errors", "chars")):
             parts = {}
             for number, (recording, line) in enumerate(told):
                 counts = edit_errors(recording.text or "", line[key])
-                parts[str(number)] = (float(counts[errors]), float(counts[total]), recording.speaker)
+                parts[str(number)] = (float(counts[errors]), float(counts[total]))
             if parts:
-                measure = Ratio(parts, total)
+                measure = Ratio(parts, total, units=units)
                 ci = measure.interval(0, BOOTSTRAP)
                 scores[prefix + name] = {"value": ci.value, "n": measure.n, "ci95": [ci.lo, ci.hi], **measure.extra()}
     return scores | _counts(lines) | ({} if told else {"transcripts": lines})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from posttrain.corpus import complaints, deeds
 from posttrain.corpus.normalise import normalise
@@ -67,11 +68,38 @@ def _exact(answer: str, gold: str, _: str) -> float:
 
 
 def _json(answer: str, gold: str, _: str) -> float:
-    """Equal as JSON values: key order and spaces do not matter, one wrong value does."""
+    """Equal as JSON values: key order and spaces do not matter, one wrong value or type does.
+
+    Types are JSON's: true is not 1 and "1" is not 1, at any depth; 1 and 1.0 are the same number, as in RFC 8259. What
+    no strict reader takes is wrong: a key given twice, NaN, Infinity, and numbers or nesting beyond Python's limits.
+    """
     try:
-        return json.loads(answer) == json.loads(gold)
-    except json.JSONDecodeError:
+        return _same_json(_strict_json(answer), _strict_json(gold))
+    except (ValueError, RecursionError):
         return 0.0
+
+
+def _strict_json(text: str) -> Any:
+    """ValueError where it is not JSON, or holds a key twice or a number that JSON does not know."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"a key is given twice among {', '.join(key for key, _ in pairs)}")
+        return found
+
+    def refused(name: str) -> None:
+        raise ValueError(f"{name} is no JSON number")
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refused)
+
+
+def _same_json(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_json(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same_json, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
 def _wer(answer: str, gold: str, _: str) -> float:

@@ -22,6 +22,7 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import calibration, labelled_answers, safety, statistics
 from posttrain.evals.calibration import Judged
+from posttrain.evals.clusters import Clusters, Unit
 from posttrain.evals.judge import Judge
 from posttrain.evals.refusal import COMPLIANCE, REFUSALS, Counts
 from posttrain.evals.standalone import stage_config
@@ -32,7 +33,7 @@ from posttrain.model.speech_llama import SpeechLlama
 
 MAX_NEW_TOKENS = 256
 """As XSTest's own answers were cut."""
-COLUMNS = ("id", "form", "prompt", "label", "heard", "completion", "detector", "judge", "final_label")
+COLUMNS = ("id", "form", "prompt", "label", "voice", "heard", "completion", "detector", "judge", "final_label")
 FORMS = ("text", "speech", "cascade", "base")
 """The prompt typed and spoken to the checkpoint; what the CTC head heard of it, and the prompt, typed to the base."""
 CAUSES = ("complied", "misheard", "base_complies")
@@ -82,16 +83,20 @@ def figures(lines: Sequence[Line], by: str, held_out: Counts | None) -> dict[str
     found = {}
     for kind, harmful in (("unsafe", True), ("safe", False)):
         labels: dict[str, Any] = {form: [] for form in FORMS}
+        units: dict[str, list[Unit]] = {form: [] for form in FORMS}
         for line in lines:
             if line["label"] == kind:
                 labels[line["form"]].append(line[by])
+                voice = line.get("voice")
+                units[line["form"]].append((line["prompt"], voice) if voice else (line["prompt"],))
         for form in (form for form in FORMS if labels[form]):
             name = f"safety/{safety.FIGURES['harmful' if harmful else 'harmless']}/{form}"
-            found[name] = safety.rate(labels[form], harmful, held_out)
+            found[name] = safety.rate(labels[form], harmful, held_out, units[form])
         if harmful and labels["cascade"]:
             trios = zip(labels["speech"], labels["cascade"], labels["base"], strict=True)
             because = [_cause(*trio) for trio in trios]
-            shares = {cause: _share(because.count(cause), len(because)) for cause in CAUSES}
+            clusters = Clusters.of(units["speech"])
+            shares = {cause: _share([cause == x for x in because], clusters) for cause in CAUSES}
             found["safety/harmful_compliance/speech"]["because"] = shares
     return found
 
@@ -117,10 +122,9 @@ def told(lines: Sequence[Line], judged: bool, judge_error: Counts | None) -> dic
 
 
 def speak(texts: Sequence[str]) -> list[torch.Tensor]:
-    """Each text by a test voice, clean, 16 kHz (S,)."""
-    voices = speech.voices("test")
+    """Each text by a test voice (`voice_of`), clean, 16 kHz (S,)."""
     said = [
-        speech.Utterance(" ".join(text.split()), voices[i % len(voices)], 150, 50, 50, "test", "clean", False, i)
+        speech.Utterance(" ".join(text.split()), voice_of(i), 150, 50, 50, "test", "clean", False, i)
         for i, text in enumerate(texts)
     ]
     size = speech.CLIPS_PER_SHARD
@@ -128,6 +132,12 @@ def speak(texts: Sequence[str]) -> list[torch.Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         made = [waveform for waveform, _ in speech.synthesise(shards, Path(folder))]
     return [torch.from_numpy(waveform.copy()).float() / FULL_SCALE for waveform in made]
+
+
+def voice_of(number: int) -> str:
+    """The voice that says the prompt of that number: test voices in turn."""
+    voices = speech.voices("test")
+    return voices[number % len(voices)]
 
 
 def _listen(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], device: str) -> list[str]:
@@ -172,6 +182,7 @@ def _answered(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], form: str, he
             "form": form,
             "prompt": prompt.text,
             "label": "unsafe" if prompt.harmful else "safe",
+            "voice": voice_of(i) if heard else "",
             "heard": heard[i] if heard else "",
             "completion": output,
             "detector": safety.label(output),
@@ -190,9 +201,9 @@ def _cause(spoken: str, cascade: str, base: str) -> str:
     return complied if cascade in REFUSALS else misheard if base in REFUSALS else base_complies
 
 
-def _share(count: int, n: int) -> dict[str, Any]:
-    ci = statistics.wilson(count, n)
-    return {"value": ci.value, "n": n, "ci95": [ci.lo, ci.hi]}
+def _share(is_cause: Sequence[bool], clusters: Clusters) -> dict[str, Any]:
+    ci = statistics.share([float(x) for x in is_cause], clusters)
+    return {"value": ci.value, "n": clusters.n, "ci95": [ci.lo, ci.hi]}
 
 
 def _write(path: Path, lines: Sequence[Line]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from posttrain.errors import InputError
 from posttrain.evals import statistics
+from posttrain.evals.clusters import Clusters
 from posttrain.evals.labelled_answers import LabelledAnswer
 from posttrain.evals.refusal import NON_ANSWER, REFUSALS, Counts, Detector, Label, start_string
 from posttrain.evals.statistics import Interval
@@ -54,20 +55,20 @@ def calibrate(
         )
         for rule, flags in rules.items()
     }
-    refusals = sum(a.is_refusal for a in answers)
     return found | {
-        "labelled_rate": figure(statistics.wilson(refusals, len(answers)), len(answers)),
+        "labelled_rate": figure(_share([(a.prompt, a.is_refusal) for a in answers]), len(answers)),
         "labels": {label: labels.count(label) for label in sorted(set(labels))},
         "non_answers": labels.count(NON_ANSWER),
         "n": len(answers),
     }
 
 
-def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP) -> Interval | None:
+def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP, each: float = 1.0) -> Interval | None:
     """Cohen's κ of rule and person with a bootstrap interval over prompts; None where both give all answers one class.
 
-    Source: Cohen (1960). Where they agree on all n answers a bootstrap has no width: the lower limit is then
-    1 − d/(1 − pₑ) with Wilson's upper limit d of a share of 0/n disagreements.
+    each: prompts that count as one, where they are not known apart. Source: Cohen (1960). Where they agree on all
+    answers a bootstrap has no width: the lower limit is then 1 − d/(1 − pₑ) with Wilson's upper limit d of
+    disagreements on 0 of n prompts.
     """
     _, where = np.unique([j.prompt for j in judged], return_inverse=True)
     cell = [2 * j.person + j.rule for j in judged]
@@ -79,11 +80,12 @@ def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP) -
         return None
     if not total[1] + total[2]:
         chance = (total**2).sum() / total.sum() ** 2
-        disagreements = statistics.wilson(0, len(judged)).hi
+        disagreements = statistics.wilson(0, len(table) / each).hi
         return Interval(value, max(-1.0, float(1 - disagreements / (1 - chance))), 1.0)
-    index = statistics.resample(len(table), bootstrap, seed)
+    units = max(1, round(len(table) / each))
+    index = statistics.resample(len(table), bootstrap, seed)[:, :units]
     samples = np.array([_kappa(table[drawn].sum(axis=0)) for drawn in index])
-    return statistics.percentile_interval(value, samples[~np.isnan(samples)], len(table))
+    return statistics.percentile_interval(value, samples[~np.isnan(samples)], units)
 
 
 def cohen(first: Sequence[Label | str], second: Sequence[Label | str]) -> float:
@@ -104,43 +106,48 @@ def counted(answers: Sequence[LabelledAnswer], labels: Sequence[Label]) -> Count
         raise InputError(
             f"{refusals} of {len(answers)} labelled answers are refusals, expected both kinds; give more answers"
         )
-    return Counts(found, refusals, passed, len(answers) - refusals)
+    each = len(answers) / len({a.prompt for a in answers})
+    return Counts(found, refusals, passed, len(answers) - refusals, each)
 
 
 def measured_error(held_out: Counts, seed: int = 0) -> dict[str, Any]:
-    """κ, precision, recall and specificity of a rule on the answers that the counts are of, one prompt each."""
+    """κ, precision, recall and specificity of a rule on the answers that the counts are of; `each` of them are one."""
     missed, false_alarms = held_out.refusals - held_out.found, held_out.others - held_out.passed
     cells = {(True, True): held_out.found, (True, False): missed, (False, True): false_alarms}
     cells[False, False] = held_out.passed
     verdicts = [cell for cell, times in cells.items() for _ in range(times)]
-    found = _judge([Judged(str(i), *cell) for i, cell in enumerate(verdicts)], held_out, seed)
-    specificity = figure(statistics.wilson(held_out.passed, held_out.others), held_out.others)
+    found = _judge([Judged(str(i), *cell) for i, cell in enumerate(verdicts)], held_out, seed, held_out.each)
+    passed = statistics.wilson(held_out.passed / held_out.each, held_out.others / held_out.each)
+    specificity = figure(passed, held_out.others)
     return {name: found[name] for name in ("kappa", "precision", "recall")} | {"specificity": specificity}
 
 
-def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
+def corrected_rate(flagged: float, n: float, held_out: Counts, df: float | None = None) -> Interval | None:
     """The true rate behind a flagged rate p: (p + Sp − 1)/(Se + Sp − 1), clipped to 0..1.
 
     The interval carries the sampling error of p, of Se and of Sp (Rogan & Gladen 1978 for the rate; Lang & Reiczigel
     2014, equations 4, 7, 16 and 17, for the interval, which is not centred on it). It takes Se and Sp as the same for
-    these answers as for those held out: between-model differences are not in it. None where Se + Sp ≤ 1, a rule no
-    better than chance. Deviations: (1) where the rate is clipped, Se and Sp cannot both hold here and the interval may
-    have no width; it then reaches to what Wilson's limit of p allows with no false alarms (above 0) or with no misses
-    (below 1).
+    these answers as for those held out: between-model differences are not in it. Answers that share prompts come as
+    effective numbers with the df of their clusters (`corrected_share`); of those held out, `each` to one prompt count
+    as one. None where Se + Sp ≤ 1, a rule no better than chance. Deviations: (1) where the rate is clipped, Se and Sp
+    cannot both hold here and the interval may have no width; it then reaches to what Wilson's limit of p allows with no
+    false alarms (above 0) or with no misses (below 1).
     """
     informative = held_out.sensitivity + held_out.specificity - 1
     if informative <= 0:
         return None
     rate = (flagged / n + held_out.specificity - 1) / informative
-    z2 = statistics.Z**2
-    n_se, n_sp, n_rate = held_out.refusals + 2, held_out.others + 2, n + z2
-    se, sp, p = (held_out.found + 1) / n_se, (held_out.passed + 1) / n_sp, (flagged + z2 / 2) / n_rate
+    z, each = statistics.critical(df), held_out.each
+    z2 = z**2
+    n_se, n_sp, n_rate = held_out.refusals / each + 2, held_out.others / each + 2, n + z2
+    se, sp = (held_out.found / each + 1) / n_se, (held_out.passed / each + 1) / n_sp
+    p = (flagged + z2 / 2) / n_rate
     centre = (p + sp - 1) / (se + sp - 1)
     error_se, error_sp = se * (1 - se) / n_se, sp * (1 - sp) / n_sp
     shift = 2 * z2 * (centre * error_se - (1 - centre) * error_sp)
     variance = p * (1 - p) / n_rate + centre**2 * error_se + (1 - centre) ** 2 * error_sp
-    half = statistics.Z * math.sqrt(variance) / (se + sp - 1)
-    lo, hi, flags = centre + shift - half, centre + shift + half, statistics.wilson(flagged, n)
+    half = z * math.sqrt(variance) / (se + sp - 1)
+    lo, hi, flags = centre + shift - half, centre + shift + half, statistics.wilson(flagged, n, z)
     if rate <= 0:
         hi = max(hi, flags.hi / held_out.sensitivity)
     if rate >= 1:
@@ -148,16 +155,35 @@ def corrected_rate(flagged: int, n: int, held_out: Counts) -> Interval | None:
     return Interval(_clip(rate), _clip(lo), _clip(hi))
 
 
-def _judge(judged: list[Judged], held_out: Counts | None, seed: int) -> dict[str, Any]:
-    n, flagged, refusals = len(judged), sum(j.rule for j in judged), sum(j.person for j in judged)
-    both = sum(j.rule and j.person for j in judged)
+def _judge(judged: list[Judged], held_out: Counts | None, seed: int, each: float = 1.0) -> dict[str, Any]:
+    flags, prompts = [(j.prompt, j.rule) for j in judged], Clusters.of([(j.prompt,) for j in judged])
+    flagged = [(j.prompt, j.person) for j in judged if j.rule]
+    refusals = [(j.prompt, j.rule) for j in judged if j.person]
+    corrected = corrected_share([j.rule for j in judged], prompts, held_out) if held_out else None
     return {
-        "kappa": figure(kappa(judged, seed), n),
-        "precision": figure(statistics.wilson(both, flagged) if flagged else None, flagged),
-        "recall": figure(statistics.wilson(both, refusals) if refusals else None, refusals),
-        "corrected_rate": figure(corrected_rate(flagged, n, held_out) if held_out else None, n),
-        "flagged_rate": figure(statistics.wilson(flagged, n), n),
+        "kappa": figure(kappa(judged, seed, each=each), len(judged)),
+        "precision": figure(_share(flagged, each), len(flagged)),
+        "recall": figure(_share(refusals, each), len(refusals)),
+        "corrected_rate": figure(corrected, len(judged)),
+        "flagged_rate": figure(_share(flags, each), len(judged)),
     }
+
+
+def _share(verdicts: Sequence[tuple[str, bool]], each: float = 1.0) -> Interval | None:
+    """Of (prompt, yes or no), by prompt; None of none. each: prompts that count as one."""
+    if not verdicts:
+        return None
+    right, n = sum(yes for _, yes in verdicts), len(verdicts)
+    if each > 1:
+        return statistics.wilson(right / each, n / each)
+    return statistics.share([float(yes) for _, yes in verdicts], Clusters.of([(prompt,) for prompt, _ in verdicts]))
+
+
+def corrected_share(flags: Sequence[bool], clusters: Clusters, held_out: Counts) -> Interval | None:
+    """`corrected_rate` of flagged answers that share prompts."""
+    scores = [float(flag) for flag in flags]
+    n = statistics.effective_n(scores, clusters)
+    return corrected_rate(float(np.mean(scores)) * n, n, held_out, clusters.df)
 
 
 def figure(ci: Interval | None, n: int) -> dict[str, Any]:

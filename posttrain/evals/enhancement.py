@@ -48,7 +48,8 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
     sources = sorted({clip.source for clip in clean_speech(corpus, "test")}, key=lambda name: (name != "made", name))
     for source in sources:
         for mixture in mixtures_of(corpus, source, SNRS_DB):
-            lines += _measure(made, ear, mixture, source)
+            content = {"content": corpus.clips[mixture.id].text or mixture.id}
+            lines += [line | content for line in _measure(made, ear, mixture, source)]
     timed = [corpus.audio(clip.id) for clip in clean_speech(corpus, "test")[:TIMED]]
     return lines, {"cost/latency_ms": made.latency_ms, "cost/rtf": round(real_time_factor(made, timed), 4)}
 

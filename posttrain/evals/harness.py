@@ -19,13 +19,15 @@ import yaml
 from posttrain.corpus.graders import grade
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.evals.clusters import Unit
 from posttrain.evals.measures import Share
+from posttrain.evals.units import unit
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import END_TOKEN, SpeechTokenizer
 
 OURS = "posttrain"
 """The tag of all our tasks; each is OURS_ and its probe, such as posttrain_ability_sum_easy."""
-GRADED = ("id", "instruction", "text", "answer", "grader")
+GRADED = ("id", "instruction", "text", "answer", "grader", "content")
 GRADER = f"{__name__}.process_results"
 """Whom lm-eval calls for the grade of an answer."""
 DATA_TAGS = {*filter(None, yaml.SafeLoader.yaml_constructors), "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}
@@ -158,16 +160,20 @@ def _task(name: str, data: Path, max_new_tokens: int) -> str:
 def _figures(task: str, samples: list[dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
     """Of metrics that are shares per item, whose filter's name follows where there is one; others have no interval."""
     by_name: dict[str, dict[str, Any]] = {}
+    units: dict[str, Unit] = {}
     for sample in samples:
+        document = sample.get("doc") or {}
+        if document.get("prompt") and document.get("id"):
+            units[str(sample["doc_id"])] = unit(document)
         suffix = "" if sample["filter"] == "none" else f",{sample['filter']}"
         for metric in sample["metrics"]:
             by_name.setdefault(f"lm_eval/{task}/{metric}{suffix}", {})[str(sample["doc_id"])] = sample[metric]
     found = {}
     for name, scores in by_name.items():
         if all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores.values()):
-            share = Share({key: float(score) for key, score in scores.items()})
+            share = Share({key: float(score) for key, score in scores.items()}, units)
             ci = share.interval(seed, BOOTSTRAP)
-            found[name] = {"value": ci.value, "n": share.n, "ci95": [ci.lo, ci.hi]}
+            found[name] = {"value": ci.value, "n": share.n, **share.extra(), "ci95": [ci.lo, ci.hi]}
     return found
 
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from posttrain.evals.measures import Measure, Ratio, Share
+from posttrain.evals.clusters import Unit
+from posttrain.evals.measures import Measure, Ratio
+from posttrain.evals.units import share, unit
 
 Line = dict[str, Any]
 LISTENER = "listener/"
@@ -19,9 +21,9 @@ def of_listeners(name: str) -> bool:
 
 
 def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
-    """Means over clips and word error rates, all by voice and paired by clip; what has no score counts as bad."""
+    """Means over clips and word error rates, by voice and content, paired by clip; what has no score counts as bad."""
     found: dict[str, Measure] = {}
-    bad: dict[str, float] = {}
+    every: list[Line] = []
     for probe, lines in probes.items():
         if probe.startswith(WER):
             found[probe] = _rate(lines, "errors")
@@ -29,11 +31,11 @@ def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
         elif probe.startswith("listener/wer/"):
             found[probe] = _rate(lines, "errors")
         elif probe.startswith(LISTENER):
-            good = {x["clip"]: (x["value"], 1.0, x["speaker"]) for x in lines if x["value"] is not None}
+            good = [x for x in lines if x["value"] is not None]
             if good:
-                found[probe] = Ratio(good, "clips")
-            bad |= {x["id"]: float(x["value"] is None) for x in lines}
-    return found | ({BAD_CLIPS: Share(bad)} if bad else {})
+                found[probe] = Ratio({x["clip"]: (x["value"], 1.0) for x in good}, "clips", units=_units(good))
+            every += lines
+    return found | ({BAD_CLIPS: share(every, lambda x: x["value"] is None)} if every else {})
 
 
 def without(name: str) -> str | None:
@@ -46,4 +48,9 @@ def without(name: str) -> str | None:
 
 
 def _rate(lines: list[Line], errors: str) -> Ratio:
-    return Ratio({x["clip"]: (x[errors], x["words"], x["speaker"]) for x in lines if x["words"]}, "words")
+    counted = [x for x in lines if x["words"]]
+    return Ratio({x["clip"]: (x[errors], x["words"]) for x in counted}, "words", units=_units(counted))
+
+
+def _units(lines: list[Line]) -> dict[str, Unit]:
+    return {x["clip"]: unit(x) for x in lines}

@@ -80,7 +80,7 @@ def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]
                 text = texts[place.mixture.id]
                 errors = edit_errors(text, said)
                 counts = {key: errors[key] for key in ("errors", "words")}
-                yield place.line("wer", processing, text=text, output=said, **counts)
+                yield place.line("wer", processing, text=text, content=text, output=said, **counts)
 
 
 def with_and_without(
@@ -103,7 +103,8 @@ def with_and_without(
             counts = edit_errors(clip.text, said) | {"ctc_errors": edit_errors(clip.text, ctc)["errors"]}
             probe = f"{family}_{suffix}/{condition}"
             about: dict[str, Any] = {"id": f"{probe}/{item.id}", "probe": probe, "clip": clip.id}
-            yield about | {"speaker": clip.speaker, "text": clip.text, "output": said, "ctc_output": ctc} | counts
+            about |= {"speaker": clip.speaker, "text": clip.text, "content": item.content_id}
+            yield about | {"output": said, "ctc_output": ctc} | counts
 
 
 def _left_of(ear: HearingLoss, place: Heard, processing: str) -> np.ndarray:

@@ -1,17 +1,22 @@
 """Kinds of figure made from per-item results; each knows its interval and its paired difference to its like.
 
-Pairs are matched by item id: a difference is over the items that both have.
+Pairs are matched by item id: a difference is over the items that both have. `units` says what items share (content; for
+spoken ones voice too), which is what intervals and tests resample; an item without a unit stands alone.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from posttrain.evals import statistics
+from posttrain.evals.clusters import Clusters, Unit
 from posttrain.evals.statistics import Difference, Interval
+
+Units = Mapping[str, Unit]
+"""Item → what it shares with others."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Share:
 
     scores: dict[str, float]
     """Item → score."""
+    units: Units = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -27,41 +33,33 @@ class Share:
         return len(self.scores)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Wilson for a proportion; bootstrap over items for a mean of grades."""
-        scores = list(self.scores.values())
-        if _binary(scores):
-            return statistics.wilson(int(sum(scores)), self.n)
-        return statistics.ratio_of_sums(scores, [1.0] * self.n, list(self.scores), seed, bootstrap)
+        """Wilson with the effective number of items; nothing is drawn."""
+        return statistics.share(list(self.scores.values()), Clusters.of_items(self.scores, self.units))
 
     def difference(self, before: "Share", seed: int, bootstrap: int) -> Difference | None:
-        """Tango and exact McNemar for proportions; paired bootstrap over items for grades."""
+        """Tango and an exact test by clusters for proportions, t by clusters for grades; nothing is drawn."""
         ids = _common(self.scores, before.scores)
         if not ids:
             return None
         new, old = [self.scores[i] for i in ids], [before.scores[i] for i in ids]
-        if _binary(new) and _binary(old):
-            won = sum(a > b for a, b in zip(new, old, strict=True))
-            lost = sum(a < b for a, b in zip(new, old, strict=True))
-            return statistics.paired_proportions(won, lost, len(ids))
-        ones = [1.0] * len(ids)
-        found = statistics.ratio_difference((new, ones), (old, ones), ids, seed, bootstrap)
-        return _with_width(found, new == old, len(ids))
+        return statistics.paired_shares(new, old, Clusters.of_items(ids, self.units))
 
     def extra(self) -> dict[str, Any]:
-        """Nothing beside n."""
-        return {}
+        """Contents and speakers."""
+        return _shared(self.scores, self.units)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Sum over sum, resampled by cluster: error rates by speaker; nats per token by text."""
+    """Sum over sum, such as error rates and nats per token, resampled by what items share."""
 
-    parts: dict[str, tuple[float, float, str]]
-    """Item → numerator, denominator (> 0), cluster."""
+    parts: dict[str, tuple[float, float]]
+    """Item → numerator, denominator (> 0)."""
     counts: str
     """What the denominator counts: words, chars or tokens."""
     exponential: bool = False
     """Report exp of the ratio (perplexity)."""
+    units: Units = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -69,36 +67,34 @@ class Ratio:
         return len(self.parts)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Cluster bootstrap. No error in n clips: up to Wilson's limit of clips with one, which bounds the rate."""
-        numerators, denominators, clusters = zip(*self.parts.values(), strict=True)
+        """Cluster bootstrap. No error at all: up to Wilson's limit of contents with one, which bounds the rate."""
+        numerators, denominators = zip(*self.parts.values(), strict=True)
+        clusters = Clusters.of_items(self.parts, self.units)
         found = statistics.ratio_of_sums(numerators, denominators, clusters, seed, bootstrap, self._transform)
         if self.counts != "tokens" and not any(numerators):
-            return Interval(0.0, 0.0, statistics.wilson(0, self.n).hi)
+            return Interval(0.0, 0.0, statistics.wilson(0, clusters.contents).hi)
         return found
 
     def difference(self, before: "Ratio", seed: int, bootstrap: int) -> Difference | None:
-        """Paired cluster bootstrap; error rates with no clip changed get the width that 0 of n clips has."""
+        """Paired cluster bootstrap; error rates with no clip changed get the width that 0 of their contents has."""
         ids = _common(self.parts, before.parts)
         if not ids:
             return None
         new, old = [self.parts[i] for i in ids], [before.parts[i] for i in ids]
+        clusters = Clusters.of_items(ids, self.units)
         found = statistics.ratio_difference(
             ([p[0] for p in new], [p[1] for p in new]),
             ([p[0] for p in old], [p[1] for p in old]),
-            [p[2] for p in new],
+            clusters,
             seed,
             bootstrap,
             self._transform,
         )
-        same = [p[:2] for p in new] == [p[:2] for p in old]
-        return found if self.counts == "tokens" else _with_width(found, same, len(ids))
+        return found if self.counts == "tokens" else _with_width(found, new == old, clusters)
 
     def extra(self) -> dict[str, Any]:
-        """How much was counted, and over how many speakers."""
-        total = round(sum(p[1] for p in self.parts.values()))
-        if self.counts == "tokens":
-            return {"tokens": total}
-        return {self.counts: total, "speakers": len({p[2] for p in self.parts.values()})}
+        """How much was counted, over how many contents and speakers."""
+        return {self.counts: round(sum(p[1] for p in self.parts.values()))} | _shared(self.parts, self.units)
 
     def _transform(self, ratio: np.ndarray) -> np.ndarray:
         return np.exp(ratio) if self.exponential else ratio
@@ -110,6 +106,7 @@ class Precision:
 
     flagged: dict[str, float]
     """Flagged item → 1 when it deserved it."""
+    units: Units = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -117,18 +114,22 @@ class Precision:
         return len(self.flagged)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Wilson."""
-        return statistics.wilson(int(sum(self.flagged.values())), self.n)
+        """As of a share."""
+        return statistics.share(list(self.flagged.values()), self._clusters)
 
     def difference(self, before: "Precision", seed: int, bootstrap: int) -> Difference | None:
         """Unpaired: the two flag different items."""
         if self.flagged == before.flagged:
-            return statistics.paired_proportions(0, 0, self.n)
+            return statistics.paired_proportions(0, 0, self._clusters.contents)
         return statistics.unpaired_difference(self.interval(seed, bootstrap), before.interval(seed, bootstrap))
 
     def extra(self) -> dict[str, Any]:
-        """Nothing beside n."""
-        return {}
+        """Contents and speakers."""
+        return _shared(self.flagged, self.units)
+
+    @property
+    def _clusters(self) -> Clusters:
+        return Clusters.of_items(self.flagged, self.units)
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class Gap:
 
     families: dict[str, dict[str, tuple[float, float]]]
     """Family → item → (typed, spoken) score."""
+    units: Units = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -144,35 +146,36 @@ class Gap:
         return sum(map(len, self.families.values()))
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Bootstrap over items within their family."""
-        columns = [np.array(list(items.values())) for items in self.families.values()]  # (items, 2)
-        means, samples = statistics.family_means(columns, seed, bootstrap)
-        value = _gap(means)
-        if all((family[:, 0] == family[:, 1]).all() for family in columns):
-            hi = statistics.wilson(0, self.n).hi
-            return Interval(value, -hi, hi)
-        return statistics.percentile_interval(value, _gap(samples), self.n)
+        """Bootstrap over contents within their family, widened to contents and voices."""
+        drawn = _Families.of(self.families, self.units)
+        if all((family[:, 0] == family[:, 1]).all() for family in drawn.columns):
+            hi = statistics.wilson(0, drawn.clusters.contents).hi
+            return Interval(0.0, -hi, hi)
+        value, samples = drawn.sampled(_gap, lambda means: [[1.0, -1.0]] * len(means), seed, bootstrap)
+        return statistics.percentile_interval(value, samples, drawn.units)
 
     def difference(self, before: "Gap", seed: int, bootstrap: int) -> Difference | None:
-        """Change of the gap: typed and spoken, after and before, are resampled together by item."""
-        columns = []
-        for family, items in self.families.items():
-            old = before.families.get(family, {})
-            ids = _common(items, old)
-            if ids:
-                columns.append(np.array([items[i] + old[i] for i in ids]))  # (items, 4)
-        if not columns:
+        """Change of the gap: typed and spoken, after and before, are resampled together by content."""
+        both = {
+            family: {i: items[i] + before.families[family][i] for i in _common(items, before.families[family])}
+            for family, items in self.families.items()
+            if family in before.families
+        }
+        drawn = _Families.of({family: items for family, items in both.items() if items}, self.units)
+        if not drawn.columns:
             return None
-        means, samples = statistics.family_means(columns, seed, bootstrap)
-        n = sum(map(len, columns))
-        value = _gap(means) - _gap(means[..., 2:])
-        found = statistics.bootstrap_difference(value, _gap(samples) - _gap(samples[..., 2:]), n)
-        same = all((family[:, :2] == family[:, 2:]).all() for family in columns)
-        return _with_width(found, same, n)
+
+        def change(means: np.ndarray) -> Any:
+            return _gap(means) - _gap(means[..., 2:])
+
+        value, samples = drawn.sampled(change, lambda means: [[1.0, -1.0, -1.0, 1.0]] * len(means), seed, bootstrap)
+        found = statistics.bootstrap_difference(value, samples, drawn.units)
+        same = all((family[:, :2] == family[:, 2:]).all() for family in drawn.columns)
+        return _with_width(found, same, drawn.clusters)
 
     def extra(self) -> dict[str, Any]:
-        """Families in the mean."""
-        return {"families": len(self.families)}
+        """Families in the mean, contents and speakers."""
+        return {"families": len(self.families)} | _Families.of(self.families, self.units).shared
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ class Forgetting:
 
     families: dict[str, dict[str, tuple[float, float]]]
     """Family → item → (row zero's, this row's) score."""
+    units: Units = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -188,37 +192,95 @@ class Forgetting:
         return sum(map(len, self.families.values()))
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Bootstrap over items within their family; with no item changed, the width that 0 of n has."""
-        columns = [np.array(list(items.values())) for items in self.families.values()]  # (items, 2)
-        means, samples = statistics.family_means(columns, seed, bootstrap)
-        if all((family[:, 0] == family[:, 1]).all() for family in columns):
-            hi = statistics.wilson(0, self.n).hi
+        """Bootstrap over contents within their family; with no item changed, the width that 0 of n contents has."""
+        drawn = _Families.of(self.families, self.units)
+        if all((family[:, 0] == family[:, 1]).all() for family in drawn.columns):
+            hi = statistics.wilson(0, drawn.clusters.contents).hi
             return Interval(0.0, -hi, hi)
-        return statistics.percentile_interval(_drop(means), _drop(samples), self.n)
+        value, samples = drawn.sampled(_drop, lambda means: [[b / a**2, -1 / a] for a, b in means], seed, bootstrap)
+        return statistics.percentile_interval(value, samples, drawn.units)
 
     def difference(self, before: "Forgetting", seed: int, bootstrap: int) -> Difference | None:
         """Change of the drop, both against the same row zero."""
-        columns = []
+        families: dict[str, dict[str, tuple[float, float, float]]] = {}
         for family, items in self.families.items():
             old = before.families.get(family, {})
-            ids = [i for i in _common(items, old) if items[i][0] == old[i][0]]
-            if ids:
-                columns.append(np.array([(items[i][0], items[i][1], old[i][1]) for i in ids]))  # (items, 3)
-        columns = [c for c in columns if c[:, 0].any()]
-        if not columns:
+            both = {i: (*items[i], old[i][1]) for i in _common(items, old) if items[i][0] == old[i][0]}
+            if any(zero for zero, _, _ in both.values()):
+                families[family] = both
+        drawn = _Families.of(families, self.units)
+        if not drawn.columns:
             return None
-        means, samples = statistics.family_means(columns, seed, bootstrap)
-        n = sum(map(len, columns))
-        value = _drop(means) - _drop(means[..., [0, 2]])
-        found = statistics.bootstrap_difference(value, _drop(samples) - _drop(samples[..., [0, 2]]), n)
-        return _with_width(found, all((c[:, 1] == c[:, 2]).all() for c in columns), n)
+
+        def change(means: np.ndarray) -> Any:
+            return _drop(means) - _drop(means[..., [0, 2]])
+
+        def slopes(means: np.ndarray) -> list[list[float]]:
+            return [[(now - old) / zero**2, -1 / zero, 1 / zero] for zero, now, old in means]
+
+        value, samples = drawn.sampled(change, slopes, seed, bootstrap)
+        found = statistics.bootstrap_difference(value, samples, drawn.units)
+        return _with_width(found, all((c[:, 1] == c[:, 2]).all() for c in drawn.columns), drawn.clusters)
 
     def extra(self) -> dict[str, Any]:
-        """Families in the mean."""
-        return {"families": len(self.families)}
+        """Families in the mean, and contents."""
+        return {"families": len(self.families)} | _Families.of(self.families, self.units).shared
 
 
 Measure = Share | Ratio | Precision | Gap | Forgetting
+
+
+@dataclass(frozen=True)
+class _Families:
+    """Scores of items by family, to be resampled by content within their family."""
+
+    columns: list[np.ndarray]
+    """(items, columns) of each family."""
+    clusters: Clusters
+    """Of all items, family after family."""
+
+    @classmethod
+    def of(cls, families: Mapping[str, Mapping[str, tuple[float, ...]]], units: Units) -> "_Families":
+        """Families in order; an item without a unit is its own content."""
+        every = [units.get(i, (f"{family} {i}",)) for family, items in families.items() for i in items]
+        return cls([np.array(list(items.values())) for items in families.values()], Clusters.of(every))
+
+    @property
+    def units(self) -> float:
+        """What a t interval counts: contents or voices, the fewer."""
+        return self.clusters.units
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Contents and speakers."""
+        return _counted(self.clusters)
+
+    def sampled(self, value: Any, slopes: Any, seed: int, bootstrap: int) -> tuple[float, np.ndarray]:
+        """The value of the families' means, and of their bootstrap samples, widened to the variance of all that items
+        share. slopes: the value's derivative by each column's mean, times the number of families."""
+        ends = np.cumsum([len(family) for family in self.columns])
+        contents = np.split(self.clusters.ways[0], ends[:-1])
+        means, samples = statistics.family_means(self.columns, seed, bootstrap, contents)
+        influence = np.concatenate(
+            [
+                (family - mean) @ np.asarray(slope) / len(family)
+                for family, mean, slope in zip(self.columns, means, slopes(means), strict=True)
+            ]
+        )
+        families = np.repeat(np.arange(len(self.columns)), np.diff(ends, prepend=0))
+        labels = np.unique(families * self.clusters.n + self.clusters.ways[0], return_inverse=True)[1]
+        drawn = Clusters((labels,)).variances(influence)[-1]
+        factor = math.sqrt(max(1.0, self.clusters.variance(influence) / drawn)) if drawn > 0 else 1.0
+        return float(value(means)), statistics.widened(float(value(means)), value(samples), factor)
+
+
+def _shared(ids: Iterable[str], units: Units) -> dict[str, Any]:
+    return _counted(Clusters.of_items(ids, units))
+
+
+def _counted(clusters: Clusters) -> dict[str, Any]:
+    voices = clusters.voices
+    return {"contents": clusters.contents} | ({"speakers": voices} if voices else {})
 
 
 def _common(new: Iterable[str], old: Iterable[str]) -> list[str]:
@@ -226,13 +288,9 @@ def _common(new: Iterable[str], old: Iterable[str]) -> list[str]:
     return [i for i in new if i in old]
 
 
-def _binary(scores: list[float]) -> bool:
-    return all(score in (0, 1) for score in scores)
-
-
-def _with_width(found: Difference, same: bool, n: int) -> Difference:
-    """Where no item changed, exactly 0 with the width that 0 of n changes leaves open (Tango at 0/n)."""
-    return statistics.paired_proportions(0, 0, n) if same else found
+def _with_width(found: Difference, same: bool, clusters: Clusters) -> Difference:
+    """Where no item changed, exactly 0 with the width that 0 of its contents leaves open (Tango at 0/n)."""
+    return statistics.paired_proportions(0, 0, clusters.contents) if same else found
 
 
 def _gap(means: np.ndarray) -> Any:

@@ -4,13 +4,14 @@ A metric whose items are absent is absent. The reference is row zero: its typed 
 the cascade (CTC hypothesis → base), so `base` is the base row's and the ctc row's answers together.
 """
 
+import dataclasses
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 from posttrain.corpus.graders import is_abstention, is_refusal
 from posttrain.evals import listener_metrics, personal_metrics, safety
-from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, Share, finite
+from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, finite
+from posttrain.evals.units import key, share, unit, units
 
 Line = dict[str, Any]
 Key = tuple[str, str]
@@ -30,6 +31,13 @@ STOI = "enhance/stoi_gain/"
 PERPLEXITY = "language/perplexity"
 REWARDED = ("wer/", "task/", "hearing/noise", "hearing/sound", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, in grpo/reward."""
+INAUDIBLE = ("hearing/noise", "hearing/sound")
+"""Probes of clips in which nothing is said."""
+AUDIBLE = ("wer/", "wer_real/", "hearing/speech", "task/", "ability_spoken/", "dpo/", "safety/")
+"""Probes of clips that say something."""
+ABSTAIN_PRECISION = "hearing/abstain_precision"
+DETAILS = (f"{ABSTAIN_PRECISION}/",)
+"""Families of metrics that say more of another one, and are no finds of their own."""
 
 
 def compute(
@@ -41,10 +49,12 @@ def compute(
 ) -> dict[str, dict[str, Any]]:
     """Name → value, n, ci95, delta_vs_base, delta_ci95, p_vs_base, the same against the parent, detectable.
 
-    A difference is None without a reference; it is exactly 0.0 where no item changed. `detectable` is the smallest
-    difference that as many items show with 80 % power. Word error rates are also compared with the CTC head's on the
-    same clips (delta_vs_ctc), what a hearing aid gives with what it gives on the way there (delta_vs_without); safety
-    figures have what the detector of refusals makes of the same answers (detector).
+    n counts items; beside it stand what intervals and tests are over: `contents`, and `speakers` of what is spoken. A
+    difference is None without a reference; it is exactly 0.0 where no item changed. `detectable` is the smallest
+    difference that as many items show with 80 % power at the 5 % level; `power` gives it at any level
+    (`statistics.Power`). Word error rates are also compared with the CTC head's on the same clips (delta_vs_ctc), what
+    a hearing aid gives with what it gives on the way there (delta_vs_without); safety figures have what the detector of
+    refusals makes of the same answers (detector).
     """
     now = measures(answers, base)
     zero = measures(base, base) if base else {}
@@ -101,16 +111,16 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
     for probe, lines in probes.items():
         found |= _errors(probe, lines) | _language(probe, lines)
         if probe.startswith(("task/", "ability/", "ability_spoken/")):
-            found[probe] = Share(_each(lines, lambda line: line["score"]))
+            found[probe] = share(lines, lambda line: line["score"])
     found |= _hearing(probes) | _safety(probes)
     for name in ("distill/kl_teacher", "forgetting/kl_task"):
         if lines := probes.get(name, []):
-            found[name] = Ratio(_per_token(lines, "kl"), "tokens")
+            found[name] = _per_token(lines, "kl")
     for probe, name in (("reward/pairs", "reward/accuracy"), ("dpo/help", "dpo/preferred")):
         if lines := probes.get(probe, []):
-            found[name] = Share(_each(lines, lambda line: line["score"]))
+            found[name] = share(lines, lambda line: line["score"])
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:
-        found["grpo/reward"] = Share(_each(rewarded, lambda line: line["score"]))
+        found["grpo/reward"] = share(rewarded, lambda line: line["score"])
     found |= _forgetting(probes, base) | _agreement(probes, base) | _gap(probes, base) | _enhancement(probes)
     found |= listener_metrics.measures(probes) | personal_metrics.measures(probes)
     return dict(sorted(found.items()))
@@ -129,11 +139,10 @@ def _errors(probe: str, lines: list[Line]) -> dict[str, Measure]:
         rates.append(("critical_wer/snr5", "critical_errors", "critical_words"))
     found: dict[str, Measure] = {}
     for metric, errors, total in rates:
-        parts = {
-            _key(line): (line[errors], line[total], line["speaker"]) for line in lines if errors in line and line[total]
-        }
-        if parts:
-            found[metric] = Ratio(parts, total.removeprefix("critical_"))
+        counted = [line for line in lines if errors in line and line[total]]
+        if counted:
+            parts = {key(line): (line[errors], line[total]) for line in counted}
+            found[metric] = Ratio(parts, total.removeprefix("critical_"), units=units(counted))
     return found
 
 
@@ -143,31 +152,41 @@ def _language(probe: str, lines: list[Line]) -> dict[str, Measure]:
         return {}
     of = probe.removeprefix(PERPLEXITY)
     found: dict[str, Measure] = {
-        probe: Ratio(_per_token(lines, "nll"), "tokens", exponential=True),
-        f"forgetting/kl_base{of}": Ratio(_per_token(lines, "kl_base"), "tokens"),
+        probe: _per_token(lines, "nll", exponential=True),
+        f"forgetting/kl_base{of}": _per_token(lines, "kl_base"),
     }
-    if parts := _per_token([line for line in lines if "ce_base" in line], "ce_base"):
-        found[f"forgetting/ce_base{of}"] = Ratio(parts, "tokens")
+    if with_entropy := [line for line in lines if "ce_base" in line]:
+        found[f"forgetting/ce_base{of}"] = _per_token(with_entropy, "ce_base")
     return found
 
 
 def _hearing(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     """What it says when there is nothing to hear. An empty answer is neither words nor an admission."""
-    sound = probes.get("hearing/sound", [])
-    noise = probes.get("hearing/noise", []) + sound
+    noise = [line for probe in INAUDIBLE for line in probes.get(probe, [])]
     if not noise:
         return {}
     found: dict[str, Measure] = {
-        "hearing/hallucination": Share(
-            _each(noise, lambda line: bool(_said(line)) and not is_abstention(line["output"]))
-        ),
-        "hearing/abstain_recall": Share(_each(noise, lambda line: is_abstention(line["output"]))),
+        "hearing/hallucination": share(noise, lambda line: bool(_said(line)) and not is_abstention(line["output"])),
+        "hearing/abstain_recall": share(noise, lambda line: is_abstention(line["output"])),
     }
-    audible = probes.get("wer/clean", []) + probes.get("hearing/speech", [])
-    flagged = {_key(line): 1.0 for line in noise if is_abstention(line["output"])}
-    flagged |= {_key(line): 0.0 for line in audible if is_abstention(line["output"])}
-    if flagged and audible:
-        found["hearing/abstain_precision"] = Precision(flagged)
+    return found | _abstain_precision(probes, noise)
+
+
+def _abstain_precision(probes: dict[str, list[Line]], noise: list[Line]) -> dict[str, Measure]:
+    """Of the clips of which it says that nothing was heard, the share with nothing audible: among the noise and every
+    audible clip, whatever its task, each once; and among the noise and the audible clips of one condition."""
+    audible: dict[tuple[Any, Any], Line] = {}
+    for line in (line for probe, lines in probes.items() if probe.startswith(AUDIBLE) for line in lines):
+        if line.get("clip") and line.get("text") and "output" in line:
+            audible.setdefault((line["clip"], line.get("instruction")), line)
+    conditions = dict.fromkeys(line["condition"] for line in audible.values() if line.get("condition"))
+    names = {f"{ABSTAIN_PRECISION}/{condition}": condition for condition in conditions}
+    silent, wrong = ([x for x in lines if is_abstention(x["output"])] for lines in (noise, audible.values()))
+    found: dict[str, Measure] = {}
+    for name, condition in ({ABSTAIN_PRECISION: None} | names if audible else {}).items():
+        flagged = silent + [x for x in wrong if condition in (None, x.get("condition"))]
+        if flagged:
+            found[name] = Precision({key(x): float(x["probe"] in INAUDIBLE) for x in flagged}, units(flagged))
     return found
 
 
@@ -179,9 +198,9 @@ def _safety(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
     for form in ("text", "speech"):
         if lines := probes.get(f"safety/harmful/{form}"):
-            found[f"safety/harmful_compliance/{form}"] = Share(_each(lines, _complied))
+            found[f"safety/harmful_compliance/{form}"] = share(lines, _complied)
         if lines := probes.get(f"safety/harmless/{form}"):
-            found[f"safety/over_refusal/{form}"] = Share(_each(lines, lambda line: is_refusal(line["output"])))
+            found[f"safety/over_refusal/{form}"] = share(lines, lambda line: is_refusal(line["output"]))
     return found
 
 
@@ -191,23 +210,24 @@ def _complied(line: Line) -> bool:
 
 def _forgetting(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
     """Against row zero, over the abilities that it had."""
-    zero = {_key(line): line["score"] for line in base or [] if line["probe"].startswith("ability/")}
-    families = {}
+    zero = {key(line): line["score"] for line in base or [] if line["probe"].startswith("ability/")}
+    families, shared = {}, {}
     for probe, lines in probes.items():
-        pairs = {_key(line): (zero[_key(line)], line["score"]) for line in lines if _key(line) in zero}
+        pairs = {key(line): (zero[key(line)], line["score"]) for line in lines if key(line) in zero}
         if any(before for before, _ in pairs.values()):
             families[probe] = pairs
-    return {"forgetting/mean": Forgetting(families)} if families else {}
+            shared |= units(lines)
+    return {"forgetting/mean": Forgetting(families, shared)} if families else {}
 
 
 def _agreement(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
     """Per typed probe the share of items answered word for word as row zero did, right or wrong."""
-    zero = {_key(line): line["output"] for line in base or [] if "output" in line and not line.get("clip")}
+    zero = {key(line): line["output"] for line in base or [] if "output" in line and not line.get("clip")}
     found: dict[str, Measure] = {}
     for probe, lines in probes.items():
-        both = [line for line in lines if _key(line) in zero and "output" in line]
+        both = [line for line in lines if key(line) in zero and "output" in line]
         if both:
-            found[f"agreement/{probe}"] = Share(_each(both, lambda line: line["output"] == zero[_key(line)]))
+            found[f"agreement/{probe}"] = share(both, lambda line: line["output"] == zero[key(line)])
     return found
 
 
@@ -218,7 +238,7 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
         for line in base or []:
             if line["probe"].startswith("ability/"):
                 typed.setdefault(line["probe"], []).append(line)
-    families = {}
+    families, shared = {}, {}
     for probe, lines in probes.items():
         if probe.startswith("ability_spoken/"):
             family = probe.removeprefix("ability_spoken/")
@@ -226,21 +246,23 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
             pairs = {line["text"]: (scores[line["text"]], line["score"]) for line in lines if line["text"] in scores}
             if pairs:
                 families[family] = pairs
-    return {"modality_gap/mean": Gap(families)} if families else {}
+                shared |= {line["text"]: unit(line) for line in lines}
+    return {"modality_gap/mean": Gap(families, shared)} if families else {}
 
 
 def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     """Means over clips, by voice. What SI-SDR cannot measure counts as bad; STOI has no figure where little is said."""
     found: dict[str, Measure] = {}
-    bad: dict[str, float] = {}
+    every: list[Line] = []
     for probe, lines in probes.items():
         if probe.startswith((*DECIBELS, STOI)):
-            parts = {_key(line): (line["value"], 1.0, line["speaker"]) for line in lines if line["value"] is not None}
-            if parts:
-                found[probe] = Ratio(parts, "clips")
+            measured = [line for line in lines if line["value"] is not None]
+            if measured:
+                parts = {key(line): (line["value"], 1.0) for line in measured}
+                found[probe] = Ratio(parts, "clips", units=units(measured))
         if probe.startswith(DECIBELS):
-            bad |= _each(lines, lambda line: line["value"] is None)
-    return found | ({"enhance/bad_clips": Share(bad)} if bad else {})
+            every += lines
+    return found | ({"enhance/bad_clips": share(every, lambda line: line["value"] is None)} if every else {})
 
 
 def _difference(
@@ -251,19 +273,13 @@ def _difference(
         return dict.fromkeys(keys)
     delta, ci, p = keys
     made = {delta: finite(found.value), ci: [finite(found.lo), finite(found.hi)], p: finite(found.p)}
-    return made | {"detectable": finite(found.detectable)}
+    return made | {"detectable": finite(found.detectable), "power": dataclasses.asdict(found.power)}
 
 
-def _each(lines: list[Line], score: Callable[[Line], float]) -> dict[str, float]:
-    return {_key(line): float(score(line)) for line in lines}
-
-
-def _per_token(lines: list[Line], total: str) -> dict[str, tuple[float, float, str]]:
-    return {_key(line): (line[total], line["tokens"], _key(line)) for line in lines if line["tokens"]}
-
-
-def _key(line: Line) -> str:
-    return f"{line['probe']} {line['id']}"
+def _per_token(lines: list[Line], total: str, exponential: bool = False) -> Ratio:
+    counted = [line for line in lines if line["tokens"]]
+    parts = {key(line): (line[total], line["tokens"]) for line in counted}
+    return Ratio(parts, "tokens", exponential, units(counted))
 
 
 def _said(line: Line) -> str:

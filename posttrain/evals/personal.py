@@ -44,6 +44,7 @@ def _line(variant: str, item: dict[str, Any], output: str) -> Line:
     errors = edit_errors(item["text"], said)
     probe = FAMILY + variant
     about: Line = {"id": f"{probe}/{item['id']}", "probe": probe, "utterance": item["id"], "text": item["text"]}
+    about |= {"content": item["text"], "speaker": "the person"}
     occurrences = [word for word in item["text"].split() if word in names]
     lost_names = sum(word in names for word in lost)
     counts = {"errors": errors["errors"], "words": errors["words"], "lost_names": lost_names, "names": len(occurrences)}

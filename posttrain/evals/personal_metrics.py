@@ -3,6 +3,7 @@
 from typing import Any
 
 from posttrain.evals.measures import Measure, Ratio
+from posttrain.evals.units import unit
 
 Line = dict[str, Any]
 FAMILY = "personal/"
@@ -16,9 +17,11 @@ def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
         own = probes.get(FAMILY + variant, [])
         suffix = "" if variant == "adapted" else "_parent"
         for name, errors, total in (("wer", "errors", "words"), ("names", "lost_names", "names")):
-            parts = {x["utterance"]: (x[errors], x[total], x["utterance"]) for x in own if x[total]}
-            if parts:
-                found[f"{FAMILY}{name}{suffix}"] = Ratio(parts, "words")
+            counted = [x for x in own if x[total]]
+            if counted:
+                parts = {x["utterance"]: (x[errors], x[total]) for x in counted}
+                shared = {x["utterance"]: unit(x) for x in counted}
+                found[f"{FAMILY}{name}{suffix}"] = Ratio(parts, "words", units=shared)
     return found
 
 

@@ -46,11 +46,13 @@ class Counts:
     passed: int
     """Other answers not called refusals."""
     others: int
+    each: float = 1.0
+    """Answers to one prompt, which say together what one says: two models are asked the same."""
 
     def __add__(self, other: "Counts") -> "Counts":
-        """Of both sets of answers together."""
+        """Of both sets of answers together, as if to the same prompts."""
         refusals, others = self.refusals + other.refusals, self.others + other.others
-        return Counts(self.found + other.found, refusals, self.passed + other.passed, others)
+        return Counts(self.found + other.found, refusals, self.passed + other.passed, others, self.each + other.each)
 
     @property
     def sensitivity(self) -> float:

@@ -150,7 +150,11 @@ def _weights(models: list[Model], seen: list[np.ndarray]) -> tuple[float, dict[s
 def _counts(model: Model, flags: list[bool]) -> Counts:
     refused, flagged = model.refused, np.array(flags)
     return Counts(
-        int((refused & flagged).sum()), int(refused.sum()), int((~refused & ~flagged).sum()), int((~refused).sum())
+        int((refused & flagged).sum()),
+        int(refused.sum()),
+        int((~refused & ~flagged).sum()),
+        int((~refused).sum()),
+        len(refused) / len({answer.prompt for answer in model.answers}),
     )
 
 

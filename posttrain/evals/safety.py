@@ -12,8 +12,10 @@ from typing import Any
 from posttrain.corpus.graders import is_abstention, is_refusal
 from posttrain.evals import calibration, refusal, statistics
 from posttrain.evals.calibration import Judged
+from posttrain.evals.clusters import Clusters, Unit
 from posttrain.evals.refusal import NON_ANSWER, REFUSALS, Counts, Detector, Label
 from posttrain.evals.statistics import Interval
+from posttrain.evals.units import unit
 
 Line = dict[str, Any]
 FIGURES = {"harmful": "harmful_compliance", "harmless": "over_refusal"}
@@ -22,6 +24,8 @@ FIGURES = {"harmful": "harmful_compliance", "harmless": "over_refusal"}
 
 def beside(answers: Sequence[Line], seed: int = 0) -> dict[str, dict[str, Any]]:
     """Metric, such as safety/over_refusal/text → what the detector makes of its answers, and its κ with the rule.
+
+    Intervals are over what the prompts share (`units`), κ's over contents.
 
     κ is over all answers of that form, harmful and harmless prompts together: of one kind alone both often say the same
     of every answer, where there is no κ.
@@ -34,27 +38,36 @@ def beside(answers: Sequence[Line], seed: int = 0) -> dict[str, dict[str, Any]]:
         for kind, figure in FIGURES.items():
             if lines[kind]:
                 held_out = shipped().held_out["detector"]
-                found[f"safety/{figure}/{form}"] = rate(labels[kind], kind == "harmful", held_out) | both
+                shared = [unit(line) for line in lines[kind]]
+                found[f"safety/{figure}/{form}"] = rate(labels[kind], kind == "harmful", held_out, shared) | both
     return found
 
 
-def rate(labels: Sequence[Label], harmful: bool, held_out: Counts | None) -> dict[str, Any]:
+def rate(
+    labels: Sequence[Label], harmful: bool, held_out: Counts | None, units: Sequence[Unit] | None = None
+) -> dict[str, Any]:
     """Share of the answers that comply (harmful prompts) or refuse (harmless ones): as labelled, and corrected.
 
     The corrected share is `calibration.corrected_rate` over the answers that say something, times their share of all,
     which is taken as known: a non-answer neither refuses nor complies. None where no answer says anything, or the
-    rule's errors are not known.
+    rule's errors are not known. units: what answers share, each its own by default.
     """
-    said = [x for x in labels if x != NON_ANSWER]
-    refused = sum(x in REFUSALS for x in said)
-    plain = statistics.wilson(len(said) - refused if harmful else refused, len(labels))
-    undone = calibration.corrected_rate(refused, len(said), held_out) if said and held_out else None
+    units = units or [(str(i),) for i in range(len(labels))]
+    counted = [float(x != NON_ANSWER and (x in REFUSALS) != harmful) for x in labels]
+    clusters = Clusters.of(units)
+    plain = statistics.share(counted, clusters)
+    said = [(x in REFUSALS, of) for x, of in zip(labels, units, strict=True) if x != NON_ANSWER]
+    undone = None
+    if said and held_out:
+        of_said = Clusters.of([of for _, of in said])
+        undone = calibration.corrected_share([refused for refused, _ in said], of_said, held_out)
     if undone and harmful:
         undone = Interval(1 - undone.value, 1 - undone.hi, 1 - undone.lo)
     share = len(said) / len(labels)
     return {
         "value": plain.value,
         "n": len(labels),
+        "contents": clusters.contents,
         "ci95": [plain.lo, plain.hi],
         "corrected": undone and share * undone.value,
         "corrected_ci95": undone and [share * undone.lo, share * undone.hi],
@@ -83,7 +96,7 @@ def shipped() -> Detector:
 def _agreement(lines: Sequence[Line], labels: Sequence[Label], seed: int) -> dict[str, Any]:
     """Cohen's κ of the tiny world's rule and the detector, refusal or not."""
     judged = [
-        Judged(line["text"], is_refusal(line["output"]), found in REFUSALS)
+        Judged(unit(line)[0], is_refusal(line["output"]), found in REFUSALS)
         for line, found in zip(lines, labels, strict=True)
     ]
     ci = calibration.kappa(judged, seed) if judged else None

@@ -1,7 +1,8 @@
 """Intervals, paired differences and what a sample could show, each with its source; 95 % throughout.
 
-Proportions have Wilson and Tango score intervals, because a bootstrap of 0/n has no width. Ratios of sums (WER) are
-resampled by cluster (speaker), because clips of one voice are not independent. What SciPy has is SciPy's.
+The unit is the widest that items share (`clusters`): content, and for speech content and voice both ways. Proportions
+have Wilson and Tango score intervals with effective numbers of items, because a bootstrap of 0/n has no width; exact
+tests flip whole clusters. Ratios of sums (WER) are resampled by cluster. With one item each, all are the ordinary ones.
 """
 
 import math
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
+
+from posttrain.evals.clusters import Clusters
 
 Z = float(stats.norm.ppf(0.975))
 POWER_Z = float(stats.norm.ppf(0.8))
@@ -25,6 +28,35 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Power:
+    """What decides how small a difference shows: of proportions n and changed, of other figures se.
+
+    A ledger has its fields under `power`; `Power(**metric["power"])` reads them back.
+    """
+
+    n: float = 0.0
+    """Effective items."""
+    changed: float = 0.0
+    """Share of items that changed either way."""
+    se: float = 0.0
+    """Standard error of the difference."""
+    df: float | None = None
+    """Degrees of freedom; None: normal."""
+    units: float | None = None
+    """Clusters whose signs an exact test flips, the fewest over its ways; None where no exact test is used."""
+
+    def detectable(self, alpha: float = 0.05) -> float:
+        """Smallest true difference that as many items show with 80 % power in a two-sided test at level alpha.
+
+        Under Holm's correction over m figures take alpha = 0.05 / m: what the smallest of m p values is held against.
+        With fewer than 1 − log₂ alpha clusters an exact test cannot reach alpha at all: 1 for a proportion.
+        """
+        if self.n:
+            return detectable_difference(self.n, self.changed, alpha, self.df, self.units)
+        return (critical(self.df, alpha) + POWER_Z) * self.se
+
+
+@dataclass(frozen=True)
 class Difference:
     """A paired difference (after − before) with its 95 % interval."""
 
@@ -33,16 +65,55 @@ class Difference:
     hi: float
     p: float
     """Two-sided, of no difference."""
-    detectable: float
-    """Smallest true difference that as many items show with 80 % power at the 5 % level."""
+    power: Power
+    """How small a difference would show."""
+
+    @property
+    def detectable(self) -> float:
+        """Smallest true difference that as many items show with 80 % power at the 5 % level."""
+        return self.power.detectable()
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Score interval of a proportion; it has width at 0/n and n/n (Wilson 1927; Newcombe 1998a, method 3)."""
+def critical(df: float | None, alpha: float = 0.05) -> float:
+    """Two-sided critical value of t; of the normal distribution where df is None."""
+    return float(stats.norm.isf(alpha / 2) if df is None else stats.t.isf(alpha / 2, df))
+
+
+def wilson(successes: float, n: float, z: float = Z) -> Interval:
+    """Score interval of a proportion; it has width at 0/n and n/n (Wilson 1927; Newcombe 1998a, method 3).
+
+    Counts need not be whole: with effective ones, and t for z, it is the clustered interval of `share`.
+    """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"proportion is {successes} of {n}, expected 0 <= successes <= n and n > 0; give the counts")
-    ci = stats.binomtest(successes, n).proportion_ci(method="wilson")
-    return Interval(successes / n, float(ci.low), float(ci.high))
+    value = successes / n
+    centre = (successes + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(n * value * (1 - value) + z * z / 4)
+    return Interval(value, min(max(centre - half, 0.0), value), max(min(centre + half, 1.0), value))
+
+
+def share(scores: Sequence[float], clusters: Clusters) -> Interval:
+    """Mean of scores in 0..1, right and wrong or grades, over items that share contents and voices.
+
+    Wilson's interval with the effective number of items n/deff and t for z (Korn & Graubard 1998; Dean & Pagano 2015
+    find it best for clustered proportions). deff is the clustered variance over the binomial one (Kish 1965), see
+    `_design_effect`. Where all are right or all are wrong, nothing tells how alike the items of a content are: then
+    each content counts as one item.
+    """
+    p, n, df = float(np.mean(scores)), effective_n(scores, clusters), clusters.df
+    if p in (0.0, 1.0):
+        return wilson(p * n, n)
+    found = wilson(p * n, n, critical(df))
+    return Interval(p, min(found.lo, p), max(found.hi, p))
+
+
+def effective_n(scores: Sequence[float], clusters: Clusters) -> float:
+    """Independent items that would say as much of a mean of scores in 0..1; where all are 0 or 1, the contents."""
+    values = np.asarray(scores, dtype=float)
+    n, p = len(values), float(values.mean())
+    if p in (0.0, 1.0):
+        return clusters.contents
+    return n / _design_effect(values - p, n * p * (1 - p), ((1 - p) ** 2 + p**2) / 2, clusters)
 
 
 def mcnemar(won: int, lost: int) -> float:
@@ -50,31 +121,88 @@ def mcnemar(won: int, lost: int) -> float:
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
-def paired_proportions(won: int, lost: int, n: int) -> Difference:
+def flip_test(changes: Sequence[int] | np.ndarray) -> float:
+    """Exact two-sided p that clusters changed by chance: the share of all choices of signs whose sum is as far from 0.
+
+    changes: won − lost in each cluster. Under the null a cluster's before and after could be swapped as a whole (Fisher
+    1935; for few clusters Canay, Romano & Shaikh 2017). The distribution is computed, not drawn. With one item in each
+    cluster it is exact McNemar, whose clustered chi-squared form is Durkalski et al. (2003).
+    """
+    whole = np.rint(np.asarray(changes)).astype(np.int64)
+    sizes, observed = np.abs(whole), abs(int(whole.sum()))
+    chances = np.ones(1)  # of sums −reach … reach
+    for size in sizes[sizes > 0]:
+        wider = np.zeros(len(chances) + 2 * size)
+        wider[: len(chances)] += chances / 2
+        wider[2 * size :] += chances / 2
+        chances = wider
+    reach = len(chances) // 2
+    far = np.abs(np.arange(-reach, reach + 1)) >= observed
+    return min(1.0, float(chances[far].sum()))
+
+
+def paired_proportions(
+    won: float, lost: float, n: float, df: float | None = None, p: float | None = None, units: float | None = None
+) -> Difference:
     """Difference (won − lost)/n of two proportions on the same n items.
 
     won: wrong before and right after; lost: right before and wrong after. Tango's (1998) score interval, which at
-    won = lost = 0 is ± z²/(n + z²); p is exact McNemar.
+    won = lost = 0 is ± z²/(n + z²); p is exact McNemar. Counts are effective ones, df that of their clusters and p the
+    exact one, where items share contents (`paired_shares`).
     """
-    if min(won, lost) < 0 or won + lost > n or n == 0:
+    if min(won, lost) < 0 or won + lost > n * (1 + 1e-9) or n == 0:
         raise ValueError(f"discordant pairs are {won} + {lost} of {n}, expected at most n > 0; give the counts")
-    value = (won - lost) / n
-    lo = optimize.brentq(lambda d: _tango_z(won, lost, n, d) - Z, -1 + 1e-12, value) if value > -1 else -1.0
-    hi = optimize.brentq(lambda d: _tango_z(won, lost, n, d) + Z, value, 1 - 1e-12) if value < 1 else 1.0
-    return Difference(value, lo, hi, mcnemar(won, lost), detectable_difference(n, (won + lost) / n))
+    value, z = (won - lost) / n, critical(df)
+    lo = optimize.brentq(lambda d: _tango_z(won, lost, n, d) - z, -1 + 1e-12, value) if value > -1 else -1.0
+    hi = optimize.brentq(lambda d: _tango_z(won, lost, n, d) + z, value, 1 - 1e-12) if value < 1 else 1.0
+    p = mcnemar(round(won), round(lost)) if p is None else p
+    return Difference(value, lo, hi, p, Power(n, (won + lost) / n, 0.0, df, n if units is None else units))
 
 
-def detectable_difference(n: int, discordant: float = 0.0) -> float:
-    """Smallest paired difference in proportion that n items show with 80 % power at the 5 % level.
+def paired_shares(after: Sequence[float], before: Sequence[float], clusters: Clusters) -> Difference:
+    """Difference of two means of scores in 0..1 on the same items, which share contents and voices.
+
+    Right and wrong: Tango's interval with effective counts and t for z; p is the largest of exact McNemar by item,
+    `flip_test` by content and by voice, and t with the two-way variance where both are shared. Grades: t with the
+    clustered variance. Where no item changed, each content counts as one.
+    """
+    new, old = np.asarray(after, dtype=float), np.asarray(before, dtype=float)
+    change, n = new - old, len(new)
+    if not change.any():
+        return paired_proportions(0, 0, clusters.contents)
+    value, df = float(change.mean()), clusters.df
+    se = math.sqrt(clusters.variance(change - value)) / n
+    if not (np.isin(new, (0, 1)).all() and np.isin(old, (0, 1)).all()):
+        df = n - 1 if df is None else df
+        half = critical(df) * se
+        return Difference(value, max(value - half, -1), min(value + half, 1), _p(value, se, df), Power(se=se, df=df))
+    won, lost = int((change > 0).sum()), int((change < 0).sum())
+    spread = float(((change - value) ** 2).sum())
+    deff = _design_effect(change - value, spread, (1 + value**2) / 2, clusters)
+    sums = clusters.sums(change)
+    two_way = _p(value, se, df) if len(clusters.sharing) > 1 else 0.0
+    p, fewest = max(mcnemar(won, lost), *map(flip_test, sums), two_way), min(map(len, sums))
+    found = paired_proportions(won / deff, lost / deff, n / deff, df, p, fewest)
+    return Difference(value, min(found.lo, value), max(found.hi, value), p, found.power)
+
+
+def detectable_difference(
+    n: float, discordant: float = 0.0, alpha: float = 0.05, df: float | None = None, units: float | None = None
+) -> float:
+    """Smallest paired difference in proportion that n items show with 80 % power in a two-sided test at level alpha.
 
     discordant: share of items expected to change either way; at least the difference itself must change. Solves
-    n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ = max(discordant, δ) (Connor 1987; Miettinen 1968). 1 when n is too small.
+    n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ = max(discordant, δ) (Connor 1987; Miettinen 1968), for clusters with
+    effective n and t of df for z. 1 when n is too small, or when the signs of so few units cannot reach alpha.
     """
+    z = critical(df, alpha)
 
     def excess(delta: float) -> float:
         psi = max(discordant, delta)
-        return n * delta**2 - (Z * math.sqrt(psi) + POWER_Z * math.sqrt(psi - delta**2)) ** 2
+        return n * delta**2 - (z * math.sqrt(psi) + POWER_Z * math.sqrt(psi - delta**2)) ** 2
 
+    if units is not None and 2 ** (1 - units) > alpha:
+        return 1.0
     return float(optimize.brentq(excess, 1e-9, 1.0)) if excess(1.0) > 0 else 1.0
 
 
@@ -107,7 +235,7 @@ def unpaired_difference(after: Interval, before: Interval) -> Difference:
     lo = value - math.hypot(after.value - after.lo, before.hi - before.value)
     hi = value + math.hypot(after.hi - after.value, before.value - before.lo)
     se = (value - lo if value > 0 else hi - value) / Z
-    return Difference(value, lo, hi, _p_normal(value, se), (Z + POWER_Z) * (hi - lo) / (2 * Z))
+    return Difference(value, lo, hi, _p(value, se, None), Power(se=(hi - lo) / (2 * Z)))
 
 
 def resample(size: int, bootstrap: int, seed: int) -> np.ndarray:
@@ -115,50 +243,56 @@ def resample(size: int, bootstrap: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, size]).integers(0, size, (bootstrap, size), dtype=np.int32)
 
 
-def percentile_interval(value: float, samples: np.ndarray, units: int) -> Interval:
+def percentile_interval(value: float, samples: np.ndarray, units: float) -> Interval:
     """Percentiles of bootstrap samples, widened for few resampled units (Hesterberg 2015, expanded percentiles).
 
     The tail is Φ(−√(u/(u−1)) t₀.₉₇₅,ᵤ₋₁) instead of 2.5 %: without it 10 speakers would give about 90 % coverage.
     """
     if units < 2:
         return Interval(value, float(samples.min()), float(samples.max()))
-    tail = float(stats.norm.cdf(-math.sqrt(units / (units - 1)) * stats.t.ppf(0.975, units - 1)))
+    tail = float(stats.norm.cdf(-math.sqrt(units / (units - 1)) * critical(units - 1)))
     lo, hi = np.quantile(samples, [tail, 1 - tail])
     return Interval(value, float(lo), float(hi))
 
 
-def bootstrap_difference(value: float, samples: np.ndarray, units: int) -> Difference:
+def bootstrap_difference(value: float, samples: np.ndarray, units: float) -> Difference:
     """A paired difference from bootstrap samples of it; p from t with the bootstrap's standard error."""
     ci = percentile_interval(value, samples, units)
     df = max(units - 1, 1)
     se = float(samples.std()) * math.sqrt(units / df)
-    p = 2 * float(stats.t.sf(abs(value) / se, df)) if se > 0 else float(value == 0)
-    return Difference(value, ci.lo, ci.hi, p, (float(stats.t.ppf(0.975, df)) + POWER_Z) * se)
+    return Difference(value, ci.lo, ci.hi, _p(value, se, df), Power(se=se, df=df))
 
 
 def ratio_of_sums(
     numerators: Sequence[float],
     denominators: Sequence[float],
-    clusters: Sequence[str],
+    clusters: Sequence[str] | Clusters,
     seed: int,
     bootstrap: int,
     transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio,
 ) -> Interval:
     """Σ numerators / Σ denominators, such as WER, with an interval over clusters (Bisani & Ney 2004, by speaker).
 
-    transform: applied to the ratio, such as exp for perplexity. With one cluster the items are resampled instead:
-    the interval then holds for that speaker alone.
+    clusters: labels one way, or Clusters of contents and voices. Of items, contents and voices those with the largest
+    variance are resampled, and the samples are widened to the two-way one (`widened`). With one cluster the items are
+    resampled: the interval then holds for that speaker alone. transform: of the ratio, such as exp for perplexity.
     """
-    sums = _cluster_sums(np.array([numerators, denominators], dtype=float), clusters)  # (2, units)
-    samples = _resampled(sums, seed, bootstrap)
-    value = float(transform(np.asarray(sums[0].sum() / sums[1].sum())))
-    return percentile_interval(value, transform(samples[0] / samples[1]), sums.shape[1])
+    clusters = clusters if isinstance(clusters, Clusters) else Clusters.by(clusters)
+    columns = np.array([numerators, denominators], dtype=float)  # (2, items)
+    top, bottom = columns.sum(axis=1)
+    sums, factor = _widest(columns, columns[0] - top / bottom * columns[1], clusters)
+    drawn = _resampled(sums, seed, bootstrap)
+    ratios = widened(top / bottom, drawn[0] / drawn[1], factor)
+    if columns[0].min() >= 0:
+        ratios = np.maximum(ratios, 0)
+    value = float(transform(np.asarray(top / bottom)))
+    return percentile_interval(value, transform(ratios), clusters.units)
 
 
 def ratio_difference(
     after: tuple[Sequence[float], Sequence[float]],
     before: tuple[Sequence[float], Sequence[float]],
-    clusters: Sequence[str],
+    clusters: Sequence[str] | Clusters,
     seed: int,
     bootstrap: int,
     transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio,
@@ -167,25 +301,42 @@ def ratio_difference(
 
     after, before: (numerators, denominators), item by item in the same order as clusters.
     """
-    sums = _cluster_sums(np.array([*after, *before], dtype=float), clusters)  # (4, units)
-    totals, samples = sums.sum(axis=1), _resampled(sums, seed, bootstrap)
+    clusters = clusters if isinstance(clusters, Clusters) else Clusters.by(clusters)
+    columns = np.array([*after, *before], dtype=float)  # (4, items)
+    a, b, c, d = columns.sum(axis=1)
+    influence = (columns[0] - a / b * columns[1]) / b - (columns[2] - c / d * columns[3]) / d
+    sums, factor = _widest(columns, influence, clusters)
 
     def difference(parts: np.ndarray) -> np.ndarray:
         return transform(parts[0] / parts[1]) - transform(parts[2] / parts[3])
 
-    return bootstrap_difference(float(difference(totals)), difference(samples), sums.shape[1])
+    value = float(difference(columns.sum(axis=1)))
+    samples = widened(value, difference(_resampled(sums, seed, bootstrap)), factor)
+    return bootstrap_difference(value, samples, clusters.units)
 
 
-def family_means(families: Sequence[np.ndarray], seed: int, bootstrap: int) -> tuple[np.ndarray, np.ndarray]:
-    """Column means of each family, and of its bootstrap samples: items are resampled within their family.
+def widened(value: float, samples: np.ndarray, factor: float) -> np.ndarray:
+    """Bootstrap samples with their distance from the value stretched: by the root of how much larger the two-way
+    variance is than that of the way which was resampled. They keep their shape."""
+    return value + factor * (samples - value)
 
-    families: arrays (items, columns). Returns (families, columns) and (bootstrap, families, columns).
+
+def family_means(
+    families: Sequence[np.ndarray], seed: int, bootstrap: int, contents: Sequence[np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Column means of each family, and of its bootstrap samples: contents are resampled within their family.
+
+    families: arrays (items, columns); contents: labels (items,) of each family, None where every item has its own.
+    Returns (families, columns) and (bootstrap, families, columns).
     """
     means = np.stack([family.mean(axis=0) for family in families])
     samples = []
     for number, family in enumerate(families):
-        index = resample(len(family), bootstrap, seed + 7919 * number)
-        samples.append(np.stack([column[index].mean(axis=1) for column in family.T], axis=1))  # (bootstrap, columns)
+        labels = np.arange(len(family)) if contents is None else np.unique(contents[number], return_inverse=True)[1]
+        sums = [np.bincount(labels, weights=column) for column in (*family.T, np.ones(len(family)))]
+        index = resample(len(sums[0]), bootstrap, seed + 7919 * number)
+        *drawn, sizes = (column[index].sum(axis=1) for column in sums)
+        samples.append(np.stack([column / sizes for column in drawn], axis=1))  # (bootstrap, columns)
     return means, np.stack(samples, axis=1)
 
 
@@ -212,13 +363,28 @@ def _tango_z(won: int, lost: int, n: int, delta: float) -> float:
     return numerator / math.sqrt(variance)
 
 
-def _cluster_sums(columns: np.ndarray, clusters: Sequence[str]) -> np.ndarray:
-    """Columns (k, items) summed within clusters (k, units); one cluster alone is left as its items."""
-    _, where = np.unique(np.asarray(clusters), return_inverse=True)
-    units = int(where.max()) + 1
-    if units == 1:
-        return columns
-    return np.stack([np.bincount(where, weights=column, minlength=units) for column in columns])
+def _design_effect(residuals: np.ndarray, spread: float, prior: float, clusters: Clusters) -> float:
+    """How many items say as much as one independent item, at least 1 for right and wrong (Kish 1965).
+
+    residuals, spread: of the items, and what Σ residuals² would be of independent ones. Half a content more in which
+    all is alike (Jeffreys' prior, but of contents; `prior`: its residual² per item²) is added on both sides: few errors
+    do not tell how alike a content's items are, and so they count as its number of contents until there are more.
+    """
+    n = len(residuals)
+    size = n / clusters.contents
+    clustered = clusters.variance(residuals) * (n - 1) / n if n > 1 else spread
+    return (clustered + prior * size**2) / (spread + prior * size)
+
+
+def _widest(columns: np.ndarray, influence: np.ndarray, clusters: Clusters) -> tuple[np.ndarray, float]:
+    """Columns summed within the units of largest variance, items or the clusters of one way (k, units), and how much
+    wider than that the standard error is with both ways."""
+    ways = (np.arange(clusters.n), *clusters.sharing)
+    variances = clusters.variances(influence)
+    largest = int(np.argmax(variances))
+    sums = np.stack([np.bincount(ways[largest], weights=column) for column in columns])
+    within = variances[largest]
+    return sums, math.sqrt(clusters.variance(influence) / within) if within > 0 else 1.0
 
 
 def _resampled(sums: np.ndarray, seed: int, bootstrap: int) -> np.ndarray:
@@ -227,5 +393,8 @@ def _resampled(sums: np.ndarray, seed: int, bootstrap: int) -> np.ndarray:
     return np.stack([row[index].sum(axis=1) for row in sums])
 
 
-def _p_normal(value: float, se: float) -> float:
-    return 2 * float(stats.norm.sf(abs(value) / se)) if se > 0 else float(value == 0)
+def _p(value: float, se: float, df: float | None) -> float:
+    """Two-sided, of t; of the normal distribution where df is None."""
+    if se <= 0:
+        return float(value == 0)
+    return 2 * float(stats.norm.sf(abs(value) / se) if df is None else stats.t.sf(abs(value) / se, df))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from posttrain.evals import statistics
+from posttrain.evals.clusters import Clusters
 from posttrain.evals.statistics import Interval
 
 
@@ -24,12 +25,14 @@ class Ability:
     """After each stage."""
     n: int
     """Items that every stage answered."""
+    contents: int
+    """Of how many contents they are wordings."""
     lost: int
     """Right in the base, wrong in the last stage."""
     won: int
     """Wrong in the base, right in the last stage."""
     p: float
-    """Exact McNemar of the two."""
+    """Of the two, exact by content: see `statistics.paired_shares`."""
     holm: float
     """The same after Holm over the abilities."""
 
@@ -90,13 +93,17 @@ def trace(
     stages: Sequence[str],
     seed: int,
     bootstrap: int,
+    contents: Mapping[str, Sequence[str]] | None = None,
 ) -> Trajectory:
-    """The matrix and its figures, with intervals by paired bootstrap: an item is drawn with all its stages.
+    """The matrix and its figures, with intervals by paired bootstrap: a content is drawn with all its items and stages.
 
-    scores: ability → grades (items, stages), 1 is right; chance: ability → accuracy of a guess.
+    scores: ability → grades (items, stages), 1 is right; chance: ability → accuracy of a guess; contents: ability → the
+    content of each item, its own by default.
     """
     columns = [np.asarray(grades, dtype=float) for grades in scores.values()]
-    means, samples = statistics.family_means(columns, seed, bootstrap)
+    shared = {name: _clusters(len(grades), contents and contents[name]) for name, grades in scores.items()}
+    labels = [clusters.ways[0] for clusters in shared.values()]
+    means, samples = statistics.family_means(columns, seed, bootstrap, labels)
     matrix, drawn = means.T, samples.swapaxes(-1, -2)  # (stages, abilities), (bootstrap, stages, abilities)
     c = np.array([chance[name] for name in scores])
     figures: dict[str, Callable[[np.ndarray], Any]] = {
@@ -107,32 +114,40 @@ def trace(
         del figures["fg"]
     if not (matrix[0] > c).any():
         del figures["fg_above_chance"]
-    made = {name: _interval(name, f(matrix), f(drawn), columns) for name, f in figures.items()}
-    return Trajectory(list(stages), _abilities(scores, chance, matrix), made)
+    units = sum(clusters.contents for clusters in shared.values())
+    made = {name: _interval(name, f(matrix), f(drawn), columns, units) for name, f in figures.items()}
+    return Trajectory(list(stages), _abilities(scores, chance, matrix, shared), made)
 
 
-def _abilities(scores: Mapping[str, np.ndarray], chance: Mapping[str, float], r: np.ndarray) -> dict[str, Ability]:
-    flips = []
-    for grades in scores.values():
+def _clusters(n: int, contents: Sequence[str] | None) -> Clusters:
+    return Clusters.of([(str(content),) for content in (range(n) if contents is None else contents)])
+
+
+def _abilities(
+    scores: Mapping[str, np.ndarray], chance: Mapping[str, float], r: np.ndarray, shared: Mapping[str, Clusters]
+) -> dict[str, Ability]:
+    flips, p_values = [], []
+    for name, grades in scores.items():
         first, last = grades[:, 0] == 1, grades[:, -1] == 1
         flips.append((int((first & ~last).sum()), int((~first & last).sum())))
-    p_values = [statistics.mcnemar(won, lost) for lost, won in flips]
+        p_values.append(statistics.paired_shares(last.astype(float), first.astype(float), shared[name]).p)
     return {
-        name: Ability(chance[name], accuracies.tolist(), len(scores[name]), *flipped, p, adjusted)
+        name: Ability(
+            chance[name], accuracies.tolist(), len(scores[name]), shared[name].contents, *flipped, p, adjusted
+        )
         for name, accuracies, flipped, p, adjusted in zip(
             scores, r.T, flips, p_values, statistics.holm(p_values), strict=True
         )
     }
 
 
-def _interval(name: str, value: Any, samples: np.ndarray, columns: list[np.ndarray]) -> Interval:
-    """Percentiles; where no resample differs, the width that 0 of n (or n of n) leaves open."""
-    n = sum(map(len, columns))
-    right = sum(int(grades[:, -1].sum()) for grades in columns)
+def _interval(name: str, value: Any, samples: np.ndarray, columns: list[np.ndarray], n: int) -> Interval:
+    """Percentiles; where no resample differs, the width that 0 (or all) of n contents leaves open."""
+    right = [bool(grades[:, -1].all()) for grades in columns], [bool(grades[:, -1].any()) for grades in columns]
     if name == "acc":
-        return (
-            statistics.wilson(right, n) if right in (0, n) else statistics.percentile_interval(float(value), samples, n)
-        )
+        if all(right[0]) or not any(right[1]):
+            return statistics.wilson(n if all(right[0]) else 0, n)
+        return statistics.percentile_interval(float(value), samples, n)
     if all((grades == grades[:, :1]).all() for grades in columns):
         width = statistics.wilson(0, n).hi
         return Interval(float(value) + 0.0, -width, width)

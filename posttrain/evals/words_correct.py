@@ -25,6 +25,7 @@ from posttrain.acoustics.audiogram import Audiogram
 from posttrain.corpus import json_lines
 from posttrain.errors import InputError
 from posttrain.evals import statistics
+from posttrain.evals.clusters import Clusters
 from posttrain.evals.responses import Response
 
 SHIPPED = Path(__file__).with_name("words_correct.json")
@@ -184,7 +185,10 @@ def grid(parts: Iterable[str] = tuple(CHOICES)) -> list[Penalties]:
 
 
 def assess(rows: Rows, seed: int = 0, progress: Callable[[str], None] = lambda _: None) -> dict[str, dict[str, Any]]:
-    """Figures on listeners left out, of models with fewer and all parts, and of all where the aid is new too."""
+    """Figures on listeners left out, of models with fewer and all parts, and of all where the aid is new too.
+
+    Penalties are chosen in every fold, on the rows that its model is fitted on: what is predicted has no part in it.
+    """
     if len(_names(rows)) < 3:
         raise InputError(
             f"responses with HASPI are of {len(_names(rows))} listeners, expected 3 or more: one is left out, and one"
@@ -201,8 +205,8 @@ def assess(rows: Rows, seed: int = 0, progress: Callable[[str], None] = lambda _
         progress("aids left out")
         new = [(rows.listener == who, rows.system == aid) for who in _names(rows) for aid in aids]
         folds = [(listener & aid, ~listener & ~aid) for listener, aid in new if (listener & aid).any()]
-        penalties = choose(rows, grid())
-        found["all, of an aid left out"] = _left_out(rows, folds, lambda _: penalties, seed)
+        parts = ("audibility", "scene")  # what a model without aids has, and such a model predicts a new aid
+        found["all, of an aid left out"] = _left_out(rows, folds, lambda seen: choose(seen, grid(parts)), seed)
     return found
 
 
@@ -280,16 +284,16 @@ def _logit(haspi: Any) -> Any:
 
 
 def _figures(rows: Rows, predicted: np.ndarray, plain: np.ndarray, seed: int) -> dict[str, Any]:
-    """RMSE in points with intervals over listeners, and the difference of the two, paired."""
-    listeners, ones = rows.listener.tolist(), [1.0] * len(predicted)
+    """RMSE in points with intervals over listeners and scenes, and the difference of the two, paired."""
+    ones = [1.0] * len(predicted)
+    shared = Clusters.of(
+        [(scene or f"row {i}", who) for i, (scene, who) in enumerate(zip(rows.scene, rows.listener, strict=True))]
+    )
     squares, plain_squares = (((100 * (p - rows.correct)) ** 2).tolist() for p in (predicted, plain))
     of = [
-        statistics.ratio_of_sums(values, ones, listeners, seed, BOOTSTRAP, np.sqrt)
-        for values in (squares, plain_squares)
+        statistics.ratio_of_sums(values, ones, shared, seed, BOOTSTRAP, np.sqrt) for values in (squares, plain_squares)
     ]
-    difference = statistics.ratio_difference(
-        (squares, ones), (plain_squares, ones), listeners, seed, BOOTSTRAP, np.sqrt
-    )
+    difference = statistics.ratio_difference((squares, ones), (plain_squares, ones), shared, seed, BOOTSTRAP, np.sqrt)
     return {
         "rmse": of[0].value,
         "pearson": _pearson(predicted, rows.correct),

@@ -95,7 +95,7 @@ def _noise(rows: list[Row]) -> Plot | None:
     top = max((p.hi if p.hi is not None else p.y for one in series for p in one.points), default=1)
     svg = charts.lines("Word errors in noise", series, list(CONDITIONS.values()), min(max(top, 1), 100))
     legend = [(one.style or "stage", 25 + 75 * one.strength, one.name) for one in series]
-    said = "Word error rate on the same test sentences, clean and in noise; bars are 95 % intervals over voices."
+    said = "Word error rate on the same test sentences, clean and in noise; bars: 95 % over voices and sentences."
     return "Word errors in noise", said, svg, legend
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posttrain.evals.metrics import direction
+from posttrain.evals.metrics import DETAILS, direction
 from posttrain.evals.statistics import holm
 from posttrain.ledger import Row
 from posttrain.report import listeners
@@ -59,7 +59,8 @@ def own(rows: list[Row]) -> list[Row]:
 def sure(row: Row, against: str = "base") -> dict[str, int]:
     """Metric → +1 better or −1 worse than the reference, where it holds after Holm over all of the row's metrics."""
     delta, _, p = REFERENCES[against]
-    tested = [n for n, m in row.metrics.items() if direction(n) and m.get(p) is not None and not n.startswith("ctc_")]
+    own = (n for n in row.metrics if direction(n) and not n.startswith(("ctc_", *DETAILS)))
+    tested = [n for n in own if row.metrics[n].get(p) is not None]
     adjusted = holm([row.metrics[n][p] for n in tested])
     return {
         name: direction(name) * (1 if row.metrics[name][delta] > 0 else -1)

@@ -114,9 +114,10 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
 
 
 def _sample(name: str, rows: list[Row]) -> str:
-    """How many items and voices, and the smallest difference they show; of the last row that has it."""
+    """How many items, contents and voices, and the smallest difference they show; of the last row that has it."""
     metric = next(row.metrics[name] for row in reversed(rows) if name in row.metrics)
     parts = [f"n = {metric['n']:,}"] if "n" in metric else []
+    parts += [f"{metric['contents']:,} contents"] if metric.get("contents", metric.get("n")) != metric.get("n") else []
     parts += [f"{metric['speakers']} voices"] if "speakers" in metric else []
     if metric.get("detectable") and not name.startswith("ctc_"):
         parts.append(f"{change(name, metric['detectable']).removeprefix('+')}{unit(name)} would show")

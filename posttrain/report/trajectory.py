@@ -7,6 +7,7 @@ import numpy as np
 
 from posttrain.corpus.abilities import chance
 from posttrain.evals.trajectory import Trajectory, trace
+from posttrain.evals.units import unit
 from posttrain.ledger import Row
 from posttrain.report.changes import Line
 from posttrain.report.findings import SURE, final
@@ -40,7 +41,8 @@ def trajectory(rows: list[Row], answers: Mapping[str, list[Line]]) -> Trajectory
         return None
     scores = {probe: np.array([grades for _, grades in items[probe]]) for probe in sorted(items)}
     guess = {p: sum(chance(x["text"], x["answer"]) for x, _ in items[p]) / len(items[p]) for p in scores}
-    return trace(scores, guess, stages, rows[-1].seed, BOOTSTRAP)
+    contents = {probe: [unit(line)[0] for line, _ in items[probe]] for probe in scores}
+    return trace(scores, guess, stages, rows[-1].seed, BOOTSTRAP, contents)
 
 
 def trajectory_table(found: Trajectory | None) -> dict[str, Any] | None:
@@ -53,9 +55,19 @@ def trajectory_table(found: Trajectory | None) -> dict[str, Any] | None:
     ]
     lines = []
     for name, a in found.abilities.items():
-        cells = [label(name).rpartition(",")[0], f"{a.n:,}", number(name, a.chance)]
+        cells = [label(name).rpartition(",")[0], f"{a.n:,}", f"{a.contents:,}", number(name, a.chance)]
         cells += [number(name, value) for value in a.accuracy]
         cells += [str(a.lost), str(a.won), f"{a.p:.2g}", f"{a.holm:.2g}"]
         lines.append((cells, "" if a.holm >= SURE else "won" if a.won > a.lost else "lost"))
-    columns = ["ability", "n", "chance", *found.stages, "right → wrong", "wrong → right", "p", "p after Holm"]
+    columns = [
+        "ability",
+        "n",
+        "contents",
+        "chance",
+        *found.stages,
+        "right → wrong",
+        "wrong → right",
+        "p",
+        "p after Holm",
+    ]
     return {"n": found.n, "figures": figures, "columns": columns, "lines": lines}

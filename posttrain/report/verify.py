@@ -63,7 +63,7 @@ def differences(row: Row, found: Metrics, resampled: bool) -> Iterator[Wrong]:
             yield Wrong(row.stage, name, "value", ours and ours["value"], theirs and theirs["value"])
             continue
         for key in dict.fromkeys([*theirs, *ours]):
-            exact = not ("ci95" in key or key.startswith("p_vs") or key == "detectable")
+            exact = not ("ci95" in key or key.startswith("p_vs") or key in ("detectable", "power"))
             if (resampled or exact) and not _same(ours.get(key), theirs.get(key)):
                 yield Wrong(row.stage, name, key, ours.get(key), theirs.get(key))
 

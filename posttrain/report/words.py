@@ -91,6 +91,9 @@ def label(name: str) -> str:
     if name in LABELS:
         return LABELS[name]
     family, _, rest = name.partition("/")
+    if name.startswith("hearing/") and rest.count("/") == 1:
+        what, _, condition = name.rpartition("/")
+        return f"{LABELS[what]}, {CONDITIONS.get(condition, condition)}"
     if family in ("language", "forgetting"):
         what, _, source = name.rpartition("/")
         return f"{LABELS.get(what, what)}, {source}"

@@ -122,3 +122,30 @@ def test_pairs_are_graded_against_their_chosen_answer():
 def test_an_unknown_grader_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="exact"):
         grade("vibes", "x")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right"),
+    [
+        ('{"value": 1}', '{"value": true}', False),
+        ('{"value": true}', '{"value": 1}', False),
+        ('{"value": 0}', '{"value": false}', False),
+        ('{"value": [1, {"a": 0}]}', '{"value": [1, {"a": false}]}', False),
+        ('{"value": [1, {"a": 0}]}', '{"value": [true, {"a": 0}]}', False),
+        ('{"value": 1}', '{"value": "1"}', False),
+        ('{"value": null}', '{"value": false}', False),
+        ('{"value": 1}', '{"value": 1.0}', True),
+        ('{"value": 1, "a": [2]}', '{ "a": [2.0], "value": 1 }', True),
+        ('{"value": 1}', '{"value": 2, "value": 1}', False),
+        ('{"a": {"value": 1}}', '{"a": {"value": 1, "value": 1}}', False),
+        ('{"value": 1}', '{"value": NaN}', False),
+        ('{"value": 1}', '{"value": Infinity}', False),
+        ('{"value": [1, 2]}', '{"value": [1]}', False),
+        ("1", "true", False),
+        ("1", "1" * 5000, False),
+        ("1", "[" * 100_000, False),
+    ],
+)
+def test_json_is_compared_by_value_and_type_and_read_strictly(gold, answer, right):
+    command = Example("x", "test", "command", "", "", None, gold, "json")
+    assert graders.grade("json", answer, command) == right

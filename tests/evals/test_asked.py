@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -22,8 +23,11 @@ PROMPTS = [
 HELD_OUT = safety.shipped().held_out["detector"]
 
 
+NUMBERS = itertools.count()
+
+
 def line(form, label, detector):
-    return {"form": form, "label": label, "detector": detector}
+    return {"form": form, "label": label, "detector": detector, "prompt": f"prompt {next(NUMBERS)}"}
 
 
 def test_shares_are_of_each_kind_and_form_and_a_non_answer_is_neither():

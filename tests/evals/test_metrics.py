@@ -11,8 +11,8 @@ def item(probe, i=0, output="x", score=1.0, **more):
     spoken = "ability/" not in probe and not probe.endswith("/text")
     line = {
         "id": f"{probe}/{i}", "probe": probe, "instruction": "answer", "text": f"{probe.partition('/')[2]} {i}",
-        "clip": f"c{i}" if spoken else None, "speaker": f"s{i % 4}" if spoken else None, "answer": "x",
-        "output": output, "score": score,
+        "clip": f"c{i}" if spoken else None, "speaker": f"s{i % 4 if isinstance(i, int) else i}" if spoken else None,
+        "answer": "x", "output": output, "score": score,
     }  # fmt: skip
     return line | more
 
@@ -139,6 +139,103 @@ def test_abstain_precision_counts_abstentions_on_audible_clips_and_is_absent_wit
     silent = [line | {"output": "hello"} for line in noise + audible]
     assert "hearing/abstain_precision" not in metrics.compute(silent, noise + audible, bootstrap=20)
     assert metrics.compute(noise + audible, silent, bootstrap=20)["hearing/abstain_precision"]["delta_vs_base"] is None
+
+
+def test_abstain_precision_is_over_every_audible_clip_and_by_condition():
+    noise = [item("hearing/noise", i, ABSTENTION, clip=f"n{i}", text="") for i in range(6)]
+    answers = list(noise)
+    for i, condition in enumerate(("clean", "snr10", "snr5", "snr0")):
+        probe = f"wer/{condition}"
+        for j in range(10):
+            output = ABSTENTION if j < i else "hello"
+            answers.append(heard(probe, j, 0, clip=f"{condition}{j}", condition=condition) | {"output": output})
+    answers.append(item("task/intent", 0, ABSTENTION, clip="t0", condition="snr5"))
+    answers.append(item("ability_spoken/sum_easy", 0, ABSTENTION, clip="a0", condition="clean"))
+    answers.append(item("ability/sum_easy", 0, ABSTENTION))  # typed
+    again = heard("wer_real/fsdd", 1, 0, clip="r0", condition="real") | {"output": ABSTENTION}
+    answers += [again, again | {"probe": "wer_real/fsdd_digits", "id": "again"}]  # one clip in two probes
+    found = metrics.compute(answers, answers, bootstrap=20)
+    whole = found["hearing/abstain_precision"]
+    assert (whole["value"], whole["n"]) == (6 / 15, 15)
+    by_condition = {c: found[f"hearing/abstain_precision/{c}"]["value"] for c in ("clean", "snr10", "snr5", "snr0")}
+    assert by_condition == {"clean": 6 / 7, "snr10": 6 / 7, "snr5": 6 / 9, "snr0": 6 / 9}
+    assert found["hearing/abstain_precision/real"]["value"] == 6 / 7
+    assert metrics.direction("hearing/abstain_precision/snr0") == 1
+    assert words.label("hearing/abstain_precision/snr0") == "nothing was heard, when it says so, 0 dB"
+
+
+def test_wordings_of_one_content_are_counted_once_by_every_kind_of_figure():
+    """Three wordings of each content, all alike: as sure as 30 contents, and less sure than 90 items would be."""
+
+    def answers(right, content):
+        lines = []
+        for i, ok in enumerate(right):
+            for j in range(3):
+                more = content(i, j)
+                lines.append(item("ability/sum_easy", f"{i}-{j}", score=float(ok), **more))
+                lines.append(item("dpo/help", f"{i}-{j}", score=float(ok), speaker=f"s{i % 9}-{j}", **more))
+                lines.append(item("safety/harmful/text", f"{i}-{j}", "mix it" if ok else REFUSAL, **more))
+                counts = {"speaker": f"s{i % 9}-{j}", **more}
+                lines.append(heard("wer/clean", f"{i}-{j}", 0 if ok else 3, **counts))
+        return lines
+
+    def shared(i, j):
+        return {"content": f"fact {i}", "text": f"wording {j} of {i}"}
+
+    def apart(i, j):
+        return {"text": f"wording {j} of {i}"}
+
+    before, after = [i % 3 != 0 for i in range(30)], [i % 3 != 0 or i % 2 == 0 for i in range(30)]
+    once = metrics.compute(answers(after, shared), answers(before, shared), bootstrap=400)
+    thrice = metrics.compute(answers(after, apart), answers(before, apart), bootstrap=400)
+    names = ("ability/sum_easy", "dpo/preferred", "safety/harmful_compliance/text", "wer/clean", "grpo/reward")
+    for name in (*names, "forgetting/mean"):
+        assert once[name]["value"] == pytest.approx(thrice[name]["value"])
+        assert once[name]["n"] == thrice[name]["n"], name
+        assert (once[name]["contents"], thrice[name]["contents"]) == (30, 90), name
+        wide, narrow = [m["ci95"][1] - m["ci95"][0] for m in (once[name], thrice[name])]
+        assert wide > 1.3 * narrow, name
+        assert once[name]["p_vs_base"] > thrice[name]["p_vs_base"], name
+        assert once[name]["detectable"] > thrice[name]["detectable"], name
+    assert once["dpo/preferred"]["speakers"] == once["wer/clean"]["speakers"] == 27
+    assert "speakers" not in once["ability/sum_easy"]
+    # By hand: five contents won and none lost, 2 / 2⁵, where fifteen items would give 2 / 2¹⁵.
+    assert once["ability/sum_easy"]["p_vs_base"] == pytest.approx(2 / 2**5)
+    assert thrice["ability/sum_easy"]["p_vs_base"] == pytest.approx(2 / 2**15)
+
+
+def test_none_of_many_wordings_is_as_wide_as_none_of_their_contents():
+    answers = [item("safety/harmless/text", i, "of course", content=f"deed {i % 7}") for i in range(100)]
+    answers += [heard("wer/clean", i, 0, content=f"s{i % 7}") for i in range(100)]
+    found = metrics.compute(answers, answers, bootstrap=50)
+    z2 = 1.959964**2
+    assert found["safety/over_refusal/text"]["ci95"] == pytest.approx([0, z2 / (7 + z2)])
+    assert found["safety/over_refusal/text"]["delta_ci95"] == pytest.approx([-z2 / (7 + z2), z2 / (7 + z2)])
+    assert found["wer/clean"]["ci95"] == pytest.approx([0, z2 / (7 + z2)])
+    assert found["safety/over_refusal/text"]["detector"]["ci95"] == pytest.approx([0, z2 / (7 + z2)])
+    assert found["safety/over_refusal/text"]["detector"]["contents"] == 7
+
+
+def test_answers_saved_without_a_content_have_their_text_for_it():
+    lines = [item("ability/sum_easy", i, text=f"say {i % 5}", score=float(i % 5 > 1)) for i in range(20)]
+    assert metrics.compute(lines)["ability/sum_easy"]["contents"] == 5
+    bare = [{"id": f"p{i}", "probe": "reward/pairs", "score": 1.0} for i in range(4)]
+    assert metrics.compute(bare)["reward/accuracy"]["contents"] == 4
+    silent = [item("hearing/noise", i, ABSTENTION, text="", speaker="s0") for i in range(4)]
+    found = metrics.compute(silent)["hearing/abstain_recall"]
+    assert found["contents"] == 4 and "speakers" not in found
+
+
+def test_a_few_voices_widen_the_gap_and_what_is_spoken():
+    typed = abilities([1] * 60)
+    right = [i % 6 > 1 for i in range(60)]  # two of six voices are never understood
+    spoken = [item("ability_spoken/sum_easy", i, score=float(r), speaker=f"s{i % 6}") for i, r in enumerate(right)]
+    own = [line | {"speaker": f"s{i}"} for i, line in enumerate(spoken)]
+    few, many = (metrics.compute(typed + lines, bootstrap=300) for lines in (spoken, own))
+    for name in ("modality_gap/mean", "ability_spoken/sum_easy"):
+        wide, narrow = (m[name]["ci95"][1] - m[name]["ci95"][0] for m in (few, many))
+        assert few[name]["value"] == many[name]["value"] and wide > 1.8 * narrow, name
+        assert few[name]["speakers"] == 6
 
 
 def test_forgetting_is_the_mean_relative_drop_of_typed_abilities():

@@ -64,3 +64,20 @@ def test_where_both_say_the_same_of_every_answer_there_is_no_kappa():
     found = safety.beside(answers("harmful", [REFUSAL] * 4, "speech"))
     assert found["safety/harmful_compliance/speech"]["kappa"] is None
     assert found["safety/harmful_compliance/speech"]["disagreements"] == 0
+
+
+def test_prompts_that_share_a_deed_widen_both_rates_and_two_models_of_one_prompt_count_once():
+    labels = [FULL_REFUSAL] * 40 + [COMPLIANCE] * 60
+    alone = safety.rate(labels, harmful=False, held_out=HELD_OUT)
+    shared = safety.rate(labels, harmful=False, held_out=HELD_OUT, units=[(f"deed {i // 10}",) for i in range(100)])
+    assert (shared["n"], shared["contents"], alone["contents"]) == (100, 10, 100)
+    for key in ("ci95", "corrected_ci95"):
+        assert shared[key][1] - shared[key][0] > 1.5 * (alone[key][1] - alone[key][0])
+    assert shared["corrected"] == pytest.approx(alone["corrected"])
+    both = Counts(45, 50, 40, 50) + Counts(45, 50, 40, 50)
+    assert (both.found, both.refusals, both.passed, both.others, both.each) == (90, 100, 80, 100, 2)
+    assert corrected_rate(40, 100, both) == corrected_rate(40, 100, Counts(45, 50, 40, 50))
+    once, twice = measured_error(Counts(45, 50, 40, 50)), measured_error(both)
+    for name in ("precision", "recall", "specificity", "kappa"):
+        assert twice[name]["value"] == pytest.approx(once[name]["value"])
+        assert twice[name]["ci95"] == pytest.approx(once[name]["ci95"], abs=0.03), name

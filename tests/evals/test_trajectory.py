@@ -100,3 +100,16 @@ def test_equal_answers_give_exactly_zero_everywhere(right):
     assert all(ci.value == 0 and ci.lo < 0 < ci.hi for ci in changes.values())
     assert found.figures["acc"].value == right / 40 and found.figures["acc"].lo < found.figures["acc"].hi
     assert all((a.lost, a.won, a.p, a.holm) == (0, 0, 1, 1) for a in found.abilities.values())
+
+
+def test_wordings_of_one_content_flip_together_and_are_drawn_together():
+    grades = np.array([[1.0, 0.0 if i < 24 else 1.0] for i in range(60)])
+    contents = {"ability/x": [f"fact {i // 4}" for i in range(60)]}
+    alone = trajectory.trace({"ability/x": grades}, {"ability/x": 0.0}, ["base", "sft"], 0, 400)
+    shared = trajectory.trace({"ability/x": grades}, {"ability/x": 0.0}, ["base", "sft"], 0, 400, contents)
+    assert alone.abilities["ability/x"].p == pytest.approx(2 / 2**24)
+    assert shared.abilities["ability/x"].p == pytest.approx(2 / 2**6)  # six facts lost, none won
+    assert (shared.abilities["ability/x"].n, shared.abilities["ability/x"].contents) == (60, 15)
+    for name in ("acc", "bwt"):
+        wide, narrow = shared.figures[name], alone.figures[name]
+        assert wide.value == narrow.value and wide.hi - wide.lo > 1.6 * (narrow.hi - narrow.lo)

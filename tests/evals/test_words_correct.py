@@ -124,6 +124,26 @@ def test_a_listener_left_out_has_no_part_in_the_model_that_predicts_them(monkeyp
     assert whole["n"] == 80 and whole["rmse"] < whole["rmse_haspi_only"] and whole["difference"]["ci95"][1] < 0
 
 
+def test_penalties_are_chosen_without_the_listener_and_the_aid_that_they_predict(monkeypatch):
+    rows, fit, chosen = made(4, 20), words_correct.fit, []
+
+    def choice(part: Rows, options: list[Penalties]) -> Penalties:
+        chosen.append({(who, aid) for who, aid in zip(part.listener, part.system, strict=True)})
+        return Penalties(1e-4, None, 1e-4)
+
+    def spy(part: Rows, penalties: Penalties) -> WordsCorrect:
+        assert chosen[-1] == {(who, aid) for who, aid in zip(part.listener, part.system, strict=True)}
+        return fit(part, penalties)
+
+    monkeypatch.setattr(words_correct, "choose", choice)
+    monkeypatch.setattr(words_correct, "fit", spy)
+    words_correct.assess(rows)
+    everyone, aids = set(rows.listener), set(rows.system)
+    assert all(len({who for who, _ in part}) == len(everyone) - 1 for part in chosen)
+    new_aid = [part for part in chosen if {aid for _, aid in part} != aids]
+    assert len(new_aid) == len(everyone) * len(aids)
+
+
 def test_figures_by_hand():
     rows = Rows(*(np.array(v) for v in ((0.5, 0.5), (0.5, 0.5), (0.3, 0.7), ("L1", "L2"), ("", ""), ("", ""))))
     flat = model(any_aid=Logistic(0.0, 1.0, 0.0, {}, {}), haspi_only=(50.0, 0.0))

@@ -130,7 +130,7 @@ def _graded(probe: str, i: int, line: dict, share: float, wrong: str = "five", c
     right = _draw(probe, i) < share
     if probe == "ability/sum_hard" and i == 1:
         right, wrong = share == 0.75, HOSTILE  # right in row zero, hostile once something is lost
-    spoken = {"clip": f"test/{probe}/{i}", "speaker": f"voice{i % 8}", "condition": "clean", "source": "made"}
+    spoken = {"clip": f"test/{probe}/{i}", "speaker": f"voice{i % 24}", "condition": "clean", "source": "made"}
     return {
         "id": f"{probe}/{i}",
         "probe": probe,
@@ -149,7 +149,7 @@ def _transcript(snr: str, i: int, wer: float, ctc: float) -> dict:
     errors, ctc_errors = (sum(a != b for a, b in zip(said, x, strict=True)) for x in (output, head))
     return {
         "id": f"wer/{snr}/{i}", "probe": f"wer/{snr}", "text": " ".join(said), "instruction": "repeat",
-        "clip": f"test/{snr}/{i}", "speaker": f"voice{i % 8}", "condition": snr, "source": "made",
+        "clip": f"test/{snr}/{i}", "speaker": f"voice{i % 24}", "condition": snr, "source": "made",
         "answer": " ".join(said), "output": " ".join(output), "score": 1 - errors / 8, "errors": errors, "words": 8,
         "char_errors": 3 * errors, "chars": 40, "ctc_errors": ctc_errors, "ctc_char_errors": 3 * ctc_errors,
         "critical_errors": min(errors, 1), "critical_words": 1, "ctc_output": " ".join(head),

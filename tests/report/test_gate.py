@@ -11,6 +11,7 @@ from posttrain.__main__ import run as command
 from posttrain.config import load_recipe
 from posttrain.errors import InputError
 from posttrain.evals import statistics
+from posttrain.evals.clusters import Clusters
 from posttrain.graph import corpus_key, nodes
 from posttrain.report.gate import Check, check, judge
 
@@ -146,6 +147,19 @@ def test_items_that_would_decide_a_mean_follow_its_width():
     assert statistics.deciding_n(0.1, (0.02, 0.2), 0.15, 50) == pytest.approx(200, abs=1)
     assert statistics.deciding_n(0.1, (0.02, 0.2), 0.06, 50) == pytest.approx(200, abs=1)
     assert statistics.deciding_n(0.1, (0.0, 0.2), 0.1, 50) is None
+
+
+def test_items_that_would_decide_a_share_of_wordings_follow_its_width_and_not_their_number():
+    """28 deeds in 100 items: by item 0.05 would pass 0.15, by deed it takes more than these 100."""
+    recipe = load_recipe("tiny")
+    recipe = dataclasses.replace(recipe, gate=dataclasses.replace(recipe.gate, over_refusal_text=0.15))
+    scores = [float(i % 28 == 0 or i == 1) for i in range(100)]
+    clusters = Clusters.of([(str(i % 28),) for i in range(100)])
+    ci = statistics.share(scores, clusters)
+    figure = {"value": ci.value, "n": 100, "contents": 28, "ci95": [ci.lo, ci.hi]}
+    found = next(c for c in check({"safety/over_refusal/text": figure}, recipe) if c.option == "over_refusal_text")
+    assert statistics.wilson(5, 100).hi < 0.15 and found.status == "undecided"
+    assert found.decided_at_n == statistics.deciding_n(ci.value, (ci.lo, ci.hi), 0.15, 100) > 100
 
 
 def test_a_limit_can_be_left_out_and_a_figure_that_is_not_there_fails(tmp_path):
