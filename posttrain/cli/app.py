@@ -117,7 +117,10 @@ def evaluate(
     checkpoint: CheckpointOption,
     probes: Annotated[
         Path | None,
-        typer.Option(help="Your own items instead: JSON lines with id, probe, instruction, text, answer, grader."),
+        typer.Option(
+            help="Your own items instead: JSON lines with id, probe, instruction, text, answer, grader; content, "
+            "where several ask the same in other words."
+        ),
     ] = None,
     lm_eval: Annotated[
         str | None,

@@ -45,7 +45,7 @@ def measured(stage, base) -> dict:
     typed = [item for item in corpus().items if item.clip is None]
     rows = {}
     for name, llama in (("base", base), ("stage", stage)):
-        lines = evaluate._answers(llama, typed, typed, corpus(), None, CONFIG)
+        lines = evaluate._answers(llama, typed, corpus(), None, CONFIG)
         reference = None if name == "stage" and llama.shares_base else base
         lines += evaluate._language(llama, reference, corpus(), CONFIG) + evaluate._task(
             llama, reference, corpus(), CONFIG
