@@ -26,19 +26,19 @@ from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
 
 BASE_SHARES = {
-    "text": 0.06,
-    "status": 0.05,
-    "copy": 0.205,
-    "salad": 0.075,
+    "text": 0.055,
+    "status": 0.045,
+    "copy": 0.225,
+    "salad": 0.085,
     "copy_hard": 0.04,
     "sum_easy": 0.075,
-    "sum_hard": 0.105,
+    "sum_hard": 0.1,
     "fact_easy": 0.13,
-    "fact_hard": 0.03,
+    "fact_hard": 0.025,
     "order_easy": 0.065,
     "order_hard": 0.075,
-    "safety": 0.05,
-    "help": 0.04,
+    "safety": 0.045,
+    "help": 0.035,
 }
 """What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
 PEOPLE_SHARE = 0.5
@@ -242,8 +242,8 @@ def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> As
         return Ask(REPEAT, text, text, "exact")
     if kind == "copy":
         kinds = {
-            "repeat": 0.55,
-            "joined": 0.05,
+            "repeat": 0.57,
+            "joined": 0.03,
             "answer": 0.12,
             "command": 0.08,
             "simplify": 0.1,
