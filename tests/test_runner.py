@@ -122,8 +122,13 @@ def test_arms_with_looks_answer_validation_items_and_a_study_chooses_by_them(fin
     test = {json.loads(line)["id"] for line in (folder / "sft" / "answers.jsonl").read_text("utf-8").splitlines()}
     assert not test & {json.loads(line)["id"] for line in lines}
     assert command(["study", str(tmp_path / "arms")]) == 0
-    said = "No arm is chosen: the base had none of the validation items right, so there was nothing to forget"
-    assert said in capsys.readouterr().out, "a base of 60 steps knows nothing yet"
+    knows = "forgetting/mean" in found["lora"]["metrics"]  # a base of 60 steps may have nothing right yet
+    said = (
+        "Stay with lora: on validation items"
+        if knows
+        else "No arm is chosen: the base had none of the validation items"
+    )
+    assert said in capsys.readouterr().out
 
 
 def test_arms_on_a_corpus_without_validation_items_are_refused_before_anything_trains(finished, tmp_path):

@@ -24,7 +24,7 @@ def _by_content(lines: list[Line]) -> dict[str, dict[str, list[float]]]:
     for line in lines:
         if line["probe"].startswith("ability/"):
             contents.setdefault(line["probe"], {}).setdefault(line["content"], []).append(line["score"])
-    made = {}
+    made: dict[str, dict[str, list[float]]] = {}
     for probe, found in sorted(contents.items()):
         ordered = [found[key] for key in sorted(found)]
         made[probe] = {"right": [sum(grades) for grades in ordered], "of": [len(grades) for grades in ordered]}

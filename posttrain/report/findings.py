@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from posttrain.evals.metrics import DETAILS, direction
-from posttrain.evals.statistics import holm
+from posttrain.evals.statistics import Power, holm
 from posttrain.ledger import Row
 from posttrain.report import listeners
 from posttrain.report.finding import Finding
@@ -56,15 +56,33 @@ def own(rows: list[Row]) -> list[Row]:
     return [row for row in rows if Path(row.checkpoint).parent.name == row.run]
 
 
+def tested(row: Row, against: str = "base") -> list[str]:
+    """The row's metrics that `sure` tests together: the family of Holm's correction."""
+    p = REFERENCES[against][2]
+    own = (n for n in row.metrics if direction(n) and not n.startswith(("ctc_", *DETAILS)))
+    return [n for n in own if row.metrics[n].get(p) is not None]
+
+
+def would_show(row: Row, name: str) -> float | None:
+    """Smallest true difference to row zero that `sure` finds with 80 % power; None without a reference.
+
+    Of m metrics tested together the smallest p value is held against 0.05 / m, the others against more: so the power is
+    80 % if nothing else differs, and no less if something does. Where only few items change the other way, it is more.
+    """
+    power = row.metrics[name].get("power")
+    if not power or name not in (family := tested(row)):
+        return None
+    return Power(**power).detectable(SURE / len(family))
+
+
 def sure(row: Row, against: str = "base") -> dict[str, int]:
     """Metric → +1 better or −1 worse than the reference, where it holds after Holm over all of the row's metrics."""
     delta, _, p = REFERENCES[against]
-    own = (n for n in row.metrics if direction(n) and not n.startswith(("ctc_", *DETAILS)))
-    tested = [n for n in own if row.metrics[n].get(p) is not None]
-    adjusted = holm([row.metrics[n][p] for n in tested])
+    names = tested(row, against)
+    adjusted = holm([row.metrics[n][p] for n in names])
     return {
         name: direction(name) * (1 if row.metrics[name][delta] > 0 else -1)
-        for name, p_holm in zip(tested, adjusted, strict=True)
+        for name, p_holm in zip(names, adjusted, strict=True)
         if p_holm < SURE and row.metrics[name][delta]
     }
 
@@ -191,13 +209,24 @@ def _lost(last: Row) -> list[Finding]:
         found.append(
             Finding(f"Perhaps, by their own intervals but not after Holm's correction: {'; '.join(texts)} points")
         )
-    compared = [n for n in last.metrics if n.startswith("ability/") and last.metrics[n].get("detectable") is not None]
-    if compared:
-        limit = max(last.metrics[n]["detectable"] for n in compared)
-        rest = "another typed ability" if any(n.startswith("ability/") for n in lost) else "a typed ability"
-        text = f"No loss of {rest} is sure; one of {100 * limit:.1f} points or more would probably have shown"
-        found.append(Finding(text))
+    if said := _least_shown(last, lost):
+        found.append(Finding(said))
     return found
+
+
+def _least_shown(last: Row, lost: list[str]) -> str:
+    """How large a loss would have been sure of every typed ability that did not surely fall."""
+    shown = {n: would_show(last, n) for n in last.metrics if n.startswith("ability/") and n not in lost}
+    limits = [limit for limit in shown.values() if limit is not None]
+    if not limits:
+        return ""
+    rest = "another typed ability" if any(n.startswith("ability/") for n in lost) else "a typed ability"
+    if max(limits) >= 1:
+        return f"No loss of {rest} is sure, and of one no loss would be: it has too few contents for that"
+    return (
+        f"No loss of {rest} is sure; one of {100 * max(limits):.1f} points or more would probably have shown, after "
+        f"Holm's correction over {len(tested(last))} figures"
+    )
 
 
 def _safe(last: Row) -> list[Finding]:

@@ -16,7 +16,7 @@ from typing import Any
 from posttrain import ledger
 from posttrain.config import Recipe, load_recipe
 from posttrain.errors import InputError
-from posttrain.evals.statistics import deciding_n, deciding_share_n, holm
+from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
 from posttrain.graph import digest
 from posttrain.ledger import Row
 from posttrain.report.changes import read_answers
@@ -190,8 +190,18 @@ def _changes(option: str, limit: float, figures: Metrics) -> Iterator[Check]:
         value = way * figure["delta_vs_base"] + 0.0
         lo, hi = sorted(way * bound + 0.0 for bound in figure["delta_ci95"])
         status = "crossed" if lo > limit and p < SURE else "passed" if hi <= limit else "undecided"
-        needed = deciding_n(value, (lo, hi), limit, figure["n"]) if status == "undecided" else None
+        needed = _deciding(value, (lo, hi), limit, figure["n"], len(found)) if status == "undecided" else None
         yield Check(option, metric, limit, status, value, (lo, hi), figure["n"], p, needed)
+
+
+def _deciding(value: float, interval: tuple[float, float], limit: float, n: int, compared: int) -> int | None:
+    """Items that would decide a change: pass it, or cross its limit by interval and by Holm's test over so many."""
+    needed = deciding_n(value, interval, limit, n)
+    if needed is None or value <= max(limit, 0.0):
+        return needed
+    stricter = critical(None, SURE / compared) / critical(None, SURE)
+    lowest = value - stricter * (value - interval[0])
+    return max(needed, deciding_n(value, (lowest, interval[1]), 0.0, n) or 0)
 
 
 def _recipe(row: Row, recipe: str | None, changes: list[str] | None) -> Recipe:

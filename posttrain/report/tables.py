@@ -6,7 +6,7 @@ from typing import Any
 from posttrain.evals.listener_metrics import LISTENER
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
-from posttrain.report.findings import OTHERS, REFERENCES, costs, own, sure
+from posttrain.report.findings import OTHERS, REFERENCES, costs, own, sure, would_show
 from posttrain.report.lineage import kind
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
 
@@ -115,12 +115,15 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
 
 def _sample(name: str, rows: list[Row]) -> str:
     """How many items, contents and voices, and the smallest difference they show; of the last row that has it."""
-    metric = next(row.metrics[name] for row in reversed(rows) if name in row.metrics)
+    last = next(row for row in reversed(rows) if name in row.metrics)
+    metric, shown = last.metrics[name], would_show(last, name)
     parts = [f"n = {metric['n']:,}"] if "n" in metric else []
     parts += [f"{metric['contents']:,} contents"] if metric.get("contents", metric.get("n")) != metric.get("n") else []
     parts += [f"{metric['speakers']} voices"] if "speakers" in metric else []
-    if metric.get("detectable") and not name.startswith("ctc_"):
-        parts.append(f"{change(name, metric['detectable']).removeprefix('+')}{unit(name)} would show")
+    if shown and shown >= 1 and unit(name) == " points":
+        parts.append("too few contents to show any difference")
+    elif shown:
+        parts.append(f"{change(name, shown).removeprefix('+')}{unit(name)} would show")
     return ", ".join(parts)
 
 
