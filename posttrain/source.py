@@ -108,7 +108,9 @@ def _read(path: Path) -> _Source:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    imports, named, queue = [], [], [ast.parse(text)]
+    imports: list[str] = []
+    named: list[str] = []
+    queue: list[ast.AST] = [ast.parse(text)]
     while queue:
         node: Any = queue.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):

@@ -350,7 +350,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _tango_z(won: int, lost: int, n: int, delta: float) -> float:
+def _tango_z(won: float, lost: float, n: float, delta: float) -> float:
     """Tango's score statistic of a true difference delta; falls with delta. Equation 2 of Tango (1998)."""
     a, numerator = 2 * n, won - lost - n * delta
     b = -won - lost + (2 * n - won + lost) * delta

@@ -101,7 +101,7 @@ def trace(
     content of each item, its own by default.
     """
     columns = [np.asarray(grades, dtype=float) for grades in scores.values()]
-    shared = {name: _clusters(len(grades), contents and contents[name]) for name, grades in scores.items()}
+    shared = {name: _clusters(len(grades), contents[name] if contents else None) for name, grades in scores.items()}
     labels = [clusters.ways[0] for clusters in shared.values()]
     means, samples = statistics.family_means(columns, seed, bootstrap, labels)
     matrix, drawn = means.T, samples.swapaxes(-1, -2)  # (stages, abilities), (bootstrap, stages, abilities)
