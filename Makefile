@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Variables count on the command line alone: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. Only DATA_ROOT may
 # also come from the environment, as the posttrain command takes it from there too.
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
-known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY DRY_RUN
+known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY FRESH_CODE DRY_RUN
 unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); correct its name))
 outside := $(strip $(foreach name,$(filter-out DATA_ROOT,$(known)),$(if $(filter environment,$(origin $(name))),$(name))))
@@ -15,7 +15,7 @@ $(foreach name,$(outside),$(eval override undefine $(name)))
 RECIPE ?= tiny
 
 # What each target reads; a target that is not listed reads nothing.
-changes := FROM ADAPTER SEEDS DATA_ROOT SET DRY_RUN
+changes := FROM ADAPTER SEEDS DATA_ROOT SET FRESH_CODE DRY_RUN
 one_run = RUN $(if $(RUN),,RECIPE)
 $(foreach target,data base ctc align distill sft reward dpo grpo enhance,$(eval reads.$(target) := RECIPE RUN $(changes)))
 reads.pipeline := RECIPE RUN JOBS $(changes)
@@ -25,14 +25,14 @@ reads.joint := RECIPE RUN FROM DATA_ROOT SET LISTENER CLIPS DRY_RUN
 reads.personalise = RECIPE RUN $(changes) LISTENER MANIFEST $(if $(MANIFEST),,PERSON)
 reads.branches := RUN JOBS $(changes)
 reads.study := RUN ARMS JOBS $(changes)
-reads.seeds := RECIPE RUN JOBS $(filter-out FROM,$(changes))
+reads.seeds := RECIPE RUN JOBS $(filter-out FROM FRESH_CODE,$(changes))
 reads.report = $(one_run)
 reads.compare = $(one_run) FROM STAGE
 reads.gate := RECIPE RUN STAGE SET
 reads.notebooks := RECIPE RUN ONLY
 reads.picture = $(one_run)
 reads.figures := RUN DRY_RUN
-reads.doctor := RECIPE RUN $(filter-out DRY_RUN,$(changes))
+reads.doctor := RECIPE RUN $(filter-out FRESH_CODE DRY_RUN,$(changes))
 reads.clean := RUN
 
 # A variable that a goal does not read is refused, since it would change nothing.
@@ -47,7 +47,7 @@ run_folder = $(if $(findstring /,$(RUN)),$(RUN),runs/$(or $(RUN),$(basename $(no
 options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
   $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(SEEDS),--set "seeds=$(SEEDS)") \
   $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
-  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+  $(foreach change,$(SET),--set '$(change)') $(if $(FRESH_CODE),--fresh-code) $(if $(DRY_RUN),--dry-run)
 person = runs/person/$(or $(PERSON),0)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
@@ -165,7 +165,7 @@ bench: .venv/.ready  ## what hearing costs here, beside peers: denoiser, NAL-R, 
 	.venv/bin/python -m posttrain.bench
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
-	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run,$(options))
+	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run --fresh-code,$(options))
 
 docs: .venv/.ready  ## the pages of docs/ as a site, in runs/site
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build

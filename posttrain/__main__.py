@@ -8,8 +8,9 @@ import os
 import re
 import sys
 import warnings
+from pathlib import Path
 
-from posttrain.errors import InputError
+from posttrain.errors import DiskFullError, InputError
 
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -51,6 +52,14 @@ def run(arguments: list[str]) -> int:
             for problem in error.problems:
                 print(f"posttrain: {streams.visible(problem)}", file=sys.stderr)
             return 2
+        except Exception as error:
+            from posttrain import disk
+
+            message = str(error) if isinstance(error, DiskFullError) else disk.told(error, Path.cwd())
+            if message is None:
+                raise
+            print(f"posttrain: {streams.visible(message)}", file=sys.stderr)
+            return 1
         return 0
 
 

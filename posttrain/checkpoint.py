@@ -8,10 +8,8 @@ folder is a plain Llama, or only a checkpoint.json that names one.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaForCausalLM
 
+from posttrain import files, origin
 from posttrain.errors import InputError
 from posttrain.model import adapters, personal
 from posttrain.model.derived import classifier, halved, merged, scaled
@@ -41,6 +40,7 @@ __all__ = [
 SPEC_FILE = "checkpoint.json"
 PROJECTOR_FILE = "projector.safetensors"
 FORMAT = 1
+file_hash = files.sha256
 
 
 def create(
@@ -138,8 +138,8 @@ def scale_change(llama: SpeechLlama, share: float, parent: Path) -> None:
         scaled(llama, share)
         return
     spec = read_spec(parent)
-    origin = _placed(parent, spec.parents["model"]) if spec.stage == "sft" else parent
-    scaled(llama, share, load(origin, str(llama.model.device)).model)
+    before = origin.located(parent, "parent.model") if spec.stage == "sft" else parent
+    scaled(llama, share, load(before or parent, str(llama.model.device)).model)
 
 
 def save(
@@ -216,7 +216,7 @@ def read_spec(folder: str | Path) -> Spec:
         raw = dict(json.loads(path.read_text(encoding="utf-8")))
         if raw.get("stage") == "ctc":
             raise InputError(f"{folder} holds an encoder, expected a Llama; name a stage such as runs/tiny/sft")
-        hashes, version = raw.pop("hashes"), raw.pop("format")
+        hashes, version, _ = raw.pop("hashes"), raw.pop("format"), raw.pop(origin.LINKS, None)
         spec = TypeAdapter(Spec).validate_python(raw)
     except InputError:
         raise
@@ -228,11 +228,20 @@ def read_spec(folder: str | Path) -> Spec:
             raise InputError(f"{path}: hashes name {name}, which is not in the folder; get the folder again, whole")
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is missing; train that stage again, or copy the folder whole")
-        _equal(folder / name, "sha256", file_hash(folder / name), digest)
-    spec = dataclasses.replace(spec, base=_placed(folder, spec.base), encoder=_placed(folder, spec.encoder))
+        _equal(folder / name, "sha256", files.sha256(folder / name), digest)
+    base, encoder = (origin.located(folder, role) for role in ("base", "encoder"))
+    spec = dataclasses.replace(spec, base=str(base), encoder=None if encoder is None else str(encoder))
     for role, digest in _stands_on(spec).items():
         _equal(Path(getattr(spec, role)) / SPEC_FILE, "sha256", digest, spec.stands_on.get(role, digest))
     return spec
+
+
+def links_of(folder: Path, spec: Spec) -> dict[str, dict[str, str]]:
+    """Where base, encoder and parents lie from the checkpoint's folder, and what is in them; hub ids have no link."""
+    named = {"base": spec.base, "encoder": spec.encoder}
+    named |= {origin.PARENT + role: name for role, name in spec.parents.items()}
+    places = {role: Path(name) for role, name in named.items() if name and not name.startswith("./")}
+    return origin.links(folder, {role: place for role, place in places.items() if place.is_dir()})
 
 
 def relative(path: str | Path) -> str:
@@ -242,32 +251,15 @@ def relative(path: str | Path) -> str:
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.as_posix()
 
 
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # --- reading and writing ---------------------------------------------------------------------------------------------
-
-
-def _placed(folder: Path, name: str | None) -> Any:
-    """`./…` lies in the checkpoint's folder. Another relative path is looked for above that folder first, so that a run
-    read from elsewhere is not put on the like-named base of the run at hand."""
-    if name is None or Path(name).is_absolute():
-        return name
-    if name.startswith("./"):
-        return relative(folder / name)
-    beside = (above / name for above in folder.absolute().parents if (above / name / SPEC_FILE).is_file())
-    return next(map(relative, beside), name)
 
 
 def _stands_on(spec: Spec) -> dict[str, str]:
     outside = {
         role: name for role in ("base", "encoder") if (name := getattr(spec, role)) and not name.startswith("./")
     }
-    files = {role: Path(name) / SPEC_FILE for role, name in outside.items()}
-    return {role: file_hash(path) for role, path in files.items() if path.is_file()}
+    specs = {role: Path(name) / SPEC_FILE for role, name in outside.items()}
+    return {role: files.sha256(path) for role, path in specs.items() if path.is_file()}
 
 
 def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:
@@ -322,24 +314,22 @@ def _save_llama(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenize
 
 def _part_of(folder: Path) -> Path:
     part = folder / ".part"
-    shutil.rmtree(part, ignore_errors=True)
+    files.remove(part)
     part.mkdir(parents=True)
     return part
 
 
 def _commit(part: Path, folder: Path, spec: Spec) -> None:
     """Move every entry of `part` into the folder; the spec, with hashes, last."""
-    files = sorted(path for path in part.rglob("*") if path.is_file())
-    hashes = {path.relative_to(part).as_posix(): file_hash(path) for path in files}
+    saved = sorted(path for path in part.rglob("*") if path.is_file())
+    hashes = {path.relative_to(part).as_posix(): files.sha256(path) for path in saved}
     (folder / SPEC_FILE).unlink(missing_ok=True)
+    files.sync_tree(part)
     for entry in part.iterdir():
-        target = folder / entry.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(entry, target)
-    written = {"format": FORMAT, **dataclasses.asdict(spec), "hashes": hashes}
-    (part / SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    os.replace(part / SPEC_FILE, folder / SPEC_FILE)
+        files.remove(folder / entry.name)
+        os.replace(entry, folder / entry.name)
+    written = {"format": FORMAT, **dataclasses.asdict(spec), origin.LINKS: links_of(folder, spec), "hashes": hashes}
+    files.write_json(folder / SPEC_FILE, written)
     part.rmdir()
 
 

@@ -1,12 +1,12 @@
 """A recording as a hearing aid would give it: enhanced, with an audiogram fitted too; whole or as a stream."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain import files
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def build(
 
 def newest() -> Path:
     """The checkpoint of the newest finished `enhance` stage of run tiny; InputError where there is none."""
-    from posttrain import ledger
+    from posttrain import ledger, origin
 
     rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if row.config.get("stage") == "enhance"]
     if not rows:
@@ -159,7 +159,8 @@ def newest() -> Path:
             f"{DEFAULT_RUN} has no finished enhance stage; run `make enhance`, or name another run's, such as "
             "runs/mine/enhance (`transcribe --enhancer`, `enhance --checkpoint`)"
         )
-    return Path(max(rows, key=lambda row: row.started).checkpoint)
+    row = max(rows, key=lambda row: row.started)
+    return origin.of_row(DEFAULT_RUN, row) or Path(row.checkpoint)
 
 
 def _level(waveform: "np.ndarray") -> float:
@@ -177,6 +178,5 @@ def _write(target: Path, waveform: "np.ndarray") -> None:
 
     from posttrain.corpus.audio import SAMPLE_RATE
 
-    partial = target.with_name(target.name + ".partial")
-    soundfile.write(str(partial), waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
-    os.replace(partial, target)
+    with files.beside(target) as partial:
+        soundfile.write(str(partial), waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")

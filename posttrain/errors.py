@@ -1,4 +1,4 @@
-"""The one error a user can cause."""
+"""The errors that end a command with a message instead of a traceback."""
 
 
 class InputError(ValueError):
@@ -8,3 +8,7 @@ class InputError(ValueError):
         """`problems`: one message or every one that was found."""
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class DiskFullError(RuntimeError):
+    """A disk filled during a write: one line that says which, and how to go on; the command exits with 1."""

@@ -10,6 +10,9 @@ from posttrain.yaml_config import refuse_bool
 Limit = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, allow_inf_nan=False)] | None
 
 
+Versions = Annotated[int, BeforeValidator(refuse_bool), Field(ge=1)] | None
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class GateConfig:
     """What a run must not cross: the most that each figure may be, as a share; null is not judged."""
@@ -32,3 +35,5 @@ class GateConfig:
     """Noise-only or silent clips answered with words."""
     wer_clean: Limit = 0.1
     """Word error rate of clean made speech."""
+    code_versions: Versions = None
+    """Most versions of the code that the run's rows may come from; null names the versions and judges nothing."""

@@ -4,9 +4,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from posttrain import content
 from posttrain.config import ASIDE, Recipe, StageConfig, section
 from posttrain.errors import InputError
 
@@ -50,13 +50,9 @@ class Node:
 
 
 def corpus_key(recipe: Recipe) -> str:
-    """Hash of what the corpus is made from: its config, the seed, and the manifests of recorded sources."""
-    manifests = {}
-    for source in recipe.corpus.sources:
-        path = Path(recipe.corpus.data_root or "") / source / "manifest.csv"
-        manifests[source] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    """Hash of what the corpus is made from: config, seed, and the cards, manifests and recordings of its sources."""
     options = {k: v for k, v in dataclasses.asdict(recipe.corpus).items() if k != "data_root"}
-    return digest([options, recipe.seed, manifests])
+    return digest([options, recipe.seed, content.of_sources(recipe.corpus)])
 
 
 def nodes(recipe: Recipe) -> list[Node]:
@@ -93,8 +89,7 @@ def nodes(recipe: Recipe) -> list[Node]:
                 problems.append(f"stages.{spec.name} needs {want} before it as its {role}; add that or name another")
                 parents[role] = ""
         lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
-        if spec.stage == "personalise":
-            lineage.append(["manifest", _content(options.manifest)])
+        lineage += _read_by(spec.stage, options)
         key = digest([spec.stage, dataclasses.asdict(options), recipe.seed, corpus, *lineage])
         made[spec.name] = Node(spec.name, spec.stage, options, parents, key)
     if problems:
@@ -141,10 +136,17 @@ def _with_quantised(recipe: Recipe) -> list[StageConfig]:
     return specs
 
 
-def _content(manifest: str | None) -> str:
-    """Hash of a manifest, so that other utterances make another node."""
-    path = Path(manifest or "")
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _read_by(stage: str, options: Any) -> list[list[Any]]:
+    """What a stage reads besides its corpus and its parents, so that other content makes another node."""
+    if stage in ("base", "ctc") and (found := content.of_model(options.model)):
+        return [["model", found]]
+    if stage == "sft":
+        return [["adapter", content.of_adapter(options.adapter)]]
+    if stage == "personalise":
+        return [["person", content.of_personal(options.manifest, options.listener)]]
+    if stage == "enhance":
+        return [["audiograms", content.standard_audiograms()]]
+    return []
 
 
 def _with_seeds(recipe: Recipe, specs: list[StageConfig]) -> list[StageConfig]:

@@ -1,17 +1,19 @@
-"""The ledger: one JSON line per evaluated stage, validated, appended atomically; a torn last line is healed."""
+"""The ledger: one JSON line per evaluated stage, validated, appended atomically.
+
+A torn last line is dropped. What else a crash broke is rebuilt from the stages' own metrics.json.
+"""
 
 import dataclasses
-import fcntl
 import json
 import math
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posttrain import files, lock
 from posttrain.errors import InputError
+from posttrain.machine import say
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,40 @@ class Row:
 def read(path: Path | str) -> list[Row]:
     """The rows, in order; none where there is no ledger. A last line cut off by a kill is left out.
 
-    Raises InputError that names the file and line of anything else that is not a row.
+    Where the file is empty or a line is broken, the stages beside it are asked: rows that the ledger lacks are taken
+    from their metrics.json, and a message says so. Raises InputError that names the file and line of anything that is
+    not a row and cannot be rebuilt so.
     """
     path = Path(path)
     if not path.is_file():
         return []
-    return [_parse(line, path, number) for number, line in enumerate(_whole_lines(path.read_bytes()), 1)]
+    state = _state(path)
+    if not state.lost:
+        return state.rows
+    rebuilt = _from_stages(path.parent, state.rows)
+    if state.broken and not rebuilt:
+        raise InputError(state.broken)
+    if rebuilt:
+        names = ", ".join(row.stage for row in rebuilt)
+        say(f"! {state.lost}: {names} taken from the stages' metrics.json; the run's command writes the ledger again")
+    return state.joined(rebuilt)
+
+
+def repair(path: Path | str) -> None:
+    """Write a ledger again that a crash emptied or broke, with what is left of it and the stages' own metrics.json.
+
+    For the command that holds the run's lock and is about to put the rows that it knows of.
+    """
+    path = Path(path)
+    if not path.is_file() or not (state := _state(path)).lost:
+        return
+    rebuilt = _from_stages(path.parent, state.rows)
+    names = ", ".join(row.stage for row in rebuilt) or "no row"
+    say(f"! {state.lost}: written again, with {names} from the stages' metrics.json")
+    rows = state.joined(rebuilt)
+    path.unlink()
+    if rows:
+        files.write_bytes(path, b"".join(map(_line, rows)))
 
 
 def append(path: Path | str, row: Row | Mapping[str, Any]) -> None:
@@ -104,14 +134,70 @@ def arrange(path: Path | str, stages: list[str]) -> None:
 def _change(path: Path, change: Callable[[list[Row]], list[Row]]) -> bool:
     """Write what `change` makes of the rows; False, and nothing written, where it makes the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+    with lock.waiting(path.parent, "ledger"):
         content = path.read_bytes() if path.is_file() else b""
         rows = [_parse(line, path, number) for number, line in enumerate(_whole_lines(content), 1)]
         new = b"".join(_line(row) for row in change(rows))
         if new == content:
             return False
-        _write(path, new)
+        if new:
+            files.write_bytes(path, new)
+        else:
+            path.unlink(missing_ok=True)  # an empty ledger is what a crash leaves
     return True
+
+
+@dataclass(frozen=True)
+class _State:
+    """A ledger as it is on disk."""
+
+    rows: list[Row]
+    """Of its good lines."""
+    broken: list[str]
+    """What is wrong with each other line, the torn last one left out."""
+    first: int
+    """How many rows stand before the first line that is lost."""
+    lost: str
+    """What a crash did to it; empty where it is whole."""
+
+    def joined(self, rebuilt: list[Row]) -> list[Row]:
+        """The rows, with these where the first was lost."""
+        return [*self.rows[: self.first], *rebuilt, *self.rows[self.first :]]
+
+
+def _state(path: Path) -> _State:
+    content = path.read_bytes()
+    lines = _whole_lines(content)
+    rows: list[Row] = []
+    broken: list[str] = []
+    first = None
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(_parse(line, path, number))
+        except InputError as error:
+            first = len(rows) if first is None else first
+            broken += error.problems
+    lost = ""
+    if not content.strip(b"\0 \r\n\t"):
+        lost = f"{path} is empty"
+    elif broken:
+        lost = broken[0].rpartition("; ")[0]
+    elif content.count(b"\n") + 1 > len(lines) and not content.endswith(b"\n"):
+        lost = f"{path}: the last line is cut off"
+    return _State(rows, broken, len(rows) if first is None else first, lost)
+
+
+def _from_stages(run: Path, known: list[Row]) -> list[Row]:
+    """Rows of the run's own stages that the ledger lacks, in the order in which they were begun."""
+    found = []
+    for path in sorted(run.glob("*/metrics.json")):
+        try:
+            row = _row(files.read_json(path))
+        except (ValueError, TypeError):
+            continue
+        if row.stage == path.parent.name and all(row.stage != other.stage for other in known):
+            found.append(dataclasses.replace(row, run=run.name))
+    return sorted(found, key=lambda row: row.started)
 
 
 def _line(row: Row) -> bytes:
@@ -191,29 +277,3 @@ def _not_finite(value: Any, where: str) -> Iterator[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Durable: the content, then its name, reach the disk before this returns."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time; the lock is on the folder, so that no lock file is left."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

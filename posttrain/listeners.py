@@ -1,8 +1,6 @@
 """A finished enhancer, listener by listener: measured in minutes, on demand, and written into its run's ledger."""
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +8,10 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain import ledger
+from posttrain import disk, files, ledger, origin
 from posttrain.errors import InputError
 from posttrain.ledger import Row
+from posttrain.lock import alone
 
 if TYPE_CHECKING:
     from posttrain.acoustics.audiogram import Audiogram
@@ -115,17 +114,16 @@ def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
     from posttrain.evals import evaluate as stage_evaluation
     from posttrain.evals.listener_metrics import of_listeners
 
-    corpus = Corpus.load(_corpus(wanted))
-    made = enhancer.load(wanted.folder, device)
-    lines = _lines(wanted, made, corpus, jobs, device)
-    kept = [line for line in stage_evaluation.read_answers(wanted.folder) if not of_listeners(line["probe"])]
-    stage_evaluation.write_answers(wanted.folder / "answers.jsonl", kept + lines)
-    row = _with_figures(wanted, lines)
-    partial = wanted.folder / "metrics.partial"
-    partial.write_text(json.dumps(row.as_dict(), indent=1), encoding="utf-8")
-    os.replace(partial, wanted.folder / "metrics.json")
-    ledger.put(wanted.run / "ledger.jsonl", row)
-    _pages(wanted, row, made, corpus)
+    with alone(wanted.run), disk.watched(wanted.run):
+        corpus = Corpus.load(_corpus(wanted))
+        made = enhancer.load(wanted.folder, device)
+        lines = _lines(wanted, made, corpus, jobs, device)
+        kept = [line for line in stage_evaluation.read_answers(wanted.folder) if not of_listeners(line["probe"])]
+        stage_evaluation.write_answers(wanted.folder / "answers.jsonl", kept + lines)
+        row = _with_figures(wanted, lines)
+        files.write_json(wanted.folder / "metrics.json", row.as_dict())
+        ledger.put(wanted.run / "ledger.jsonl", row)
+        _pages(wanted, row, made, corpus)
     return row
 
 
@@ -193,26 +191,15 @@ def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
     from posttrain.evals.listener_metrics import of_listeners
 
     row = json.loads((wanted.folder / "metrics.json").read_text(encoding="utf-8"))
-    found = metrics.compute(lines, seed=row["seed"], bootstrap=_bootstrap(wanted.row))
+    found = metrics.compute(lines, seed=row["seed"], bootstrap=origin.resolve(wanted.folder).evaluation.bootstrap)
     others = {name: metric for name, metric in row["metrics"].items() if not of_listeners(name)}
     told = {name: value for name, value in wanted.as_dict().items() if name not in ("run", "enhancer")}
     if wanted.model is not None:
-        told["model_hash"] = hashlib.sha256((wanted.model / "checkpoint.json").read_bytes()).hexdigest()[:16]
+        told["model_hash"] = files.sha256(wanted.model / "checkpoint.json")[:16]
     row["config"]["listeners"] = told
     row["metrics"] = dict(sorted((others | found).items()))
     row["run"] = wanted.row.run
     return Row(**row)
-
-
-def _bootstrap(row: Row) -> int:
-    """Resamples per interval, as the row's recipe has it, so that `posttrain gate` finds the same figures."""
-    from posttrain.config import load_recipe
-    from posttrain.sections import EvaluationConfig
-
-    try:
-        return load_recipe(str(row.config.get("recipe", ""))).evaluation.bootstrap
-    except InputError:
-        return EvaluationConfig().bootstrap
 
 
 def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
@@ -223,7 +210,7 @@ def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
     row = next((row for row in reversed(rows) if kind(row) == "enhance"), None)
     last = _last_model(rows, run)
     if last is None and row is not None:
-        other = Path(row.config["corpus"]).parent
+        other = origin.resolve(run / row.stage).corpus.parent if (run / row.stage).is_dir() else run
         last = _last_model(ledger.read(other / "ledger.jsonl"), other)
     if row is None:
         problems.append(f"{run} has no finished enhance stage; run `make enhance RUN={run.name}` first")
@@ -242,14 +229,12 @@ def _last_model(rows: Sequence[Row], run: Path) -> Path | None:
 
 
 def _place(run: Path, row: Row) -> Path:
-    here = run / row.stage
-    return here if here.is_dir() else Path(row.checkpoint)
+    return origin.of_row(run, row) or Path(row.checkpoint)
 
 
 def _corpus(wanted: Plan) -> Path:
-    """The run's own corpus, else that of the run it branches from."""
-    here = wanted.run / "corpus"
-    return here if here.is_dir() else Path(wanted.row.config["corpus"])
+    """The corpus that the enhancer was trained on: the run's own, or that of the run it branches from."""
+    return origin.resolve(wanted.folder).corpus
 
 
 def _listeners(names: Sequence[str], data_root: Path | None, problems: list[str]) -> "list[Audiogram]":

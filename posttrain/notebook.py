@@ -16,7 +16,7 @@ from IPython.display import HTML, Audio, Image
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from posttrain import checkpoint, ledger, runner
+from posttrain import checkpoint, ledger, origin, runner
 from posttrain.acoustics.frontend import SAMPLE_RATE
 from posttrain.cli import pipeline, show
 from posttrain.config import load_recipe, with_stage
@@ -80,9 +80,9 @@ class Run:
     def load(self, stage: str) -> SpeechLlama:
         """Its checkpoint, frozen; from `align` on it hears the corpus's clips."""
         device = pick_device("auto")
-        llama = checkpoint.load(self.stage(stage), device)
-        encoder = llama.spec.encoder
-        return llama.attach(corpus_table(Path(encoder), self.corpus, device)) if encoder else llama
+        made = origin.resolve(self.stage(stage))
+        llama = checkpoint.load(made.folder, device)
+        return llama.attach(corpus_table(made.encoder, Corpus.load(made.corpus), device)) if made.encoder else llama
 
     def branch(self, name: str, *changes: str, until: str | None) -> "Run":
         """This run with `changes` such as "sft.steps=150", made up to stage `until` in `notebooks/RUN/NAME` beside it.
@@ -197,7 +197,7 @@ def _made(run: Run, until: str | None) -> Run:
     recipe = load_recipe(run.recipe, list(run.changes))
     _, *steps = runner.plan(recipe, run.folder, run.origin, until)
     if any(step.action != "done" or step.name not in run.rows for step in steps):
-        with show.quiet_stdout(), pipeline.alone(run.folder):
+        with show.quiet_stdout():
             runner.run(recipe, run.folder, run.origin, until)
     return run
 

@@ -45,6 +45,19 @@ def stage_code(stage: str) -> str:
 
 
 @cache
+def code_of(stage: str) -> dict[str, str]:
+    """What records the code that makes a stage: `version` of the package, `training` (see stage_code), and `source`.
+
+    `source` hashes the bytes of every file that the stage reaches: comments, and modules that change no weight, too.
+    """
+    roots = ROOTS.get(stage, (f"posttrain.stages.{stage}",))
+    digest = hashlib.sha256()
+    for path in sorted(_reached(roots, frozenset())):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return {"version": code_version(), "training": stage_code(stage), "source": digest.hexdigest()[:12]}
+
+
+@cache
 def code_version() -> str:
     """The git commit, with `-dirty` where the package differs from it, and a hash of the package's Python files."""
     digest = hashlib.sha256()
@@ -64,12 +77,12 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _reached(roots: tuple[str, ...]) -> set[Path]:
+def _reached(roots: tuple[str, ...], left_out: frozenset[str] = NEUTRAL) -> set[Path]:
     """Files of the modules that these import, directly or not, and the data files that they name."""
     files, queue = set(), list(roots)
     while queue:
         path = _file(queue.pop())
-        if path is None or path in files or path.relative_to(PACKAGE).parts[0].removesuffix(".py") in NEUTRAL:
+        if path is None or path in files or path.relative_to(PACKAGE).parts[0].removesuffix(".py") in left_out:
             continue
         source = _read(path)
         files |= {path, *source.data_files}

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain import files
 from posttrain.corpus.tasks import REPEAT
 from posttrain.enhance import Aid, build
 from posttrain.errors import InputError
@@ -228,9 +228,7 @@ class _Lines:
         if self.partial is None:
             return
         if self.partial.is_file():
-            first, *kept = self.partial.read_text(encoding="utf-8").split("\n")
-            if first == json.dumps({"key": key}):
-                self.lines = [json.loads(line) for line in kept[:-1]]  # the last one may be half
+            self.lines = _lines_of(self.partial, key)
         self.partial.write_text("", encoding="utf-8")
         self._append({"key": key}, *self.lines)
 
@@ -241,14 +239,22 @@ class _Lines:
     def finish(self) -> None:
         if self.out is None or self.partial is None:
             return
-        self.partial.write_text("", encoding="utf-8")
-        self._append(*filter(None, self.lines))
-        os.replace(self.partial, self.out)
+        files.write_json_lines(self.out, filter(None, self.lines))
+        self.partial.unlink()
 
     def _append(self, *lines: dict[str, Any] | None) -> None:
         if self.partial is not None:
             with self.partial.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _lines_of(partial: Path, key: str) -> list[dict[str, Any] | None]:
+    """Lines that the same command left; none where another did, or where a crash broke one before the last."""
+    try:
+        first, *kept = partial.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in kept[:-1]] if first == json.dumps({"key": key}) else []
+    except ValueError:
+        return []
 
 
 def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str) -> str:

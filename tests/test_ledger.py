@@ -173,3 +173,62 @@ def test_rows_are_arranged_in_the_order_of_the_stages(tmp_path):
         ledger.append(path, row(stage))
     ledger.arrange(path, ["base", "ctc", "sft"])
     assert [made.stage for made in ledger.read(path)] == ["base", "sft", "other"]
+
+
+def stage(run, name, **changed):
+    """A finished stage's own copy of its row."""
+    (run / name).mkdir()
+    (run / name / "metrics.json").write_text(json.dumps(row(name, run="as it was called", **changed)))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Three finished stages and their ledger."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for number, name in enumerate(("base", "ctc", "align")):
+        stage(folder, name, started=f"2026-01-02T03:04:0{number}+00:00")
+        ledger.append(folder / "ledger.jsonl", row(name, started=f"2026-01-02T03:04:0{number}+00:00"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: b"",
+        lambda lines: b"\0" * 99,
+        lambda lines: b"garbage",
+        lambda lines: b"{}\n" * 3,
+        lambda lines: lines[0] + b"\n" + lines[1][:50],
+        lambda lines: lines[0] + b"\n" + lines[1][:50] + b"\n" + lines[2] + b"\n",
+        lambda lines: b"\0" * 30 + b"\n" + lines[1] + b"\n" + lines[2] + b"\n",
+    ],
+)
+def test_what_a_crash_broke_is_rebuilt_from_the_stages_with_a_message(run, damage, capsys):
+    path = run / "ledger.jsonl"
+    path.write_bytes(damage(path.read_bytes().split(b"\n")))
+    broken = path.read_bytes()
+    assert [made.stage for made in ledger.read(path)] == ["base", "ctc", "align"]
+    assert str(path) in capsys.readouterr().err and path.read_bytes() == broken  # a reader writes nothing
+    ledger.repair(path)
+    assert str(path) in capsys.readouterr().err
+    assert [(made.stage, made.run) for made in ledger.read(path)] == [(n, "tiny") for n in ("base", "ctc", "align")]
+    assert capsys.readouterr().err == ""
+    whole = path.read_bytes()
+    ledger.repair(path)
+    assert path.read_bytes() == whole
+
+
+def test_a_broken_stage_gives_no_row_and_a_line_that_nothing_replaces_is_named(run):
+    (run / "base" / "metrics.json").write_bytes(b"")
+    path = run / "ledger.jsonl"
+    path.write_bytes(b"{broken\n" + b"\n".join(path.read_bytes().split(b"\n")[1:]))
+    with pytest.raises(InputError, match=r"ledger\.jsonl, line 1 is not a ledger row"):
+        ledger.read(path)
+    ledger.repair(path)  # by the run, which makes that stage again
+    assert [made.stage for made in ledger.read(path)] == ["ctc", "align"]
+
+
+def test_a_ledger_without_rows_is_no_file(run):
+    ledger.drop(run / "ledger.jsonl", ["base", "ctc", "align"])
+    assert not (run / "ledger.jsonl").exists()

@@ -6,9 +6,7 @@ enhancement). A sample is final when the second frame that covers it has come: L
 hop buffering included. Later input cannot change it.
 """
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from posttrain import files
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ
 from posttrain.errors import InputError
 
@@ -186,15 +185,12 @@ def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = Non
     `heard_by`: hashes of the encoder that learned with it (weights) and of the one that this learned from.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in enhancer.state_dict().items()}
-    beside = folder / (WEIGHTS + ".partial")
-    save_file(weights, beside)
+    with files.beside(folder / WEIGHTS) as partial:
+        save_file(weights, partial)
     spec = {"format": FORMAT, "spec": asdict(enhancer.spec), "sample_rate": SAMPLE_RATE}
-    spec |= {"latency_ms": enhancer.latency_ms, "sha256": _sha256(beside)}
+    spec |= {"latency_ms": enhancer.latency_ms, "sha256": files.sha256(folder / WEIGHTS)}
     spec |= {"heard_by": heard_by} if heard_by else {}
-    os.replace(beside, folder / WEIGHTS)
-    beside = folder / (SPEC + ".partial")
-    beside.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, folder / SPEC)
+    files.write_json(folder / SPEC, spec)
     found = load(folder).state_dict()
     if any(not torch.equal(found[name], tensor) for name, tensor in weights.items()):
         raise RuntimeError(f"{folder / WEIGHTS} read back is not what was saved; look at the disk and save again")
@@ -215,13 +211,9 @@ def load(folder: str | Path, device: str = "cpu") -> Enhancer:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / SPEC} is not an enhancer's spec ({error!r}); {mend}") from error
     try:
-        if _sha256(folder / WEIGHTS) != wanted:
+        if files.sha256(folder / WEIGHTS) != wanted:
             raise InputError(f"{folder / WEIGHTS} is not what {SPEC} says (sha256 differs); {mend}")
         enhancer.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder / WEIGHTS} cannot be used: {error}; {mend}") from error
     return enhancer.requires_grad_(False).eval().to(device)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

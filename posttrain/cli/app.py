@@ -13,6 +13,7 @@ from posttrain.cli.options import (
     DeviceOption,
     DryRunOption,
     Ear,
+    FreshCodeOption,
     FromOption,
     JsonOption,
     RecipeArgument,
@@ -50,6 +51,7 @@ def run_recipe(
             help="Up to so many stages at a time on a CPU, where they do not hang on each other; each takes memory.",
         ),
     ] = 1,
+    fresh_code: FreshCodeOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +68,7 @@ def run_recipe(
     """
     from posttrain.cli import pipeline
 
-    pipeline.run(recipe, changes, run, branch_from, None, dry_run, as_json, jobs)
+    pipeline.run(recipe, changes, run, branch_from, None, dry_run, as_json, jobs, fresh_code)
 
 
 @app.command()
@@ -78,6 +80,7 @@ def stage(
     run: RunOption = None,
     branch_from: FromOption = None,
     changes: SetOption = None,
+    fresh_code: FreshCodeOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +92,7 @@ def stage(
     """
     from posttrain.cli import pipeline
 
-    pipeline.run(recipe, changes, run, branch_from, name, dry_run, as_json)
+    pipeline.run(recipe, changes, run, branch_from, name, dry_run, as_json, fresh_code=fresh_code)
 
 
 @app.command()
@@ -98,6 +101,7 @@ def data(
     run: RunOption = None,
     branch_from: FromOption = None,
     changes: SetOption = None,
+    fresh_code: FreshCodeOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,7 +113,7 @@ def data(
     """
     from posttrain.cli import pipeline
 
-    pipeline.data(recipe, changes, run, branch_from, dry_run, as_json)
+    pipeline.data(recipe, changes, run, branch_from, dry_run, as_json, fresh_code)
 
 
 @app.command()

@@ -164,7 +164,7 @@ def evaluate(
     import os
 
     from posttrain.cli import show
-    from posttrain.cli.pipeline import alone, run_folder
+    from posttrain.cli.pipeline import run_folder
 
     folder = run_folder(run)
     early.rows(folder)
@@ -178,7 +178,7 @@ def evaluate(
         return
     from posttrain.report import build
 
-    with show.quiet_stdout(), alone(folder):
+    with show.quiet_stdout():
         row = listeners.evaluate(wanted, jobs or os.cpu_count() or 1, pick_device(device))
         build(folder)
     found = listeners.figures(row)

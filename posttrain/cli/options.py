@@ -28,6 +28,9 @@ SetOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done and what it takes; make nothing.")
 ]
+FreshCodeOption = Annotated[
+    bool, typer.Option("--fresh-code", help="Make again what other code than this made, and what depends on it.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 CheckpointOption = Annotated[
     Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft, as the ledger names it.")

@@ -1,17 +1,15 @@
 """run, stage, data, report, study and gate: from what the user named to the runner, and its result on stdout."""
 
-import fcntl
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from posttrain import config
+from posttrain import config, disk
 from posttrain.cli import early, show
 from posttrain.errors import InputError
+from posttrain.lock import alone
 
 
 def run_folder(run: str) -> Path:
@@ -28,24 +26,25 @@ def run(
     dry_run: bool,
     as_json: bool,
     jobs: int = 1,
+    fresh_code: bool = False,
 ) -> None:
     """Run the recipe, or the stage `until` with what it hangs on, then the report."""
-    from posttrain import ledger, runner
+    from posttrain import runner
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
     if dry_run or problems:
-        steps = _plan(loaded, folder, parent, until, problems)
+        steps = _plan(loaded, folder, parent, until, problems, fresh_code)
         _show_plan(loaded, folder, steps, as_json)
         return
     if not loaded.base.model and not loaded.ctc.model:
         show.hide_loading()
     clock = time.monotonic()
-    with show.quiet_stdout(), alone(folder):
-        before = ledger.read(folder / "ledger.jsonl")
-        rows = runner.run(loaded, folder, parent, until, jobs)
+    with show.quiet_stdout():
+        before = _content(folder / "ledger.jsonl")
+        rows = runner.run(loaded, folder, parent, until, jobs, fresh_code)
         _cards(rows, until)
-        page = _build_report(folder, nothing_new=rows == before)
+        page = _build_report(folder, nothing_new=_content(folder / "ledger.jsonl") == before)
     if as_json:
         show.print_json([row.as_dict() for row in rows])
         return
@@ -56,18 +55,24 @@ def run(
 
 
 def data(
-    recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, dry_run: bool, as_json: bool
+    recipe: str,
+    changes: list[str] | None,
+    run: str | None,
+    branch_from: str | None,
+    dry_run: bool,
+    as_json: bool,
+    fresh_code: bool = False,
 ) -> None:
     """Make the corpus alone and print what it holds."""
     from posttrain import preflight, runner
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
-    step, *_ = steps = _plan(loaded, folder, parent, None, problems)
-    if dry_run:
-        _show_plan(loaded, folder, steps[:1], as_json)
+    if dry_run or problems:
+        _show_plan(loaded, folder, _plan(loaded, folder, parent, None, problems, fresh_code)[:1], as_json)
         return
-    with show.quiet_stdout(), alone(folder):
+    with show.quiet_stdout(), alone(folder), disk.watched(folder):
+        step, *_ = steps = _plan(loaded, folder, parent, None, problems, fresh_code)
         if lacking := preflight.lacking(loaded, folder, steps):
             raise InputError(lacking)
         corpus = runner.make_corpus(loaded, step)
@@ -152,7 +157,12 @@ def _folders(recipe: config.Recipe, run: str | None, branch_from: str | None) ->
 
 
 def _plan(
-    recipe: config.Recipe, folder: Path, parent: Path | None, until: str | None, problems: list[str]
+    recipe: config.Recipe,
+    folder: Path,
+    parent: Path | None,
+    until: str | None,
+    problems: list[str],
+    fresh_code: bool = False,
 ) -> list[Any]:
     """The plan. Raises InputError with the recipe's problems and those of everything it names, in one list."""
     from posttrain import preflight, runner
@@ -160,7 +170,7 @@ def _plan(
     steps: list[Any] = []
     found = list(problems)
     try:
-        steps = runner.plan(recipe, folder, parent, until, refuse=False)
+        steps = runner.plan(recipe, folder, parent, until, fresh_code, refuse=False)
     except InputError as error:
         found += error.problems
     found += preflight.wrong(recipe, steps)
@@ -180,7 +190,7 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
     if as_json:
         lines = [
             {"name": s.name, "stage": s.stage, "action": s.action, "why": s.why, "folder": str(s.folder)}
-            | {"memory_gib": memory.get(s.name)}
+            | {"memory_gib": memory.get(s.name), "other_code": s.other_code, "damage": list(s.damage)}
             for s in steps
         ]
         show.print_json(
@@ -213,18 +223,5 @@ def _build_report(folder: Path, nothing_new: bool) -> Path:
     return build(folder)
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One command at a time works in a run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"another posttrain is at work in {folder}; wait for it, or name another --run") from error
-        try:
-            yield
-        finally:
-            if [path.name for path in folder.iterdir()] == [".lock"]:  # nothing was begun: leave no trace
-                (folder / ".lock").unlink()
-                folder.rmdir()
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

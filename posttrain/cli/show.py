@@ -93,6 +93,8 @@ def verdict(found: "Verdict") -> None:
         line(f"{mark} {check.status:<9}  {check}")
     for wrong in found.wrong:
         line(f"✗ {wrong}")
+    if found.mixed:
+        line(f"✗ {found.mixed}")
     for note in found.notes:
         line(f"! {note}")
     unsure = sum(check.status == "undecided" for check in found.checks)

@@ -93,12 +93,14 @@ def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -
     ]
     said = [s for split in speech.ACCENTS_EACH for s in spoken if s.split == split]
     clips, pieces = [], []
-    with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:
-        rendered = speech.synthesise(_shards(utterances), scratch, bar.update)
-        for text, u, (waveform, noise) in zip(said, utterances, rendered, strict=True):
-            clips.append(Clip(text.id, text.text, u.voice, text.split, "made", _named(u), noise, 0, 0))
-            pieces.append(waveform)
-    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:
+            rendered = speech.synthesise(_shards(utterances), scratch, bar.update)
+            for text, u, (waveform, noise) in zip(said, utterances, rendered, strict=True):
+                clips.append(Clip(text.id, text.text, u.voice, text.split, "made", _named(u), noise, 0, 0))
+                pieces.append(waveform)
+    finally:  # also where the disk is full
+        shutil.rmtree(scratch, ignore_errors=True)
     return clips, pieces
 
 

@@ -8,7 +8,6 @@ whole.
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from posttrain import files
 from posttrain.corpus import json_lines
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
@@ -101,9 +101,6 @@ def write(
     `pieces`: int16 arrays (S,) in the order of `clips`, whose `start` and `samples` are set here. `summary` goes into
     corpus.json, with the fingerprint of everything written.
     """
-    beside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     arrays = list(pieces)
     if len(arrays) != len(clips):
         raise ValueError(f"{len(arrays)} waveforms for {len(clips)} clips, expected as many")
@@ -114,7 +111,6 @@ def write(
         start += len(array)
     audio = np.concatenate(arrays) if arrays else np.zeros(0, np.int16)  # (S_all,)
     hashes = {"audio": hashlib.sha256(audio.tobytes()).hexdigest()}
-    save_file({"audio": torch.from_numpy(audio)}, beside / AUDIO)
     lists: dict[str, list[Any]] = {
         "clips": placed,
         "examples": examples,
@@ -123,17 +119,14 @@ def write(
         "texts": texts,
         "valid_items": list(valid_items),
     }
-    for name, rows in lists.items():
-        text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
-        hashes[name] = hashlib.sha256(text.encode()).hexdigest()
-        (beside / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
-    (beside / "corpus.json").write_text(
-        json.dumps({"fingerprint": fingerprint, "hashes": hashes, **summary}, indent=1) + "\n",
-        encoding="utf-8",
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    with files.new_folder(folder) as beside:
+        save_file({"audio": torch.from_numpy(audio)}, beside / AUDIO)
+        for name, rows in lists.items():
+            text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
+            hashes[name] = hashlib.sha256(text.encode()).hexdigest()
+            (beside / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+        files.write_json(beside / "corpus.json", {"fingerprint": fingerprint, "hashes": hashes, **summary})
     return Corpus.load(folder)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from posttrain import checkpoint as checkpoints
+from posttrain import files
 from posttrain.corpus import speech
 from posttrain.corpus.prompts import SafetyPrompt
 from posttrain.corpus.store import FULL_SCALE
@@ -25,11 +26,11 @@ from posttrain.evals.calibration import Judged
 from posttrain.evals.clusters import Clusters, Unit
 from posttrain.evals.judge import Judge
 from posttrain.evals.refusal import COMPLIANCE, REFUSALS, Counts
-from posttrain.evals.standalone import stage_config
 from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off
 from posttrain.model.corpus_table import table_of
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.origin import resolve
 
 MAX_NEW_TOKENS = 256
 """As XSTest's own answers were cut."""
@@ -156,7 +157,7 @@ def _base_of(llama: SpeechLlama, checkpoint: Path, device: str) -> Iterator[Spee
         with adapters_off(llama.model):
             yield llama
     else:
-        yield checkpoints.load(Path(stage_config(checkpoint)["references"]["base"]), device)
+        yield checkpoints.load(resolve(checkpoint).references["base"], device)
 
 
 def _answered(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], form: str, heard: Sequence[str] = ()) -> list[Line]:
@@ -207,9 +208,7 @@ def _share(is_cause: Sequence[bool], clusters: Clusters) -> dict[str, Any]:
 
 
 def _write(path: Path, lines: Sequence[Line]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with files.writing(path) as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows({name: labelled_answers.inert(cell) for name, cell in line.items()} for line in lines)
-    partial.replace(path)

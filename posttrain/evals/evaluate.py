@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from posttrain import checkpoint as checkpoints
+from posttrain import files
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.tasks import REPEAT
@@ -89,11 +89,7 @@ def validation(
 
 def write_answers(path: Path, lines: list[Line]) -> None:
     """JSON lines, in place only when whole."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for line in lines:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    files.write_json_lines(path, lines)
 
 
 def read_answers(folder: Path, name: str = ANSWERS) -> list[Line]:
@@ -115,7 +111,7 @@ def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConf
 
 def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
     """Row zero's typed answers and the cascade's spoken ones, without those of the folder itself."""
-    return [line for path in references.values() if path != folder for line in read_answers(path)]
+    return [line for path in references.values() if not path.samefile(folder) for line in read_answers(path)]
 
 
 def _answers(

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from posttrain import files
 from posttrain.corpus.graders import grade
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
@@ -206,6 +207,4 @@ def _write(path: Path, text: str) -> None:
     """Whole, and untouched where it is there already."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    files.write_text(path, text)

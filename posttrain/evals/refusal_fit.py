@@ -1,8 +1,6 @@
 """Fit the refusal detector to labelled answers, and measure it on answers that the fit has not seen."""
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
+from posttrain import files
 from posttrain.errors import InputError
 from posttrain.evals import labelled_answers
 from posttrain.evals.calibration import Judged, cohen, figure, kappa
@@ -75,9 +74,7 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
 
 def write(detector: Detector, path: Path) -> None:
     """As JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(asdict(detector), indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    files.write_json(path, asdict(detector))
 
 
 def logistic(

@@ -1,22 +1,20 @@
 """Evaluate one finished checkpoint again, on the run's own items or on probes from a file."""
 
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from posttrain import checkpoint as checkpoints
-from posttrain.checkpoint import read_spec
 from posttrain.config import ASIDE
 from posttrain.corpus import general_text
 from posttrain.corpus.probes import read_probes
 from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import evaluate, harness, metrics
 from posttrain.model.corpus_table import corpus_table
+from posttrain.origin import Origin, resolve
 from posttrain.sections import EvaluationConfig
 
 
@@ -25,40 +23,46 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Metrics of the checkpoint, differences against row zero included where the items are the run's own.
 
+    Corpus, encoder, references and options are those of its own run, wherever that lies now (see posttrain/origin.py).
     `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names one of the corpus.
     `data_root`: where held-out text is looked for, beside the run's own items.
     """
-    config = stage_config(checkpoint)
-    references = {stage: Path(path) for stage, path in config["references"].items()}
-    if probes and config["stage"] in ASIDE:
-        raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; leave --probes out")
+    made = resolve(checkpoint)
+    if probes and made.stage in ASIDE:
+        raise InputError(f"{checkpoint} is of stage {made.stage}, which answers nothing; leave --probes out")
     own = read_probes(probes) if probes else None
-    corpus = Corpus.load(config["corpus"])
-    if own is None:
-        corpus = dataclasses.replace(corpus, texts=corpus.texts + general_text.passages(data_root))
-    else:
-        unknown = sorted({item.clip for item in own if item.clip and item.clip not in corpus.clips})
-        if unknown:
-            raise InputError(
-                f"{probes}: clip {unknown[0]} is not in {config['corpus']}; leave clip out to type the text"
-            )
-        corpus = dataclasses.replace(corpus, items=own, pairs=[], texts=[])
-    table = None
-    if config["stage"] != "base" and "ctc" in references:
-        encoder = references["ctc"] if config["stage"] in ("ctc", "reward") else read_spec(checkpoint).encoder
-        table = corpus_table(Path(encoder or references["ctc"]), Corpus.load(config["corpus"]), device)
-    row = (
-        json.loads((checkpoint / "metrics.json").read_text(encoding="utf-8"))
-        if (checkpoint / "metrics.json").is_file()
-        else {}
-    )
-    parents = {role: Path(path) for role, path in row.get("parents", {}).items()}
-    answers, costs = evaluate.evaluate(
-        checkpoint, config["stage"], corpus, table, references, parents, EvaluationConfig(), device
-    )
-    base = evaluate.reference_answers(checkpoint, references) if own is None else None
-    measured = metrics.compute(answers, base=base, seed=config["seed"])
+    corpus = Corpus.load(made.corpus)
+    unknown = sorted({item.clip for item in own or () if item.clip and item.clip not in corpus.clips})
+    if unknown:
+        raise InputError(f"{probes}: clip {unknown[0]} is not in {made.corpus}; leave clip out to type the text")
+    _, measured, costs = measure(made, corpus, made.evaluation, device, data_root, own)
     return measured | {name: {"value": value} for name, value in costs.items()}
+
+
+def measure(
+    made: Origin,
+    corpus: Corpus,
+    options: EvaluationConfig,
+    device: str,
+    data_root: str | Path | None = None,
+    items: list[Example] | None = None,
+) -> tuple[list[evaluate.Line], dict[str, dict[str, Any]], dict[str, float]]:
+    """Answers of a checkpoint, figures from them, and costs: what a run does after each stage and `evaluate` repeats.
+
+    `items`: others than the corpus's; then nothing is compared with the references' answers.
+    """
+    if items is None:
+        asked = dataclasses.replace(corpus, texts=corpus.texts + general_text.passages(data_root))
+    else:
+        asked = dataclasses.replace(corpus, items=items, pairs=[], texts=[])
+    table = corpus_table(made.encoder, corpus, device) if made.encoder else None
+    references, parents = made.references, made.parents
+    answers, costs = evaluate.evaluate(made.folder, made.stage, asked, table, references, parents, options, device)
+    base = parent = None
+    if items is None:
+        base = evaluate.reference_answers(made.folder, references)
+        parent = evaluate.read_answers(parents["model"]) if "model" in parents else None
+    return answers, metrics.compute(answers, base, parent, made.seed, options.bootstrap), costs
 
 
 def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | None) -> dict[str, Any]:
@@ -67,27 +71,19 @@ def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | Non
     `posttrain`, or a task whose name begins with it, is of the run's own typed probes; their files are written into
     a temporary folder: lm-eval imports code that a folder of tasks names, so it is given none of the run's.
     """
-    config, options = stage_config(checkpoint), EvaluationConfig()
-    if config["stage"] in ("ctc", "reward", *ASIDE):
-        raise InputError(f"{checkpoint} is of stage {config['stage']}, which answers nothing; name base or sft")
+    made = resolve(checkpoint)
+    options = made.evaluation
+    if made.stage in ("ctc", "reward", *ASIDE):
+        raise InputError(f"{checkpoint} is of stage {made.stage}, which answers nothing; name base or sft")
     llama = checkpoints.load(checkpoint, device)
     ours = any(task == harness.OURS or task.startswith(f"{harness.OURS}_") for task in tasks)
-    items = Corpus.load(config["corpus"]).items if ours else []
+    items = Corpus.load(made.corpus).items if ours else []
     with tempfile.TemporaryDirectory(prefix="posttrain_lm_eval_") as folder:
         names = harness.write_tasks(items, llama.tokenizer, Path(folder), options.max_new_tokens)
         named = [name for task in tasks for name in (names if task == harness.OURS else [task])]
         if not named:
-            raise InputError(f"{config['corpus']} has no typed probe; name tasks of lm-evaluation-harness")
+            raise InputError(f"{made.corpus} has no typed probe; name tasks of lm-evaluation-harness")
         figures, _ = harness.evaluate(
-            llama, list(dict.fromkeys(named)), Path(folder), limit, options.batch_size, config["seed"]
+            llama, list(dict.fromkeys(named)), Path(folder), limit, options.batch_size, made.seed
         )
     return figures
-
-
-def stage_config(checkpoint: Path) -> dict[str, Any]:
-    """What made the checkpoint; InputError where it is no stage's folder."""
-    path = checkpoint / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"{checkpoint} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
-    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config

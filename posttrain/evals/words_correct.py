@@ -10,7 +10,6 @@ figures come from leaving one out around that choice, so no listener has a part 
 """
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import expit, logit
 
+from posttrain import files
 from posttrain.acoustics.audibility import unaided
 from posttrain.acoustics.audiogram import Audiogram
 from posttrain.corpus import json_lines
@@ -141,7 +141,7 @@ def load(path: Path = SHIPPED) -> WordsCorrect:
 
 def save(model: WordsCorrect, path: Path) -> None:
     """As JSON, to four digits."""
-    path.write_text(json.dumps(_rounded(asdict(model)), indent=1) + "\n", encoding="utf-8")
+    files.write_json(path, _rounded(asdict(model)))
 
 
 def validate(

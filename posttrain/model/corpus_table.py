@@ -3,18 +3,21 @@
 Or of a few recordings, at once and not kept.
 """
 
+import errno
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from posttrain import files
 from posttrain.acoustics import activity
 from posttrain.acoustics.frontend import SAMPLE_RATE
 from posttrain.corpus.store import Corpus
+from posttrain.machine import say
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
@@ -44,9 +47,9 @@ def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: b
     """
     key = f"{corpus.fingerprint}-{encoders.weights_hash(encoder.model)}-{FRAMES_FORMAT}"
     frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
-    if spans_path.is_file() and frames_path.is_file():
+    if frames_path.is_file() and files.damage(spans_path) is None:
         kept = json.loads(spans_path.read_text(encoding="utf-8"))
-        if kept["key"] == key:
+        if kept["key"] == key and _key_of(frames_path) == key:
             spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
             parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
             return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=kept["hypotheses"], parts=parts)
@@ -59,17 +62,21 @@ def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: b
         start += len(clip_frames)
     hypotheses = {name: words for name, (_, words) in zip(pieces.names, results, strict=True)}
     hypotheses |= {clip: " ".join(hypotheses[i] for i in ids).strip() for clip, ids in pieces.parts.items()}
-    beside = folder / "frames.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file({"frames": frames}, beside / frames_path.name)
-    kept = {"key": key, "spans": spans, "hypotheses": hypotheses, "parts": pieces.parts}
-    (beside / spans_path.name).write_text(json.dumps(kept), encoding="utf-8")
-    spans_path.unlink(missing_ok=True)
-    for path in (frames_path, spans_path):
-        (beside / path.name).replace(path)
-    beside.rmdir()
+    try:
+        with files.beside(frames_path) as partial:
+            save_file({"frames": frames}, partial, {"key": key})
+        files.write_json(spans_path, {"key": key, "spans": spans, "hypotheses": hypotheses, "parts": pieces.parts})
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS):
+            raise
+        say(f"  {folder} cannot be written to: the encoder's frames are not kept")
     return FrameTable(frames, spans, hypotheses=hypotheses, parts=pieces.parts)
+
+
+def _key_of(frames: Path) -> str | None:
+    """What a file of frames was made for: two commands that encode at once each write a whole one."""
+    with safe_open(frames, framework="pt") as file:
+        return (file.metadata() or {}).get("key")
 
 
 class _Pieces(Sequence[torch.Tensor]):

@@ -7,7 +7,7 @@ stage trains it; padded and unpadded outputs agree (a test holds it).
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from transformers import (
     ParakeetTokenizer,
 )
 
+from posttrain import files, origin
 from posttrain.acoustics.enhancer import SPEC
 from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard, settings
 from posttrain.errors import InputError
@@ -180,14 +181,15 @@ def refer(folder: Path, source: str, revision: str | None) -> None:
         path = Path(os.path.abspath(source))
         source = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
         source = source if source.startswith("/") else f"./{source}"
+        link = {origin.LINKS: origin.links(folder, {"encoder": path})}
+        _write_spec(folder, {"encoder": source, "revision": revision, **link})
+        return
     _write_spec(folder, {"encoder": source, "revision": revision})
 
 
-def _write_spec(folder: Path, spec: dict[str, str | None]) -> None:
+def _write_spec(folder: Path, spec: Mapping[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SPEC_FILE).write_text(
-        json.dumps({"format": 1, "stage": "ctc", **spec}, indent=1) + "\n", encoding="utf-8"
-    )
+    files.write_json(folder / SPEC_FILE, {"format": 1, "stage": "ctc", **spec})
 
 
 def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str | None]:
@@ -201,6 +203,8 @@ def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str
             raise InputError(f"{path} names no encoder ({error!r}); name a ctc stage's folder, whole") from error
         if named == "./.":
             raise InputError(f"{source} holds no encoder (no config.json); get the folder again, whole")
+        if link := (spec.get(origin.LINKS) or {}).get("encoder"):
+            return str(origin.place(Path(source), "encoder", named.removeprefix("./"), link)), revision
         return named, revision
     return source, revision
 

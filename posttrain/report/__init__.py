@@ -8,10 +8,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from posttrain import ledger
+from posttrain import files, ledger
 from posttrain.errors import InputError
 from posttrain.evals.safety import detector_error
 from posttrain.ledger import Row
+from posttrain.report import code_versions
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
 from posttrain.report.figures import plots
@@ -52,9 +53,7 @@ def build(run_folder: Path | str) -> Path:
             break
     made = {"html": html, "md": page(rows, changes, way), "json": _json(rows, changes, way, missing)}
     for kind, text in reversed(made.items()):
-        partial = run_folder / f"report.{kind}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(run_folder / f"report.{kind}")
+        files.write_text(run_folder / f"report.{kind}", text)
     return run_folder / "report.html"
 
 
@@ -98,6 +97,8 @@ def _html(
         changes=changes,
         limit=most,
         missing=missing,
+        mixed=code_versions.said(rows),
+        versions=code_versions.marks(rows),
         marked=marked,
     )
 
@@ -133,6 +134,7 @@ def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: li
             for part in parts
         ],
         "without_answers": missing,
+        "code_versions": code_versions.versions(rows),
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

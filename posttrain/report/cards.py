@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from posttrain import ledger
+from posttrain import files, ledger
 from posttrain.evals.metrics import direction
 from posttrain.ledger import Row
 from posttrain.report.findings import difference, figure, findings, own
@@ -47,9 +47,7 @@ def write(run_folder: Path | str) -> list[Path]:
             }
             for path, text in made.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f"{path.name}.partial")
-                partial.write_text(text, encoding="utf-8")
-                written.append(partial.replace(path))
+                written.append(files.write_text(path, text))
     return written
 
 

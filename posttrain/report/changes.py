@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posttrain import origin
 from posttrain.errors import InputError
 from posttrain.ledger import Row
 from posttrain.report.findings import OTHERS, final
@@ -65,12 +66,9 @@ def read_answers(run_folder: Path, rows: Iterable[Row]) -> dict[str, list[Line]]
     """
     found = {}
     for row in rows:
-        checkpoint = Path(row.checkpoint)
-        places = [checkpoint, run_folder.resolve().parent.parent / checkpoint]
-        if checkpoint.parent.name == row.run:
-            places.insert(0, run_folder / checkpoint.name)
-        path = next((p / "answers.jsonl" for p in places if (p / "answers.jsonl").is_file()), None)
-        if path:
+        folder = origin.of_row(run_folder, row)
+        path = folder and folder / "answers.jsonl"
+        if path and path.is_file():
             found[row.stage] = _read(path)
     return found
 

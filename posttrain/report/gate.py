@@ -19,6 +19,7 @@ from posttrain.errors import InputError
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
 from posttrain.graph import digest
 from posttrain.ledger import Row
+from posttrain.report import code_versions
 from posttrain.report.changes import read_answers
 from posttrain.report.findings import SURE, final
 from posttrain.report.verify import Metrics, Wrong, differences, missing, recompute
@@ -104,12 +105,18 @@ class Verdict:
     wrong: list[Wrong]
     """Figures, of any row, that the saved answers do not give."""
     notes: list[str]
-    """What could not be compared."""
+    """What could not be compared, and versions of the code where there are several."""
+    mixed: str = ""
+    """Which versions, where there are more than the recipe allows."""
 
     @property
     def reasons(self) -> list[str]:
         """Why it fails; empty where it passes."""
-        return [f"gate.{c.option}: {c}" for c in self.checks if c.failed] + [str(w) for w in self.wrong]
+        return (
+            [f"gate.{c.option}: {c}" for c in self.checks if c.failed]
+            + [str(w) for w in self.wrong]
+            + [self.mixed] * bool(self.mixed)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -153,13 +160,18 @@ def judge(
             notes.append(f"{each.stage}: evaluated with other options than the recipe's; intervals were not compared")
         wrong += differences(each, found, resampled=same)
         figures[each.stage] = found
-    return Verdict(row.run, row.stage, loaded.name, list(check(figures[row.stage], loaded)), wrong, notes)
+    mixed, most = code_versions.said(rows), loaded.gate.code_versions
+    if mixed and (most is None or len(code_versions.versions(rows)) <= most):
+        notes.append(mixed)
+        mixed = ""
+    mixed = mixed and f"gate.code_versions: at most {most}. {mixed}"
+    return Verdict(row.run, row.stage, loaded.name, list(check(figures[row.stage], loaded)), wrong, notes, mixed)
 
 
 def check(figures: Metrics, recipe: Recipe) -> Iterator[Check]:
     """Each limit of the recipe's `gate` section against the figures; those that are null are left out."""
     for option, limit in dataclasses.asdict(recipe.gate).items():
-        if limit is None:
+        if limit is None or option == "code_versions":
             continue
         if option in LEVELS:
             yield _level(option, LEVELS[option], limit, figures.get(LEVELS[option]))

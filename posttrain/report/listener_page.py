@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from scipy import signal
 
+from posttrain import files
 from posttrain.acoustics.audiogram import Audiogram, Ear
 from posttrain.acoustics.fitting import nal_r_at
 from posttrain.acoustics.hearing_loss import HearingLoss
@@ -56,10 +57,7 @@ def write(run_folder: Path, row: Row, places: Sequence[Heard], texts: dict[str, 
     )
     path = run_folder / PAGES / f"{listener.name}.html"
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
-    return path
+    return files.write_text(path, html)
 
 
 def audiogram_plot(listener: Audiogram) -> Plot:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from posttrain.ledger import Row
+from posttrain.report import code_versions
 from posttrain.report.changes import Changed
 from posttrain.report.findings import findings
 from posttrain.report.listeners import measured, tables
@@ -17,6 +18,8 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
     """Summary, stages × metrics with differences, trajectory, costs, and for every probe what changed."""
     last = rows[-1]
     parts = [f"# {plain(last.run)}", f"seed {last.seed}, {plain(last.device)}, code {plain(last.code)}"]
+    if mixed := code_versions.said(rows):
+        parts.append(f"**{plain(mixed)}**")
     if decided := verdict(rows):
         parts += [f"**{plain(decided.said)} {plain(decided.advice)}:** <code>{plain(decided.command)}</code>"]
     for heading, found in findings(rows):
@@ -26,8 +29,9 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
         "**bold** where it holds after Holm's correction. "
         "The column ctc has the cascade's word errors; the CTC head's own have rows of their own."
     )
+    marks = code_versions.marks(rows)
     for title, lines in metric_table(rows):
-        lines_of = [["metric", *(row.stage for row in rows)]]
+        lines_of = [["metric", *(f"{row.stage} ({marks[row.stage]})" if marks else row.stage for row in rows)]]
         for name, _, _, cells in lines:
             lines_of.append([name, *(_cell(cell) for cell in cells)])
         parts += [f"## {title}", table(lines_of, raw=True)]

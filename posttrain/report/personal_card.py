@@ -4,12 +4,12 @@ It is a function of the ledger row and of the weights.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from posttrain import files
 from posttrain.ledger import Row
 
 CARDS = Path("adapters") / "cards"
@@ -25,10 +25,7 @@ def write(row: Row) -> Path:
     """The card of a `personalise` row, below the working folder; written beside and renamed."""
     path = CARDS / f"{row.run}_{row.stage}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(card(row), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return files.write_text(path, yaml.safe_dump(card(row), sort_keys=False, allow_unicode=True))
 
 
 def card(row: Row) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from posttrain import ledger
+from posttrain import files, ledger
 from posttrain.errors import InputError
 from posttrain.evals.metrics import direction
 from posttrain.report.markdown import table
@@ -41,9 +41,7 @@ def build(folders: Mapping[int, Path], out: Path) -> Path:
     made = _json(runs, folders)
     out.mkdir(parents=True, exist_ok=True)
     for kind, text in zip(KINDS, (_html(runs, folders), markdown(runs, folders), made), strict=True):
-        partial = out / f"seeds.{kind}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out / f"seeds.{kind}")
+        files.write_text(out / f"seeds.{kind}", text)
     return out / "seeds.html"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from posttrain import ledger
+from posttrain import files, ledger
 from posttrain.evals.choice import Apart
 from posttrain.report import charts
 from posttrain.report.charts import Point
@@ -52,9 +52,7 @@ def build(run_folder: Path | str) -> Path:
     made = arms(ledger.read(run_folder / "ledger.jsonl"))
     said = claims(made)
     for kind, text in zip(KINDS, (_html(made, said), _markdown(made, said), _json(made, said)), strict=True):
-        partial = run_folder / f"study.{kind}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(run_folder / f"study.{kind}")
+        files.write_text(run_folder / f"study.{kind}", text)
     return run_folder / "study.html"
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from posttrain import checkpoint
+from posttrain import checkpoint, files
 from posttrain.acoustics import audiogram
 from posttrain.acoustics.augment import Augmenter
 from posttrain.acoustics.fitting import NALR
@@ -241,7 +241,7 @@ def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageConte
     frames = encoder.encode([torch.from_numpy(utterance.waveform) for utterance in tests])
     items = [{"id": u.id, "name": u.name, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
     save_file({str(number): own.half() for number, own in enumerate(frames)}, context.folder / FRAMES)
-    (context.folder / ITEMS).write_text(json.dumps(items, ensure_ascii=False, indent=1), encoding="utf-8")
+    files.write_json(context.folder / ITEMS, items)
 
 
 def tests_of(folder: Path) -> tuple[list[dict[str, Any]], FrameTable]:

@@ -5,7 +5,6 @@ saved; the parent it stands on is named.
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import RewardConfig as RewardArguments
 from trl import RewardTrainer
 
-from posttrain import checkpoint
+from posttrain import checkpoint, files, origin
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 from posttrain.model import adapters
@@ -81,7 +80,7 @@ def load_reward(folder: str | Path, device: str, table: FrameTable | None = None
     spec = checkpoint.read_spec(folder)
     if spec.stage != "reward":
         raise InputError(f"{folder} is a checkpoint of stage {spec.stage}, expected reward")
-    llama = checkpoint.load(spec.parents["model"], device, table=table)
+    llama = checkpoint.load(origin.located(folder, "parent.model") or spec.parents["model"], device, table=table)
     check_adapter(folder / "adapter")
     model = PeftModel.from_pretrained(checkpoint.classifier(llama), str(folder / "adapter"))
     _check_loaded(folder, model)
@@ -121,12 +120,13 @@ def _save(context: StageContext, model: PeftModel, llama: SpeechLlama) -> None:
     """`adapter/` (LoRA and head), then checkpoint.json with its hashes; read back."""
     model.peft_config["default"].base_model_name_or_path = llama.spec.base
     model.save_pretrained(context.folder / "adapter")
-    files = sorted(path for path in (context.folder / "adapter").iterdir() if path.is_file())
-    hashes = {path.relative_to(context.folder).as_posix(): checkpoint.file_hash(path) for path in files}
+    saved = sorted(path for path in (context.folder / "adapter").iterdir() if path.is_file())
+    hashes = {path.relative_to(context.folder).as_posix(): files.sha256(path) for path in saved}
     parents = {role: checkpoint.relative(path) for role, path in context.parents.items()}
     spec = dataclasses.replace(llama.spec, stage="reward", parents=parents)
-    written = {"format": checkpoint.FORMAT, **dataclasses.asdict(spec), "hashes": hashes}
-    (context.folder / checkpoint.SPEC_FILE).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    links = checkpoint.links_of(context.folder, spec)
+    written = {"format": checkpoint.FORMAT, **dataclasses.asdict(spec), origin.LINKS: links, "hashes": hashes}
+    files.write_json(context.folder / checkpoint.SPEC_FILE, written)
     checkpoint.read_spec(context.folder)
     _check_loaded(context.folder, model)
 

@@ -1,0 +1,126 @@
+"""One command at a time writes to a run. The system drops the lock when a process ends, however it ends."""
+
+import itertools
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from posttrain.errors import InputError
+
+NAME = ".lock"
+"""The lock file in a run's folder; it says who holds the lock."""
+ATTEMPTS = 1000
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's lock while the block runs. Readers, and runs that branch from this one, need none.
+
+    InputError at once, naming process, command and start time, while another command holds it. The folder is made where
+    there is none, and removed again where the block leaves nothing in it.
+    """
+    with _opened(folder) as file:
+        _sign(file)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                file.truncate(0)
+                if [path.name for path in folder.iterdir()] == [NAME]:
+                    (folder / NAME).unlink()
+                    folder.rmdir()
+
+
+def _opened(folder: Path) -> IO[str]:
+    """The lock file, locked; it is opened again where its last holder removed it in between."""
+    for attempt in itertools.count():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / NAME).open("a+", encoding="utf-8")
+        except (FileExistsError, FileNotFoundError):  # removed in between; or else it cannot be made
+            if attempt >= ATTEMPTS:
+                raise
+            continue
+        if not _taken(file):
+            with file:
+                raise InputError(_refusal(folder, file))
+        if _in_place(file, folder / NAME):
+            return file
+        file.close()
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def waiting(folder: Path, name: str) -> Iterator[None]:
+    """Hold a lock of that name for moments, waiting for whoever holds it; no file is left where the system allows."""
+    if os.name == "nt":
+        import msvcrt
+
+        with (folder / f".{name}").open("a+") as file:
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+            try:
+                yield
+            finally:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _taken(file: IO[str]) -> bool:
+    """Take the lock if it is free."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(1 << 20)  # a byte beyond the text, which others may go on reading
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _in_place(file: IO[str], path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def _sign(file: IO[str]) -> None:
+    """Say who holds the lock."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200]}
+    file.truncate(0)
+    file.write(json.dumps(who | {"since": datetime.now().astimezone().isoformat(timespec="seconds")}))
+    file.flush()
+
+
+def _refusal(folder: Path, file: IO[str]) -> str:
+    file.seek(0)
+    try:
+        who = json.loads(file.read())
+        here = who["host"] == socket.gethostname()
+        place = "" if here else f" on {who['host']}"
+        holder = f": process {who['pid']}{place} ({who['command']}), since {who['since']}"
+        stop = f", stop it (kill {who['pid']})" if here else ""
+    except (ValueError, KeyError, TypeError):
+        holder, stop = "", ""
+    return f"another posttrain is at work in {folder}{holder}; wait for it{stop}, or name another --run"

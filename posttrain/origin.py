@@ -1,0 +1,313 @@
+"""What a checkpoint refers to, found where it is now and checked to be what was meant.
+
+A stage's folder names its corpus, base, encoder and parents by paths relative to itself, with a hash of each. So a run
+may be renamed, moved or copied, and a like-named run with other content is refused instead of used. Folders that older
+versions wrote name paths relative to the project alone; they are looked for beside the stage first.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posttrain import files
+from posttrain.errors import InputError
+from posttrain.ledger import Row
+from posttrain.sections import EvaluationConfig
+
+CONFIG, SPEC, CORPUS, ENHANCER = "config.yaml", "checkpoint.json", "corpus.json", "enhancer.json"
+LINKS = "links"
+"""Key of config.yaml and checkpoint.json: role → {path, relative to the folder; hash}."""
+PARENT = "parent."
+"""Role of a parent in those: parent.model, parent.encoder, …"""
+WHOLE = 64 << 20
+SAMPLE, SAMPLES = 1 << 20, 16
+MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a checkpoint and what its evaluation refers to; InputError on use where a part is missing or other."""
+
+    folder: Path
+    """The stage's folder."""
+    config: dict[str, Any]
+    """Its config.yaml."""
+    row: dict[str, Any]
+    """Its metrics.json; empty before its evaluation."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage's function."""
+        return str(self.config["stage"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(self.config["seed"])
+
+    @cached_property
+    def corpus(self) -> Path:
+        """Folder of the corpus that it was trained and evaluated on."""
+        return self._find("corpus", self.config["corpus"], self.row.get("data"))
+
+    @cached_property
+    def references(self) -> dict[str, Path]:
+        """Folders of `base` and `ctc`, which its figures refer to."""
+        named = self.config.get("references") or {}
+        hashes = _read(self.folder / SPEC).get("stands_on") or {}
+        return {
+            role: self._find(role, path, hashes.get("base" if role == "base" else "encoder"))
+            for role, path in named.items()
+        }
+
+    @cached_property
+    def parents(self) -> dict[str, Path]:
+        """Role → folder of the checkpoint that it went on from."""
+        return {role: self._find(PARENT + role, path, None) for role, path in self._parents.items()}
+
+    @cached_property
+    def encoder(self) -> Path | None:
+        """Folder of the encoder whose frames it hears; None for a stage that hears nothing."""
+        if self.stage == "ctc":
+            return self.folder
+        return located(self.folder, "encoder")
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """Options of its evaluation. InputError where an older version recorded a hash of them that fits no recipe."""
+        made = self.row.get("config") or self.config
+        if isinstance(options := made.get("evaluation_options"), dict):
+            known = {field.name for field in dataclasses.fields(EvaluationConfig)}
+            return EvaluationConfig(**{name: value for name, value in options.items() if name in known})
+        return _recorded_evaluation(str(made.get("recipe", "")), made.get("evaluation"), self.folder)
+
+    @property
+    def _parents(self) -> dict[str, str]:
+        links: dict[str, dict[str, str]] = self.config.get(LINKS) or {}
+        named = {role: link["path"] for role, link in links.items() if role.startswith(PARENT)}
+        return {role.removeprefix(PARENT): path for role, path in named.items()} or dict(self.row.get("parents") or {})
+
+    def _find(self, role: str, path: str, wanted: str | None) -> Path:
+        link = (self.config.get(LINKS) or {}).get(role)
+        was = self.row.get("checkpoint")
+        return _find(self.folder, role, str(path), link, wanted, None if was is None else str(was))
+
+
+def resolve(folder: str | Path) -> Origin:
+    """What a finished or trained stage's folder refers to; nothing is looked for before it is asked for.
+
+    InputError where the folder is no stage's, or its config.yaml is broken.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} is not a stage's folder (no {CONFIG}); name one such as runs/tiny/sft")
+    row = _read(folder / "metrics.json")
+    if problem := files.damage(path):
+        if not isinstance(row.get("config"), dict):
+            raise InputError(f"{problem}; run that stage again")
+        return Origin(folder, row["config"], row)
+    return Origin(folder, yaml.safe_load(path.read_text(encoding="utf-8")), row)
+
+
+def of_row(run: Path, row: Row) -> Path | None:
+    """Folder of a ledger row's stage as it lies now: in the run, or where the run took it from; None where it is gone.
+
+    A like-named folder that holds another stage, or the same one made another time, is passed over.
+    """
+    was = Path(row.checkpoint)
+    own = [run / was.name] if was.parent.name == row.run else []
+    above = (folder / was for folder in run.absolute().parents)
+    beside = sorted(path for path in run.absolute().parent.glob(f"*/{was.name}") if path.is_dir())
+    places = dict.fromkeys((*own, was, *above, run / was.name, *(beside if row.config.get("key") else ())))
+    return next((_shown(place) for place in places if place.is_dir() and _holds(place, row)), None)
+
+
+def _holds(folder: Path, row: Row) -> bool:
+    key = row.config.get("key")
+    made = _read(folder / "metrics.json")
+    if key is None or not made:
+        return key is None or _key(folder) in (None, key)
+    return (made.get("config") or {}).get("key") == key and made.get("started") == row.started
+
+
+def _key(folder: Path) -> str | None:
+    path = folder / CONFIG
+    return None if files.damage(path) else yaml.safe_load(path.read_text(encoding="utf-8")).get("key")
+
+
+def links(folder: Path, places: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Role → relative path and hash, as a stage in `folder` records them."""
+    return {role: link(folder, place) for role, place in places.items()}
+
+
+def link(folder: Path, place: Path) -> dict[str, str]:
+    """Where `place` lies from `folder`, and the hash of what is in it."""
+    found = {"path": Path(os.path.relpath(place, folder)).as_posix()}
+    content = identity(place)
+    of = next((name for name in (CORPUS, SPEC, ENHANCER) if (place / name).is_file()), "model")
+    return found | ({"hash": content, "of": of} if content else {})
+
+
+def located(folder: Path, role: str) -> Path | None:
+    """Folder of a checkpoint's `base`, `encoder` or `parent.ROLE` by its checkpoint.json; None where that names none.
+
+    A hub id is returned as it is. InputError where the folder is missing or holds other content than was recorded.
+    """
+    spec = _read(folder / SPEC)
+    parents = spec.get("parents") or {}
+    name = parents.get(role.removeprefix(PARENT)) if role.startswith(PARENT) else spec.get(role)
+    if name is None:
+        return None
+    if str(name).startswith("./"):
+        return _shown(folder / name)
+    link = (spec.get(LINKS) or {}).get(role)
+    return place(folder, role, str(name), link, (spec.get("stands_on") or {}).get(role))
+
+
+def place(folder: Path, role: str, name: str, link: Mapping[str, str] | None, wanted: str | None = None) -> Path:
+    """A folder that `folder` names as `name` (relative to the project, absolute or a hub id), by its link if any.
+
+    InputError where it is missing or holds other content than was recorded; a hub id is returned as it is.
+    """
+    if link is None and wanted is None and not any(p.exists() for p in _places(folder, name, None, None)):
+        return Path(name)  # a hub id, or what its loader will say is not there
+    return _find(folder, role, name, link, wanted)
+
+
+def identity(folder: Path) -> str | None:
+    """Hash of what is in a corpus, a stage's folder or a model's; None where it holds none of them."""
+    if (corpus := _read(folder / CORPUS)).get("fingerprint"):
+        return str(corpus["fingerprint"])
+    for name in (SPEC, ENHANCER):
+        if (folder / name).is_file():
+            return files.sha256(folder / name)
+    return model_hash(folder)
+
+
+def model_hash(folder: Path) -> str | None:
+    """Hash of a plain model folder: of its config, tokenizer and weights; None where there are none.
+
+    A file above 64 MiB counts by its size and 16 pieces of 1 MiB, evenly spread: weights trained apart differ in all.
+    """
+    digest, found = hashlib.sha256(), False
+    for path in sorted(p for p in folder.glob("*") if p.suffix in MODEL_FILES and p.is_file()):
+        found = True
+        digest.update(f"{path.name} {path.stat().st_size}\0".encode())
+        digest.update(_sampled(path))
+    return digest.hexdigest() if found else None
+
+
+def _sampled(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size <= WHOLE:
+        return files.sha256(path).encode()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for number in range(SAMPLES):
+            file.seek(number * (size - SAMPLE) // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE))
+    return digest.digest()
+
+
+def _find(
+    folder: Path,
+    role: str,
+    name: str,
+    link: Mapping[str, str] | None,
+    wanted: str | None,
+    was: str | None = None,
+) -> Path:
+    """The first place that holds what was meant; InputError that lists where it was looked for and what is there.
+
+    A plain model folder in the place of a stage's is left to its loader to check: it has no checkpoint.json to compare.
+    """
+    wanted = (link or {}).get("hash") or wanted
+    of_spec = wanted is not None and role != "corpus" and (link or {}).get("of", SPEC) == SPEC  # else of a plain model
+    looked: dict[Path, str] = {}
+    for candidates in (_places(folder, name, link, was), _beside(folder, name, link) if wanted else ()):
+        if any(why != "missing" for why in looked.values()):
+            break  # another stands under its name: that is told, not guessed around
+        for candidate in candidates:
+            key = Path(os.path.abspath(candidate))
+            content = None if {key, key / SPEC} & looked.keys() else identity(candidate)
+            if content is not None and (wanted in (None, content) or (of_spec and not (candidate / SPEC).is_file())):
+                return _shown(candidate)
+            found = "missing" if content is None else f"sha256 is {content[:16]}, expected {str(wanted)[:16]}"
+            looked.setdefault(key / SPEC if (key / SPEC).is_file() else key, found)
+    places = "; ".join(f"{_shown(path)}: {why}" for path, why in looked.items())
+    what = {"corpus": "the corpus", "ctc": "the ctc stage", "base": "the base"}.get(role, role.replace(".", " "))
+    raise InputError(
+        f"{folder} refers to {what} at {name}, which is not there as it was ({places}); use files of one checkpoint:"
+        " copy or move the whole run, with the run that it branches from, or run that stage again"
+    )
+
+
+def _places(folder: Path, name: str, link: Mapping[str, str] | None, was: str | None) -> Iterator[Path]:
+    """Where it may be: as linked; as older versions meant it; by the project's path."""
+    here = folder.absolute()
+    if link:
+        yield from (Path(os.path.normpath(here / link["path"])), here.resolve() / link["path"])
+    if Path(name).is_absolute():
+        yield Path(name)
+        return
+    if was is not None:
+        yield here / os.path.relpath(name, was)
+    elif link is None:
+        yield here.parent / Path(name).name
+    yield from (above / name for above in here.parents)
+    yield Path(name)
+
+
+def _beside(folder: Path, name: str, link: Mapping[str, str] | None) -> Iterator[Path]:
+    """The like-named stage of every run beside this one and beside the one that was meant, which may be renamed."""
+    here = folder.absolute()
+    first = Path(os.path.abspath(here / (link["path"] if link else f"../{Path(name).name}")))
+    for runs in dict.fromkeys((first.parent.parent, here.parent.parent)):
+        yield from sorted(ledger.with_name(first.name) for ledger in runs.glob("*/ledger.jsonl"))
+
+
+def _shown(path: Path) -> Path:
+    """Relative to the working folder where it lies in it."""
+    absolute = Path(os.path.abspath(path))
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
+
+
+def _recorded_evaluation(recipe: str, wanted: Any, folder: Path) -> EvaluationConfig:
+    """Options of the evaluation, found by the hash that older versions recorded."""
+    from posttrain.config import RECIPES, load_recipe
+
+    known = [recipe, *sorted(path.stem for path in RECIPES.glob("*.yaml"))]
+    for name in dict.fromkeys(known):
+        try:
+            options = load_recipe(name).evaluation
+        except InputError:
+            continue
+        if wanted in (None, _old_hash(options)):
+            return options
+    if wanted == _old_hash(EvaluationConfig()):
+        return EvaluationConfig()
+    raise InputError(
+        f"{folder} was evaluated with options that it does not record and that no recipe has; evaluate it once more"
+        " with the run's own recipe (posttrain run)"
+    )
+
+
+def _old_hash(options: EvaluationConfig) -> str:
+    first = {name: getattr(options, name) for name in ("batch_size", "max_new_tokens", "bootstrap")}
+    return hashlib.sha256(json.dumps(first, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(files.read_json(path))
+    except ValueError:
+        return {}
