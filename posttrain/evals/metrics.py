@@ -10,6 +10,7 @@ from typing import Any
 
 from posttrain.corpus.graders import is_abstention, is_refusal
 from posttrain.evals import listener_metrics, personal_metrics, safety
+from posttrain.evals.clusters import Unit
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, finite
 from posttrain.evals.units import key, share, unit, units
 
@@ -211,7 +212,8 @@ def _complied(line: Line) -> bool:
 def _forgetting(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
     """Against row zero, over the abilities that it had."""
     zero = {key(line): line["score"] for line in base or [] if line["probe"].startswith("ability/")}
-    families, shared = {}, {}
+    families: dict[str, dict[str, tuple[float, float]]] = {}
+    shared: dict[str, Unit] = {}
     for probe, lines in probes.items():
         pairs = {key(line): (zero[key(line)], line["score"]) for line in lines if key(line) in zero}
         if any(before for before, _ in pairs.values()):
@@ -238,7 +240,8 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
         for line in base or []:
             if line["probe"].startswith("ability/"):
                 typed.setdefault(line["probe"], []).append(line)
-    families, shared = {}, {}
+    families: dict[str, dict[str, tuple[float, float]]] = {}
+    shared: dict[str, Unit] = {}
     for probe, lines in probes.items():
         if probe.startswith("ability_spoken/"):
             family = probe.removeprefix("ability_spoken/")
