@@ -132,7 +132,9 @@ def _answers(
         clips = parts or [item.clip]
         counts.append(len(clips))
         for clip in clips:
-            heard = {"clip": None, "text": table.hypotheses[clip]} if cascade and table and clip else {"clip": clip}
+            heard: dict[str, Any] = (
+                {"clip": None, "text": table.hypotheses[clip]} if cascade and table and clip else {"clip": clip}
+            )
             prompts.append(dataclasses.replace(item, **heard))
     outputs = iter(llama.answer(prompts, config.batch_size, config.max_new_tokens))
     answers = [stitched(list(itertools.islice(outputs, count))) for count in counts]
