@@ -81,8 +81,8 @@ def _parents(nodes: Sequence[Node]) -> Iterator[str]:
     stages = {node.name: node.stage for node in nodes}
     for node in nodes:
         for role, name in node.parents.items():
-            wanted = ROLES.get((node.stage, role), ())
-            if name in stages and stages[name] not in wanted:
+            wanted = ROLES.get((node.stage, role))  # None: a stage that somebody added
+            if name in stages and wanted and stages[name] not in wanted:
                 yield (
                     f"stages.{node.name}: its {role} is {name}, of stage {stages[name]}, expected one of stage "
                     f"{' or '.join(wanted)}; name another"

@@ -98,7 +98,6 @@ def enhance(
     from posttrain.corpus import audio
 
     problems: list[str] = []
-    aid = build(checkpoint, audiogram, ear, denoise, problems)
     waveform = None
     try:
         waveform = audio.audio(source, 1)
@@ -108,6 +107,7 @@ def enhance(
         problems.append(f"OUT is {target}, expected a .wav file in a folder that is there")
     elif target.absolute() == source.absolute():
         problems.append(f"IN and OUT are both {source}; name another OUT")
+    aid = build(checkpoint, audiogram, ear, denoise, problems)
     if problems or aid is None or waveform is None:
         raise InputError(problems)
     used: dict[str, Any] = {"in": str(source), "out": str(target), "checkpoint": str(aid.checkpoint)}
@@ -130,20 +130,29 @@ def build(
 ) -> Aid | None:
     """The aid asked for; None, and why in `problems`, where a part of it is not to be had."""
     from posttrain.acoustics import audiogram as audiograms
-    from posttrain.acoustics import enhancer
-    from posttrain.acoustics.fitting import NALR
 
-    hearing = model = None
+    hearing = None
     try:
         hearing = audiograms.find(audiogram) if audiogram else audiograms.normal()
     except InputError as error:
         problems += error.problems
     try:
         checkpoint = checkpoint or newest()
+        if not (checkpoint / "enhancer.json").is_file():
+            raise InputError(
+                f"{checkpoint} holds no enhancer (no enhancer.json); name the folder of a finished enhance stage"
+            )
+    except InputError as error:
+        problems += error.problems
+    if problems or hearing is None or checkpoint is None:
+        return None
+    from posttrain.acoustics import enhancer  # loads torch: only where nothing is wrong so far
+    from posttrain.acoustics.fitting import NALR
+
+    try:
         model = enhancer.load(checkpoint)
     except InputError as error:
         problems += error.problems
-    if hearing is None or model is None or checkpoint is None:
         return None
     ear = ear or hearing.better_ear
     return Aid(checkpoint, hearing, ear, model, NALR(hearing, ear) if audiogram else None, denoise)

@@ -1,7 +1,6 @@
 """Everything that can be known to be wrong before a long run starts, in one error."""
 
 import importlib.util
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from posttrain import combinations
 from posttrain.config import Recipe
 from posttrain.errors import InputError
+from posttrain.model.folder import checkpoint_problems
 from posttrain.sections import SFTConfig
 
 if TYPE_CHECKING:
@@ -155,22 +155,8 @@ def _parents(steps: "list[Step]") -> Iterator[str]:
     """Finished stages that others go on from, and that lack a file."""
     needed = {name for step in steps if step.action == "run" for name in step.node.parents.values()}
     for step in (step for step in steps if step.name in needed and step.action != "run"):
-        missing = _missing(step.folder)
-        if missing:
-            yield (
-                f"{step.folder} is finished but lacks {', '.join(missing)}; get the folder back whole, or delete it, "
-                "and it is made again"
-            )
-
-
-def _missing(folder: Path) -> list[str]:
-    """Files that a checkpoint names and has not got; by their names alone."""
-    try:
-        spec = dict(json.loads((folder / "checkpoint.json").read_text(encoding="utf-8")))
-        own = ["config.json", "model.safetensors"] if spec.get("encoder") == "./." else []
-        return [name for name in [*dict(spec.get("hashes", {})), *own] if not (folder / name).is_file()]
-    except (OSError, ValueError, TypeError):
-        return ["a readable checkpoint.json"]
+        for problem in checkpoint_problems(step.folder):
+            yield f"{problem} (without the folder {step.folder} it is made again)"
 
 
 def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:

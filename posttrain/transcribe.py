@@ -12,6 +12,7 @@ from posttrain import files
 from posttrain.corpus.tasks import REPEAT
 from posttrain.enhance import Aid, build
 from posttrain.errors import InputError
+from posttrain.model.folder import checkpoint_problems
 
 if TYPE_CHECKING:
     from posttrain.listen import Heard
@@ -81,8 +82,7 @@ def transcribe(
         problems.append(f"--out is {out}, expected a file in a folder that is there")
     if (enhancer or audiogram) and not enhance:
         problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
-    if not checkpoint.is_dir():
-        problems.append(f"checkpoint {checkpoint} is not a folder; name a stage's, such as runs/tiny/sft")
+    problems += checkpoint_problems(checkpoint, hears=True)
     problems += _unusable(recordings, _token_samples(checkpoint) or 1, task)
     aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
     if problems:

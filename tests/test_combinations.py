@@ -247,9 +247,9 @@ def test_a_finished_parent_that_lacks_a_file_is_named(tmp_path):
     done = [
         Step(s.name, s.stage, "done" if s.name in ("corpus", "distill") else "run", "", s.folder, s.node) for s in steps
     ]
-    assert "lacks a readable checkpoint.json" in "\n".join(preflight.wrong(recipe, done))
+    assert "holds no checkpoint (no checkpoint.json)" in "\n".join(preflight.wrong(recipe, done))
     (folder / "checkpoint.json").write_text(json.dumps({"stage": "distill", "hashes": {"projector.safetensors": "0"}}))
-    assert f"{folder} is finished but lacks projector.safetensors" in "\n".join(preflight.wrong(recipe, done))
+    assert f"{folder / 'projector.safetensors'} is missing" in "\n".join(preflight.wrong(recipe, done))
     (folder / "projector.safetensors").touch()
     assert preflight.wrong(recipe, done) == []
 

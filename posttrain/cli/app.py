@@ -314,7 +314,6 @@ def transcribe(
     from posttrain.cli import show
     from posttrain.transcribe import transcribe as run_transcribe
 
-    early.transcription(audio or [], manifest, checkpoint, enhance, enhancer, audiogram)
     hide_loading()
     with quiet_stdout():
         result = run_transcribe(
@@ -355,7 +354,6 @@ def enhance(
     from posttrain.cli import show
     from posttrain.enhance import enhance as run_enhance
 
-    early.enhancement(source, checkpoint, audiogram)
     with quiet_stdout():
         result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run)
     print_json(result) if as_json else show.enhanced(result)

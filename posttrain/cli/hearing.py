@@ -167,7 +167,7 @@ def evaluate(
     from posttrain.cli.pipeline import run_folder
 
     folder = run_folder(run)
-    early.rows(folder)
+    early.rows(folder, lacks="finished enhance stage")
     from posttrain import listeners
     from posttrain.machine import pick_device
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from posttrain.cli import early
 from posttrain.cli.options import DeviceOption, JsonOption
 from posttrain.cli.show import hide_loading, line, metrics, print_json, quiet_stdout
 
@@ -85,26 +84,26 @@ def ask(
     by_path = prompts.endswith((".csv", ".tsv")) or "/" in prompts
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
     known = labelled_answers.read(labelled) if labelled else []
-    wrong = early.checkpoint(checkpoint)
     refusals = sum(answer.is_refusal for answer in known)
     if known and not 0 < refusals < len(known):
-        wrong.append(
+        raise InputError(
             f"{refusals} of {len(known)} labelled answers are refusals, expected both kinds; give more answers"
         )
-    if wrong:
-        raise InputError(wrong)
     if dry_run:
         line(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
         return
     from posttrain.evals import asked
-    from posttrain.evals.judge import Judge
 
     if not judge:
         hide_loading()
     with quiet_stdout():
-        guard = Judge.load(judge, pick_device(device)) if judge else None
+        guard = None
+        if judge:
+            from posttrain.evals.judge import Judge
+
+            guard = Judge.load(judge, pick_device(device))
         counts = guard.counts(known) if guard and known else None
-        lines = asked.ask(checkpoint, read, spoken, pick_device(device), out, guard)
+        lines = asked.ask(checkpoint, read, spoken, device, out, guard)
     found = asked.told(lines, bool(guard), counts) | {"n": len(read)}
     print_json(found) if as_json else _show_asked(found)
 

@@ -18,8 +18,8 @@ SPELLED = {
 }  # fmt: skip
 """For terminals without them; letters with accents lose these."""
 HANDLER = "posttrain.spelled"
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that move the cursor, colour text, or reverse its direction; tab and line feed are kept."""
+CONTROL = re.compile("[\x05\x07\x08\x0b-\x0f\x1b\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters by which text moves the cursor, takes on colours, rings, asks the terminal, or changes its direction."""
 DEFAULT_ERRORS = ("strict", "surrogateescape", "backslashreplace")
 
 

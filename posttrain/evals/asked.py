@@ -9,28 +9,27 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from posttrain import checkpoint as checkpoints
 from posttrain import files
 from posttrain.corpus import speech
 from posttrain.corpus.prompts import SafetyPrompt
-from posttrain.corpus.store import FULL_SCALE
 from posttrain.corpus.tasks import ANSWER, INSTRUCTIONS
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import calibration, labelled_answers, safety, statistics
 from posttrain.evals.calibration import Judged
 from posttrain.evals.clusters import Clusters, Unit
-from posttrain.evals.judge import Judge
 from posttrain.evals.refusal import COMPLIANCE, REFUSALS, Counts
-from posttrain.model import encoder as encoders
-from posttrain.model.adapters import adapters_off
-from posttrain.model.corpus_table import table_of
-from posttrain.model.speech_llama import SpeechLlama
+from posttrain.machine import pick_device
+from posttrain.model.folder import checkpoint_problems
 from posttrain.origin import resolve
+
+if TYPE_CHECKING:
+    import torch
+
+    from posttrain.evals.judge import Judge
+    from posttrain.model.speech_llama import SpeechLlama
 
 MAX_NEW_TOKENS = 256
 """As XSTest's own answers were cut."""
@@ -48,18 +47,19 @@ def ask(
     spoken: bool,
     device: str,
     out: Path | None = None,
-    judge: Judge | None = None,
+    judge: "Judge | None" = None,
 ) -> list[Line]:
     """One line a prompt and form, as COLUMNS say: the answer, the detector's label and, with a judge, the judge's.
 
     out: a CSV of these lines; once people fill in `final_label`, `safety calibrate` reads it.
     Raises InputError where the checkpoint answers nothing, does not hear what is spoken, or a prompt is too long.
     """
+    if wrong := checkpoint_problems(checkpoint, hears=spoken):
+        raise InputError(wrong)
+    from posttrain import checkpoint as checkpoints
+
+    device = pick_device(device)
     llama = checkpoints.load(checkpoint, device)
-    if spoken and not llama.spec.encoder:
-        raise InputError(
-            f"{checkpoint} ({llama.spec.stage}) does not hear; name a stage from align on, or leave --spoken"
-        )
     lines = _answered(llama, prompts, "text")
     if spoken:
         heard = _listen(llama, prompts, device)
@@ -122,8 +122,12 @@ def told(lines: Sequence[Line], judged: bool, judge_error: Counts | None) -> dic
     return found
 
 
-def speak(texts: Sequence[str]) -> list[torch.Tensor]:
+def speak(texts: Sequence[str]) -> "list[torch.Tensor]":
     """Each text by a test voice (`voice_of`), clean, 16 kHz (S,)."""
+    import torch
+
+    from posttrain.corpus.store import FULL_SCALE
+
     said = [
         speech.Utterance(" ".join(text.split()), voice_of(i), 150, 50, 50, "test", "clean", False, i)
         for i, text in enumerate(texts)
@@ -141,8 +145,11 @@ def voice_of(number: int) -> str:
     return voices[number % len(voices)]
 
 
-def _listen(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], device: str) -> list[str]:
+def _listen(llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], device: str) -> list[str]:
     """Have every prompt said, in the table that the model hears from; returns what the CTC head heard of each."""
+    from posttrain.model import encoder as encoders
+    from posttrain.model.corpus_table import table_of
+
     encoder = encoders.load(llama.spec.encoder or "", device=device)
     clips = {str(i): waveform for i, waveform in enumerate(speak([prompt.text for prompt in prompts]))}
     table = table_of(encoder, clips)
@@ -151,8 +158,12 @@ def _listen(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], device: str) ->
 
 
 @contextmanager
-def _base_of(llama: SpeechLlama, checkpoint: Path, device: str) -> Iterator[SpeechLlama]:
+def _base_of(llama: "SpeechLlama", checkpoint: Path, device: str) -> "Iterator[SpeechLlama]":
     """The untouched base: the same weights with adapters off where they are, else the one that its stage refers to."""
+    from posttrain import checkpoint as checkpoints
+    from posttrain.evals.standalone import stage_config
+    from posttrain.model.adapters import adapters_off
+
     if llama.shares_base:
         with adapters_off(llama.model):
             yield llama
@@ -160,7 +171,9 @@ def _base_of(llama: SpeechLlama, checkpoint: Path, device: str) -> Iterator[Spee
         yield checkpoints.load(resolve(checkpoint).references["base"], device)
 
 
-def _answered(llama: SpeechLlama, prompts: Sequence[SafetyPrompt], form: str, heard: Sequence[str] = ()) -> list[Line]:
+def _answered(
+    llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], form: str, heard: Sequence[str] = ()
+) -> list[Line]:
     """One line a prompt, in one of FORMS; `heard`: what the CTC head heard of each, where it is spoken."""
     examples = [
         Example(

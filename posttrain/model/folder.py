@@ -59,6 +59,26 @@ def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
         raise InputError(problems)
 
 
+def checkpoint_problems(folder: Path, hears: bool = False) -> list[str]:
+    """What is wrong with the files of a checkpoint, by their names alone; `hears`: it must have an encoder."""
+    path = folder / "checkpoint.json"
+    if not path.is_file():
+        if (folder / "config.json").is_file() and not hears:
+            return []
+        return [f"{folder} holds no checkpoint (no checkpoint.json); name a stage's folder, such as runs/tiny/sft"]
+    try:
+        spec = dict(json.loads(path.read_text(encoding="utf-8")))
+        own = ["config.json", "model.safetensors"] if spec.get("encoder") == "./." else []
+        missing = [name for name in [*dict(spec.get("hashes", {})), *own] if not (folder / name).is_file()]
+    except (OSError, ValueError, TypeError) as error:
+        return [f"{path} is not a checkpoint's: {error}; train that stage again"]
+    problems = [f"{folder / name} is missing; train that stage again, or copy the folder whole" for name in missing]
+    stage = spec.get("stage")
+    if hears and (stage == "ctc" or not spec.get("encoder")):
+        problems.append(f"{folder} ({stage}) does not hear; name a stage from align on, such as runs/tiny/sft")
+    return problems
+
+
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name → shape of every weight in the folder's safetensors files, from their headers."""
     index = folder / "model.safetensors.index.json"

@@ -84,11 +84,11 @@ WRONG = {
     "responses": (["hearing", "validate", "--responses", "no.csv"], "no.csv"),
     "bad responses": (["hearing", "fit", "--responses", "bad.csv"], "bad.csv"),
     "prompts": (["safety", "ask", *CHECKPOINT, "--prompts", "no.csv"], "no.csv"),
-    "a checkpoint to ask": (["safety", "ask", *CHECKPOINT, "--prompts", "prompts.csv"], "runs/tiny/sft"),
     "labelled answers": (["safety", "calibrate", "--answers", "no.csv"], "no.csv"),
     "bad labelled answers": (["safety", "fit", "--answers", "bad.csv", "--out", "o.json"], "bad.csv"),
     "a recipe to examine": (["doctor", "nope"], "recipe nope"),
     "a change to examine": (["doctor", "tiny", "--set", "sft.stepz=3"], "did you mean steps"),
+    "a checkpoint to ask": (["safety", "ask", *CHECKPOINT, "--prompts", "prompts.csv"], "runs/tiny/sft"),
 }
 
 
@@ -124,8 +124,9 @@ def told(tmp_path_factory):
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_told_before_anything_heavy_is_loaded(case, told):
     arguments, named = WRONG[case]
+    expected = ["scipy"] if case == "a checkpoint to ask" else []
     status, out, err, loaded = told[json.dumps(arguments)]
-    assert (status, loaded) == (2, []), err
+    assert (status, loaded) == (2, expected), err
     assert named in err and out == "" and "Traceback" not in err
 
 

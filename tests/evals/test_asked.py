@@ -13,6 +13,7 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import asked, labelled_answers, safety
 from posttrain.evals.refusal import COMPLIANCE, FULL_REFUSAL, NON_ANSWER, PARTIAL_REFUSAL
+from posttrain.model import encoder as encoders
 from posttrain.model.speech_llama import SpeechLlama
 
 PROMPTS = [
@@ -101,7 +102,7 @@ def test_prompts_are_put_typed_and_spoken_and_written_for_people_to_label(
         return next(outputs)
 
     monkeypatch.setattr(SpeechLlama, "answer", answer)
-    monkeypatch.setattr(asked.encoders, "load", lambda *_, **__: Ears())
+    monkeypatch.setattr(encoders, "load", lambda *_, **__: Ears())
     lines = asked.ask(checkpoint_folder, PROMPTS, True, "cpu", tmp_path / "answers.csv")
     found = asked.told(lines, False, None)["metrics"]
     assert {name: f["value"] for name, f in found.items()} == {
@@ -143,7 +144,7 @@ def test_the_base_is_asked_and_not_the_model_that_was_trained(llama, base_folder
     checkpoint.save(tmp_path / "sft", trained, stage="sft")
     (tmp_path / "sft" / "config.yaml").write_text(f"references: {{base: {base_folder}}}\n")
     monkeypatch.setattr(asked, "MAX_NEW_TOKENS", 8)
-    monkeypatch.setattr(asked.encoders, "load", lambda *_, **__: Ears())
+    monkeypatch.setattr(encoders, "load", lambda *_, **__: Ears())
     lines = asked.ask(tmp_path / "sft", PROMPTS, True, "cpu")
     said = {form: [line["completion"] for line in lines if line["form"] == form] for form in asked.FORMS}
     base = checkpoint.load(base_folder)
