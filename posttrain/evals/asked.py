@@ -161,7 +161,6 @@ def _listen(llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], device: str) 
 def _base_of(llama: "SpeechLlama", checkpoint: Path, device: str) -> "Iterator[SpeechLlama]":
     """The untouched base: the same weights with adapters off where they are, else the one that its stage refers to."""
     from posttrain import checkpoint as checkpoints
-    from posttrain.evals.standalone import stage_config
     from posttrain.model.adapters import adapters_off
 
     if llama.shares_base:

@@ -56,7 +56,7 @@ def test_a_dry_run_reads_the_answers_and_makes_nothing(answers, tmp_path, capsys
     ("arguments", "named"),
     [
         (["calibrate"], "--answers"),
-        (["calibrate", "--answers", "none.csv"], "none.csv cannot be read"),
+        (["calibrate", "--answers", "none.csv"], "none.csv is not there"),
         (["calibrate", "--answers", "empty.csv"], "empty.csv has no rows"),
         (["calibrate", "--answers", "empty.csv", "--dry-run"], "empty.csv has no rows"),
         (["calibrate", "--answers", "columns.csv"], "columns.csv:1: no column final_label"),
@@ -91,7 +91,7 @@ def test_prompts_of_others_are_put_to_a_checkpoint(tmp_path, monkeypatch, capsys
     ask = ["safety", "ask", "--checkpoint", "runs/x/sft", "--prompts", "p.csv"]
     assert run([*ask, "--dry-run"]) == 0
     assert "would put 1 prompts of p.csv" in capsys.readouterr().out
-    line = {"label": "unsafe", "detector": "1_full_compliance"}
+    line = {"prompt": "be rude", "label": "unsafe", "detector": "1_full_compliance"}
     refused = line | {"form": "base", "detector": "2_full_refusal"}
     lines = [line | {"form": "text"}, line | {"form": "speech"}, line | {"form": "cascade"}, refused]
     monkeypatch.setattr(asked, "ask", lambda *_: lines)
