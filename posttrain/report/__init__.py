@@ -16,7 +16,7 @@ from posttrain.report import code_versions
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
 from posttrain.report.figures import plots
-from posttrain.report.findings import REFERENCES, costs, findings, sure, tested, would_show
+from posttrain.report.findings import REFERENCES, costs, family, findings, sure, would_show
 from posttrain.report.listeners import section
 from posttrain.report.markdown import page
 from posttrain.report.safety import safety_tables
@@ -123,7 +123,7 @@ def _json(rows: list[Row], changes: Changes, way: Trajectory | None, missing: li
         "stages": [row.stage for row in rows],
         "metrics": {row.stage: row.metrics for row in rows},
         "holds_after_holm": {row.stage: {ref: sure(row, ref) for ref in REFERENCES} for row in rows},
-        "would_show": {row.stage: {n: v for n in tested(row) if (v := would_show(row, n))} for row in rows},
+        "would_show": {row.stage: {n: v for n in family(row) if (v := would_show(row, n))} for row in rows},
         "detector": detector_error(),
         "trajectory": way and _trajectory(way),
         "costs": {"wall_s": total, "evaluation_s": evaluation, "peak_rss_mb": peak},

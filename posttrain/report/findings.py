@@ -56,7 +56,7 @@ def own(rows: list[Row]) -> list[Row]:
     return [row for row in rows if Path(row.checkpoint).parent.name == row.run]
 
 
-def tested(row: Row, against: str = "base") -> list[str]:
+def family(row: Row, against: str = "base") -> list[str]:
     """The row's metrics that `sure` tests together: the family of Holm's correction."""
     p = REFERENCES[against][2]
     own = (n for n in row.metrics if direction(n) and not n.startswith(("ctc_", *DETAILS)))
@@ -70,15 +70,15 @@ def would_show(row: Row, name: str) -> float | None:
     80 % if nothing else differs, and no less if something does. Where only few items change the other way, it is more.
     """
     power = row.metrics[name].get("power")
-    if not power or name not in (family := tested(row)):
+    if not power or name not in (names := family(row)):
         return None
-    return Power(**power).detectable(SURE / len(family))
+    return Power(**power).detectable(SURE / len(names))
 
 
 def sure(row: Row, against: str = "base") -> dict[str, int]:
     """Metric → +1 better or −1 worse than the reference, where it holds after Holm over all of the row's metrics."""
     delta, _, p = REFERENCES[against]
-    names = tested(row, against)
+    names = family(row, against)
     adjusted = holm([row.metrics[n][p] for n in names])
     return {
         name: direction(name) * (1 if row.metrics[name][delta] > 0 else -1)
@@ -225,7 +225,7 @@ def _least_shown(last: Row, lost: list[str]) -> str:
         return f"No loss of {rest} is sure, and of one no loss would be: it has too few contents for that"
     return (
         f"No loss of {rest} is sure; one of {100 * max(limits):.1f} points or more would probably have shown, after "
-        f"Holm's correction over {len(tested(last))} figures"
+        f"Holm's correction over {len(family(last))} figures"
     )
 
 

@@ -279,4 +279,4 @@ def test_the_page_shows_panel_front_and_every_arm(tmp_path, capsys):
 
 def test_a_study_of_a_run_that_is_not_one_is_refused(tmp_path, capsys):
     assert run(["study", str(tmp_path / "nowhere")]) == 2
-    assert "expected two or more" in capsys.readouterr().err
+    assert "nowhere has no ledger.jsonl with rows" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from posttrain.evals import statistics
 from posttrain.ledger import Row
-from posttrain.report.findings import _lost, sure, tested, would_show
+from posttrain.report.findings import _lost, family, sure, would_show
 from posttrain.report.gate import _deciding
 
 OTHERS, RUNS = 39, 1000
@@ -71,7 +71,7 @@ def test_of_figures_with_a_standard_error_it_is_the_same():
 def test_the_family_is_that_of_the_rule_and_the_sentence_says_how_large_it_is():
     power = statistics.Power(n=250, changed=0.1)
     few, many = (row(metric(1.0, power=power), np.ones(n)) for n in (1, 60))
-    assert would_show(few, NAME) < would_show(many, NAME) and len(tested(many)) == 61
+    assert would_show(few, NAME) < would_show(many, NAME) and len(family(many)) == 61
     [said] = [f.sentence for f in _lost(many)]
     expected = 100 * power.detectable(0.05 / 61)
     assert f"one of {expected:.1f} points or more would probably have shown, after Holm's correction over 61" in said
