@@ -1,10 +1,10 @@
 """Whether a clip holds speech at all, from its sound alone: music, tones, alarms, hum and noise do not.
 
-numpy only. 22 measurements say what speech does and other sounds do not do together: it is voiced now and then, the
+numpy only. 25 measurements say what speech does and other sounds do not do together: it is voiced now and then, the
 pitch moves, energy is spread over partials, the spectrum changes its shape several times a second, sounds rise as
 fast as they fall. Each is compared with its range in speech (piecewise linear, a generalised additive model), and the
-sum is a logit. `posttrain/corpus/speech_detector_fit.py` fitted the weights on made training voices and sounds and
-chose the threshold on validation ones; `speech_detector.json` holds both.
+sum is a logit. `posttrain/corpus/speech_detector_fit.py` fitted the weights on made training voices and sounds
+and chose the threshold with validation ones; `speech_detector.json` holds both.
 
 Babble is speech to it. That nobody speaks to the microphone is for the models to say.
 """
@@ -18,6 +18,8 @@ import numpy as np
 
 from posttrain.acoustics.activity import SAMPLE_RATE, SILENCE_DBFS
 
+SHORT_S, SHORT_MARGIN = 0.8, 25.0
+"""A single word says little: a shorter clip is taken for speech unless it clearly is something else."""
 WEIGHTS = Path(__file__).with_suffix(".json")
 FRAME, HOP, FFT = 512, 160, 1024
 BANDS_HZ = np.array(
@@ -32,6 +34,8 @@ ACTIVE_DB = 30.0
 VOICED = 0.6
 """Autocorrelation at the pitch period from which a frame is voiced."""
 PITCH_HZ = (65, 420)
+COMB, COMB_BINS = 0.35, 16
+"""From how strong a comb on it is clear; the spectrum is flattened over twice so many bins (500 Hz)."""
 QUANTILES = (0.02, 0.1, 0.9, 0.98)
 """Of a measurement in speech; beyond each the slope of its term changes."""
 EPSILON = 1e-12
@@ -46,7 +50,8 @@ def says_something(waveform: np.ndarray, transcript: str) -> bool:
 
 def has_speech(waveform: np.ndarray) -> bool:
     """Whether the clip (S,) at 16 kHz sounds like speech. False for digital silence."""
-    return speech_logit(waveform) > _weights()["threshold"]
+    short = len(waveform) < SHORT_S * SAMPLE_RATE
+    return speech_logit(waveform) > _weights()["threshold"] - short * SHORT_MARGIN
 
 
 def speech_logit(waveform: np.ndarray) -> float:
@@ -58,7 +63,7 @@ def speech_logit(waveform: np.ndarray) -> float:
 
 
 def terms(measured: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
-    """Measurements (N, 22) as the terms of the model (N, 110): standardised, and how far each is beyond QUANTILES."""
+    """Measurements (N, 25) as the terms of the model (N, 125): standardised, and how far each is beyond QUANTILES."""
     mean, std, quantiles = (np.array(weights[name]) for name in ("mean", "std", "quantiles"))
     beyond = [
         np.clip((knot - measured if share < 0.5 else measured - knot) / std, 0, 4)
@@ -68,7 +73,7 @@ def terms(measured: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
 
 
 def measurements(waveform: np.ndarray) -> np.ndarray:
-    """What the model looks at, independent of the level. # (22,)"""
+    """What the model looks at, independent of the level. # (25,)"""
     spectrum = _spectrum(waveform)  # (F, bins)
     edges = np.searchsorted(_HZ, BANDS_HZ)
     bands = np.add.reduceat(spectrum, edges, axis=1)[:, :-1] + EPSILON  # (F, bands)
@@ -79,6 +84,7 @@ def measurements(waveform: np.ndarray) -> np.ndarray:
     return np.array(
         [
             *_voicing(spectrum, active),
+            *_harmonics(spectrum, active),
             *_spread(spectrum, bands, active),
             *_change(levels, total, bands, loud, active),
             *_modulation(levels),
@@ -123,6 +129,26 @@ def _voicing(spectrum: np.ndarray, active: np.ndarray) -> list[float]:
     longest = float(np.log(runs.max() + 1)) if len(runs) else 0.0
     heard = strength[active]
     return [voiced.sum() / active.sum(), *moves, longest, float(heard.mean()), float(heard.std()), concentration]
+
+
+def _harmonics(spectrum: np.ndarray, active: np.ndarray) -> list[float]:
+    """Strength of the comb of harmonics in the flattened spectrum: mean, highest tenth, and share of clear combs.
+
+    A single moving tone and low-pass noise are periodic too, but have no comb.
+    """
+    inside = (_HZ >= 100) & (_HZ <= 4000)
+    amplitude = np.sqrt(spectrum[:, inside])
+    sums = np.cumsum(np.pad(amplitude, ((0, 0), (COMB_BINS + 1, COMB_BINS)), mode="reflect"), axis=1)
+    around = (sums[:, 2 * COMB_BINS + 1 :] - sums[:, : -2 * COMB_BINS - 1]) / (2 * COMB_BINS + 1)
+    flat = np.minimum(amplitude / (around + EPSILON), 3)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    first, last = SAMPLE_RATE // PITCH_HZ[1], SAMPLE_RATE // PITCH_HZ[0]
+    spread = np.sqrt(np.square(flat).mean(axis=1)) + EPSILON
+    full = np.zeros_like(spectrum)
+    full[:, inside] = flat
+    comb = np.fft.irfft(full)[:, first:last].max(axis=1) * FFT / 2 / inside.sum() / spread
+    heard = comb[active]
+    return [float(heard.mean()), float(np.quantile(heard, 0.9)), float((heard > COMB).mean())]
 
 
 def _concentration(spectrum: np.ndarray) -> np.ndarray:
