@@ -14,7 +14,7 @@ from typing import IO
 from posttrain.errors import InputError
 
 NAME = ".lock"
-"""The lock file in a run's folder; it says who holds the lock."""
+"""The lock file in a run's folder, which says who holds the lock. One that a kill leaves behind holds nothing."""
 ATTEMPTS = 1000
 
 
@@ -31,9 +31,8 @@ def alone(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                file.truncate(0)
-                if [path.name for path in folder.iterdir()] == [NAME]:
-                    (folder / NAME).unlink()
+                (folder / NAME).unlink()
+                if not any(folder.iterdir()):
                     folder.rmdir()
 
 

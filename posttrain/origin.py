@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ LINKS = "links"
 """Key of config.yaml and checkpoint.json: role → {path, relative to the folder; hash}."""
 PARENT = "parent."
 """Role of a parent in those: parent.model, parent.encoder, …"""
+FINGERPRINT = re.compile("[0-9a-f]{16}")
 WHOLE = 64 << 20
 SAMPLE, SAMPLES = 1 << 20, 16
 MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt")
@@ -56,7 +58,8 @@ class Origin:
     @cached_property
     def corpus(self) -> Path:
         """Folder of the corpus that it was trained and evaluated on."""
-        return self._find("corpus", self.config["corpus"], self.row.get("data"))
+        data = str(self.row.get("data"))
+        return self._find("corpus", self.config["corpus"], data if FINGERPRINT.fullmatch(data) else None)
 
     @cached_property
     def references(self) -> dict[str, Path]:
@@ -108,9 +111,9 @@ def resolve(folder: str | Path) -> Origin:
     """
     folder = Path(folder)
     path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(f"{folder} is not a stage's folder (no {CONFIG}); name one such as runs/tiny/sft")
     row = _read(folder / "metrics.json")
+    if not path.is_file() and not row:
+        raise InputError(f"{folder} is not a stage's folder (no {CONFIG}); name one such as runs/tiny/sft")
     if problem := files.damage(path):
         if not isinstance(row.get("config"), dict):
             raise InputError(f"{problem}; run that stage again")
@@ -128,7 +131,8 @@ def of_row(run: Path, row: Row) -> Path | None:
     above = (folder / was for folder in run.absolute().parents)
     beside = sorted(path for path in run.absolute().parent.glob(f"*/{was.name}") if path.is_dir())
     places = dict.fromkeys((*own, was, *above, run / was.name, *(beside if row.config.get("key") else ())))
-    return next((_shown(place) for place in places if place.is_dir() and _holds(place, row)), None)
+    found = next((place for place in places if place.is_dir() and _holds(place, row)), None)
+    return found if found is None or found == was else _shown(found)
 
 
 def _holds(folder: Path, row: Row) -> bool:

@@ -122,7 +122,7 @@ def _read(path: Path) -> _Source:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     imports: list[str] = []
-    named: list[str] = []
+    named: list[Path] = []
     queue: list[ast.AST] = [ast.parse(text)]
     while queue:
         node: Any = queue.pop()
