@@ -57,9 +57,10 @@ def plan(
         combinations.check(recipe, wanted)
     steps = [_plan_corpus(recipe, folder, branch_from, fresh_code)]
     places = {} if steps[0].action == "run" else {"corpus": steps[0].folder}
+    evaluation = (evaluation_key(recipe), held_out_key(recipe))
     for node in wanted:
         made = {step.name for step in steps if step.action == "run"}
-        steps.append(_plan_stage(recipe, node, folder, branch_from, fresh_code, made, places))
+        steps.append(_plan_stage(evaluation, node, folder, branch_from, fresh_code, made, places))
         places[node.name] = steps[-1].folder
     return steps
 
@@ -94,7 +95,7 @@ def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None, fresh_c
 
 
 def _plan_stage(
-    recipe: Recipe,
+    wanted: tuple[str, str | None],
     node: Node,
     folder: Path,
     branch_from: Path | None,
@@ -102,7 +103,7 @@ def _plan_stage(
     made: set[str],
     places: dict[str, Path],
 ) -> Step:
-    evaluation, held_out = evaluation_key(recipe), held_out_key(recipe)
+    evaluation, held_out = wanted
     home, other = folder / node.name, branch_from and branch_from / node.name
     here = _look(home, node, evaluation, None if node.stage in ASIDE else held_out, places)
     state, why = here.state, here.why
