@@ -61,7 +61,7 @@ def waiting(folder: Path, name: str) -> Iterator[None]:
     if os.name == "nt":
         import msvcrt
 
-        with (folder / f".{name}").open("a+") as file:
+        with (folder / f".{name}").open("a+", encoding="utf-8") as file:
             file.seek(0)
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
             try:

@@ -105,10 +105,10 @@ def test_a_persons_file_and_the_other_ear(checkpoint, capsys):
 def test_without_a_checkpoint_it_takes_the_newest_of_run_tiny_and_names_it(checkpoint, capsys):
     finish(checkpoint, "2026-01-02T00:00:00+00:00")
     finish(checkpoint.with_name("older"), "2026-01-01T00:00:00+00:00")
-    assert newest() == checkpoint
+    assert newest().absolute() == checkpoint
     assert run(["enhance", "in.wav", "out.wav", "--audiogram", "N3"]) == 0
     said = capsys.readouterr().out
-    assert str(checkpoint) in said and "N3" in said and "dB SPL in" in said and "latency" in said
+    assert str(newest()) in said and "N3" in said and "dB SPL in" in said and "latency" in said
 
 
 def test_a_dry_run_says_what_it_would_use_and_writes_nothing(checkpoint, capsys, tmp_path):

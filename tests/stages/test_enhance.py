@@ -233,4 +233,4 @@ def test_the_discriminator_learns_to_tell_and_its_losses_are_zero_where_it_is_fo
 def test_metrics_of_the_row_are_json(finished):
     folder, _ = finished
     lines = [json.loads(line) for line in (folder / "enhance" / "answers.jsonl").read_text().splitlines()]
-    assert {"id", "probe", "clip", "speaker", "source", "noise", "snr_db", "value"} == set(lines[0])
+    assert {"id", "probe", "clip", "content", "speaker", "source", "noise", "snr_db", "value"} == set(lines[0])
