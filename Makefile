@@ -58,6 +58,8 @@ help:  ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
+	@echo "A variable that the target does not use is refused. Variables count on the command line alone, but for DATA_ROOT."
+	@echo
 	@echo "  make pipeline                                    the embedded tiny recipe, from made speech to report"
 	@echo "  make pipeline RECIPE=real_speech DATA_ROOT=DIR   with recorded voices (data/*.yaml say which)"
 	@echo "  make sft ADAPTER=full FROM=runs/tiny RUN=tiny_full   branch off a finished run, sharing what did not change"

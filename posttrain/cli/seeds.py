@@ -1,5 +1,6 @@
 """seeds: one recipe, once for each seed of everything, and how its figures differ between them."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def seeds(
 
     page = seeds_page.build(folders, together)
     if as_json:
-        print((together / "seeds.json").read_text(encoding="utf-8"))
+        show.print_json(json.loads((together / "seeds.json").read_text(encoding="utf-8")))
     else:
         show.line("\n".join(seeds_page.told(folders, page)))
 
