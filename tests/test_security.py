@@ -86,6 +86,8 @@ def test_tasks_planted_in_a_run_are_not_imported(tasks, llama, tmp_path, planted
     folder = sft_folder(llama, tmp_path / "run" / "sft")
     for place in (tmp_path / "run", folder, tmp_path):
         plant_tasks(place / "lm_eval", planted)
+    (tmp_path / "run" / "corpus").mkdir()
+    (tmp_path / "run" / "corpus" / "corpus.json").write_text('{"fingerprint": "abc"}')
     stage = {"stage": "sft", "seed": 0, "corpus": str(tmp_path / "run" / "corpus"), "references": {}}
     (folder / "config.yaml").write_text(yaml.safe_dump(stage))
     monkeypatch.setattr(standalone.Corpus, "load", lambda _: SimpleNamespace(items=items()))

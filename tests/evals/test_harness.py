@@ -125,6 +125,8 @@ def test_a_checkpoint_is_measured_on_its_runs_probes_whose_files_are_kept_nowher
     from types import SimpleNamespace
 
     folder = tmp_path / "sft"
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "corpus.json").write_text('{"fingerprint": "abc"}')
     stage = {"stage": "sft", "seed": 0, "corpus": str(tmp_path / "corpus"), "references": {}}
     (folder / "config.yaml").write_text(yaml.safe_dump(stage))
     monkeypatch.setattr(standalone.Corpus, "load", lambda _: SimpleNamespace(items=items()))
