@@ -10,7 +10,8 @@ EVALUATE = ["evaluate", "--checkpoint", "runs/x/sft"]
 def test_a_dry_run_says_which_tasks(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/x/sft").mkdir(parents=True)
-    (tmp_path / "runs/x/sft/checkpoint.json").write_text("{}")
+    for name in ("checkpoint.json", "config.yaml"):
+        (tmp_path / "runs/x/sft" / name).write_text("{}")
     assert run([*EVALUATE, "--lm-eval", "arc_challenge, hellaswag", "--limit", "5", "--dry-run"]) == 0
     assert "arc_challenge, hellaswag through lm-evaluation-harness" in capsys.readouterr().out
 
