@@ -110,7 +110,8 @@ def main() -> None:
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         found = list(pool.map(measure, *zip(*jobs, strict=True)))
     splits = {job[0]: result for job, result in zip(jobs, found, strict=True)}
-    splits["train"] = tuple(map(np.concatenate, zip(*found[:2], strict=True)))
+    measured, speech, counts = (np.concatenate(both) for both in zip(*found[:2], strict=True))
+    splits["train"] = (measured, speech, counts)
     weights = fit(*splits["train"])
 
     def logits(measured: np.ndarray) -> np.ndarray:
