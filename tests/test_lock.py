@@ -63,11 +63,10 @@ def test_a_command_that_begins_nothing_leaves_no_folder_and_others_keep_theirs(t
     with pytest.raises(RuntimeError), lock.alone(tmp_path / "run"):
         raise RuntimeError
     assert not (tmp_path / "run").exists()
-    with lock.alone(tmp_path / "run"):
-        (tmp_path / "run" / "a").touch()
-    assert (tmp_path / "run" / "a").is_file()
-    with lock.alone(tmp_path / "run"):
-        pass
+    for _ in range(2):
+        with lock.alone(tmp_path / "run"):
+            (tmp_path / "run" / "a").touch()
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["a"]  # a second run changes no file
 
 
 def test_many_commands_at_once_are_one_after_the_other_or_refused(tmp_path):

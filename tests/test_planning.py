@@ -142,6 +142,14 @@ def test_a_list_of_the_corpus_that_a_crash_emptied_is_seen(recipe, folder):
     assert plan(recipe, folder)[0].action == "run"
 
 
+def test_a_corpus_of_an_older_version_has_no_validation_items_and_is_whole(recipe, folder):
+    hashes = {"valid_items": "0" * 64}
+    files.write_json(folder / "corpus" / "corpus.json", {"fingerprint": "f00d", "hashes": hashes})
+    assert plan(recipe, folder)[0].action == "done"
+    (folder / "corpus" / "valid_items.jsonl").write_text("")
+    assert plan(recipe, folder)[0].action == "run"
+
+
 def test_a_parent_that_was_made_again_makes_its_children_again(recipe, folder):
     files.write_json(folder / "base" / "checkpoint.json", {"stage": "base", "name": "trained anew"})
     steps = plan(recipe, folder)
