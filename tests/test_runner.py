@@ -75,11 +75,9 @@ def test_every_row_from_align_on_has_the_same_metrics(finished):
 def test_a_second_run_with_nothing_changed_does_nothing(recipe, finished):
     folder, rows = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    started = time.monotonic()
     assert runner.run(recipe, folder) == rows
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     assert all(step.action == "done" for step in runner.plan(recipe, folder))
-    assert time.monotonic() - started < 60
 
 
 def test_a_changed_option_reruns_what_hangs_on_it_and_nothing_else(finished):

@@ -36,8 +36,8 @@ KEPT_VALUES = 4_000_000
 """Decoded values (frames × channels) that are kept from the check of the samples; a longer file is decoded twice."""
 SILENT_DB = -60.0
 """A channel so far below the loudest is silent."""
-OFFSET = 1e-3
-"""A smaller constant offset is left alone."""
+OFFSET, OFFSET_SHARE = 1e-3, 0.01
+"""A constant offset that is smaller, or has a smaller share of the channel's power, is left alone."""
 CANCELLED = 0.1
 """Power of the average, as a share of what unrelated channels would give, below which channels cancel each other."""
 STEREO_S = 0.25
@@ -249,7 +249,8 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
         used[:] = True
     if used.sum() > 1:
         _check_cancelling(np.concatenate(shares))
-    return _Channels(used, np.where(np.abs(means) > OFFSET, means, 0).astype(np.float32))
+    moved = (np.abs(means) > OFFSET) & (means**2 > OFFSET_SHARE * power)
+    return _Channels(used, np.where(moved, means, 0).astype(np.float32))
 
 
 def _check_values(block: np.ndarray, start: int, found: Header) -> None:
