@@ -66,7 +66,7 @@ class BaseConfig:
     """Key/value heads."""
     intermediate_size: Count = 512
     """Width of the MLP."""
-    steps: CountOrZero = 4000
+    steps: CountOrZero = 4400
     """Optimizer steps."""
     batch_size: Count = 16
     """Rows a step."""

@@ -4,7 +4,7 @@ numpy only. 25 measurements say what speech does and other sounds do not do toge
 pitch moves, energy is spread over partials, the spectrum changes its shape several times a second, sounds rise as
 fast as they fall. Each is compared with its range in speech (piecewise linear, a generalised additive model), and the
 sum is a logit. `posttrain/corpus/speech_detector_fit.py` fitted the weights on made training voices and sounds
-and chose the threshold with validation ones; `speech_detector.json` holds both.
+and chose the thresholds with validation ones; `speech_detector.json` holds both.
 
 Babble is speech to it. That nobody speaks to the microphone is for the models to say.
 """
@@ -18,8 +18,8 @@ import numpy as np
 
 from posttrain.acoustics.activity import SAMPLE_RATE, SILENCE_DBFS
 
-SHORT_S, SHORT_MARGIN = 0.8, 25.0
-"""A single word says little: a shorter clip is taken for speech unless it clearly is something else."""
+SHORT_S = 0.8
+"""A single word says little: a shorter clip has a threshold of its own."""
 WEIGHTS = Path(__file__).with_suffix(".json")
 FRAME, HOP, FFT = 512, 160, 1024
 BANDS_HZ = np.array(
@@ -50,16 +50,24 @@ def says_something(waveform: np.ndarray, transcript: str) -> bool:
 
 def has_speech(waveform: np.ndarray) -> bool:
     """Whether the clip (S,) at 16 kHz sounds like speech. False for digital silence."""
-    short = len(waveform) < SHORT_S * SAMPLE_RATE
-    return speech_logit(waveform) > _weights()["threshold"] - short * SHORT_MARGIN
+    return speech_logit(waveform) > _weights()["threshold_short" if is_short(waveform) else "threshold"]
+
+
+def is_short(waveform: np.ndarray) -> bool:
+    """Whether the clip (S,) at 16 kHz is shorter than SHORT_S."""
+    return len(waveform) < SHORT_S * SAMPLE_RATE
 
 
 def speech_logit(waveform: np.ndarray) -> float:
     """The higher, the more like speech; −inf for digital silence."""
     if not len(waveform) or 10 * np.log10(np.var(waveform, dtype=np.float64) + EPSILON) < SILENCE_DBFS:
         return -np.inf
-    weights = _weights()
-    return float(terms(measurements(waveform)[None], weights)[0] @ np.array(weights["coefficients"]) + weights["bias"])
+    return float(logits(measurements(waveform)[None], _weights())[0])
+
+
+def logits(measured: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
+    """Logits (N,) of measurements (N, 25)."""
+    return np.asarray(terms(measured, weights) @ np.array(weights["coefficients"]) + weights["bias"])
 
 
 def terms(measured: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
