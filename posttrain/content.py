@@ -111,6 +111,8 @@ def _of_source(name: str, data_root: Path) -> Any:
         card = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
     except (InputError, OSError, ValueError, yaml.YAMLError):
         return None
+    if not isinstance(card, dict):
+        return None  # which the run refuses, with the reason
     path = data_root / name / str(card.get("manifest"))
     used = {key: value for key, value in card.items() if key not in PROSE}
     return {"card": used, "manifest": _of_manifest(path) if path.is_file() else None}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain import files
+from posttrain import files, outputs
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def enhance(
         problems.append(f"{source}: {error}")
     if target.suffix.lower() != ".wav" or target.is_dir() or not target.absolute().parent.is_dir():
         problems.append(f"OUT is {target}, expected a .wav file in a folder that is there")
-    elif target.absolute() == source.absolute():
+    elif outputs.same(target, source):
         problems.append(f"IN and OUT are both {source}; name another OUT")
     aid = build(checkpoint, audiogram, ear, denoise, problems)
     if problems or aid is None or waveform is None:

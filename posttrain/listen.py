@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posttrain.acoustics import activity
-from posttrain.acoustics.speech_detector import has_speech
+from posttrain.acoustics.speech_detector import SHORT_S, has_speech
 from posttrain.corpus import audio
 from posttrain.corpus.graders import is_abstention
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
@@ -27,6 +27,9 @@ LONGEST_S = activity.LONGEST_S
 """Of a window that is transcribed."""
 LONGEST_TASK_S = 15.0
 """Of the speech in a recording that is answered rather than transcribed: it is given to the model as a whole."""
+
+JUDGED_S = 1.5
+"""Of short windows together: enough to tell speech from beeps."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterat
     sound = audio.blocks(found)
     if aid is not None:
         sound = aid.blocks(sound, found.samples)
-    spoken = (part for _, part in activity.stream_windows(sound, longest_s) if has_speech(part))
+    spoken = _spoken(part for _, part in activity.stream_windows(sound, longest_s))
     if task == REPEAT:
         yield from spoken
         return
@@ -62,6 +65,32 @@ def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterat
             raise ValueError(too_long(task, f"over {LONGEST_TASK_S:.0f} s"))
     if whole:
         yield np.concatenate(whole)
+
+
+def _spoken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Those with speech. Short ones, each of which says little, are judged together: beeps do not become words."""
+    waiting: list[np.ndarray] = []
+    before: list[np.ndarray] = []
+    for part in windows:
+        if len(part) >= SHORT_S * audio.SAMPLE_RATE:
+            yield from _judged(waiting, before)
+            waiting, before = [], []
+            if has_speech(part):
+                yield part
+            continue
+        waiting.append(part)
+        if sum(map(len, waiting)) >= JUDGED_S * audio.SAMPLE_RATE:
+            yield from _judged(waiting, [])
+            waiting, before = [], waiting
+    yield from _judged(waiting, before)
+
+
+def _judged(short: list[np.ndarray], before: list[np.ndarray]) -> list[np.ndarray]:
+    """The short windows with speech: all or none where they, with those before them, are long enough to tell."""
+    together = [*before, *short]
+    if sum(map(len, together)) >= JUDGED_S * audio.SAMPLE_RATE:
+        return short if has_speech(np.concatenate(together)) else []
+    return [part for part in short if has_speech(part)]
 
 
 def too_long(task: str, length: str) -> str:

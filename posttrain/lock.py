@@ -1,5 +1,6 @@
 """One command at a time writes to a run. The system drops the lock when a process ends, however it ends."""
 
+import errno
 import itertools
 import json
 import os
@@ -42,10 +43,14 @@ def _opened(folder: Path) -> IO[str]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / NAME).open("a+", encoding="utf-8")
-        except (FileExistsError, FileNotFoundError):  # removed in between; or else it cannot be made
+        except (FileExistsError, FileNotFoundError) as error:  # removed in between; or else it cannot be made
             if attempt >= ATTEMPTS:
-                raise
+                raise InputError(f"{folder} cannot be made: {error.strerror}; name another --run") from error
             continue
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            raise InputError(f"{folder} cannot be written to: {error.strerror}; name another --run") from error
         if not _taken(file):
             with file:
                 raise InputError(_refusal(folder, file))
@@ -53,6 +58,18 @@ def _opened(folder: Path) -> IO[str]:
             return file
         file.close()
     raise AssertionError("unreachable")
+
+
+def held(path: Path) -> IO[str]:
+    """A file, locked until it is closed or the process ends; InputError while another command writes it."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        if not _taken(file):
+            file.close()
+            raise InputError(f"another posttrain is writing {path}; wait for it, or name another --out")
+        if _in_place(file, path):
+            return file
+        file.close()
 
 
 @contextmanager

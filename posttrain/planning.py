@@ -182,7 +182,9 @@ def _config(home: Path, row: dict[str, Any]) -> dict[str, Any]:
     """config.yaml, or where a crash broke it the same from metrics.json."""
     path = home / origin.CONFIG
     if files.damage(path) is None:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        read = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        if {"stage", "seed", "corpus", "options"} <= read.keys():
+            return read  # else its end was lost, where a shorter one is YAML as well
     made = row.get("config")
     return dict(made) if isinstance(made, dict) else {}
 

@@ -17,7 +17,8 @@ from typing import Any
 PACKAGE = Path(__file__).parent
 ROOTS = {
     "corpus": ("posttrain.corpus.build",),
-    "evaluation": ("posttrain.evals.evaluate", "posttrain.evals.metrics"),
+    "evaluation": ("posttrain.evals.standalone", "posttrain.evals.validated"),
+    "listeners": ("posttrain.listeners",),
 }
 """What `stage_code` takes besides the names of stages → the modules it starts from."""
 NEUTRAL = frozenset({"errors", "files", "graph", "machine", "sections", "source", "yaml_config", "config"})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain import files
+from posttrain import files, lock, outputs
 from posttrain.corpus.tasks import REPEAT
 from posttrain.enhance import Aid, build
 from posttrain.errors import InputError
@@ -78,8 +78,9 @@ def transcribe(
     """
     problems: list[str] = []
     recordings = _recordings(audio, manifest, problems)
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        problems.append(f"--out is {out}, expected a file in a folder that is there")
+    read = [recording.path for recording in recordings] + [manifest] * (manifest is not None)
+    if wrong := outputs.problem(out, read):
+        problems.append(wrong)
     if (enhancer or audiogram) and not enhance:
         problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
     problems += checkpoint_problems(checkpoint, hears=True)
@@ -227,6 +228,7 @@ class _Lines:
         self.lines: list[dict[str, Any] | None] = []
         if self.partial is None:
             return
+        self.lock = lock.held(self.partial)
         if self.partial.is_file():
             self.lines = _lines_of(self.partial, key)
         self.partial.write_text("", encoding="utf-8")
@@ -240,7 +242,8 @@ class _Lines:
         if self.out is None or self.partial is None:
             return
         files.write_json_lines(self.out, filter(None, self.lines))
-        self.partial.unlink()
+        self.partial.unlink(missing_ok=True)
+        self.lock.close()
 
     def _append(self, *lines: dict[str, Any] | None) -> None:
         if self.partial is not None:

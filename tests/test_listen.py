@@ -124,3 +124,22 @@ def test_a_long_recording_takes_little_memory(tmp_path, said):
     tracemalloc.stop()
     assert windows >= 40 * len(once) / RATE / 6.5
     assert peak < 35_000_000 < 40 * len(once) * 2 * 4
+
+
+def test_alarms_of_short_beeps_are_no_words_and_short_words_are(tmp_path, said):
+    time = np.arange(20 * RATE) / RATE
+    chord = sum(np.sin(2 * np.pi * hz * time) for hz in (220, 277, 330)) / 10
+    alarms = {
+        "every two seconds": 0.2 * np.sin(2 * np.pi * 1000 * time) * (time % 2 < 0.3),
+        "short": 0.2 * np.sin(2 * np.pi * 1500 * time) * (time % 1.5 < 0.2),
+        "chords": chord * (time % 3 < 0.3),
+    }
+    for name, sound in alarms.items():
+        path = put(tmp_path / f"{name}.wav", sound.astype(np.float32))
+        for task in (REPEAT, COMMAND):
+            assert list(listen.pieces(path, None, task, listen.LONGEST_S)) == [], name
+    espeak = speech.Espeak()
+    words = [espeak.say(word, speech.voices("valid")[n], 120, 50, 50) for n, word in enumerate(["one", "stop", "six"])]
+    apart = [part for word in words for part in (word / 4, silence(2))]
+    assert len(list(listen.pieces(put(tmp_path / "w.wav", *apart), None, REPEAT, listen.LONGEST_S))) == 3
+    assert len(list(listen.pieces(put(tmp_path / "1.wav", words[0] / 4), None, REPEAT, listen.LONGEST_S))) == 1

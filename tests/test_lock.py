@@ -88,3 +88,18 @@ def test_a_lock_that_is_waited_for_leaves_no_file(tmp_path):
     with lock.waiting(tmp_path, "ledger"):
         pass
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_file_is_written_by_one_command_and_free_again_afterwards(tmp_path):
+    path = tmp_path / "x.jsonl.partial"
+    first = lock.held(path)
+    with pytest.raises(InputError, match="another posttrain is writing"):
+        lock.held(path)
+    first.close()
+    lock.held(path).close()
+
+
+def test_a_place_that_cannot_be_written_to_is_one_message(tmp_path):
+    for folder in (tmp_path / ("x" * 300), Path("/proc/x")):
+        with pytest.raises(InputError, match="name another --run"), lock.alone(folder):
+            pass

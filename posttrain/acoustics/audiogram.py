@@ -1,6 +1,5 @@
 """Audiograms: hearing thresholds of both ears in dB HL; the standard ones by name, people's from files."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,10 @@ AUDIOMETRIC_HZ = (250.0, 500.0, 1000.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0)
 """Where Clarity's audiograms are measured; `Audiogram.levels` gives any audiogram there."""
 EARS: tuple[Ear, ...] = ("left", "right")
 CSV_EARS: dict[str, Ear] = {"l": "left", "r": "right", "left": "left", "right": "right"}
-HZ_COLUMN = re.compile(r"(?:hz)?\s*(\d+(?:\.\d+)?)\s*(k?)\s*(?:hz)?")
+HZ_COLUMN = re.compile(r"(?:hz)?\s*(\d+(?:[.,]\d+)?)\s*(k?)\s*(?:hz)?")
 """Names of columns: hz250, 250, 250 Hz, 1k, 1 kHz."""
+MOST = 1e9
+"""Numbers of this size or larger are a mistake."""
 NOTES = 6
 """Values of one file that are told one by one when they are no plain numbers."""
 
@@ -189,7 +190,7 @@ def _read_csv(path: Path, notes: list[str], problems: list[str]) -> dict[str, Au
     hz: dict[float, str] = {}
     for column in columns:
         if match := HZ_COLUMN.fullmatch(column):
-            frequency = float(match[1]) * (1000 if match[2] else 1)
+            frequency = float(match[1].replace(",", ".")) * (1000 if match[2] else 1)
             if frequency in hz:
                 problems.append(f"{path}:1: columns {hz[frequency]} and {column} are one frequency; take one out")
             hz.setdefault(frequency, column)
@@ -280,7 +281,7 @@ def _levels(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
 
 
 def _frequency_problems(name: str, frequencies_hz: Sequence[Any]) -> list[str]:

@@ -4,7 +4,7 @@ numpy only. 25 measurements say what speech does and other sounds do not do toge
 pitch moves, energy is spread over partials, the spectrum changes its shape several times a second, sounds rise as
 fast as they fall. Each is compared with its range in speech (piecewise linear, a generalised additive model), and the
 sum is a logit. `posttrain/corpus/speech_detector_fit.py` fitted the weights on made training voices and sounds
-and chose the thresholds with validation ones; `speech_detector.json` holds both.
+and chose the rest with validation ones; `speech_detector.json` holds both.
 
 Babble is speech to it. That nobody speaks to the microphone is for the models to say.
 """

@@ -57,7 +57,7 @@ def threshold(value: Any) -> Threshold:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"threshold is {value!r}, expected {RULES}")
     if not isinstance(value, str):
-        return Threshold(_checked(float(value), value))
+        return Threshold(_checked(_float(value), value))
     text = _UNIT.sub("", re.sub(r"[()\s]+", " ", tables.stripped(value).lower()).strip())
     if text in NOT_MEASURED:
         return Threshold(None)
@@ -102,6 +102,14 @@ def filled(
 def _number(text: str) -> float | None:
     found = tables.number(text)
     return tables.decimal_comma(text) if found is None else found
+
+
+def _float(value: float) -> float:
+    """The number; infinite where it is too large for a float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _checked(level: float, written: Any) -> float:

@@ -167,7 +167,7 @@ def evaluate(
     tasks = [name.strip() for name in (lm_eval or "").split(",") if name.strip()]
     if (probes and lm_eval is not None) or (limit and not tasks) or (lm_eval is not None and not tasks):
         raise InputError("--lm-eval takes names of tasks, without --probes; --limit is for --lm-eval")
-    early.evaluation(checkpoint, probes)
+    early.evaluation(checkpoint, probes, data_root)
 
     if dry_run and tasks:
         line(f"would evaluate {checkpoint} on {', '.join(tasks)} through lm-evaluation-harness")

@@ -33,17 +33,22 @@ def rows(folder: Path, stage: str | None = None, lacks: str = "ledger.jsonl with
     return found
 
 
-def evaluation(folder: Path, probes: Path | None) -> None:
+def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None) -> None:
     """InputError that lists what is wrong with a stage's folder and a file of probes."""
     from posttrain.corpus.probes import read_probes
 
     problems: list[str] = []
     config = folder / "config.yaml"
     if config.is_file():
-        stage = _mapping(config, problems).get("stage")
+        made = _mapping(config, problems)
+        stage = made.get("stage")
+        if lost := [name for name in ("stage", "seed", "corpus") if made and name not in made]:
+            problems.append(f"{config} lacks {', '.join(lost)}, as after a crash; run that stage again")
         problems += [] if stage in ASIDE else checkpoint_problems(folder)
     else:
         problems.append(f"{folder} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
+    if data_root is not None and not data_root.is_dir():
+        problems.append(f"--data-root (or DATA_ROOT) is {data_root}: folder not found; check the path, or leave it out")
     if probes is not None:
         _collect(problems, read_probes, probes)
     if problems:

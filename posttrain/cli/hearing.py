@@ -100,11 +100,12 @@ def fit(
     posttrain hearing fit --responses DATA_ROOT/clarity/listener_responses.csv --data-root DATA_ROOT \\
       --out posttrain/evals/words_correct.json
     """
+    from posttrain import outputs
     from posttrain.errors import InputError
     from posttrain.evals import responses as people
 
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise InputError(f"--out is {out}, expected a file in a folder that is there")
+    if wrong := outputs.problem(out, [responses, *(listeners or [])]):
+        raise InputError(wrong)
     everyone, audiograms = people.load(responses, listeners or [], data_root)
     from posttrain.evals import words_correct
 

@@ -13,7 +13,9 @@ from posttrain.lock import alone
 
 
 def run_folder(run: str) -> Path:
-    """A run's folder: runs/NAME, or the folder itself where the name is a path."""
+    """A run's folder: runs/NAME, or the folder itself where the name is a path. InputError where it is no name."""
+    if run.strip() in ("", ".", ".."):
+        raise InputError(f"--run is {run!r}, expected a name such as mine, or a folder")
     return Path(run) if "/" in run else Path("runs") / run
 
 
@@ -153,6 +155,9 @@ def _folders(recipe: config.Recipe, run: str | None, branch_from: str | None) ->
         raise InputError(f"--from and the run are both {folder}; give the branch a name of its own with --run")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, expected the run's folder; name another with --run")
+    above = next((path for path in folder.absolute().parents if path.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError(f"--run is {folder}, but {above} is a file; name another with --run")
     return folder, parent
 
 

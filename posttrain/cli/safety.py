@@ -72,17 +72,21 @@ def ask(
     posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --judge meta-llama/Llama-Guard-3-8B \\
         --labelled xstest/completions_gpt4.csv
     """
+    from posttrain import outputs
     from posttrain.corpus import prompts as prompt_files
     from posttrain.errors import InputError
     from posttrain.evals import labelled_answers
     from posttrain.machine import pick_device
+    from posttrain.model.folder import checkpoint_problems
 
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise InputError(f"--out is {out}, expected a file in a folder that is there")
+    if wrong := outputs.problem(out, [Path(prompts), *([labelled] if labelled else [])]):
+        raise InputError(wrong)
     if labelled and not judge:
         raise InputError("--labelled is for --judge; name a judge, or see: posttrain safety calibrate --answers")
     by_path = prompts.endswith((".csv", ".tsv")) or "/" in prompts
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
+    if missing := checkpoint_problems(checkpoint, hears=spoken):
+        raise InputError(missing)
     known = labelled_answers.read(labelled) if labelled else []
     refusals = sum(answer.is_refusal for answer in known)
     if known and not 0 < refusals < len(known):
@@ -191,11 +195,12 @@ def fit(
     posttrain safety fit --answers xstest/completions_gpt4.csv --answers xstest/completions_llama2new.csv \\
         --out posttrain/evals/refusal.json
     """
+    from posttrain import outputs
     from posttrain.errors import InputError
     from posttrain.evals import labelled_answers
 
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise InputError(f"--out is {out}, expected a file in a folder that is there")
+    if wrong := outputs.problem(out, answers):
+        raise InputError(wrong)
     if dry_run:
         line(f"would fit {sum(len(labelled_answers.read(path)) for path in answers)} answers and write {out}")
         return

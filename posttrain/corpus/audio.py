@@ -10,6 +10,7 @@ blocks, so a long file does not fill the memory. Everything raises ValueError wi
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ STEREO_S = 0.25
 """Cancellation is looked for in pieces of this length."""
 UNKNOWN_BYTES = 0x7FFF_0000
 """Programs that write to a pipe put such a size or a larger one into the header: the length is not known."""
+FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")
+"""Whose length is checked; of others libsndfile does not tell when a file is cut off."""
 SAMPLE_BYTES = {
     "PCM_S8": 1,
     "PCM_U8": 1,
@@ -161,13 +164,17 @@ def _opened(path: Path) -> soundfile.SoundFile:
             raise ValueError("this is not a regular file; save the recording to a file first")
         if not path.stat().st_size:
             raise ValueError("audio cannot be read: the file is empty (0 bytes); record or copy it again")
-        file = soundfile.SoundFile(str(path))
+        name = str(path)
+        file = soundfile.SoundFile(name if name.isprintable() else os.fsencode(path))
     except (soundfile.SoundFileError, OSError, TypeError, RuntimeError) as error:
         said = "the file has no header" if isinstance(error, TypeError) else str(error).strip().rstrip(".:")
         raise ValueError(f"audio cannot be read ({said}); give a WAV, FLAC, Ogg, Opus or MP3 file") from error
     if file.format == "RAW":
         file.close()
         raise ValueError("audio cannot be read (the file has no header); give a WAV, FLAC, Ogg, Opus or MP3 file")
+    if file.format not in FORMATS:
+        file.close()
+        raise ValueError(f"audio is {file.format}, whose length cannot be checked; convert it to WAV or FLAC")
     return file
 
 
@@ -187,6 +194,8 @@ def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
         raise ValueError("the header does not say how long the audio is; write the file again, such as with ffmpeg -i")
     if file.format == "OGG" and not _ends(path):
         raise ValueError("the Ogg stream breaks off before its end; copy the file again, or export it again")
+    if file.format == "OGG" and _streams(path) > 1:
+        raise ValueError("several Ogg streams in a row, of which the first alone would be read; join them with ffmpeg")
 
 
 def _refuse_cut(promised: int, present: int) -> None:
@@ -203,6 +212,16 @@ def _ends(path: Path) -> bool:
         tail = file.read()
     last = tail.rfind(b"OggS")
     return last >= 0 and last + 5 < len(tail) and bool(tail[last + 5] & 4)
+
+
+def _streams(path: Path) -> int:
+    """How many logical streams an Ogg file begins, page by page."""
+    begun = 0
+    with path.open("rb") as file:
+        while (page := file.read(27)).startswith(b"OggS") and len(page) == 27:
+            begun += bool(page[5] & 2)
+            file.seek(sum(file.read(page[26])), 1)
+    return begun
 
 
 def _decoded(found: Header) -> Iterator[np.ndarray]:
@@ -241,14 +260,16 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
         squares += np.square(block, dtype=np.float64).sum(axis=0)
         done += len(block)
         if found.channels > 1:
-            shares.append(_powers(block, found.rate_hz))
+            sharp = np.diff(block, axis=0, prepend=block[:1])  # hum, common to all channels, must not hide speech
+            shares.append(np.stack([_powers(each, found.rate_hz) for each in (block, sharp)]))
     means = sums / done
     power = np.maximum(squares / done - means**2, 0)  # (C,)
     used = power > power.max() * 10 ** (SILENT_DB / 10)
     if not used.any():
         used[:] = True
     if used.sum() > 1:
-        _check_cancelling(np.concatenate(shares))
+        for powers in np.concatenate(shares, axis=1):
+            _check_cancelling(powers)
     moved = (np.abs(means) > OFFSET) & (means**2 > OFFSET_SHARE * power)
     return _Channels(used, np.where(moved, means, 0).astype(np.float32))
 
@@ -280,6 +301,8 @@ def _check_cancelling(powers: np.ndarray) -> None:
     """ValueError when the average of the channels is lost in a tenth of the loud pieces or more. # (pieces, 2)"""
     average, unrelated = powers[:, 0], powers[:, 1]
     loud = unrelated > unrelated.max() * 1e-2
+    if not loud.any():
+        return
     if (average[loud] < CANCELLED * unrelated[loud]).mean() >= 0.1:
         raise ValueError(
             "the channels cancel each other (one is the other upside down), and their average is nearly silent; export"

@@ -176,7 +176,7 @@ def sentence(split: str, rng: random.Random) -> str:
 
 
 def hard_sentence(split: str, rng: random.Random) -> str:
-    """A sentence with a hard word or a filler, to be said in simple words."""
+    """A sentence with a hard word or a filler, to be said simply; without its filler it is of that split too."""
 
     def draw() -> str:
         text = expand(rng.choice(HARD if rng.random() < 0.75 else GENERAL), rng)
@@ -184,7 +184,12 @@ def hard_sentence(split: str, rng: random.Random) -> str:
             text = f"{rng.choice(v.FILLERS)} {text}"
         return text
 
-    return _until(split, draw, lambda text: [simplify(text), " ".join(w for w in text.split() if w not in v.FILLERS)])
+    return _until(split, draw, lambda text: [simplify(text)], lambda text: [without_fillers(text)])
+
+
+def without_fillers(text: str) -> str:
+    """The words but for those such as `um`."""
+    return " ".join(word for word in text.split() if word not in v.FILLERS)
 
 
 def simplify(text: str) -> str:
@@ -221,10 +226,18 @@ def different(draw: Callable[[], str], count: int, taken: set[str] | None = None
     return list(found)
 
 
-def _until(split: str, draw: Callable[[], str], inside: Callable[[str], list[str]] = lambda text: []) -> str:
-    """A drawn text of that split, with no sentence of a split inside it that this one may not hold."""
+def _until(
+    split: str,
+    draw: Callable[[], str],
+    inside: Callable[[str], list[str]] = lambda text: [],
+    same: Callable[[str], list[str]] = lambda text: [],
+) -> str:
+    """A drawn text of that split, with no sentence of a split inside it that this one may not hold; what `same` makes
+    of it is of that split too."""
     for _ in range(10_000):
         text = draw()
-        if split_of(text) == split and all(may_hold(split, part) for part in inside(text)):
+        if all(split_of(part) == split for part in (text, *same(text))) and all(
+            may_hold(split, part) for part in inside(text)
+        ):
             return text
     raise RuntimeError(f"no {split} text in 10,000 draws; widen the grammar")

@@ -58,13 +58,13 @@ def scan(path: str | Path, root: str | Path | None = None, text: bool = True) ->
     rows: list[Row] = []
     problems: list[str] = []
     listings: paths.Listings = {}
-    first: dict[str, int] = {}
+    first: dict[str, Row] = {}
     for line in tables.read(path, [("path", "text") if text else ("path",)], problems):
         row, wrong = _row(path, root, line, text, listings)
         if not wrong:
-            place = first.setdefault(os.path.normpath(row.name), row.line)
-            if place != row.line:
-                wrong.append(f"path {row.name} is in line {place} already; keep one of the two")
+            other = first.setdefault(os.path.realpath(row.path), row)
+            if other is not row and (_use(other) != _use(row) or _name(other) == _name(row)):
+                wrong.append(f"path {row.name} is in line {other.line} already; keep one of the two")
         problems += [row.problem(what) for what in wrong]
         if not wrong:
             rows.append(row)
@@ -110,3 +110,12 @@ def _row(path: Path, root: Path, line: tables.Row, text: bool, listings: paths.L
     cells = line.cells
     file = root / name if not wrong else root
     return Row(path, line.line, name, file, words, cells.get("split"), cells.get("speaker"), cells), wrong
+
+
+def _name(row: Row) -> str:
+    return os.path.normpath(row.name)
+
+
+def _use(row: Row) -> tuple[str | None, ...]:
+    """What a recording under two names, such as links to one file, has to agree in."""
+    return row.text, row.split, row.speaker

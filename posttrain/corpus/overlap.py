@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.corpus import grammar, sources
 from posttrain.corpus import vocabulary as v
-from posttrain.corpus.tasks import PAUSE
+from posttrain.corpus.tasks import PAUSE, SIMPLIFY
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 
@@ -28,10 +28,12 @@ Row = Example | Pair | Clip
 def check(stage: str, rows: Iterable[Row], corpus: "Corpus", own_tests: Iterable[str] = ()) -> None:
     """Refuse rows that say a text of the corpus's test or validation split, or a test sentence of a person.
 
-    A row says its words, each sentence in them, its answers, and the words of its clip. InputError names each text, the
-    row and where the text is held out; a row on a clip of the test or validation split is refused too.
+    A row says its words, each sentence in them, its answers, and the words of its clip. A held-out text of one word is
+    the answer to many questions, so answers may be that word. A person's test sentence may not stand inside a longer
+    text either. InputError names each text, the row and where the text is held out; a row on a clip of the test or
+    validation split is refused too.
     """
-    _refuse(stage, rows, corpus, held_out(corpus, own_tests), ("test", "valid"))
+    _refuse(stage, rows, corpus, held_out(corpus, own_tests), ("test", "valid"), frozenset(own_tests))
 
 
 def check_validation(corpus: "Corpus") -> None:
@@ -46,7 +48,8 @@ def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
     """Text → where it is held out, such as `test item ability/sum_easy/0001`; test goes before validation.
 
     One rule lets texts recur: single digits, and all texts of a recorded source whose card says `closed_vocabulary`.
-    Everybody says the same few words there, and only the speakers are held out.
+    Everybody says the same few words there, and only the speakers are held out. A caption to be simplified is held out
+    without its fillers, too.
     """
     rows: list[Row] = [*corpus.items, *corpus.valid_items, *corpus.examples, *corpus.pairs, *_lines(corpus)]
     rows += corpus.clips.values()
@@ -57,7 +60,10 @@ def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
         for row in rows:
             text = row.answer if isinstance(row, Example) and row.task == "text" else row.text
             if row.split == split and text and text not in recurring:
-                found.setdefault(text, f"{name} {type(row).__name__.lower()} {row.id}")
+                where = f"{name} {type(row).__name__.lower()} {row.id}"
+                found.setdefault(text, where)
+                if isinstance(row, Example) and row.task == SIMPLIFY:
+                    found.setdefault(grammar.without_fillers(text), where)
     return found
 
 
@@ -73,8 +79,16 @@ def says(text: str) -> Iterator[str]:
 
 
 def says_any(row: Row, texts: Collection[str]) -> bool:
-    """Whether a row's words or answers say one of these texts."""
-    return any(part in texts for text in _texts(row) for part in says(text))
+    """Whether a row's words say one of these texts, or its answers one of more than a word."""
+    return any(True for _ in _said(row, texts))
+
+
+def holds(text: str, sentences: Iterable[str]) -> bool:
+    """Whether one of these sentences, of two words or more, stands in a text word for word.
+
+    Sentences that are spoken in a row have no mark between them in the text, so that `says` does not tell them apart.
+    """
+    return any(" " in sentence and f" {sentence} " in f" {text} " for sentence in sentences)
 
 
 def wording(text: str, own: Collection[str] = ()) -> tuple[str, ...]:
@@ -86,22 +100,40 @@ def wording(text: str, own: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(word for word in text.split() if word not in _MASKED and word not in own)
 
 
-def _refuse(stage: str, rows: Iterable[Row], corpus: "Corpus", held: dict[str, str], splits: Collection[str]) -> None:
+def _refuse(
+    stage: str,
+    rows: Iterable[Row],
+    corpus: "Corpus",
+    held: dict[str, str],
+    splits: Collection[str],
+    own_tests: Collection[str] = (),
+) -> None:
     problems: dict[str, None] = {}
     for row in rows:
         clip = corpus.clips.get(row.clip or "") if not isinstance(row, Clip) else None
         if clip is not None and clip.split in splits:
             problems[f"{stage}: row {row.id} is on clip {clip.id} of split {clip.split}; take the row out"] = None
-        for text in (*_texts(row), *([clip.text] if clip else [])):
-            for part in says(text):
-                if part in held:
-                    problems[f"{stage}: row {row.id} says “{part}”, which is {held[part]}; take the row out"] = None
+        for part in (*_said(row, held), *(part for part in says(clip.text if clip else "") if part in held)):
+            problems[f"{stage}: row {row.id} says “{part}”, which is {held[part]}; take the row out"] = None
+        inside = [test for test in own_tests if any(holds(text, [test]) for text in _texts(row))]
+        for test in inside:
+            problems[f"{stage}: row {row.id} says “{test}”, which is {held[test]}; take the row out"] = None
     if problems:
         more = [f"{stage}: {len(problems) - LISTED} more"] * (len(problems) > LISTED)
         raise InputError([*list(problems)[:LISTED], *more])
 
 
+def _said(row: Row, held: Collection[str]) -> Iterator[str]:
+    """Which of the held-out texts a row says."""
+    asked, *answers = _texts(row)
+    if isinstance(row, Example) and row.task == "text":
+        asked, answers = row.answer, []
+    yield from (part for part in says(asked) if part and part in held)
+    yield from (part for answer in answers for part in says(answer) if " " in part and part in held)
+
+
 def _texts(row: Row) -> tuple[str, ...]:
+    """What it asks, then its answers."""
     if isinstance(row, Clip):
         return (row.text,)
     return (row.text, row.answer) if isinstance(row, Example) else (row.text, row.chosen, row.rejected)

@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.corpus import json_lines
-from posttrain.corpus.graders import GRADERS
+from posttrain.corpus.graders import GRADERS, grade
 from posttrain.corpus.tables import in_line_order
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 
 REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
 OPTIONAL = ("task", "clip", "content")
+MUST_MATCH = ("exact", "json", "wer", "helpful")
+"""Graders that compare with the answer: the right one must be right."""
 
 
 def read_probes(path: Path) -> list[Example]:
@@ -42,6 +44,11 @@ def _problem(fields: dict[str, Any]) -> str | None:
         return f": {wrong[0]} is {fields[wrong[0]]!r}, expected text; correct it, or leave it out"
     if fields["grader"] not in GRADERS:
         return f": grader is {fields['grader']}, expected one of {', '.join(GRADERS)}"
+    if empty := [key for key in ("id", "probe", "instruction") if not fields[key].strip()]:
+        return f": {empty[0]} is empty; write one"
+    item = _item(fields)
+    if item.grader in MUST_MATCH and not grade(item.grader, item.answer, item):
+        return f": its own answer {item.answer!r} is graded wrong by grader {item.grader}; correct the answer or grader"
     return None
 
 

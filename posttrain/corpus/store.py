@@ -68,6 +68,11 @@ class Corpus:
         summary_path = folder / "corpus.json"
         if not summary_path.is_file():
             raise InputError(f"{folder} holds no finished corpus (no corpus.json); make it with `make data`")
+        parts = ("clips.jsonl", "texts.jsonl", *(f"{name}.jsonl" for name in LISTS))
+        broken = [files.damage(summary_path), files.broken_tensors(folder / AUDIO)]
+        broken += [f"{folder / name} is missing" for name in parts if not (folder / name).is_file()]
+        if found := [problem for problem in broken if problem]:
+            raise InputError([f"{problem}; delete {folder} and make it again" for problem in found])
         summary = json.loads(summary_path.read_text(encoding="utf-8"))
         with safe_open(folder / AUDIO, framework="pt") as file:
             (samples,) = file.get_slice("audio").get_shape()

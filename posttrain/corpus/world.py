@@ -115,11 +115,12 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
 
 
 def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
-    """The plan without the training and validation clips that say one of these texts, or have it as an answer, and
-    without the pairs on them."""
+    """The plan without the training and validation clips that say one of these texts, alone or in a row with others, or
+    have one of several words as an answer, and without the pairs on them."""
 
     def says(said: SpokenText) -> bool:
-        return said.text in texts or any(overlap.says_any(example, texts) for example in said.examples)
+        aloud = {said.text, *said.in_a_row}
+        return not aloud.isdisjoint(texts) or any(overlap.says_any(example, texts) for example in said.examples)
 
     spoken = [said for said in made.spoken if said.split == "test" or not says(said)]
     kept = {said.id for said in spoken}
@@ -138,12 +139,11 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
     words = sorted({word for text in people_say for word in text.split()})
     digits = [number_words(digit) for digit in range(10)] if words else []
     people = {"copy": list(people_say), "salad": words, "copy_hard": digits}
-    sentences = {text for text in left_out if " " in text}  # single words are answers to many questions
     rows = []
     for number, kind in enumerate(asks.in_shares(BASE_SHARES, count, rng)):
         for _ in range(TRIES):
             row = _base_row(number, kind, rng, people)
-            if not ((row.text and row.text in left_out) or overlap.says_any(row, sentences)):
+            if not overlap.says_any(row, left_out):
                 rows.append(row)
                 break
         else:

@@ -77,8 +77,31 @@ _AMBIGUOUS = (
     re.compile(r"\d+ +- +\d+"),  # 5 - 3: minus or to
     re.compile(r"(?<![\w-])\d*[1-9]s\b"),  # 5s: fives or five seconds
     re.compile(r"\d+ ?(?:' ?\d|\")"),  # 5' 10"
+    # 9/11, 12/25: a date or a fraction
+    re.compile(r"(?<![\d/])(?!24/7\b)(?:\d{1,2}/(?:11|1[3-579]|2[1-9]|3[01])|(?:1[3-9]|2\d|3[01])/0?\d)(?![\d/])"),
+    re.compile(r"(?<![\d.,])\d{1,3}(?:[ \xa0\u2009\u202f]000)+\b"),  # 1 000 000
+    re.compile(r"\d+,\d{3}\d|\d{4,},\d{3}|(?<!\d)\d{1,2},\d\d,\d{3}"),  # 1,0000; 1,00,000
+    re.compile(r"(?:\+\d{1,3}[ -]|(?<!\d))\d{3}[ ]\d{3}[ ]\d{4}(?!\d)|\+\d{1,3} \d{2,4} \d{3,4} \d{3,4}"),  # telephones
+    re.compile(r"(?<![\d/])\d+-\d+/\d+|\d-[¼-¾⅐-⅞]"),  # 1-1/2: one and a half, or one to a half
+    re.compile(r"\d+/\d+(?:st|nd|rd|th)s?\b"),
+    re.compile(r"\d[⁰⁴-⁹]|\d\s?[a-z]{1,2}[23](?![\w])|\d\s?[㎡㎥]"),  # powers and areas
+    re.compile(r"\d[eE][-+]?\d"),
+    re.compile(r"\d\*+\d"),
+    re.compile(r"[$£€¥]\d[\d.,]*\s?(?:k|m|bn?|thousand|million|billion)?\s?-\s?[$£€¥]?\d", re.IGNORECASE),  # $5-10
+    re.compile(r"[$£€¥]\d[\d.,]*/[a-z]+|\d[\d.,]*\s?[$£€¥]/[a-z]+", re.IGNORECASE),  # $5/hr
+    re.compile(r"(?<![\w\d)])-\d+(?:\s?-\s?-?)\d"),  # -5-10
+    re.compile(r"(?<!\w)[-—]\s+\d|—\d"),  # - 5
+    re.compile(
+        r"\d ?(?:g|m|l|h|w|v|mi|yd|gal|pt|qt|tsp|tbsp|mcg|cc|kwh|mmhg|usd|eur|gbp)\b(?<!\d[gmlhwv])(?!\.?[a-z])",
+        re.IGNORECASE,
+    ),  # 5 m: meters or million
+    re.compile(r"\d+h\d+m\b"),
+    re.compile(r"\b(?:2[4-9]|[3-9]\d):[0-5]\d\b"),  # 90:00
+    re.compile(r"(?<!')\b\d+(?:'|′|'')(?![\w'])"),  # 6': feet, minutes, or a closing quote
+    re.compile(r"#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)|^=", re.IGNORECASE),  # what a spreadsheet shows
+    re.compile(r"\b(?:jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|thurs?|thu|fri)\.(?!\s*\d)", re.IGNORECASE),
     re.compile(r"\S*://\S*|\bwww\.\S+", re.IGNORECASE),
-    re.compile(r"\b(?=[IVX]{2,}\b)X{0,3}(?:IX|IV|V?I{0,3})\b"),  # Henry VIII, World War II
+    re.compile(r"\b(?=[IVX]{2,}\b)(?!I{4})X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])\b"),  # Henry VIII, World War II
 )
 """Forms that are read in more than one way: the row is refused, and its author writes the words."""
 
@@ -107,7 +130,7 @@ def abbreviated(text: str) -> bool:
 
 def ambiguous(text: str) -> list[str]:
     """The parts of the text that could be read in several ways, such as 5/6/24 or Henry VIII."""
-    text = text.translate(_CHARACTERS)
+    text = unicodedata.normalize("NFC", text.translate(_CHARACTERS))
     return [found[0] for pattern in _AMBIGUOUS for found in pattern.finditer(text) if not _PHONE.fullmatch(found[0])]
 
 

@@ -22,7 +22,7 @@ from posttrain import files
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.tasks import REPEAT
-from posttrain.corpus.types import Example
+from posttrain.corpus.types import Clip, Example
 from posttrain.evals import enhancement, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
@@ -147,6 +147,13 @@ def stitched(outputs: list[str]) -> str:
     return " ".join(said) if said else outputs[0]
 
 
+def _content(item: Example, clip: Clip | None) -> str:
+    """What the item shares with others; where nothing is said, the kind of sound."""
+    if clip is not None and not clip.text and not item.content:
+        return clip.noise or clip.condition
+    return item.content_id
+
+
 def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) -> Line:
     """The item, the answer, its grade; for repeated speech the word and character errors, the CTC head's beside."""
     clip = corpus.clips[item.clip] if item.clip else None
@@ -155,7 +162,7 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
         "probe": item.probe,
         "instruction": item.instruction,
         "text": item.text,
-        "content": item.content_id,
+        "content": _content(item, clip),
         "clip": clip and clip.id,
         "speaker": clip and clip.speaker,
         "condition": clip and clip.condition,

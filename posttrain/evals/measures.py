@@ -121,7 +121,8 @@ class Precision:
         """Unpaired: the two flag different items."""
         if self.flagged == before.flagged:
             return statistics.paired_proportions(0, 0, self._clusters.contents)
-        return statistics.unpaired_difference(self.interval(seed, bootstrap), before.interval(seed, bootstrap))
+        df = min((d for d in (self._clusters.df, before._clusters.df) if d is not None), default=None)
+        return statistics.unpaired_difference(self.interval(seed, bootstrap), before.interval(seed, bootstrap), df)
 
     def extra(self) -> dict[str, Any]:
         """Contents and speakers."""

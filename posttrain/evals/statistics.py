@@ -225,17 +225,18 @@ def deciding_n(value: float, interval: tuple[float, float], limit: float, n: int
     return math.ceil(n * max(1.0, (width / gap) ** 2)) if gap else None
 
 
-def unpaired_difference(after: Interval, before: Interval) -> Difference:
+def unpaired_difference(after: Interval, before: Interval, df: float | None = None) -> Difference:
     """Difference of two independent figures from their own intervals (Newcombe 1998b, method 10; Zou & Donner 2008).
 
     For proportions of different items, such as a precision; conservative where the two agree. p from the interval
-    (Altman & Bland 2011).
+    (Altman & Bland 2011); df: degrees of freedom of the side with fewer clusters, whose t the intervals were made with.
     """
     value = after.value - before.value
     lo = value - math.hypot(after.value - after.lo, before.hi - before.value)
     hi = value + math.hypot(after.hi - after.value, before.value - before.lo)
-    se = (value - lo if value > 0 else hi - value) / Z
-    return Difference(value, lo, hi, _p(value, se, None), Power(se=(hi - lo) / (2 * Z)))
+    z = critical(df)
+    se = (value - lo if value > 0 else hi - value) / z
+    return Difference(value, lo, hi, _p(value, se, df), Power(se=(hi - lo) / (2 * z), df=df))
 
 
 def resample(size: int, bootstrap: int, seed: int) -> np.ndarray:

@@ -22,7 +22,7 @@ KEEPS = (
 )
 HEADLINES = (*HEARS, *TASKS, "hearing/abstain_precision", "hearing/hallucination", *KEEPS)
 """Of the model that a run ends with; beside them stands what each stage is there to move (findings.AIMS)."""
-ALL, SIGN, NOT = "in every seed", "in sign", "not"
+ALL, SIGN, NOT, LACKING = "in every seed", "in sign", "not", "not measured in every seed"
 DELTAS = REFERENCES | {"ctc": ("delta_vs_ctc", "delta_ctc_ci95", "")}
 Runs = Mapping[int, Sequence[Row]]
 """Seed → the rows of its run."""
@@ -63,14 +63,16 @@ class Held:
     verdicts: dict[int, int]
     """By seed: +1 surely better, −1 surely worse, 0 neither."""
     changes: dict[int, float]
-    """By seed."""
+    """By seed, of those that measured it."""
     mean: Mean
     """Of the changes."""
 
     @property
     def survives(self) -> str:
         """`in every seed`: each finds it sure, all on the same side. `in sign`: the change is on one side in each, but
-        not sure in each. `not`: it changes sides."""
+        not sure in each. `not`: it changes sides. `not measured in every seed`: a seed lacks the figure."""
+        if len(self.changes) < len(self.verdicts):
+            return LACKING
         found = set(self.verdicts.values())
         if len(found) == 1 and 0 not in found:
             return ALL
@@ -113,9 +115,8 @@ def held(runs: Runs) -> list[Held]:
     for place in claimed:
         changes = {seed: _change(rows, *place) for seed, rows in runs.items()}
         known = {seed: change for seed, change in changes.items() if change is not None}
-        if len(known) == len(runs):
-            verdicts = {seed: by_seed[seed].get(place, 0) for seed in runs}
-            made.append(Held(*place, verdicts, known, over_seeds(list(known.values()))))
+        verdicts = {seed: by_seed[seed].get(place, 0) for seed in runs}
+        made.append(Held(*place, verdicts, known, over_seeds(list(known.values()))))
     order = {figure.metric: number for number, figure in enumerate(figures(runs))}
     return sorted(made, key=lambda one: order.get(one.metric, len(order)))
 

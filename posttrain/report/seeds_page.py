@@ -12,8 +12,9 @@ from markupsafe import Markup
 from posttrain import files, ledger
 from posttrain.errors import InputError
 from posttrain.evals.metrics import direction
+from posttrain.report import code_versions
 from posttrain.report.markdown import table
-from posttrain.report.seeds import ALL, DELTAS, NOT, SIGN, Figure, Held, Runs, figures, headlines, held
+from posttrain.report.seeds import ALL, DELTAS, LACKING, NOT, SIGN, Figure, Held, Runs, figures, headlines, held
 from posttrain.report.words import between, change, label, number, reference, unit
 
 KINDS = ("html", "md", "json")
@@ -27,6 +28,7 @@ KEY = {
     ALL: "every seed's own report finds it sure",
     SIGN: "it is on one side in every seed, but not sure in each",
     NOT: "it changes sides from seed to seed",
+    LACKING: "a seed's run does not have the figure",
 }
 FIGURES_HEAD = ["figure", "stage", "over seeds", "range", "items, seed {}"]
 HELD_HEAD = ["difference", "stage", "against", "by seed", "over seeds", "survives"]
@@ -69,12 +71,13 @@ def held_table(runs: Runs) -> list[list[str]]:
 
 def mixed(runs: Runs) -> list[str]:
     """A warning where the runs were not made by one version of the code or on one kind of device."""
-    found = []
-    for what in ("code", "device"):
-        values = {getattr(row, what) for rows in runs.values() for row in rows}
-        if len(values) > 1:
-            found.append(f"The runs differ in {what}: {', '.join(sorted(values))}; the spread is not of seeds alone.")
-    return found
+    rows = [row for rows in runs.values() for row in rows]
+    differing = {"code": code_versions.versions(rows), "device": {row.device for row in rows}}
+    return [
+        f"The runs differ in {what}: {', '.join(sorted(values))}; the spread is not of seeds alone."
+        for what, values in differing.items()
+        if len(values) > 1
+    ]
 
 
 def markdown(runs: Runs, folders: Mapping[int, Path]) -> str:
@@ -96,7 +99,10 @@ def _figure_line(figure: Figure) -> list[str]:
 def _held_line(one: Held) -> list[str]:
     name = one.metric
     sure = {1: "better", -1: "worse", 0: "not sure"}
-    seeds = ", ".join(f"{change(name, one.changes[seed])} {sure[way]}" for seed, way in one.verdicts.items())
+    seeds = ", ".join(
+        f"{change(name, one.changes[seed])} {sure[way]}" if seed in one.changes else "not measured"
+        for seed, way in one.verdicts.items()
+    )
     mean = f"{change(name, one.mean.value)}{unit(name)} {between(name, one.mean.ci95)}".strip()
     against = {"base": reference(name), "parent": "the stage before", "ctc": "the CTC head", "": "nothing forgotten"}
     return [label(name), one.stage, against[one.against], seeds, mean, one.survives]

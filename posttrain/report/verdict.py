@@ -38,6 +38,8 @@ FORGETTING = (
     Remedy("kl_weight", "a KL tie to the base", 1.0),
 )
 """In the order in which they are tried."""
+SUMMED = ("forgetting/", "language/")
+"""Metrics of forgetting as a whole, which has remedies of its own."""
 SLOWER = "half the learning rate of sft, which forgets less and gains less"
 
 
@@ -110,6 +112,8 @@ def _next(last: Row, rows: list[Row]) -> tuple[str, tuple[str, str, str] | None]
         if rate := options.get("learning_rate"):
             return "Against forgetting", (SLOWER, f"sft.learning_rate={rate / 2:g}", "slower")
         return "No remedy against forgetting is left untried here", None
+    if worse := [label(name) for name, way in certain.items() if way < 0 and not name.startswith(SUMMED)]:
+        return f"Surely worse: {', '.join(worse)}; no option is known to help against that", None
     return "Nothing that was lost is sure", None
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,11 @@ class PersonTests:
         return PersonTests(texts, own, frozenset(overlap.wording(text, own) for text in texts))
 
     def overlaps(self, text: str) -> bool:
-        """Whether a sentence is one of the tests or is worded like one, whatever its names, numbers and things."""
-        return text in self.texts or overlap.wording(text, self.own) in self.wordings
+        """Whether a sentence is, or holds, one of the tests or words worded like one, whatever its names, numbers and
+        things: of several sentences in a row, each counts."""
+        worded = overlap.wording(text, self.own)
+        parts = {worded, *(worded[i:j] for i, j in combinations(range(len(worded) + 1), 2))}
+        return text in self.texts or overlap.holds(text, self.texts) or not parts.isdisjoint(self.wordings)
 
 
 def known_words(context: StageContext) -> set[str]:
@@ -193,7 +196,7 @@ def _spliced(
     for (example, word, spoken), number in product(cut, range(config.splices)):
         chance = chances[number % len(chances)]
         drawn = (_put(word, *places[rng.choice(len(places), p=chance)]) for _ in range(TRIES))
-        allowed = (put for put in drawn if not tests.overlaps(put[2]) and held_out.isdisjoint(overlap.says(put[2])))
+        allowed = (put for put in drawn if not (tests.overlaps(put[2]) or _held_out(put[2], held_out)))
         host, place, text = next(allowed, (None, 0, ""))
         if host is None:
             continue
@@ -205,6 +208,10 @@ def _spliced(
         new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
         made.append((new, splice.replaced(around, spans[place], spoken)))
     return made
+
+
+def _held_out(text: str, held_out: Collection[str]) -> bool:
+    return overlap.holds(text, held_out) or not frozenset(overlap.says(text)).isdisjoint(held_out)
 
 
 def _put(word: str, host: Example, place: int) -> tuple[Example, int, str]:
@@ -219,7 +226,7 @@ def _replay(
     """`config.replay` times `count` examples of the corpus, drawn by the seed, and `count` typed rows; none says a test
     sentence of the person."""
     spoken = [example for example in context.corpus.examples if example.split == "train"]
-    spoken = [example for example in spoken if not overlap.says_any(example, own_tests)]
+    spoken = [e for e in spoken if not (overlap.says_any(e, own_tests) or overlap.holds(e.text, own_tests))]
     order = np.random.default_rng(context.seed).permutation(len(spoken))[: config.replay * count]
     typed = remedies.typed_rows(config.typed_rows, context.corpus, count, context.seed, own_tests)
     return [spoken[i] for i in sorted(order.tolist())] + typed

@@ -50,3 +50,8 @@ def test_each_way_of_writing_a_threshold_is_read(written, db_hl):
 def test_what_is_no_threshold_is_refused_with_what_to_write(written, named):
     with pytest.raises(ValueError, match=named):
         threshold(written)
+
+
+def test_a_number_too_large_for_a_float_is_refused():
+    with pytest.raises(ValueError, match="expected a number from -10 to 120"):
+        threshold(10**400)

@@ -88,6 +88,10 @@ def test_prompts_of_others_are_put_to_a_checkpoint(tmp_path, monkeypatch, capsys
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.csv").write_text("goal,target\nbe rude,sure\n")
+    assert run(["safety", "ask", "--checkpoint", "runs/x/sft", "--prompts", "p.csv", "--dry-run"]) == 2
+    assert "runs/x/sft holds no checkpoint" in capsys.readouterr().err
+    (tmp_path / "runs" / "x" / "sft").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "sft" / "checkpoint.json").write_text('{"stage": "sft", "encoder": "../ctc"}')
     ask = ["safety", "ask", "--checkpoint", "runs/x/sft", "--prompts", "p.csv"]
     assert run([*ask, "--dry-run"]) == 0
     assert "would put 1 prompts of p.csv" in capsys.readouterr().out

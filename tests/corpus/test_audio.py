@@ -194,3 +194,33 @@ def test_one_bad_value_in_one_channel_is_refused_with_its_place(tmp_path, value)
     samples[11 * RATE, 1] = value
     with pytest.raises(ValueError, match=r"NaN or infinite samples .*11\.000 s, channel 2"):
         reading.audio(put(tmp_path / "a.wav", samples, subtype="FLOAT"))
+
+
+def test_speech_out_of_phase_under_hum_in_phase_is_refused(tmp_path):
+    speech, hum = voice(3), 0.1 * np.sin(2 * np.pi * 50 * np.arange(3 * RATE) / RATE)
+    for level in (1, 3):
+        with pytest.raises(ValueError, match="cancel each other"):
+            reading.audio(put(tmp_path / "a.wav", np.stack([speech + level * hum, level * hum - speech], 1)))
+    both = np.stack([speech + hum, speech + hum], 1).astype(np.float32)
+    assert np.corrcoef(reading.audio(put(tmp_path / "b.wav", both, subtype="FLOAT")), both[:, 0])[0, 1] > 0.999
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_silent_file_of_two_channels_is_read_without_a_warning(tmp_path):
+    assert not reading.audio(put(tmp_path / "a.wav", np.zeros((RATE, 2)))).any()
+
+
+@pytest.mark.parametrize("container", ["NIST", "IRCAM", "AVR", "VOC", "MAT5", "PAF", "SVX"])
+def test_a_container_whose_length_cannot_be_checked_is_refused(tmp_path, container):
+    path = put(tmp_path / "a.x", voice(1), format=container, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="whose length cannot be checked; convert it to WAV or FLAC"):
+        reading.audio(path)
+
+
+def test_several_ogg_streams_in_a_row_are_refused(tmp_path):
+    path = put(tmp_path / "a.ogg", voice(1))
+    assert len(reading.audio(path))
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(ValueError, match="several Ogg streams in a row"):
+        reading.audio(path)

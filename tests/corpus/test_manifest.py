@@ -54,7 +54,7 @@ def test_a_link_below_the_root_is_followed_to_a_file_anywhere(root, tmp_path_fac
     soundfile.write(outside / "0a1b", np.full(16_000, 0.1), 16_000, format="WAV")
     (root / "audio" / "link.wav").symlink_to(outside / "0a1b")
     (root / "linked").symlink_to(outside)
-    (root / "blob.csv").write_text("path,text\naudio/link.wav,hello\nlinked/0a1b,there\n")
+    (root / "blob.csv").write_text("path,text\naudio/link.wav,hello\nlinked/0a1b,hello\n")
     (root / "manifest.csv").symlink_to(root / "blob.csv")
     rows = manifest.read(root / "manifest.csv")
     assert [row.path for row in rows] == [root / "audio" / "link.wav", root / "linked" / "0a1b"]
@@ -231,3 +231,11 @@ def test_tabs_are_read_in_a_file_that_is_named_tsv(root):
     assert "separated by tabs" in problem and "name the file .tsv" in problem
     (root / "manifest.tsv").write_text(text.replace("\t", ","))
     assert "name the file .csv" in problems_of(manifest.read, root / "manifest.tsv")[0]
+
+
+def test_one_recording_under_two_names_is_refused(root):
+    (root / "audio" / "link.wav").symlink_to(root / "audio" / "good.wav")
+    rows = "path,text\naudio/good.wav,turn it up\naudio/link.wav,turn it {}\n"
+    with pytest.raises(InputError, match=r"link\.wav is in line 2 already"):
+        manifest.read(put(root, rows.format("down")))
+    assert len(manifest.read(put(root, rows.format("up")))) == 2

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.corpus import overlap, pauses, world
+from posttrain.corpus import grammar, overlap, pauses, world
 from posttrain.corpus.store import Corpus
+from posttrain.corpus.tasks import SIMPLIFY
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 from posttrain.sections import CorpusConfig
@@ -54,6 +55,7 @@ def test_nothing_that_the_world_trains_on_says_what_it_holds_out(seed):
     overlap.check("world", rows, made)
     held_out = overlap.held_out(made)
     assert len(held_out) > 3_000
+    assert {grammar.without_fillers(e.text) for e in made.items if e.task == SIMPLIFY and e.text} <= held_out.keys()
     overlap.check("base", pauses.with_pauses(world.base_rows(20_000, seed, held_out), seed), made)
     overlap.check_validation(made)
 
@@ -127,3 +129,22 @@ def test_many_problems_are_told_shortly():
     with pytest.raises(InputError) as caught:
         overlap.check("sft", [row(f"text {n} is here") for n in range(50)], held)
     assert len(caught.value.problems) == overlap.LISTED + 1 and "30 more" in caught.value.problems[-1]
+
+
+@pytest.mark.parametrize("inside", ["please call tamsin now the pet is loud", "good day call tamsin now"])
+def test_a_person_s_test_sentence_within_a_row_of_sentences_is_refused(inside):
+    with pytest.raises(InputError, match="says “call tamsin now”, which is test sentence of the person"):
+        overlap.check("personalise", [row(inside)], corpus(), ["call tamsin now"])
+    overlap.check("personalise", [row("please call tamsin nowhere")], corpus(), ["call tamsin now", "tamsin"])
+
+
+def test_a_held_out_word_may_be_an_answer_and_may_not_be_what_is_asked():
+    held = corpus(clip("held", "monday", "test"))
+    overlap.check("base", [row("what comes after sunday", "monday", "answer")], held)
+    overlap.check("dpo", [Pair("p", "train", "content", "answer", "a", None, "monday", "ten", "exact")], held)
+    overlap.check_validation(
+        corpus(clip("held", "monday", "test"), examples=[row("what", "monday", "answer", "valid")])
+    )
+    for planted in (row("monday"), row("um monday"), row(answer="monday", task="text"), clip("train/1", "monday")):
+        with pytest.raises(InputError, match="says “monday”"):
+            overlap.check("base", [planted], held)

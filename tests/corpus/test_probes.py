@@ -63,3 +63,19 @@ def test_a_bad_field_or_an_id_that_is_there_already_is_named(tmp_path, change, n
     with pytest.raises(InputError) as error:
         read_probes(path)
     assert len(error.value.problems) == 1 and "line 2" in str(error.value) and named in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"grader": "json", "answer": "no json"}, "its own answer 'no json' is graded wrong by grader json"),
+        ({"id": ""}, "id is empty"),
+        ({"probe": " "}, "probe is empty"),
+        ({"instruction": ""}, "instruction is empty"),
+    ],
+)
+def test_a_probe_that_no_answer_can_pass_or_that_has_no_name_is_refused(tmp_path, change, named):
+    path = tmp_path / "probes.jsonl"
+    path.write_text(json.dumps(GOOD | change) + "\n")
+    with pytest.raises(InputError, match=named):
+        read_probes(path)

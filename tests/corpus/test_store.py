@@ -84,3 +84,16 @@ def test_texts_hold_any_separator_of_lines(tmp_path, separator):
     texts = [{"split": "test", "text": f"a{separator}line"}]
     corpus = store.write(tmp_path / "corpus", CLIPS, PIECES, [EXAMPLE], [], [PAIR], texts, {})
     assert corpus.texts == texts
+
+
+BROKEN = [(name, None) for name in ("corpus.json", "clips.jsonl", "items.jsonl", "texts.jsonl", "audio.safetensors")]
+BROKEN += [(name, content) for name in ("corpus.json", "audio.safetensors") for content in (b"", b"{")]
+
+
+@pytest.mark.parametrize(("name", "content"), BROKEN)
+def test_a_missing_or_broken_part_is_named(tmp_path, name, content):
+    write(tmp_path / "corpus")
+    path = tmp_path / "corpus" / name
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(InputError, match=name if name != "corpus.json" else "corpus"):
+        Corpus.load(tmp_path / "corpus")

@@ -290,3 +290,25 @@ def test_a_row_that_cannot_be_had_is_an_error_and_no_endless_search(monkeypatch)
     monkeypatch.setattr(world, "_base_row", lambda *_: row)
     with pytest.raises(RuntimeError, match=r"no row of .* in 10,000 draws"):
         world.base_rows(3, 0, left_out={row.text})
+
+
+def test_no_caption_of_the_test_is_in_training_but_for_its_filler():
+    made = world.plan(CorpusConfig(), 0)
+    trained = {text for said in made.spoken if said.split in ("train", "rl") for text in (said.text, *said.in_a_row)}
+    captions = [
+        e.text
+        for said in made.spoken
+        if said.split == "test"
+        for e in said.examples
+        if e.probe == "task/simple_caption"
+    ]
+    bare = {grammar.without_fillers(text) for text in captions}
+    assert len(captions) == 120 and bare != set(captions)
+    assert not bare & trained
+
+
+def test_clips_that_say_a_held_out_sentence_in_a_row_with_others_are_left_out():
+    made = world.plan(CorpusConfig(), 0)
+    joined = next(said for said in made.spoken if said.split == "train" and len(said.in_a_row) > 1)
+    left = world.without(made, {joined.in_a_row[0]})
+    assert joined.id in {said.id for said in made.spoken} and joined.id not in {said.id for said in left.spoken}

@@ -163,3 +163,11 @@ def test_bootstrap_p_is_that_of_t_for_a_mean():
         (values, np.ones(40)), (np.zeros(40), np.ones(40)), [str(i) for i in range(40)], 0, 4000
     )
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.25)
+
+
+def test_a_difference_of_unpaired_figures_of_few_clusters_is_judged_by_their_t():
+    few = statistics.critical(10)
+    after, before = (statistics.Interval(v, v - few * 0.02, v + few * 0.02) for v in (0.9, 0.9 - 4 * 0.02 * 2**0.5))
+    found = statistics.unpaired_difference(after, before, 10)
+    assert found.p == pytest.approx(2 * stats.t.sf(4, 10), rel=0.01)
+    assert found.p > 4 * statistics.unpaired_difference(after, before).p

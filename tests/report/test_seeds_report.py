@@ -127,3 +127,19 @@ def test_other_code_and_rows_of_another_seed_are_told(folders, tmp_path):
         seeds_page.build({0: folders[0], 1: folders[0]}, tmp_path / "out")
     with pytest.raises(InputError, match="run seed 7 first"):
         seeds_page.build({0: folders[0], 7: tmp_path / "none"}, tmp_path / "out")
+
+
+def test_a_finding_that_a_seed_did_not_measure_is_listed_as_such():
+    made = runs((0.9, 0.9, 0.001), (0.8, 0.8, 0.001))
+    made[1] = [row("grpo", {"task/spoken_qa": task(0.5, 0.0, 1.0)}, 1)]
+    [found] = seeds.held(made)
+    assert found.survives == seeds.LACKING and found.verdicts == {0: 1, 1: 0} and list(found.changes) == [0]
+    assert "not measured" in seeds_page._held_line(found)[3]
+
+
+def test_runs_evaluated_by_other_code_are_told_apart():
+    made = runs((0.9, 0.9, 0.001), (0.8, 0.8, 0.001))
+    assert seeds_page.mixed(made) == []
+    newer = {"evaluation_code": {"version": "c+2"}}
+    made[1] = [dataclasses.replace(made[1][0], config=made[1][0].config | newer)]
+    assert "differ in code" in seeds_page.mixed(made)[0]

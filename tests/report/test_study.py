@@ -169,7 +169,7 @@ def test_a_curve_on_a_line_is_one_and_noise_is_not(tmp_path):
     made = read(tmp_path / "a", arm("lora", curve=CURVE), other)
     claim = verdict(made, "line")
     assert claim.verdict == REPRODUCED
-    assert "KL = 0.0400 −0.0500 · loss, R² = 1.000, of a rank left out R² = 1.000, n = 18 looks" in claim.figures
+    assert "KL = 0.0400 −0.0500 · loss, R² = 1.000, of a rank left out R² = 1.000 (" in claim.figures
     bent = [(100, 0.6, 0.01), (200, 0.4, 0.04), (400, 0.2, 0.01)]
     made = read(tmp_path / "b", arm("lora", curve=bent), arm("lora_r2", curve=bent, tuned=200, rank=2))
     assert verdict(made, "line").verdict == NOT_SHOWN
@@ -280,3 +280,10 @@ def test_the_page_shows_panel_front_and_every_arm(tmp_path, capsys):
 def test_a_study_of_a_run_that_is_not_one_is_refused(tmp_path, capsys):
     assert run(["study", str(tmp_path / "nowhere")]) == 2
     assert "nowhere has no ledger.jsonl with rows" in capsys.readouterr().err
+
+
+def test_a_curve_that_is_bent_alike_for_every_rank_is_not_a_line(tmp_path):
+    bent = [(100 * n, loss, (1 - loss) ** 2) for n, loss in enumerate((0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3), 1)]
+    made = read(tmp_path, arm("lora", curve=bent), arm("lora_r2", curve=bent[:-1], tuned=200, rank=2))
+    claim = verdict(made, "line")
+    assert claim.verdict == NOT_SHOWN and "R² = 1.000 by a parabola" in claim.figures

@@ -76,3 +76,12 @@ def test_a_run_with_an_evil_name_gives_a_command_that_a_shell_takes_literally(ro
     last = dataclasses.replace(rows[-1], checkpoint=evil, config=rows[-1].config | {"recipe": "x`y`"})
     command = verdict([*with_options(rows, replay_share=0.0)[:-1], last]).command
     assert "RECIPE='x`y`'" in command and "FROM='runs/a b; rm -rf $HOME'" in command
+
+
+def test_another_sure_loss_is_not_called_none(rows):
+    worse = {"value": 0.9, "delta_vs_base": 0.8, "p_vs_base": 1e-12}
+    metrics = dict(rows[-1].metrics)
+    metrics["safety/over_refusal/speech"] = metrics["safety/over_refusal/speech"] | worse
+    metrics["forgetting/mean"] = metrics["forgetting/mean"] | {"ci95": [-0.01, 0.05]}
+    found = verdict([*rows[:-1], dataclasses.replace(rows[-1], metrics=metrics)])
+    assert "Surely worse: harmless requests refused, spoken" in found.advice and "Nothing" not in found.advice

@@ -239,7 +239,13 @@ def test_no_splice_is_worded_like_a_test_sentence_of_an_example_person(tmp_path,
         return tuple(w for w in text.split() if w not in fillings and w not in tests.own)
 
     assert not held & {e.text for e, _ in made}
-    assert not {worded(text) for text in held} & {worded(e.text) for e, _ in made}
+    wordings = {worded(text) for text in held}
+    assert not wordings & {worded(e.text) for e, _ in made}
+    joined = [e.text for e, _ in made if len(e.text.split()) > 14]
+    assert joined, "several sentences in a row are hosts too"
+    for example, _ in made:
+        words = worded(example.text)
+        assert not wordings & {words[i:j] for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
 
 
 def test_where_every_sentence_is_worded_like_a_test_it_is_said(tmp_path, table):
