@@ -173,6 +173,8 @@ def _recorded(block: Block, rows: list[Row]) -> tuple[str, str]:
             commits[row.code.partition("+")[0]] = None
             code[kind(row)].add(_training(row.config.get("code")))
             code["evaluation"].add(_training(row.config.get("evaluation_code")))
+            if "listeners" in code and kind(row) == "enhance":
+                code["listeners"].add(_training((row.config.get("listeners") or {}).get("code")))
             corpus = Path(row.checkpoint).parent / "corpus" / "code.json"
             if corpus.is_file():
                 code["corpus"].add(_training(json.loads(corpus.read_text(encoding="utf-8"))))
@@ -303,9 +305,9 @@ KINDS = {
     "study_panel": Kind(("corpus", *HEARING, "evaluation"), _study_panel),
     "personalise": Kind(("corpus", *HEARING, "personalise", "evaluation"), _personalise),
     "enhance": Kind(("corpus", "enhance", "evaluation"), _enhance),
-    "listeners": Kind(("corpus", "enhance", "evaluation"), _listeners),
+    "listeners": Kind(("corpus", "enhance", "evaluation", "listeners"), _listeners),
     "control": Kind(("corpus", "enhance", "evaluation"), _control),
-    "machine": Kind(("corpus", *HEARING, "enhance", "evaluation"), _machine),
+    "machine": Kind(("corpus", *HEARING, "enhance", "evaluation", "listeners"), _machine),
 }
 
 

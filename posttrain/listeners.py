@@ -12,6 +12,7 @@ from posttrain import disk, files, ledger, origin
 from posttrain.errors import InputError
 from posttrain.ledger import Row
 from posttrain.lock import alone
+from posttrain.source import code_of
 
 if TYPE_CHECKING:
     from posttrain.acoustics.audiogram import Audiogram
@@ -194,6 +195,7 @@ def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
     found = metrics.compute(lines, seed=row["seed"], bootstrap=origin.resolve(wanted.folder).evaluation.bootstrap)
     others = {name: metric for name, metric in row["metrics"].items() if not of_listeners(name)}
     told = {name: value for name, value in wanted.as_dict().items() if name not in ("run", "enhancer")}
+    told["code"] = code_of("listeners")
     if wanted.model is not None:
         told["model_hash"] = files.sha256(wanted.model / "checkpoint.json")[:16]
     row["config"]["listeners"] = told
