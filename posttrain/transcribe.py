@@ -78,8 +78,7 @@ def transcribe(
     """
     problems: list[str] = []
     recordings = _recordings(audio, manifest, problems)
-    read = [recording.path for recording in recordings] + [manifest] * (manifest is not None)
-    if wrong := outputs.problem(out, read):
+    if wrong := outputs.problem(out, filter(None, [manifest, *(recording.path for recording in recordings)])):
         problems.append(wrong)
     if (enhancer or audiogram) and not enhance:
         problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
