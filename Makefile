@@ -1,10 +1,10 @@
-# The front door. `make` alone says what there is. Every target prepares .venv first, once.
+# The main entry point. `make` alone lists the targets. All but help and clean prepare .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor docs test check format smoke constraints clean
 
-# Variables count on the command line alone: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. Only DATA_ROOT may
-# also come from the environment, as the posttrain command takes it from there too.
+# Variables are read from the command line only: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. DATA_ROOT may
+# also come from the environment, since the posttrain command reads it there too.
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
 known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY FRESH_CODE DRY_RUN
 unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
@@ -35,7 +35,7 @@ reads.figures := RUN DRY_RUN
 reads.doctor := RECIPE RUN $(filter-out FRESH_CODE DRY_RUN,$(changes))
 reads.clean := RUN
 
-# A variable that a goal does not read is refused, since it would change nothing.
+# A variable that a goal does not read is an error, since it would change nothing.
 given := $(foreach name,$(known),$(if $(filter command,$(origin $(name))),$(name)))
 unread = $(strip $(filter-out $(reads.$(1)),$(given)))
 $(foreach goal,$(or $(MAKECMDGOALS),help),$(if $(call unread,$(goal)),$(error make $(goal) does not use \
@@ -65,7 +65,7 @@ help:  ## this list
 	@echo "  make sft ADAPTER=full FROM=runs/tiny RUN=tiny_full   branch off a finished run, sharing what did not change"
 	@echo "  make pipeline RECIPE=llama31_8b DRY_RUN=1        the plan and the memory it needs"
 
-setup: .venv/.ready  ## make .venv with the posttrain command and its pinned dependencies
+setup: .venv/.ready  ## create .venv with the posttrain command and its pinned dependencies
 
 .venv/.ready: pyproject.toml constraints.txt
 	@for python in python3 python3.13 python3.12 python3.11; do \
@@ -83,116 +83,116 @@ setup: .venv/.ready  ## make .venv with the posttrain command and its pinned dep
 pipeline: .venv/.ready  ## every stage of RECIPE, an evaluation after each, and the report
 	$(POSTTRAIN) run "$(RECIPE)" $(options) $(if $(JOBS),--jobs "$(JOBS)")
 
-data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the made speech
+data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the synthetic speech
 	$(POSTTRAIN) data "$(RECIPE)" $(options)
 
-base: .venv/.ready  ## the language model: trains the tiny Llama, loads a real one
+base: .venv/.ready  ## the language model: train the tiny Llama or load a real one
 	$(stage)
-ctc: .venv/.ready  ## the conformer/CTC encoder: trains the tiny one, loads a real one
+ctc: .venv/.ready  ## the conformer/CTC encoder: train the tiny one or load a real one
 	$(stage)
-align: .venv/.ready  ## the projector learns the Llama's embedding space
+align: .venv/.ready  ## train the projector into the Llama's embedding space
 	$(stage)
-distill: .venv/.ready  ## the Llama that reads teaches the Llama that hears
+distill: .venv/.ready  ## the Llama given the transcript teaches the Llama given the speech
 	$(stage)
-sft: .venv/.ready  ## hearing tasks, with ADAPTER= from adapters/
+sft: .venv/.ready  ## supervised fine-tuning on the spoken tasks, with ADAPTER= from adapters/
 	$(stage)
-reward: .venv/.ready  ## a reward model from preference pairs
+reward: .venv/.ready  ## train a reward model on preference pairs
 	$(stage)
 dpo: .venv/.ready  ## direct preference optimisation
 	$(stage)
 grpo: .venv/.ready  ## reinforcement learning from verifiable rewards
 	$(stage)
-enhance: .venv/.ready  ## the hearing aid's denoiser: needs the corpus alone, no other stage needs it
+enhance: .venv/.ready  ## the hearing aid's denoiser: needs only the corpus; no other stage needs it
 	$(stage)
 
-listeners: .venv/.ready  ## RUN's denoiser for listeners (LISTENER="N3 S2", CLIPS=10 of each): HASPI, HASQI, words correct …, machine hearing
+listeners: .venv/.ready  ## evaluate RUN's denoiser for listeners (LISTENER="N3 S2", CLIPS=10 of each): HASPI, HASQI, words correct …, machine hearing
 	@.venv/bin/python -c 'import pesq' 2>/dev/null || \
 	  .venv/bin/uv pip install --quiet --python .venv/bin/python pesq -c constraints.txt 2>/dev/null || \
 	  echo "make listeners: PESQ is left out, for it takes a C compiler to install" >&2
 	$(POSTTRAIN) hearing evaluate "$(run_folder)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach who,$(LISTENER),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)") $(if $(DRY_RUN),--dry-run)
 
-control: .venv/.ready  ## RUN's denoiser trained again without the audiogram, and what knowing it earns each listener
+control: .venv/.ready  ## train RUN's denoiser again without the audiogram, and show what knowing it gains each listener
 	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_control" --from "$(run_folder)" \
 	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") $(foreach change,$(SET),--set '$(change)') \
 	  --set enhance.conditioned=false $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
-joint: .venv/.ready  ## RUN's denoiser trained again together with its encoder, and what the Speech-Llama hears with both and without
+joint: .venv/.ready  ## train RUN's denoiser again together with its encoder, and compare the Speech-Llama's transcripts with both and without
 	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_joint" --from "$(or $(FROM),$(run_folder))" \
 	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") --set enhance.machine_weight=20 \
 	  --set enhance.segment_s=2 --set enhance.steps=1200 $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) hearing evaluate "$(run_folder)_joint" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach who,$(or $(LISTENER),N3),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)"))
 
-personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
+personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## train a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
 	$(stage) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \
 	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
 
 $(person)/manifest.csv: | .venv/.ready
 	.venv/bin/python -m posttrain.corpus.example_person $(person) $(notdir $(person))
 
-branches: .venv/.ready  ## adapters, ranks, 4 bits and stackings from one finished tiny run, as one table
+branches: .venv/.ready  ## compare adapters, ranks, 4 bits and stackings from one finished tiny run, in one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
 
-study: .venv/.ready  ## remedies against forgetting compared: seven arms and a control, or ARMS=all, with three SEEDS each, from a tiny run
+study: .venv/.ready  ## compare remedies against forgetting: seven arms and a control, or ARMS=all, with three SEEDS each, from a tiny run
 	$(POSTTRAIN) run study$(if $(ARMS),_$(ARMS)) --from "$(or $(FROM),runs/tiny)" --run "$(or $(RUN),study)" --jobs $(or $(JOBS),2) \
 	  $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
 	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),study)")
 
-seeds: .venv/.ready  ## RECIPE with 3 seeds of everything, base and encoder too (SEEDS="0 1 2" says which): what its figures and findings are worth
+seeds: .venv/.ready  ## run RECIPE with 3 seeds of everything, base and encoder too (SEEDS="0 1 2" names them): how reliable its figures and findings are
 	$(POSTTRAIN) seeds "$(RECIPE)" --seeds "$(or $(SEEDS),3)" --jobs $(or $(JOBS),2) $(if $(RUN),--run "$(RUN)") \
 	  $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
 	  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 
-report: .venv/.ready  ## report.html, .md and .json of RUN from its ledger
+report: .venv/.ready  ## write report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"
 
-compare: .venv/.ready  ## two runs or stages side by side: FROM=runs/tiny RUN=tiny_full
+compare: .venv/.ready  ## compare two runs or stages: FROM=runs/tiny RUN=tiny_full
 	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)" $(if $(STAGE),--stage "$(STAGE)")
 
-gate: .venv/.ready  ## may RUN go on? Fails with reasons where a limit of its recipe's gate section is crossed
+gate: .venv/.ready  ## check RUN against the limits of its recipe's gate section; fails with reasons if one is crossed
 	$(POSTTRAIN) gate "$(run_folder)" $(limits)
 
-notebooks: .venv/.ready  ## every notebook, or ONLY="01_listen …", executed on RUN, as pages in runs/notebooks/NAME
+notebooks: .venv/.ready  ## execute every notebook, or ONLY="01_listen …", on RUN; pages go to runs/notebooks/NAME
 	.venv/bin/python notebooks/execute.py --recipe "$(RECIPE)" --run "$(run_folder)" $(ONLY)
 
-picture: .venv/.ready  ## docs/report.png, the README's picture of RUN's report; needs Chromium
+picture: .venv/.ready  ## make docs/report.png, the README's picture of RUN's report; needs Chromium
 	.venv/bin/python docs/picture.py "$(run_folder)"
 
-figures: .venv/.ready  ## the blocks of figures in README.md and docs/, from finished runs or RUN alone; DRY_RUN=1 says which are stale
+figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ from finished runs, or from RUN alone; DRY_RUN=1 lists stale ones
 	.venv/bin/python docs/figures.py $(if $(RUN),"$(run_folder)") $(if $(DRY_RUN),--check)
 
-bench: .venv/.ready  ## what hearing costs here, beside peers: denoiser, NAL-R, simulated loss, HASPI, encoder; one core
+bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI and encoder on one core, compared with other packages
 	.venv/bin/python -m posttrain.bench
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run --fresh-code,$(options))
 
-docs: .venv/.ready  ## the pages of docs/ as a site, in runs/site
+docs: .venv/.ready  ## build the pages of docs/ as a site in runs/site
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
-test: .venv/.ready  ## the tests
+test: .venv/.ready  ## run the tests
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
 
-check: .venv/.ready  ## format, lint and types
+check: .venv/.ready  ## check format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-format: .venv/.ready  ## let ruff mend what it can, and strip the notebooks
+format: .venv/.ready  ## let ruff fix what it can, and strip the notebooks' outputs
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 	.venv/bin/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
 
-smoke: .venv/.ready  ## every stage at toy size, in a fresh runs/smoke
+smoke: .venv/.ready  ## run every stage at toy size, in a fresh runs/smoke
 	rm -rf runs/smoke
 	$(POSTTRAIN) run smoke
 
-constraints: .venv/.ready  ## write constraints.txt anew from pyproject.toml, keeping versions that still fit
+constraints: .venv/.ready  ## rewrite constraints.txt from pyproject.toml, keeping versions that still fit
 	.venv/bin/uv pip compile --quiet --extra dev --extra hearing --no-header --no-annotate --output-file constraints.txt pyproject.toml
 
-clean:  ## remove .venv and caches; with RUN=name that run too, which only a new run brings back
+clean:  ## remove .venv and caches; with RUN=name also that run, which only a new run brings back
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache dist build
 	find posttrain tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	$(if $(RUN),rm -rf "$(run_folder)")

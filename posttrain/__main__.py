@@ -1,6 +1,6 @@
-"""The `posttrain` command: environment for Hugging Face's libraries, and errors turned into exit status.
+"""The `posttrain` command: sets the environment for Hugging Face's libraries and turns errors into an exit status.
 
-0 done, 1 failed, 2 the input or the command was wrong: one message per problem, naming file, value and mend.
+0: done. 1: failed. 2: the input or the command was wrong; each problem has one message with the file, value and fix.
 """
 
 import logging
@@ -21,8 +21,8 @@ ENVIRONMENT = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "PYTHONSAFEPATH": "1",
 }
-"""Set where the user has not: no usage reports, no banners, no warnings about forked tokenizers; and Python that is
-started from here imports nothing from the working folder."""
+"""Defaults for variables that the user has not set: no usage reports, no banners, no warnings about forked tokenizers.
+Python processes started from here do not import from the working folder."""
 INTERRUPTED = 130
 TILDE = re.compile(r"(|--[\w-]+=)(~(?:/.*)?)", re.DOTALL)
 
@@ -31,13 +31,13 @@ def main() -> None:
     """Run the command and exit."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of the libraries' next versions, to their developers
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional kernel that it does not need
+    warnings.filterwarnings("ignore", category=FutureWarning)  # about future versions, meant for developers
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about an optional kernel it does not need
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command; returns its exit status. What is not the user's mistake is raised: a traceback and status 1."""
+    """Run the command; returns its exit status. Errors that are not the user's are raised: a traceback and status 1."""
     from posttrain.cli import streams
     from posttrain.cli.app import app
 
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _at_home(argument: str) -> str:
-    """`~/x` and `--option=~/x` with the home folder in place of `~`, where the shell has left it (quotes, `=`)."""
+    """Replace `~` in `~/x` and `--option=~/x` by the home folder, where the shell did not (quotes, `=`)."""
     found = TILDE.fullmatch(argument)
     return found[1] + os.path.expanduser(found[2]) if found else argument
 

@@ -15,14 +15,14 @@ def folder(kind: Kind) -> Path:
 
 
 def path(kind: Kind, name: str) -> Path:
-    """The entry `name` of adapters/ or data/: `lora` finds lora.yaml; `probes` or `x.csv` is taken as it is.
+    """The entry `name` of adapters/ or data/: `lora` finds lora.yaml; `probes` or `x.csv` is used as it is.
 
-    Raises InputError with the entries there are.
+    Raises InputError that lists the existing entries.
     """
     root = folder(kind).resolve()
     inside = bool(Path(name).parts) and not Path(name).is_absolute() and ".." not in Path(name).parts
     for candidate in (root / name, root / f"{name}.yaml") if inside else ():
-        if candidate.exists():  # as it is written; a link may lead elsewhere
+        if candidate.exists():  # not resolved: a link may point elsewhere
             return candidate
     raise InputError(f"{kind} has no entry {name!r} ({root}); name one of {', '.join(names(kind))}")
 

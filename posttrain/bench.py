@@ -1,7 +1,8 @@
-"""`make bench`: what hearing costs on one core of this machine, beside peers that do the like, in one run.
+"""`make bench`: processing time on one core of this machine, compared with similar code of other packages.
 
-Each pair is timed in turns. A figure is the median of RUNS; the least and the greatest bound the true median with more
-than 95 % (1 − 2 · 0.5ⁿ). The sound is made; how long work on it takes hangs neither on it nor on what was trained.
+The two of each pair are timed alternately. A figure is the median of RUNS; the minimum and maximum bound the true
+median with more than 95 % confidence (1 − 2 · 0.5ⁿ). The sound is synthetic; the times depend neither on its content
+nor on trained weights.
 """
 
 import platform
@@ -31,7 +32,7 @@ from posttrain.stages.ctc import untrained
 RUNS = 7
 SECONDS = 2.0
 CLIPS = 8
-"""That the encoder is given at once."""
+"""Clips per encoder batch."""
 LISTENER = "N3"
 STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 MSBG_HZ = 44_100
@@ -41,19 +42,19 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that takes time, and a peer that does the like."""
+    """One piece of our code to time, and a peer that does a similar job."""
 
     name: str
     work: Work
     peer_name: str
     peer: Work
     seconds: float
-    """Of sound that each works on."""
+    """Seconds of sound that each of them processes."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for a second of sound, median, least and greatest; and ours against the peer's, run by run."""
+    """Seconds per second of sound as (median, minimum, maximum): ours, the peer's, and their ratio run by run."""
 
     case: Case
     ours: tuple[float, float, float]
@@ -92,7 +93,7 @@ def machine() -> list[str]:
 
 
 def latencies() -> dict[str, float]:
-    """By construction, computed from windows and filters; nothing is timed."""
+    """Algorithmic latencies in ms, computed from windows and filters; nothing is timed."""
     fitting = {name: NALR(audiogram.bisgaard(name)).delay_ms for name in STANDARD}
     most = max(fitting, key=lambda name: fitting[name])
     own, window = Enhancer().latency_ms, 512
@@ -106,7 +107,7 @@ def latencies() -> dict[str, float]:
 
 
 def cases(seconds: float = SECONDS) -> Iterator[Case]:
-    """Everything that is timed. InputError where the extra `hearing` is missing."""
+    """All cases to time. InputError if the extra `hearing` is not installed."""
     from pyroomacoustics.denoise import apply_iterative_wiener, apply_spectral_sub
 
     perception.available()
@@ -147,7 +148,7 @@ def cases(seconds: float = SECONDS) -> Iterator[Case]:
 
 
 def timed(case: Case, runs: int = RUNS) -> Timing:
-    """The case and its peer in turns, after one run of each that is not counted."""
+    """Time the case and its peer alternately, after one warm-up run of each."""
     ours, peers = [], []
     case.work(), case.peer()
     for _ in range(runs):
@@ -158,7 +159,7 @@ def timed(case: Case, runs: int = RUNS) -> Timing:
 
 
 def sound(seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Something like speech, at the level of conversation, alone and in noise; float32 (S,)."""
+    """A speech-like signal at conversational level, alone and in noise; each float32 (S,)."""
     rng = np.random.default_rng(0)
     samples = int(seconds * SAMPLE_RATE)
     clean = scenes.noise("modulated", samples, rng)
@@ -183,7 +184,7 @@ def _nal_r(noisy: np.ndarray, listener: Audiogram) -> tuple[Work, str, Work]:
 
 
 def _loss(noisy: np.ndarray, hl_db: np.ndarray) -> tuple[Work, str, Work]:
-    """Forward alone, as pyclarity's; at its own rate, to which it is brought beforehand."""
+    """Forward pass only, like pyclarity's, which runs at its own rate; the resampling is not timed."""
     import soxr
     from clarity.evaluator.msbg.msbg import Ear
     from clarity.utils.audiogram import Audiogram as TheirAudiogram
@@ -196,7 +197,7 @@ def _loss(noisy: np.ndarray, hl_db: np.ndarray) -> tuple[Work, str, Work]:
 
 
 def _encoder(noisy: np.ndarray) -> tuple[Work, str, Work]:
-    """Our features and batches against Transformers' own extractor, the same weights; untrained, of tiny's size."""
+    """Our features and batches against Transformers' extractor, with the same untrained weights of tiny's size."""
     made = untrained(CTCConfig())
     made.model.eval()
     clips = [noisy] * CLIPS

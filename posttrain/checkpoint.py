@@ -1,10 +1,10 @@
-"""Checkpoints: what was trained, a spec that names all the rest, and hashes of both.
+"""Checkpoints: the trained weights, a spec that names everything else, and hashes of both.
 
-A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors`, and where there is an adapter
-`adapter/` (a PEFT folder, in which LoRA keeps its own copy of the projector: the one in use; projector.safetensors then
-is the one beneath it, as it was when the adapter was added). Full fine-tuning leaves the whole Llama in `llama/`, joint
-training the encoder in `encoder/`, personalising a second LoRA in `personal/`, beside the parent's `adapter/`. A base
-folder is a plain Llama, or only a checkpoint.json that names one.
+A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors` and, if there is an adapter, `adapter/`
+(a PEFT folder, in which LoRA keeps its own copy of the projector, the one in use; projector.safetensors is then the
+projector as it was when the adapter was added). Full fine-tuning also writes the whole Llama to `llama/`, joint
+training the encoder to `encoder/`, and personalising a second LoRA to `personal/`, beside the parent's `adapter/`. A
+base folder is a plain Llama, or only a checkpoint.json that names one.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def create(
     seed: int = 0,
     device: str = "cpu",
 ) -> SpeechLlama:
-    """A base Llama with a new projector, the only part that trains; made for the frames of `table`."""
+    """A base Llama with a new projector for the frames of `table`; only the projector trains."""
     base = load(llm, device)
     words = base.model.get_input_embeddings()
     std = words.weight.float().std().item()
@@ -74,10 +74,10 @@ def create(
 def load(
     folder: str | Path, device: str = "cpu", table: FrameTable | None = None, trainable: bool = False
 ) -> SpeechLlama:
-    """The checkpoint in a folder, frozen and in eval(), or with what its stage trained `trainable` again.
+    """The checkpoint in a folder, in eval() and frozen; `trainable` makes what its stage trained trainable again.
 
-    Without a table it reads but does not hear. InputError names the file and the mend when anything is missing, changed
-    since it was saved, or of another shape.
+    Without a table it accepts text only, no speech. InputError names the file and the fix when anything is missing,
+    changed since it was saved, or of another shape.
     """
     folder = Path(folder)
     spec = read_spec(folder)
@@ -100,9 +100,9 @@ def load(
 
 
 def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int = 0) -> SpeechLlama:
-    """The same model with the adapter of adapters/ on it, trainable; a base in 4 bits is loaded again as such.
+    """Add a trainable adapter of adapters/ to the model; for an nf4 adapter the base is loaded again in 4 bits.
 
-    On a model that has an adapter already: the same one goes on training, another is refused.
+    A model that already has this adapter continues to train it. InputError if it has another one.
     """
     wanted = adapters.read(adapter, rank)
     if isinstance(llama.model, PeftModel):
@@ -133,7 +133,7 @@ def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int =
 
 
 def scale_change(llama: SpeechLlama, share: float, parent: Path) -> None:
-    """Keep `share` of the change of the Llama that sft made, in place: now, or in `parent` where that is an sft too."""
+    """Keep, in place, `share` of what sft changed in the Llama since `parent`, or since its parent if it is an sft."""
     if isinstance(llama.model, PeftModel):
         scaled(llama, share)
         return
@@ -149,10 +149,10 @@ def save(
     parents: Mapping[str, str | Path] | None = None,
     encoder: Any = None,
 ) -> Spec:
-    """Write a checkpoint beside its place, move it in, `checkpoint.json` last, and read it back.
+    """Write a checkpoint to a temporary folder, move it into place, `checkpoint.json` last, and read it back.
 
-    `encoder`: the CTCEncoder, where it was trained too. Files of the folder that are not part of a checkpoint stay.
-    RuntimeError when what is read back is not what was in memory.
+    `encoder`: the CTCEncoder, if it was trained too. Files in the folder that are not part of a checkpoint stay.
+    RuntimeError if what is read back differs from what was in memory.
     """
     spec = dataclasses.replace(
         llama.spec,
@@ -183,7 +183,7 @@ def save(
 
 
 def save_base(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer) -> Spec:
-    """A base trained here: a plain Llama folder."""
+    """Save a base trained here as a plain Llama folder."""
     part = _part_of(folder)
     _save_llama(part, model, tokenizer)
     spec = Spec("base", "./.", dtype=_dtype(model), num_words=model.config.vocab_size)
@@ -194,7 +194,7 @@ def save_base(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer)
 def refer_base(
     folder: Path, model: str, revision: str | None = None, dtype: str = "float32", quantization: str = "none"
 ) -> Spec:
-    """A base that lies elsewhere: only its name. A base folder that is such a reference is followed."""
+    """Write a reference to a base that lies elsewhere; if `model` is itself such a reference, it is followed."""
     if (Path(model) / SPEC_FILE).is_file():
         named = read_spec(model)
         model, revision = named.base, named.base_revision
@@ -205,7 +205,7 @@ def refer_base(
 
 
 def read_spec(folder: str | Path) -> Spec:
-    """The Spec in a folder's checkpoint.json, paths ready to use, hashes checked; a plain Llama folder has one too."""
+    """The Spec in a folder's checkpoint.json, paths ready to use, hashes checked; also for a plain Llama folder."""
     folder = Path(folder)
     path = folder / SPEC_FILE
     if not path.is_file():
@@ -237,7 +237,7 @@ def read_spec(folder: str | Path) -> Spec:
 
 
 def links_of(folder: Path, spec: Spec) -> dict[str, dict[str, str]]:
-    """Where base, encoder and parents lie from the checkpoint's folder, and what is in them; hub ids have no link."""
+    """Links from the checkpoint's folder to base, encoder and parents, with content hashes; hub ids have no link."""
     named = {"base": spec.base, "encoder": spec.encoder}
     named |= {origin.PARENT + role: name for role, name in spec.parents.items()}
     places = {role: Path(name) for role, name in named.items() if name and not name.startswith("./")}
@@ -245,7 +245,7 @@ def links_of(folder: Path, spec: Spec) -> dict[str, dict[str, str]]:
 
 
 def relative(path: str | Path) -> str:
-    """As it is written down: relative to the project (the working folder) where it lies in it."""
+    """The path as it is recorded: relative to the project (the working folder) if it lies inside."""
     absolute = Path(os.path.abspath(path))
     here = Path.cwd()
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.as_posix()
@@ -281,7 +281,7 @@ def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{folder} does not fit its base: {error}; use the base it was trained on") from error
     _all_loaded(folder, peft_model)
-    if prompt:  # which PEFT loads frozen only
+    if prompt:  # PEFT loads prompt tuning frozen only
         peft_model.peft_config["default"].inference_mode = not trainable
         peft_model.prompt_encoder.requires_grad_(trainable)
     return peft_model

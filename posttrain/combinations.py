@@ -1,4 +1,4 @@
-"""Stages and options that do not go together: what a later stage would refuse, known from the recipe alone."""
+"""Find incompatible stages and options from the recipe alone, before a later stage refuses them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from posttrain.graph import Node
 from posttrain.model import adapter_file
 
 RESERVED = ("corpus", "logs", "adapters", "listeners", "replaced", "notebooks")
-"""Folders of a run that are no stage's."""
+"""Folders of a run that belong to no stage."""
 FILES = ("report.", "study.", "ledger.")
 ROLES = {
     ("base", "full_precision"): ("base",),
@@ -26,7 +26,7 @@ ROLES = {
     ("enhance", "encoder"): ("ctc",),
     ("personalise", "model"): ("sft", "dpo", "grpo"),
 }
-"""(Stage, role) → the stages that can fill it, where a recipe names one."""
+"""(Stage, role) → the stages that a recipe may name for it."""
 LEAST_VOCABULARY = 265
 """256 bytes and the special tokens of the tiny tokenizer."""
 LEAST_SEGMENT_S = 0.04
@@ -37,20 +37,20 @@ FACTORS = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class _Model:
-    """What a stage leaves, as far as later stages must know."""
+    """What later stages need to know about a stage's output model."""
 
     method: str = "none"
     """lora, dora, prompt_tuning, full or none (the projector alone)."""
     adapter: str | None = None
-    """Of the sft that put it on."""
+    """`adapter` option of the sft that added it."""
     rank: int | None = None
-    """Of the same."""
+    """`rank` option of that sft."""
     four_bit: bool = False
     """The Llama's weights are stored in 4 bits."""
 
     @property
     def adapted(self) -> bool:
-        """It has a PEFT adapter."""
+        """Whether it has a PEFT adapter."""
         return self.method in ("lora", "dora", "prompt_tuning")
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class _Model:
 
 
 def problems(recipe: Recipe, nodes: Sequence[Node]) -> list[str]:
-    """Everything wrong with these nodes, each by itself and with those before it."""
+    """All problems of these nodes, each by itself and in combination with the nodes before it."""
     return [*_parents(nodes), *_lineage(nodes), *_data(recipe, nodes), *_sizes(nodes), *_names(nodes)]
 
 
@@ -77,11 +77,11 @@ def _names(nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _parents(nodes: Sequence[Node]) -> Iterator[str]:
-    """Parents that are not of a stage which the role can take."""
+    """Parents whose stage cannot fill their role."""
     stages = {node.name: node.stage for node in nodes}
     for node in nodes:
         for role, name in node.parents.items():
-            wanted = ROLES.get((node.stage, role))  # None: a stage that somebody added
+            wanted = ROLES.get((node.stage, role))  # None: a stage added by a user
             if name in stages and wanted and stages[name] not in wanted:
                 yield (
                     f"stages.{node.name}: its {role} is {name}, of stage {stages[name]}, expected one of stage "
@@ -90,7 +90,7 @@ def _parents(nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _lineage(nodes: Sequence[Node]) -> Iterator[str]:
-    """What a stage cannot do with the model that its parent leaves."""
+    """What a stage cannot do with its parent's output model."""
     made: dict[str, _Model | None] = {}
     for node in nodes:
         parent = made.get(node.parents.get("model") or node.parents.get("llm") or "")
@@ -121,7 +121,7 @@ def _lineage(nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _after_sft(node: Node, parent: _Model | None) -> _Model | None:
-    """The model that sft leaves; None where it cannot be told."""
+    """The output model of an sft; None if it cannot be determined."""
     if parent is None or parent.adapted:
         return parent
     try:
@@ -155,7 +155,7 @@ def _sft(node: Node, parent: _Model | None) -> Iterator[str]:
 
 
 def _later(node: Node, parent: _Model) -> Iterator[str]:
-    """reward, dpo, grpo and personalise."""
+    """Problems of reward, dpo, grpo and personalise with their parent's model."""
     name = node.parents.get("model", "")
     if node.stage == "reward" and parent.method == "prompt_tuning":
         yield (
@@ -180,7 +180,7 @@ def _later(node: Node, parent: _Model) -> Iterator[str]:
 
 
 def _data(recipe: Recipe, nodes: Sequence[Node]) -> Iterator[str]:
-    """Stages that would find nothing to train on or to choose by."""
+    """Stages that would have no data to train or validate on, and sources named twice."""
     corpus, stages = recipe.corpus, {node.stage for node in nodes}
     tiny = [node for node in nodes if node.stage == "ctc" and node.options.model is None]
     hearing = sorted(stages - {"base", "ctc"}) + ["ctc"] * bool(tiny)
@@ -207,7 +207,7 @@ def _data(recipe: Recipe, nodes: Sequence[Node]) -> Iterator[str]:
 
 
 def _sizes(nodes: Sequence[Node]) -> Iterator[str]:
-    """Sizes of the tiny models, and of the enhancer, that do not go together."""
+    """Invalid or incompatible sizes of the tiny models and the enhancer."""
     for node in nodes:
         options = node.options
         if node.stage == "base" and options.model is None and "full_precision" not in node.parents:

@@ -32,9 +32,9 @@ from posttrain.yaml_config import override, parse, read_mapping
 RECIPES = Path(__file__).parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
 ASIDE = ("enhance",)
-"""Stages that answer nothing and that no other hangs on."""
+"""Stages that answer no items and that no other stage depends on."""
 ON_DEMAND = (*ASIDE, "personalise")
-"""Stages that a recipe has where it lists them, and every recipe when they are asked for."""
+"""Stages that run only if the recipe lists them or the user asks for them by name."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,22 +46,22 @@ class StageConfig:
     stage: Literal[(*STAGES, *ON_DEMAND)]  # type: ignore[valid-type]
     """Which function runs."""
     parents: dict[str, str] = field(default_factory=dict)
-    """Role → name of an earlier node; what is left out follows the contract's graph."""
+    """Role → name of an earlier node; roles left out are filled as graph.PARENTS says."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Changes to that stage's section, for this node alone."""
+    """Overrides of that stage's section, for this node alone."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """One file, one run."""
+    """Everything that one run needs: one YAML file."""
 
     name: Name
     """Default name of the run."""
     seed: CountOrZero = 0
-    """Of everything random."""
+    """Seed of everything random."""
     seeds: Count = 1
-    """How many seeds each sft is trained with: copies NAME@1, NAME@2, … differ in `sft.seed` alone, and no other stage
-    goes on from them."""
+    """How many seeds each sft is trained with: copies NAME@1, NAME@2, … differ only in `sft.seed`, and other stages do
+    not continue from them."""
     device: str = "auto"
     """auto, cpu, cuda, …"""
     report_to: tuple[str, ...] = ("tensorboard",)
@@ -84,9 +84,9 @@ class Recipe:
 
 
 def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """The recipe named, or in that YAML file, with `section.option=value` overrides applied.
+    """The recipe with that name or in that YAML file, with `section.option=value` overrides applied.
 
-    Raises InputError with every problem found: unknown keys, wrong types and values, a file that is not there.
+    Raises InputError with every problem found: unknown keys, wrong types and values, a missing file.
     """
     loaded, problems = read_recipe(recipe, overrides)
     if problems:
@@ -95,9 +95,9 @@ def load_recipe(recipe: str | Path, overrides: list[str] | None = None) -> Recip
 
 
 def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple[Recipe, list[str]]:
-    """The recipe and what is wrong with it; defaults stand in for wrong entries, so that later checks can add theirs.
+    """The recipe and its problems; defaults replace wrong entries, so that later checks can add their problems.
 
-    Raises InputError where there is no such recipe.
+    Raises InputError if there is no such recipe.
     """
     path = Path(recipe)
     if path.suffix not in (".yaml", ".yml"):
@@ -123,7 +123,7 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
 
 
 def with_stage(recipe: Recipe, name: str | None) -> Recipe:
-    """The recipe with a stage of ON_DEMAND behind its others, where that is asked for by name and not among them."""
+    """The recipe with the stage `name` appended, if that is one of ON_DEMAND and not listed yet; else as it is."""
     if name not in ON_DEMAND or any(node.name == name for node in recipe.stages):
         return recipe
     return dataclasses.replace(recipe, stages=(*recipe.stages, StageConfig(name, name)))

@@ -1,4 +1,4 @@
-"""What a stage reads from disk besides the run itself, as hashes for its key: other content makes another stage.
+"""Hashes of what a stage reads from disk besides the run itself, for its key: changed content makes another stage.
 
 Recordings are hashed by their bytes. A hash is kept in ~/.cache/posttrain/hashes.json (XDG_CACHE_HOME) beside the
 file's size, its times of modification and of status change, and its inode, and is computed again when one of them
@@ -23,17 +23,17 @@ from posttrain.origin import identity
 from posttrain.sections import CorpusConfig
 
 PROSE = ("title", "origin", "licence", "caveats", "what", "checksums")
-"""Entries of a card that are there to be read by people."""
+"""Entries of a card that are meant for human readers only."""
 SETTLED_S = 2.0
 
 
 def of_sources(config: CorpusConfig) -> dict[str, Any]:
-    """Source → its card, manifest and recordings, as hashes; None for what is missing, which a run refuses."""
+    """Source → hashes of its card, manifest and recordings; None for missing files, which a run refuses."""
     return {name: _of_source(name, Path(config.data_root or "")) for name in config.sources}
 
 
 def of_personal(manifest: str | None, listener: str) -> dict[str, Any]:
-    """A person's manifest, recordings and audiogram."""
+    """Hashes of a person's manifest, recordings and audiogram."""
     path = Path(manifest or "")
     return {"manifest": _of_manifest(path) if path.is_file() else None, "listener": of_listener(listener)}
 
@@ -47,17 +47,17 @@ def of_listener(name: str) -> Any:
 
 
 def standard_audiograms() -> dict[str, Any]:
-    """Name → thresholds in dB HL, as the card has them."""
+    """Name → thresholds in dB HL, from the card."""
     card = yaml.safe_load(assets.path("data", "bisgaard").read_text(encoding="utf-8"))
     return dict(card["thresholds_db_hl"])
 
 
 def of_adapter(name: str) -> Any:
-    """What an adapter's file says, without its summary; None where there is no such file."""
+    """Content of an adapter's file without its summary; None if there is no such file."""
     try:
         card = yaml.safe_load(assets.path("adapters", name).read_text(encoding="utf-8"))
     except (InputError, OSError, ValueError, yaml.YAMLError):
-        return None  # which the run refuses, with the reason
+        return None  # the run refuses it and gives the reason
     return {key: value for key, value in card.items() if key != "summary"} if isinstance(card, dict) else card
 
 
@@ -68,7 +68,7 @@ def of_model(name: str | None) -> str | None:
 
 
 def hashes(paths: Iterable[Path]) -> list[str | None]:
-    """The sha256 of every file, None where there is none; read again only where a file may have changed."""
+    """The sha256 of every file, None for a missing one; a file is read again only if it may have changed."""
     cache = _cache_file()
     try:
         known = dict(files.read_json(cache))
@@ -112,7 +112,7 @@ def _of_source(name: str, data_root: Path) -> Any:
     except (InputError, OSError, ValueError, yaml.YAMLError):
         return None
     if not isinstance(card, dict):
-        return None  # which the run refuses, with the reason
+        return None  # the run refuses it and gives the reason
     path = data_root / name / str(card.get("manifest"))
     used = {key: value for key, value in card.items() if key not in PROSE}
     return {"card": used, "manifest": _of_manifest(path) if path.is_file() else None}

@@ -1,4 +1,4 @@
-"""A disk that fills: told in one line that says what is full, and how to go on."""
+"""Report a full disk in one line: which disk is full and how to continue."""
 
 import errno
 import os
@@ -17,19 +17,19 @@ SAID = re.compile(
     r"|os error (28|122|27)\b|\[Errno (28|122|27)\]",
     re.IGNORECASE,
 )
-"""How libraries that raise their own errors (safetensors, tokenizers, pyarrow, sqlite) tell it."""
+"""Messages for a full disk of libraries that raise their own errors (safetensors, tokenizers, pyarrow, sqlite)."""
 PERHAPS = re.compile(
     r"requested and \d+ written|PytorchStreamWriter failed|unexpected pos \d+|write(_| )(failed|error)|System error",
     re.IGNORECASE,
 )
-"""What numpy, torch and libsndfile say of any failed write: a full disk where there is next to no room."""
+"""Messages of numpy, torch and libsndfile for any failed write: a full disk if less than NO_ROOM bytes are free."""
 NO_ROOM = 4 << 20
 MIB = 2**20
 
 
 @contextmanager
 def watched(folder: Path) -> Iterator[None]:
-    """Whatever in the block fails because a disk is full raises DiskFullError, with one line that says which."""
+    """Raise DiskFullError, with one line that names the disk, if the block fails because a disk is full."""
     try:
         yield
     except DiskFullError:
@@ -41,7 +41,7 @@ def watched(folder: Path) -> Iterator[None]:
 
 
 def told(error: BaseException, folder: Path) -> str | None:
-    """One line on the disk that is full; None where the error is another. `folder`: where the command writes."""
+    """One line about the full disk; None for any other error. `folder`: where the command writes."""
     chain = list(_chain(error))
     places = [_existing(Path(p)) for e in chain if isinstance(e, OSError) and isinstance(p := e.filename, str)]
     tight = min([_existing(folder), _existing(Path(tempfile.gettempdir())), *places], key=_free)
@@ -67,7 +67,7 @@ def told(error: BaseException, folder: Path) -> str | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, and so on."""
+    """The error, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -76,7 +76,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """The path if it is a folder, else the nearest existing folder above it."""
     path = Path(os.path.abspath(path))
     return next((p for p in (path, *path.parents) if p.is_dir()), Path(os.sep))
 

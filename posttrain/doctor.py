@@ -1,4 +1,4 @@
-"""What a long run would stumble over: versions, torch with torchaudio, devices, memory, disk, a recipe's parts."""
+"""Check what could stop a long run: versions, torch with torchaudio, devices, memory, disk, a recipe's parts."""
 
 import os
 import platform
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 GIB = 2**30
 PACKAGES = ("torch", "torchaudio", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 TORCH_FIRST, TORCH_END = (2, 11), (2, 15)
-"""torchaudio 2.11, the newest, works with torch from the first up to, and not including, the second."""
+"""torchaudio 2.11, the newest, works with torch from the first version up to, but not including, the second."""
 
 
 def examine(recipe: Recipe, folder: Path, branch_from: Path | None = None) -> list[Finding]:
-    """Everything about this machine, and about this recipe on it. InputError where the recipe itself is wrong."""
+    """All findings about this machine and about the recipe on it. InputError if the recipe itself is wrong."""
     from posttrain import runner
 
     return [*machine(folder), *needs(recipe, folder, runner.plan(recipe, folder, branch_from, refuse=False))]
@@ -41,12 +41,12 @@ def machine(folder: Path) -> list[Finding]:
 
 
 def needs(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
-    """Whether the recipe is sound, its parts can be had here, and the steps that would run will fit."""
+    """Whether the recipe is valid, its parts are available here, and the steps to run fit in memory."""
     return [*_told(recipe, wrong(recipe, steps)), *needs_here(recipe, folder, steps)]
 
 
 def needs_here(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Finding]:
-    """Whether the parts of a sound recipe can be had on this machine, and whether the steps that would run will fit."""
+    """Whether the parts of a valid recipe are available on this machine, and whether the steps to run fit in memory."""
     found = [*models(recipe), *_recordings(recipe)]
     try:
         if any(step.action == "run" for step in steps):
@@ -57,13 +57,13 @@ def needs_here(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Findin
 
 
 def _told(recipe: Recipe, problems: list[str], found: Sequence[Finding] = ()) -> list[Finding]:
-    """A finding for each problem that is in none of those found."""
+    """A finding for each problem that `found` (default: those of models and recordings) does not mention."""
     named = " ".join(map(str, found or (*models(recipe), *_recordings(recipe))))
     return [Finding("recipe", False, problem) for problem in problems if problem not in named]
 
 
 def memory_by_stage(recipe: Recipe) -> dict[str, float]:
-    """Stage → GiB at its peak; without those whose shapes are not known here."""
+    """Stage → GiB at its peak; empty if the shape of a model is not known here."""
     from posttrain.model import memory
 
     try:
@@ -80,7 +80,7 @@ def _version(name: str) -> str | None:
 
 
 def _audio_pair(versions: dict[str, str | None]) -> Finding:
-    """Transformers imports torchaudio wherever it is installed, so that a pair that does not fit breaks everything."""
+    """Whether torch and torchaudio match: Transformers imports any installed torchaudio, so a mismatch breaks all."""
     torch, torchaudio = versions["torch"], versions["torchaudio"]
     name = "torch and torchaudio"
     mend = "install the pair of constraints.txt with make setup"
@@ -117,7 +117,7 @@ def _disk_free(folder: Path) -> Finding:
 
 
 def _synthesiser() -> Finding:
-    """The made speech needs espeak-ng's library, which comes in a wheel."""
+    """Whether espeak-ng's library loads, which comes in a wheel; synthetic speech needs it."""
     import ctypes
 
     try:
@@ -131,7 +131,7 @@ def _synthesiser() -> Finding:
 
 
 def _recordings(recipe: Recipe) -> Iterator[Finding]:
-    """The folders of the recipe's sources."""
+    """Whether the folders of the recipe's sources exist."""
     root = recipe.corpus.data_root
     if recipe.corpus.sources and root is None:
         named = ", ".join(recipe.corpus.sources)

@@ -1,4 +1,4 @@
-"""A recording as a hearing aid would give it: enhanced, with an audiogram fitted too; whole or as a stream."""
+"""Process a recording as a hearing aid would: enhance it and, with an audiogram, fit it; whole or as a stream."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,25 +26,25 @@ class Aid:
     """An enhancer and, with an audiogram, the gain after it."""
 
     checkpoint: Path
-    """Where the enhancer is from."""
+    """The enhancer's folder."""
     audiogram: "Audiogram"
-    """Normal hearing where none is given."""
+    """Normal hearing if none is given."""
     ear: "Ear"
     """Which ear it works for."""
     enhancer: "Enhancer"
     fitting: "NALR | None"
     """None for normal hearing: no gain."""
     denoise: float = 1.0
-    """Strength, 0 to 1."""
+    """Strength of the enhancement, 0 to 1."""
 
     @property
     def latency_ms(self) -> dict[str, float]:
-        """Enhancer, fitting and both together, as the code of each computes it."""
+        """Latency of enhancer, fitting and both together, as the code of each computes it."""
         parts = {"enhancer": self.enhancer.latency_ms, "fitting": self.fitting.delay_ms if self.fitting else 0.0}
         return parts | {"total": sum(parts.values())}
 
     def apply(self, waveform: "np.ndarray") -> "np.ndarray":
-        """The whole recording, (S,) → (S,); in blocks where it is long, which gives the same samples."""
+        """Process a whole recording, (S,) → (S,); a long one in blocks, which gives the same samples."""
         import numpy as np
         import torch
 
@@ -55,7 +55,7 @@ class Aid:
         return self.fitting(torch.from_numpy(enhanced)[None])[0].numpy() if self.fitting else enhanced
 
     def blocks(self, blocks: "Iterable[np.ndarray]", samples: int) -> "Iterator[np.ndarray]":
-        """A recording of about so many samples that comes in pieces; what goes out is as long in all."""
+        """Process a recording of about `samples` samples in blocks; the total length stays the same."""
         import numpy as np
 
         if samples <= LONG_SAMPLES:
@@ -64,7 +64,7 @@ class Aid:
         yield from self._stream(blocks)
 
     def stream(self, waveform: "np.ndarray") -> "np.ndarray":
-        """The same, hop by hop as it would come from a microphone."""
+        """The same as `apply`, hop by hop as from a microphone."""
         import numpy as np
 
         from posttrain.acoustics.enhancer import HOP
@@ -91,9 +91,9 @@ def enhance(
     stream: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Enhance one file into another (WAV, 32-bit float, 16 kHz); returns levels, latency_ms, rtf and what was used.
+    """Enhance one file into another (WAV, 32-bit float, 16 kHz); returns levels, latency_ms, rtf and the settings.
 
-    Raises InputError that lists everything wrong with files, checkpoint and audiogram.
+    Raises InputError that lists all problems of files, checkpoint and audiogram.
     """
     from posttrain.corpus import audio
 
@@ -128,7 +128,7 @@ def enhance(
 def build(
     checkpoint: Path | None, audiogram: str | None, ear: "Ear | None", denoise: float, problems: list[str]
 ) -> Aid | None:
-    """The aid asked for; None, and why in `problems`, where a part of it is not to be had."""
+    """The requested aid; None if a part of it is missing or wrong, with the reasons added to `problems`."""
     from posttrain.acoustics import audiogram as audiograms
 
     hearing = None
@@ -146,7 +146,7 @@ def build(
         problems += error.problems
     if problems or hearing is None or checkpoint is None:
         return None
-    from posttrain.acoustics import enhancer  # loads torch: only where nothing is wrong so far
+    from posttrain.acoustics import enhancer  # loads torch, so only if nothing is wrong so far
     from posttrain.acoustics.fitting import NALR
 
     try:
@@ -159,7 +159,7 @@ def build(
 
 
 def newest() -> Path:
-    """The checkpoint of the newest finished `enhance` stage of run tiny; InputError where there is none."""
+    """The checkpoint of the newest finished `enhance` stage of run tiny; InputError if there is none."""
     from posttrain import ledger, origin
 
     rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if row.config.get("stage") == "enhance"]
@@ -173,7 +173,7 @@ def newest() -> Path:
 
 
 def _level(waveform: "np.ndarray") -> float:
-    """dB SPL, pauses left out."""
+    """Level in dB SPL, without pauses."""
     import torch
 
     from posttrain.acoustics.levels import active_level
@@ -182,7 +182,7 @@ def _level(waveform: "np.ndarray") -> float:
 
 
 def _write(target: Path, waveform: "np.ndarray") -> None:
-    """Float samples: an aid's gain may lead beyond ±1, and nothing is cut off."""
+    """Write float samples: an aid's gain may exceed ±1, and nothing may be clipped."""
     import soundfile
 
     from posttrain.corpus.audio import SAMPLE_RATE

@@ -1,6 +1,6 @@
-"""Files that are either whole or absent: written beside their place, flushed to disk, then renamed.
+"""Write files that are either whole or absent: written under another name, flushed to disk, then renamed.
 
-Every file that a later command relies on is written here, so a crash or a full disk leaves the old file or the new one.
+Every file that a later command relies on is written here: after a crash or a full disk, it is the old one or the new.
 """
 
 import hashlib
@@ -44,14 +44,14 @@ def write_json_lines(path: Path | str, rows: Iterable[Any]) -> Path:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[IO[str]]:
-    """A text file to write in UTF-8; it takes its place when the block ends well, else it is removed."""
+    """A text file to write in UTF-8; it is moved into place when the block succeeds, else removed."""
     with beside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield file
 
 
 @contextmanager
 def beside(path: Path | str) -> Iterator[Path]:
-    """A path to write to, for a library as well; it is flushed and renamed when the block ends well, else removed.
+    """A path to write to, also for a library; it is flushed and renamed when the block succeeds, else removed.
 
     A symbolic link is followed, and what is not a regular file, such as /dev/stdout, is written to as it is.
     """
@@ -72,9 +72,9 @@ def beside(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(folder: Path, keep: Path | None = None) -> Iterator[Path]:
-    """An empty folder FOLDER.partial to fill; it is flushed and renamed when the block ends well, else removed.
+    """An empty folder FOLDER.partial to fill; it is flushed and renamed when the block succeeds, else removed.
 
-    What stood at FOLDER before is moved to `keep`, or removed where that is None.
+    An earlier FOLDER is moved to `keep`, or removed if that is None.
     """
     partial = folder.with_name(folder.name + PARTIAL)
     remove(partial)
@@ -94,7 +94,7 @@ def new_folder(folder: Path, keep: Path | None = None) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder; nothing happens where there is none."""
+    """Remove a file or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -110,7 +110,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's value. ValueError, with the path, where it is missing, empty or broken, as after a crash."""
+    """A JSON file's value. ValueError, with the path, if it is missing, empty or broken, as after a crash."""
     if problem := damage(path):
         raise ValueError(problem)
     return json.loads(path.read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def read_json(path: Path) -> Any:
 def damage(path: Path, kind: type = dict) -> str | None:
     """What is wrong with a JSON or YAML file that holds a `kind`, or with a file of JSON lines; None where it is whole.
 
-    Of a file of JSON lines only the last line is looked at: a crash loses the end of a file, or all of it.
+    In a file of JSON lines only the last line is checked: a crash loses the end of a file, or all of it.
     """
     import yaml
 
@@ -151,7 +151,7 @@ def broken_tensors(path: Path) -> str | None:
 
 
 def _tail(path: Path) -> bytes:
-    """The last line of a file; with a cut-off mark where the line does not end."""
+    """The last line of a file; broken JSON in its place if the line end is missing."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         step = 1 << 16

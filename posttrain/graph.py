@@ -1,4 +1,4 @@
-"""The stage graph: a recipe's nodes, their parents by role, and the key that says what a node's result hangs on."""
+"""The stage graph: a recipe's nodes, their parents by role, and a key for everything a node's result depends on."""
 
 import dataclasses
 import hashlib
@@ -22,15 +22,15 @@ PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "enhance": {},
     "personalise": {"model": ("sft",)},
 }
-"""Stage → role → the stages that may fill it; where several do, the latest earlier node."""
+"""Stage → role → the stages that may fill it; of several earlier nodes, the latest is taken."""
 
 OPTIONAL = {"base": ("full_precision",), "sft": ("match",), "grpo": ("reward",), "enhance": ("encoder",)}
-"""Roles that are filled only when named: `match` is the node whose validation WER an sft stops at; `full_precision` is
-the base that another one quantises; `reward` is the reward model, which a grpo with a weight for it takes unasked;
-`encoder` is what an enhancer with a weight for it, likewise, is to be heard by."""
+"""Roles that are filled only if named: `match` is the node at whose validation WER an sft stops; `full_precision` is
+the base that another base quantises; `reward` is the reward model, also filled if grpo has a weight for it; `encoder`
+is the encoder that transcribes the enhancer's output, also filled if enhance has a weight for it."""
 
 QUANTISED = "base@nf4"
-"""The row that a QLoRA's text figures refer to."""
+"""Name of the base that a QLoRA's text figures are compared with."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Node:
     parents: dict[str, str]
     """Role → name of an earlier node."""
     key: str
-    """Hash of all that the result hangs on: options, seed, corpus and the parents' keys."""
+    """Hash of everything the result depends on: options, seed, corpus, files it reads and the parents' keys."""
 
 
 def corpus_key(recipe: Recipe) -> str:
-    """Hash of what the corpus is made from: config, seed, and the cards, manifests and recordings of its sources."""
+    """Hash of what the corpus is built from: config, seed, and the cards, manifests and recordings of its sources."""
     options = {k: v for k, v in dataclasses.asdict(recipe.corpus).items() if k != "data_root"}
     return digest([options, recipe.seed, content.of_sources(recipe.corpus)])
 
 
 def nodes(recipe: Recipe) -> list[Node]:
-    """The recipe's nodes in order, parents resolved; `base@nf4` is put before the first QLoRA.
+    """The recipe's nodes in order, parents resolved; `base@nf4` is inserted before the first QLoRA.
 
     Raises InputError with every problem: a name used twice, a role that nothing earlier fills, an unknown parent.
     """
@@ -98,7 +98,7 @@ def nodes(recipe: Recipe) -> list[Node]:
 
 
 def reference(all_nodes: list[Node], node: Node) -> str:
-    """Name of the base that the node's text figures refer to: the quantised one below a QLoRA."""
+    """Name of the base that the node's text figures are compared with: from a QLoRA on, the quantised one."""
     by_name = {n.name: n for n in all_nodes}
     at: Node | None = node
     while at is not None:
@@ -109,7 +109,7 @@ def reference(all_nodes: list[Node], node: Node) -> str:
 
 
 def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
-    """The node and what it hangs on, in order; with the base and the encoder that its evaluation refers to."""
+    """The node and everything it depends on, in order, with the bases that its evaluation refers to."""
     by_name = {node.name: node for node in all_nodes}
     if name not in by_name:
         raise InputError(f"stage {name} is not in this recipe; it has {', '.join(by_name)}")
@@ -137,7 +137,7 @@ def _with_quantised(recipe: Recipe) -> list[StageConfig]:
 
 
 def _read_by(stage: str, options: Any) -> list[list[Any]]:
-    """What a stage reads besides its corpus and its parents, so that other content makes another node."""
+    """Hashes of what a stage reads besides its corpus and parents, so that changed content makes another node."""
     if stage in ("base", "ctc") and (found := content.of_model(options.model)):
         return [["model", found]]
     if stage == "sft":
@@ -150,7 +150,7 @@ def _read_by(stage: str, options: Any) -> list[list[Any]]:
 
 
 def _with_seeds(recipe: Recipe, specs: list[StageConfig]) -> list[StageConfig]:
-    """The stages, behind each sft its copies with other seeds; a copy hangs on the copies of the sft it hangs on."""
+    """The stages, each sft followed by its copies with other seeds; copy k continues from copy k of a parent sft."""
     copied = {s.name for s in specs if s.stage == "sft" and recipe.seeds > 1}
     made = []
     for spec in specs:
@@ -164,7 +164,7 @@ def _with_seeds(recipe: Recipe, specs: list[StageConfig]) -> list[StageConfig]:
 
 
 def seed_of(name: str) -> tuple[str, int]:
-    """A node's name without the number of its seed, and that number: sft@2 → sft, 2; sft → sft, 0."""
+    """A node's name without its seed number, and that number: sft@2 → sft, 2; sft → sft, 0."""
     arm, _, number = name.rpartition("@")
     return (arm, int(number)) if number.isdigit() else (name, 0)
 

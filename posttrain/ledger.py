@@ -1,6 +1,6 @@
 """The ledger: one JSON line per evaluated stage, validated, appended atomically.
 
-A torn last line is dropped. What else a crash broke is rebuilt from the stages' own metrics.json.
+A torn last line is dropped; other crash damage is repaired from the stages' own metrics.json.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from posttrain.machine import say
 
 @dataclass(frozen=True)
 class Row:
-    """What one stage left and how it measured."""
+    """One evaluated stage: its checkpoint, options and figures."""
 
     run: str
     """Name of the run's folder."""
@@ -37,15 +37,15 @@ class Row:
     data: str
     """Fingerprint of the corpus."""
     seed: int
-    """Of everything random."""
+    """Seed of everything random."""
     device: str
     """cpu or cuda."""
     started: str
-    """ISO 8601, with its time zone."""
+    """Start time in ISO 8601, with time zone."""
     wall_s: float
-    """Seconds of the stage."""
+    """Seconds that the stage took."""
     train_metrics: dict[str, Any]
-    """What the stage reported of its training."""
+    """What the stage reported about its training."""
     metrics: dict[str, dict[str, Any]]
     """Name → value, n, ci95, delta_vs_base, …; cost/* has value alone."""
 
@@ -57,16 +57,16 @@ class Row:
             raise ValueError("; ".join(problems))
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as JSON has it."""
+        """The row as a JSON object."""
         return dataclasses.asdict(self)
 
 
 def read(path: Path | str) -> list[Row]:
-    """The rows, in order; none where there is no ledger. A last line cut off by a kill is left out.
+    """The rows, in order; none if there is no ledger. A last line cut off by a kill is left out.
 
-    Where the file is empty or a line is broken, the stages beside it are asked: rows that the ledger lacks are taken
-    from their metrics.json, and a message says so. Raises InputError that names the file and line of anything that is
-    not a row and cannot be rebuilt so.
+    If the file is empty or a line is broken, missing rows are taken from the metrics.json of the stages beside it, and
+    a message says so. Raises InputError that names the file and line of anything that is not a row and cannot be
+    replaced this way.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,9 +84,9 @@ def read(path: Path | str) -> list[Row]:
 
 
 def repair(path: Path | str) -> None:
-    """Write a ledger again that a crash emptied or broke, with what is left of it and the stages' own metrics.json.
+    """Rewrite a ledger that a crash emptied or broke, from its remaining rows and the stages' own metrics.json.
 
-    For the command that holds the run's lock and is about to put the rows that it knows of.
+    Only for the command that holds the run's lock and will then put the rows it knows of.
     """
     path = Path(path)
     if not path.is_file() or not (state := _state(path)).lost:
@@ -101,13 +101,13 @@ def repair(path: Path | str) -> None:
 
 
 def append(path: Path | str, row: Row | Mapping[str, Any]) -> None:
-    """Add one row: the old ledger or the new one is on disk, whole, whenever the machine stops."""
+    """Add one row; whenever the machine stops, either the old ledger or the new one is on disk, whole."""
     new = row if isinstance(row, Row) else _row(row)
     _change(Path(path), lambda rows: [*rows, new])
 
 
 def put(path: Path | str, row: Row | Mapping[str, Any]) -> bool:
-    """Add the row, or replace the row of the same stage where it stands; False when it was there, unchanged."""
+    """Add the row, or replace the row of the same stage in place; False if it was there already, unchanged."""
     new = row if isinstance(row, Row) else _row(row)
 
     def change(rows: list[Row]) -> list[Row]:
@@ -119,20 +119,20 @@ def put(path: Path | str, row: Row | Mapping[str, Any]) -> bool:
 
 
 def drop(path: Path | str, stages: Collection[str]) -> None:
-    """Take out the rows of these stages, which are about to run again."""
+    """Remove the rows of these stages, which are about to run again."""
     path = Path(path)
     if path.is_file():
         _change(path, lambda rows: [row for row in rows if row.stage not in stages])
 
 
 def arrange(path: Path | str, stages: list[str]) -> None:
-    """Bring the rows into the order of `stages`; rows of others stay behind them."""
+    """Sort the rows into the order of `stages`; rows of other stages follow."""
     place = {stage: number for number, stage in enumerate(stages)}
     _change(Path(path), lambda rows: sorted(rows, key=lambda row: place.get(row.stage, len(place))))
 
 
 def _change(path: Path, change: Callable[[list[Row]], list[Row]]) -> bool:
-    """Write what `change` makes of the rows; False, and nothing written, where it makes the same."""
+    """Write the rows that `change` returns; False, with nothing written, if they are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock.waiting(path.parent, "ledger"):
         content = path.read_bytes() if path.is_file() else b""
@@ -143,7 +143,7 @@ def _change(path: Path, change: Callable[[list[Row]], list[Row]]) -> bool:
         if new:
             files.write_bytes(path, new)
         else:
-            path.unlink(missing_ok=True)  # an empty ledger is what a crash leaves
+            path.unlink(missing_ok=True)  # an empty ledger would look like crash damage
     return True
 
 
@@ -152,16 +152,16 @@ class _State:
     """A ledger as it is on disk."""
 
     rows: list[Row]
-    """Of its good lines."""
+    """Rows of its good lines."""
     broken: list[str]
-    """What is wrong with each other line, the torn last one left out."""
+    """What is wrong with each other line, except a torn last one."""
     first: int
-    """How many rows stand before the first line that is lost."""
+    """Number of rows before the first lost line."""
     lost: str
-    """What a crash did to it; empty where it is whole."""
+    """What a crash did to the file; empty if it is whole."""
 
     def joined(self, rebuilt: list[Row]) -> list[Row]:
-        """The rows, with these where the first was lost."""
+        """The rows, with `rebuilt` inserted where the first was lost."""
         return [*self.rows[: self.first], *rebuilt, *self.rows[self.first :]]
 
 
@@ -188,7 +188,7 @@ def _state(path: Path) -> _State:
 
 
 def _from_stages(run: Path, known: list[Row]) -> list[Row]:
-    """Rows of the run's own stages that the ledger lacks, in the order in which they were begun."""
+    """Rows of the run's own stages that the ledger lacks, in the order in which the stages started."""
     found = []
     for path in sorted(run.glob("*/metrics.json")):
         try:
@@ -205,7 +205,7 @@ def _line(row: Row) -> bytes:
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
-    """The lines without a torn last one; a last row that lost only its line end is whole."""
+    """The lines without a torn last one; a last row that lacks only its line end is kept."""
     *lines, last = content.split(b"\n")
     try:
         json.loads(last)

@@ -1,6 +1,6 @@
-"""Recordings window by window: read in blocks, cut at pauses, encoded and answered where there is speech, stitched.
+"""Process recordings window by window: read blocks, cut at pauses, encode and answer windows with speech, stitch.
 
-However long a recording is, one batch of windows and half a minute of sound are in memory.
+Memory holds one batch of windows and half a minute of sound, however long a recording is.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from posttrain.model.speech_llama import SpeechLlama
 
 LONGEST_S = activity.LONGEST_S
-"""Of a window that is transcribed."""
+"""Longest window that is transcribed, in seconds."""
 LONGEST_TASK_S = 15.0
-"""Of the speech in a recording that is answered rather than transcribed: it is given to the model as a whole."""
+"""Most speech (s) in a recording that is answered rather than transcribed: the model gets all of it at once."""
 
 JUDGED_S = 1.5
-"""Of short windows together: enough to tell speech from beeps."""
+"""Total length of short windows, in seconds, that is enough to tell speech from beeps."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the models say of a window, or of the whole recording."""
+    """The models' output for a window or a whole recording."""
 
     output: str
-    """The Llama's answer; without speech, that no words were heard."""
+    """The Llama's answer; without speech, ABSTENTION (no words were heard)."""
     ctc: str
-    """The CTC head's words; empty without speech."""
+    """The CTC head's transcript; empty without speech."""
     cut: bool = False
-    """The answer ended at the token limit, not by itself."""
+    """Whether the answer was cut off at the token limit."""
 
 
 def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterator[np.ndarray]:
-    """The windows with speech of a recording, float32 (S,); for another task than repeat one of all its speech.
+    """The windows of a recording that hold speech, float32 (S,); for tasks other than repeat, one with all its speech.
 
-    Raises ValueError as `audio.header` and `audio.blocks` do.
+    Raises ValueError as `audio.header` and `audio.blocks` do, and for such a task if there is too much speech.
     """
     found = audio.header(path, 1, audio.LONGEST_S)
     sound = audio.blocks(found)
@@ -68,7 +68,7 @@ def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterat
 
 
 def _spoken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Those with speech. Short ones, each of which says little, are judged together: beeps do not become words."""
+    """The windows with speech. Short ones are judged together: alone, a beep could pass for a word."""
     waiting: list[np.ndarray] = []
     before: list[np.ndarray] = []
     for part in windows:
@@ -86,7 +86,7 @@ def _spoken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _judged(short: list[np.ndarray], before: list[np.ndarray]) -> list[np.ndarray]:
-    """The short windows with speech: all or none where they, with those before them, are long enough to tell."""
+    """The short windows with speech: all or none if they and those `before` are long enough to tell."""
     together = [*before, *short]
     if sum(map(len, together)) >= JUDGED_S * audio.SAMPLE_RATE:
         return short if has_speech(np.concatenate(together)) else []
@@ -94,7 +94,7 @@ def _judged(short: list[np.ndarray], before: list[np.ndarray]) -> list[np.ndarra
 
 
 def too_long(task: str, length: str) -> str:
-    """What is wrong with a recording that has too much speech to be answered."""
+    """Message for a recording that has too much speech to be answered."""
     limit = f"expected at most {LONGEST_TASK_S:.0f} s for --task {task}"
     return f"audio has {length} of speech, {limit}; cut it into shorter files, or transcribe it"
 
@@ -102,9 +102,9 @@ def too_long(task: str, length: str) -> str:
 def listen(
     sources: Iterable[Iterator[np.ndarray]], hear: Callable[[list[np.ndarray]], list[Heard]], batch_size: int
 ) -> Iterator[list[Heard] | ValueError]:
-    """For each source, in order: what `hear` says of its windows, or why it cannot be read.
+    """For each source, in order: the results of `hear` for its windows, or the error that stopped its reading.
 
-    Windows of several sources are heard together, `batch_size` at a time.
+    Windows of several sources share batches of `batch_size`.
     """
     results: list[list[Heard] | ValueError] = []
     waiting: list[tuple[list[Heard], np.ndarray]] = []
@@ -134,7 +134,7 @@ def listen(
 
 
 def stitched(windows: Sequence[Heard]) -> Heard:
-    """The windows of a recording as one: words in order; no words where no window has any."""
+    """Join the results of a recording's windows: the words in order; an abstention if no window has any."""
     said = [heard for heard in windows if not is_abstention(heard.output)]
     ctc, cut = " ".join(heard.ctc for heard in windows if heard.ctc), any(heard.cut for heard in windows)
     if not said:
@@ -145,9 +145,9 @@ def stitched(windows: Sequence[Heard]) -> Heard:
 def hearer(
     llama: "SpeechLlama", encoder: "CTCEncoder", task: str, batch_size: int, max_new_tokens: int
 ) -> Callable[[list[np.ndarray]], list[Heard]]:
-    """Windows → what the encoder and the Llama make of them. Where the encoder hears no words, the Llama is not asked.
+    """A function from windows to the outputs of encoder and Llama; the Llama gets only windows with CTC words.
 
-    No answer, and so no command, comes from a window without a word in the encoder's own transcript.
+    So a window without a word in the encoder's own transcript cannot yield an answer, and thus no command.
     """
     import torch
 
@@ -173,7 +173,7 @@ def hearer(
 
 
 def room_s(llama: "SpeechLlama", encoder: "CTCEncoder", task: str, max_new_tokens: int) -> float:
-    """Seconds of speech for which the Llama has room beside the instruction and the answer; InputError below one."""
+    """Seconds of speech that fit into the Llama's context with instruction and answer; InputError below one second."""
     example = Example("", "test", task, INSTRUCTIONS[task], "", None, "", "wer")
     room = llama.model.config.max_position_embeddings - max_new_tokens - len(llama.tokenizer.prompt_ids(example))
     seconds = room * llama.spec.stack * encoder.frame_samples / audio.SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""A finished enhancer, listener by listener: measured in minutes, on demand, and written into its run's ledger."""
+"""Measure a finished enhancer for each listener, in minutes and on demand; the figures go into its run's ledger."""
 
 import json
 import re
@@ -27,30 +27,30 @@ CACHE = "scores.jsonl"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured."""
+    """What to measure."""
 
     run: Path
     """The run's folder."""
     row: Row
-    """Of its enhance stage."""
+    """Ledger row of its enhance stage."""
     listeners: tuple["Audiogram", ...]
     model: Path | None
-    """The checkpoint that transcribes; None where the run has none."""
+    """The checkpoint that transcribes; None if there is none."""
     measures: tuple[str, ...]
     sources: tuple[str, ...]
     snrs_db: tuple[float, ...]
     clips: int
-    """Of each cell, for the measures that take seconds a clip."""
+    """Clips per cell, for the measures that take seconds per clip."""
     denoise: float = 1.0
     """Strength of the enhancer, 0 to 1."""
 
     @property
     def folder(self) -> Path:
-        """The enhance stage's."""
+        """Folder of the enhance stage."""
         return self.run / self.row.stage
 
     def as_dict(self) -> dict[str, Any]:
-        """What the ledger keeps beside the figures."""
+        """The settings that the ledger keeps beside the figures."""
         return {
             "run": str(self.run),
             "enhancer": str(self.folder),
@@ -74,10 +74,10 @@ def plan(
     clips: int = 10,
     denoise: float = 1.0,
 ) -> Plan:
-    """What an evaluation would measure; InputError lists everything wrong with the run and what was named.
+    """What an evaluation would measure; InputError lists all problems of the run and of the arguments.
 
-    Without `listeners`: N1, N3, S2, and with a data root the first of its Clarity listeners. Without `model`: the last
-    one of the run, or of the run whose corpus it shares.
+    Default `listeners`: N1, N3, S2 and, with a data root, the first of its Clarity listeners. Default `model`: the last
+    one of the run, or else of the run whose corpus it shares.
     """
     problems: list[str] = []
     row, last = _rows(run, problems)
@@ -109,7 +109,7 @@ def plan(
 
 
 def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
-    """Measure, put lines and figures beside those of the stage's own evaluation, and return the new ledger row."""
+    """Measure, add lines and figures to those of the stage's own evaluation, and return the new ledger row."""
     from posttrain.acoustics import enhancer
     from posttrain.corpus.store import Corpus
     from posttrain.evals import evaluate as stage_evaluation
@@ -129,7 +129,7 @@ def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
 
 
 def figures(row: Row) -> dict[str, dict[str, Any]]:
-    """The row's figures of listeners and of the machine, by name."""
+    """The row's figures for listeners and machine hearing, by name."""
     from posttrain.evals.listener_metrics import of_listeners
 
     return {name: metric for name, metric in row.metrics.items() if of_listeners(name)}
@@ -164,7 +164,7 @@ def _lines(wanted: Plan, made: "Enhancer", corpus: "Corpus", jobs: int, device: 
 
 
 def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better: bool) -> "Iterator[Heard]":
-    """The first clips of every source at every level, listener by listener; `better`: at the better ear alone."""
+    """The first clips of every source at every SNR, listener by listener; `better`: for the better ear only."""
     from posttrain.evals import listeners
     from posttrain.evals.enhancement import mixtures_of
 
@@ -177,7 +177,7 @@ def _heard(wanted: Plan, made: "Enhancer", corpus: "Corpus", clips: int, better:
 
 
 def _pages(wanted: Plan, row: Row, made: "Enhancer", corpus: "Corpus") -> None:
-    """A page for each listener, by the first source and level."""
+    """Write a page for each listener, from the first source and SNR."""
     from posttrain.report import listener_page
 
     first = replace(wanted, sources=wanted.sources[:1], snrs_db=wanted.snrs_db[:1])
@@ -187,7 +187,7 @@ def _pages(wanted: Plan, row: Row, made: "Enhancer", corpus: "Corpus") -> None:
 
 
 def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
-    """The stage's row with figures of these lines in place of earlier ones, and what they were measured with."""
+    """The stage's row with the figures of these lines instead of earlier ones, and the settings of the measurement."""
     from posttrain.evals import metrics
     from posttrain.evals.listener_metrics import of_listeners
 
@@ -205,7 +205,7 @@ def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
 
 
 def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
-    """The row of the run's own enhance stage, and its last model: of the run, else of that whose corpus it shares."""
+    """The row of the run's own enhance stage, and the last model of the run, else of the run whose corpus it has."""
     from posttrain.report.lineage import kind
 
     rows = ledger.read(run / "ledger.jsonl")
@@ -223,7 +223,7 @@ def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
 
 
 def _last_model(rows: Sequence[Row], run: Path) -> Path | None:
-    """The checkpoint of the run's last row that answers."""
+    """Checkpoint of the run's last row whose stage answers items."""
     from posttrain.report.findings import OTHERS
     from posttrain.report.lineage import kind
 

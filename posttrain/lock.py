@@ -1,4 +1,4 @@
-"""One command at a time writes to a run. The system drops the lock when a process ends, however it ends."""
+"""Only one command at a time writes to a run. The system releases the lock when a process ends, however it ends."""
 
 import errno
 import itertools
@@ -15,16 +15,16 @@ from typing import IO
 from posttrain.errors import InputError
 
 NAME = ".lock"
-"""The lock file in a run's folder, which says who holds the lock. One that a kill leaves behind holds nothing."""
+"""The lock file in a run's folder; it names the lock's holder. A file left by a killed process locks nothing."""
 ATTEMPTS = 1000
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a run's lock while the block runs. Readers, and runs that branch from this one, need none.
+    """Hold a run's lock while the block runs. Readers, and runs that branch from this one, need no lock.
 
-    InputError at once, naming process, command and start time, while another command holds it. The folder is made where
-    there is none, and removed again where the block leaves nothing in it.
+    InputError at once, with process, command and start time, if another command holds it. The folder is created if
+    missing, and removed again if the block leaves it empty.
     """
     with _opened(folder) as file:
         _sign(file)
@@ -38,12 +38,12 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _opened(folder: Path) -> IO[str]:
-    """The lock file, locked; it is opened again where its last holder removed it in between."""
+    """The lock file, locked; it is opened again if its last holder removed it in the meantime."""
     for attempt in itertools.count():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / NAME).open("a+", encoding="utf-8")
-        except (FileExistsError, FileNotFoundError) as error:  # removed in between; or else it cannot be made
+        except (FileExistsError, FileNotFoundError) as error:  # removed in the meantime, or it cannot be created
             if attempt >= ATTEMPTS:
                 raise InputError(f"{folder} cannot be made: {error.strerror}; name another --run") from error
             continue
@@ -74,7 +74,7 @@ def held(path: Path) -> IO[str]:
 
 @contextmanager
 def waiting(folder: Path, name: str) -> Iterator[None]:
-    """Hold a lock of that name for moments, waiting for whoever holds it; no file is left where the system allows."""
+    """Hold a lock briefly, waiting until it is free: on Windows a file `.NAME`, elsewhere the folder itself."""
     if os.name == "nt":
         import msvcrt
 
@@ -103,7 +103,7 @@ def _taken(file: IO[str]) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            file.seek(1 << 20)  # a byte beyond the text, which others may go on reading
+            file.seek(1 << 20)  # a byte beyond the text, so that others can still read the text
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
             import fcntl
@@ -121,7 +121,7 @@ def _in_place(file: IO[str], path: Path) -> bool:
 
 
 def _sign(file: IO[str]) -> None:
-    """Say who holds the lock."""
+    """Write the holder into the lock file."""
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     who = {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200]}
     file.truncate(0)

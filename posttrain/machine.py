@@ -1,4 +1,4 @@
-"""What this machine and this copy of the code are: device, memory, version; and the one place that prints progress."""
+"""Device, memory and version of this machine and this copy of the code; and the one place that prints progress."""
 
 import ctypes
 import gc
@@ -13,12 +13,12 @@ __all__ = ["code_version", "peak_rss_mb", "pick_device", "quiet_libraries", "res
 
 
 def say(text: str) -> None:
-    """Progress for people goes to stderr; stdout carries results only."""
+    """Print progress to stderr; stdout carries results only."""
     print(text, file=sys.stderr, flush=True)
 
 
 def quiet_libraries() -> None:
-    """Our own bars and lines are enough: no bar for every load and every dataset, no notice of an optional kernel."""
+    """Silence the libraries' progress bars, notices and warnings; our own bars and lines are enough."""
     import logging
     import warnings
 
@@ -32,7 +32,7 @@ def quiet_libraries() -> None:
 
 
 def pick_device(device: str) -> str:
-    """`auto` becomes cuda where there is one, else cpu."""
+    """The device; `auto` becomes cuda if available, else cpu."""
     if device != "auto":
         return device
     import torch
@@ -41,9 +41,9 @@ def pick_device(device: str) -> str:
 
 
 def reset_peak_rss() -> None:
-    """Linux forgets the peak so far, so that each stage has its own; elsewhere the peak is the process's.
+    """Reset the memory peak, so that each stage has its own; only Linux can, elsewhere it is the whole process's.
 
-    First, what the stages before have freed goes back to the system: glibc would keep it.
+    Memory that earlier stages freed is returned to the system first, since glibc would keep it.
     """
     gc.collect()
     with suppress(AttributeError, OSError):  # another C library

@@ -1,4 +1,4 @@
-"""What the notebooks stand on: a run and its branches, the same figures before and after, pictures and players.
+"""Helpers for the notebooks: a run and its branches, figures before and after, pictures and players.
 
 Nothing is measured here: figures are read from the ledger, where the pipeline's own evaluation wrote them.
 """
@@ -38,7 +38,7 @@ from posttrain.report.words import between, change, count, duration, label, numb
 LEGEND_PX = 60
 STYLE = Path(__file__).parent / "report" / "templates" / "report.css"
 SEED, BOOTSTRAP = 0, 1000
-"""Of the intervals of differences that the ledger does not have."""
+"""For the intervals of differences that the ledger does not have."""
 
 
 @dataclass(frozen=True)
@@ -46,89 +46,90 @@ class Run:
     """A recipe's run on disk."""
 
     recipe: str
-    """Its name or YAML file."""
+    """The recipe's name or YAML file."""
     folder: Path
-    """Where its ledger and its stages lie."""
+    """Folder with its ledger and stages."""
     changes: tuple[str, ...] = ()
-    """Options other than the recipe's, as `--set` takes them."""
+    """Overrides of the recipe's options, as `--set` takes them."""
     origin: Path | None = None
     """The run that it branches from."""
 
     @property
     def rows(self) -> dict[str, Row]:
-        """Stage → its row of the ledger, in order."""
+        """Stage → its ledger row, in order."""
         return {row.stage: row for row in ledger.read(self.folder / "ledger.jsonl")}
 
     @property
     def corpus(self) -> Corpus:
-        """What is said, asked and answered."""
+        """The run's corpus: what is said, asked and answered."""
         return Corpus.load(self.stage("corpus"))
 
     def value(self, stage: str, metric: str) -> float:
-        """A figure of the ledger; KeyError where the stage has no such one."""
+        """A figure from the ledger; KeyError if the stage does not have it."""
         return self.rows[stage].metrics[metric]["value"]
 
     def stage(self, name: str) -> Path:
-        """Folder of a stage: here, or in the run that it was taken from."""
+        """Folder of a stage: in this run, or in the run that it was taken from."""
         recipe, until = load_recipe(self.recipe, list(self.changes)), None if name == "corpus" else name
         return next(s.folder for s in runner.plan(recipe, self.folder, self.origin, until) if s.name == name)
 
     def answers(self, stage: str) -> list[dict[str, Any]]:
-        """What it answered in its evaluation, a line an item."""
+        """The stage's answers in its evaluation, one line per item."""
         return read_answers(self.stage(stage))
 
     def load(self, stage: str) -> SpeechLlama:
-        """Its checkpoint, frozen; from `align` on it hears the corpus's clips."""
+        """The stage's checkpoint, frozen; from `align` on with the corpus's clips attached."""
         device = pick_device("auto")
         made = origin.resolve(self.stage(stage))
         llama = checkpoint.load(made.folder, device)
         return llama.attach(corpus_table(made.encoder, Corpus.load(made.corpus), device)) if made.encoder else llama
 
     def branch(self, name: str, *changes: str, until: str | None) -> "Run":
-        """This run with `changes` such as "sft.steps=150", made up to stage `until` in `notebooks/RUN/NAME` beside it.
+        """This run with `changes` such as "sft.steps=150", run up to stage `until` in `notebooks/RUN/NAME` beside it.
 
-        What the changes leave alone is read from this run, which stays as it is; what is finished is not made again.
+        Stages that the changes do not affect are read from this run, which stays as it is. Finished stages are not run
+        again.
         """
         folder = self.folder.parent / "notebooks" / self.folder.name / name
         return _made(Run(self.recipe, folder, (*self.changes, *changes), self.folder), until)
 
     def arms(self, name: str, stage: str, options: Mapping[str, Mapping[str, Any]], *changes: str) -> "Run":
-        """A branch in which that stage is trained once an arm, each with options of its own, all from one parent."""
+        """A branch in which the stage is trained once per arm, each with its own options, all from one parent."""
         recipe = with_stage(load_recipe(self.recipe, [*self.changes, *changes]), stage)
         above = [node.name for node in ancestors(nodes(recipe), stage) if node.name != stage]
         arms = [{"name": arm, "stage": stage, "options": dict(own)} for arm, own in options.items()]
         return self.branch(name, *changes, f"stages={json.dumps([*above, *arms])}", until=None)
 
     def short(self, stage: str, share: float) -> str:
-        """The change, such as "sft.steps=150", that trains a stage for a share of its steps; for two at least, as the
+        """The change, such as "sft.steps=150", that trains a stage for a share of its steps; at least two, since the
         first may be all warm-up."""
         steps = getattr(load_recipe(self.recipe, list(self.changes)), stage).steps
         return f"{stage}.steps={max(2, round(share * steps))}"
 
     def difference(self, metric: str, stage: str, other: str) -> Difference | None:
-        """A stage's figure less another's, paired item by item, with its 95 % interval; None where they share none."""
+        """A stage's figure minus another's, paired by item, with its 95 % interval; None if they share no items."""
         now, before = (self._measures(name).get(metric) for name in (stage, other))
         return now.difference(before, SEED, BOOTSTRAP) if now and before else None  # type: ignore[arg-type]
 
     def against(self, other: str, metrics: Iterable[str], stages: Sequence[str]) -> HTML:
-        """Metrics × stages: `difference` to stage `other`; bold where its interval leaves zero out."""
+        """Table of metrics × stages: `difference` to stage `other`; bold if its interval excludes zero."""
         lines = [[label(n), *(_apart(n, self.difference(n, stage, other)) for stage in stages)] for n in metrics]
         return table([f"less that of {other}", *stages], lines)
 
     def _measures(self, stage: str) -> dict[str, Measure]:
-        """Of its answers, with those that they refer to."""
+        """Measures of a stage's answers against the answers that they refer to."""
         rows = self.rows
         zero = [line for row in references(rows[stage], [*rows.values()]) for line in self.answers(row.stage)]
         return measures(self.answers(stage), zero)
 
 
 def prepare(recipe: str, run: str | Path, until: str | None = None) -> Run:
-    """The recipe's run in that folder; what it lacks, up to stage `until` or all, is made first."""
+    """The recipe's run in that folder; missing stages, up to `until` or all, are run first."""
     return _made(Run(recipe, Path(run)), until)
 
 
 def on_gpu(recipe: str, until: str | None = None) -> Run | None:
-    """The run `runs/RECIPE`, made where there is a GPU; without one, its plan and the memory it takes are printed."""
+    """The run `runs/RECIPE`, if there is a GPU; else None, after printing its plan and the memory it takes."""
     if torch.cuda.is_available():
         return prepare(recipe, Path("runs") / recipe, until)
     pipeline.run(recipe, None, None, None, until, dry_run=True, as_json=False)
@@ -136,13 +137,13 @@ def on_gpu(recipe: str, until: str | None = None) -> Run | None:
 
 
 def measure(metrics: Iterable[str], rows: Mapping[str, Row]) -> HTML:
-    """Metrics × ledger rows: value, 95 % interval and n; a dash where a row has no such figure."""
+    """Table of metrics × ledger rows: value, 95 % interval and n; a dash if a row does not have the figure."""
     lines = [[label(name), *(_figure(name, row.metrics.get(name)) for row in rows.values())] for name in metrics]
     return table(["", *rows], lines)
 
 
 def table(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> HTML:
-    """Lines of text under their columns; text is escaped."""
+    """An HTML table of lines under their columns; text is escaped."""
     head = Markup("").join(Markup("<th>{}</th>").format(column) for column in columns)
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(
@@ -154,7 +155,7 @@ def table(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> HTML:
 
 
 def players(sounds: Mapping[str, torch.Tensor | np.ndarray]) -> HTML:
-    """A player for each sound (S,) at 16 kHz; where one goes beyond ±1 all are turned down alike, so levels compare."""
+    """A player for each sound (S,) at 16 kHz; if one exceeds ±1 all are turned down equally, so levels compare."""
     waves = {name: np.asarray(sound, dtype=np.float32) for name, sound in sounds.items()}
     peak = max(1.0, *(float(np.abs(wave).max()) for wave in waves.values()))
     made = {name: Audio(wave / peak, rate=SAMPLE_RATE, normalize=False) for name, wave in waves.items()}
@@ -179,7 +180,7 @@ def pictures(
 
 
 def chart(plot: Plot) -> HTML:
-    """A plot of the report, in the report's own style; a frame keeps that style from the notebook's."""
+    """A plot of the report, in the report's own style; a frame separates that style from the notebook's."""
     title, said, svg, legend = plot
     keys = Markup("").join(
         Markup('<span class="key {}" style="--strength:{}%">{}</span>').format(*entry) for entry in legend

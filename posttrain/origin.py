@@ -1,8 +1,8 @@
-"""What a checkpoint refers to, found where it is now and checked to be what was meant.
+"""Find what a checkpoint refers to where it lies now, and check that it is what was meant.
 
 A stage's folder names its corpus, base, encoder and parents by paths relative to itself, with a hash of each. So a run
 may be renamed, moved or copied, and a like-named run with other content is refused instead of used. Folders that older
-versions wrote name paths relative to the project alone; they are looked for beside the stage first.
+versions wrote give only paths relative to the project; these are looked for beside the stage first.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ CONFIG, SPEC, CORPUS, ENHANCER = "config.yaml", "checkpoint.json", "corpus.json"
 LINKS = "links"
 """Key of config.yaml and checkpoint.json: role → {path, relative to the folder; hash}."""
 PARENT = "parent."
-"""Role of a parent in those: parent.model, parent.encoder, …"""
+"""Prefix of a parent's role in those links: parent.model, parent.encoder, …"""
 FINGERPRINT = re.compile("[0-9a-f]{16}")
 WHOLE = 64 << 20
 SAMPLE, SAMPLES = 1 << 20, 16
@@ -36,7 +36,7 @@ MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt")
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a checkpoint and what its evaluation refers to; InputError on use where a part is missing or other."""
+    """What made a checkpoint and what its evaluation refers to; InputError on access to a missing or changed part."""
 
     folder: Path
     """The stage's folder."""
@@ -63,7 +63,7 @@ class Origin:
 
     @cached_property
     def references(self) -> dict[str, Path]:
-        """Folders of `base` and `ctc`, which its figures refer to."""
+        """Folders of `base` and `ctc`, which its figures are compared with."""
         named = self.config.get("references") or {}
         hashes = _read(self.folder / SPEC).get("stands_on") or {}
         return {
@@ -73,19 +73,19 @@ class Origin:
 
     @cached_property
     def parents(self) -> dict[str, Path]:
-        """Role → folder of the checkpoint that it went on from."""
+        """Role → folder of the checkpoint that it continued from."""
         return {role: self._find(PARENT + role, path, None) for role, path in self._parents.items()}
 
     @cached_property
     def encoder(self) -> Path | None:
-        """Folder of the encoder whose frames it hears; None for a stage that hears nothing."""
+        """Folder of the encoder whose frames it takes; None for a stage without speech input."""
         if self.stage == "ctc":
             return self.folder
         return located(self.folder, "encoder")
 
     @property
     def evaluation(self) -> EvaluationConfig:
-        """Options of its evaluation. InputError where an older version recorded a hash of them that fits no recipe."""
+        """Options of its evaluation. InputError if an older version recorded a hash of them that matches no recipe."""
         made = self.row.get("config") or self.config
         if isinstance(options := made.get("evaluation_options"), dict):
             known = {field.name for field in dataclasses.fields(EvaluationConfig)}
@@ -105,9 +105,9 @@ class Origin:
 
 
 def resolve(folder: str | Path) -> Origin:
-    """What a finished or trained stage's folder refers to; nothing is looked for before it is asked for.
+    """The Origin of a finished or trained stage's folder; parts are located only on access.
 
-    InputError where the folder is no stage's, or its config.yaml is broken.
+    InputError if the folder is not a stage's, or its config.yaml is broken.
     """
     folder = Path(folder)
     path = folder / CONFIG
@@ -122,9 +122,9 @@ def resolve(folder: str | Path) -> Origin:
 
 
 def of_row(run: Path, row: Row) -> Path | None:
-    """Folder of a ledger row's stage as it lies now: in the run, or where the run took it from; None where it is gone.
+    """Current folder of a ledger row's stage: in the run, or where the run took it from; None if it is gone.
 
-    A like-named folder that holds another stage, or the same one made another time, is passed over.
+    A folder of that name that holds another stage, or the same one trained at another time, is skipped.
     """
     was = Path(row.checkpoint)
     own = [run / was.name] if was.parent.name == row.run else []
@@ -154,7 +154,7 @@ def links(folder: Path, places: Mapping[str, Path]) -> dict[str, dict[str, str]]
 
 
 def link(folder: Path, place: Path) -> dict[str, str]:
-    """Where `place` lies from `folder`, and the hash of what is in it."""
+    """Path of `place` relative to `folder`, and the hash of its content."""
     found = {"path": Path(os.path.relpath(place, folder)).as_posix()}
     content = identity(place)
     of = next((name for name in (CORPUS, SPEC, ENHANCER) if (place / name).is_file()), "model")
@@ -162,9 +162,9 @@ def link(folder: Path, place: Path) -> dict[str, str]:
 
 
 def located(folder: Path, role: str) -> Path | None:
-    """Folder of a checkpoint's `base`, `encoder` or `parent.ROLE` by its checkpoint.json; None where that names none.
+    """Folder of a checkpoint's `base`, `encoder` or `parent.ROLE` by its checkpoint.json; None if that names none.
 
-    A hub id is returned as it is. InputError where the folder is missing or holds other content than was recorded.
+    A hub id is returned as it is. InputError if the folder is missing or its content is not what was recorded.
     """
     spec = _read(folder / SPEC)
     parents = spec.get("parents") or {}
@@ -180,15 +180,15 @@ def located(folder: Path, role: str) -> Path | None:
 def place(folder: Path, role: str, name: str, link: Mapping[str, str] | None, wanted: str | None = None) -> Path:
     """A folder that `folder` names as `name` (relative to the project, absolute or a hub id), by its link if any.
 
-    InputError where it is missing or holds other content than was recorded; a hub id is returned as it is.
+    InputError if it is missing or its content is not what was recorded; a hub id is returned as it is.
     """
     if link is None and wanted is None and not any(p.exists() for p in _places(folder, name, None, None)):
-        return Path(name)  # a hub id, or what its loader will say is not there
+        return Path(name)  # a hub id, or a missing path, which its loader reports
     return _find(folder, role, name, link, wanted)
 
 
 def identity(folder: Path) -> str | None:
-    """Hash of what is in a corpus, a stage's folder or a model's; None where it holds none of them."""
+    """Hash of the content of a corpus, a stage or a model in the folder; None if it holds none of them."""
     if (corpus := _read(folder / CORPUS)).get("fingerprint"):
         return str(corpus["fingerprint"])
     for name in (SPEC, ENHANCER):
@@ -198,9 +198,10 @@ def identity(folder: Path) -> str | None:
 
 
 def model_hash(folder: Path) -> str | None:
-    """Hash of a plain model folder: of its config, tokenizer and weights; None where there are none.
+    """Hash of the config, tokenizer and weights in a plain model folder; None if there are none.
 
-    A file above 64 MiB counts by its size and 16 pieces of 1 MiB, evenly spread: weights trained apart differ in all.
+    Of a file above 64 MiB, the size and 16 evenly spread pieces of 1 MiB count: separately trained weights differ in
+    all of them.
     """
     digest, found = hashlib.sha256(), False
     for path in sorted(p for p in folder.glob("*") if p.suffix in MODEL_FILES and p.is_file()):
@@ -230,16 +231,16 @@ def _find(
     wanted: str | None,
     was: str | None = None,
 ) -> Path:
-    """The first place that holds what was meant; InputError that lists where it was looked for and what is there.
+    """The first place that holds what was meant; InputError that lists the places tried and what is there.
 
-    A plain model folder in the place of a stage's is left to its loader to check: it has no checkpoint.json to compare.
+    A plain model folder in place of a stage's has no checkpoint.json to compare; its loader checks it.
     """
     wanted = (link or {}).get("hash") or wanted
     of_spec = wanted is not None and role != "corpus" and (link or {}).get("of", SPEC) == SPEC  # else of a plain model
     looked: dict[Path, str] = {}
     for candidates in (_places(folder, name, link, was), _beside(folder, name, link) if wanted else ()):
         if any(why != "missing" for why in looked.values()):
-            break  # another stands under its name: that is told, not guessed around
+            break  # another folder has its name: report that, do not guess
         for candidate in candidates:
             key = Path(os.path.abspath(candidate))
             content = None if {key, key / SPEC} & looked.keys() else identity(candidate)
@@ -256,7 +257,7 @@ def _find(
 
 
 def _places(folder: Path, name: str, link: Mapping[str, str] | None, was: str | None) -> Iterator[Path]:
-    """Where it may be: as linked; as older versions meant it; by the project's path."""
+    """Where it may be: by its link, as older versions meant the name, or relative to the project."""
     here = folder.absolute()
     if link:
         yield from (Path(os.path.normpath(here / link["path"])), here.resolve() / link["path"])
@@ -272,7 +273,7 @@ def _places(folder: Path, name: str, link: Mapping[str, str] | None, was: str | 
 
 
 def _beside(folder: Path, name: str, link: Mapping[str, str] | None) -> Iterator[Path]:
-    """The like-named stage of every run beside this one and beside the one that was meant, which may be renamed."""
+    """The stage of that name in every run beside this one and beside the run that was meant, which may be renamed."""
     here = folder.absolute()
     first = Path(os.path.abspath(here / (link["path"] if link else f"../{Path(name).name}")))
     for runs in dict.fromkeys((first.parent.parent, here.parent.parent)):
@@ -280,7 +281,7 @@ def _beside(folder: Path, name: str, link: Mapping[str, str] | None) -> Iterator
 
 
 def _shown(path: Path) -> Path:
-    """Relative to the working folder where it lies in it."""
+    """The path, relative to the working folder if it lies inside."""
     absolute = Path(os.path.abspath(path))
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 

@@ -1,4 +1,4 @@
-"""Files that a command writes where the user says: never over what it reads."""
+"""Check output paths that the user gives: a command must never overwrite what it reads."""
 
 import os
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, by whatever links, `..` or case of letters."""
+    """Whether two paths are the same file, despite links, `..` or letter case."""
     try:
         return os.path.samefile(one, other)
     except OSError:
@@ -14,7 +14,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def problem(out: Path | None, read: Iterable[Path]) -> str | None:
-    """What is wrong with a file to be written: no folder for it, or one of those that the command reads."""
+    """What is wrong with an output file: no folder for it, or the command reads it; None if nothing is."""
     if out is None:
         return None
     if out.is_dir() or not out.absolute().parent.is_dir():

@@ -1,4 +1,4 @@
-"""What a run would do: which stages it makes, evaluates, reuses from another run, or leaves as they are, and why."""
+"""Plan a run: which stages it trains, evaluates, reuses from another run, or leaves as they are, and why."""
 
 import dataclasses
 import hashlib
@@ -28,11 +28,11 @@ class Step:
     why: str
     folder: Path
     node: Node
-    """What is to be made."""
+    """The node that the recipe asks for."""
     other_code: bool = False
-    """Made or evaluated by other code than this, and left as it is."""
+    """Whether other code than this trained or evaluated it; it is left as it is."""
     damage: tuple[str, ...] = field(default=())
-    """Files that a crash emptied or broke, which the run makes again."""
+    """Files that a crash emptied or broke; the run writes them again."""
 
 
 def plan(
@@ -43,10 +43,10 @@ def plan(
     fresh_code: bool = False,
     refuse: bool = True,
 ) -> list[Step]:
-    """What a run would do; nothing is made. `until` names the last stage wanted, with what it depends on.
+    """What a run would do; nothing is run. `until` names the last stage wanted; the stages it depends on are included.
 
-    `fresh_code`: make again what other code made, and what depends on it. Raises InputError for stages and options that
-    do not go together; without `refuse` that is left to preflight.py, which lists them with all else.
+    `fresh_code`: run stages again that other code made, and all that depend on them. Raises InputError for incompatible
+    stages and options; without `refuse` that is left to preflight.py, which lists them with all other problems.
     """
     if branch_from is not None and not (branch_from / "ledger.jsonl").is_file():
         raise InputError(f"{branch_from} is not a run (no ledger.jsonl in it); {_runs_beside(branch_from)}")
@@ -66,12 +66,12 @@ def plan(
 
 
 def evaluation_key(recipe: Recipe) -> str:
-    """Hash of the options of the evaluation."""
+    """Hash of the evaluation's options."""
     return digest(dataclasses.asdict(recipe.evaluation))
 
 
 def held_out_key(recipe: Recipe) -> str | None:
-    """Hash of the held-out text below the data root; None where there is none."""
+    """Hash of the held-out text in the data root; None if there is none."""
     held_out = general_text.passages(recipe.corpus.data_root)
     return digest(held_out) if held_out else None
 
@@ -128,7 +128,7 @@ def _plan_stage(
 
 @dataclass(frozen=True)
 class _Look:
-    """What is in a stage's folder."""
+    """State of a stage's folder."""
 
     state: str
     """finished, trained or missing, for the node that is wanted."""
@@ -137,18 +137,18 @@ class _Look:
     damage: tuple[str, ...] = ()
     """What is wrong with its files, as after a crash."""
     trained_by: str = ""
-    """Which other code trained it; empty where this one did."""
+    """Which other code trained it; empty if this code did."""
     evaluated_by: str = ""
     """Which other code evaluated it."""
 
     @property
     def code(self) -> list[str]:
-        """Which other code had a part in it."""
+        """Which other code trained or evaluated it."""
         return [said for said in (self.trained_by, self.evaluated_by) if said]
 
 
 def _look(home: Path, node: Node, evaluation: str, held_out: str | None, places: dict[str, Path]) -> _Look:
-    """What is there of a node. An evaluation on more text than is wanted is finished, too.
+    """What exists of a node. An evaluation on more text than is wanted also counts as finished.
 
     metrics.json repeats config.yaml and trained.json, so either can be restored from it.
     """
@@ -179,18 +179,18 @@ def _look(home: Path, node: Node, evaluation: str, held_out: str | None, places:
 
 
 def _config(home: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """config.yaml, or where a crash broke it the same from metrics.json."""
+    """Content of config.yaml, or its copy in metrics.json if a crash broke it."""
     path = home / origin.CONFIG
     if files.damage(path) is None:
         read = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         if {"stage", "seed", "corpus", "options"} <= read.keys():
-            return read  # else its end was lost, where a shorter one is YAML as well
+            return read  # else its end was lost: a truncated file can be valid YAML too
     made = row.get("config")
     return dict(made) if isinstance(made, dict) else {}
 
 
 def _moved_on(home: Path, config: dict[str, Any], row: dict[str, Any], node: Node, places: dict[str, Path]) -> str:
-    """Whether its corpus or a parent is no longer the one that it was made from, and which; empty where all are."""
+    """Which of its corpus and parents is no longer the one that it was made from; empty if none has changed."""
     links = config.get(origin.LINKS) or {}
     wanted = {role: link.get("hash") for role, link in links.items()}
     wanted.setdefault("corpus", row.get("data"))
@@ -205,7 +205,7 @@ def _moved_on(home: Path, config: dict[str, Any], row: dict[str, Any], node: Nod
 
 
 def _difference(config: dict[str, Any], node: Node) -> str:
-    """Which options differ from those that it was made with."""
+    """Which options differ from those it was trained with."""
     before, now = dict(config.get("options") or {}), json.loads(json.dumps(dataclasses.asdict(node.options)))
     changed = [f"{name} was {before.get(name)}, is {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:
@@ -214,9 +214,9 @@ def _difference(config: dict[str, Any], node: Node) -> str:
 
 
 def _code(recorded: Any, version: Any, stage: str) -> str:
-    """How the code that made something differs from this; empty where it is the same, or none is recorded.
+    """How the code that made something differs from this code; empty if it is the same, or none is recorded.
 
-    `version`: what the ledger's row says, which older versions recorded alone.
+    `version`: the version in the ledger's row, which is all that older versions recorded.
     """
     now = code_of(stage)
     if isinstance(recorded, dict) and version in (None, recorded.get("version")):
@@ -230,7 +230,7 @@ def _code(recorded: Any, version: Any, stage: str) -> str:
 
 
 def _corpus_damage(home: Path) -> tuple[str, ...]:
-    """What is wrong with a corpus's files, as after a crash; a list may be empty, where corpus.json says so."""
+    """What is wrong with a corpus's files, as after a crash; a list may be empty if corpus.json says so."""
     summary = _json(home / origin.CORPUS)
     found = [files.damage(home / origin.CORPUS), None if _text(home / "key") else f"{home / 'key'} is empty or missing"]
     for name, content in (summary.get("hashes") or {}).items():
@@ -238,7 +238,7 @@ def _corpus_damage(home: Path) -> tuple[str, ...]:
         if name == "audio":
             found.append(files.broken_tensors(home / "audio.safetensors"))
         elif name == "valid_items" and not path.is_file():
-            continue  # as in a corpus of an older version, which the run refuses where it needs them
+            continue  # a corpus of an older version; the run refuses it if it needs these items
         elif content != hashlib.sha256().hexdigest() or not path.is_file():
             found.append(files.damage(path))
     return tuple(problem for problem in found if problem)

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before a long run starts, in one error."""
+"""Find everything that can be known to be wrong before a long run starts, and report it in one error."""
 
 import importlib.util
 import re
@@ -21,40 +21,40 @@ if TYPE_CHECKING:
 GIB = 2**30
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 ENOUGH = 200
-"""Made clips among which every kind of request occurs."""
+"""Number of synthetic clips that is enough for every kind of request to occur."""
 REPORT_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """Result of one check."""
 
     name: str
-    """What was looked at."""
+    """What was checked."""
     ok: bool
     """False stops a run."""
     message: str
-    """What was found and, where it is not ok, how to mend it."""
+    """What was found and, if it is not ok, how to fix it."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The finding as JSON has it."""
+        """The finding as a JSON object."""
         return asdict(self)
 
 
 def check(recipe: Recipe, folder: Path, steps: "list[Step]") -> None:
-    """Raises InputError that lists every problem: what was given wrongly, and what this machine lacks."""
+    """Raises InputError that lists every problem: mistakes in the input, and what this machine lacks."""
     problems = [*wrong(recipe, steps), *lacking(recipe, folder, steps)]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
 
 
 def wrong(recipe: Recipe, steps: "list[Step]") -> list[str]:
-    """What was given and would be refused on every machine: combinations, sizes, adapters, files that are not there.
+    """Mistakes that every machine would refuse: combinations, sizes, adapters, missing files.
 
-    Loads torch only where a local model's weights are to be compared with its config.
+    Loads torch only to compare a local model's weights with its config.
     """
     nodes = [step.node for step in steps if step.stage != "corpus"]
     problems = [*combinations.problems(recipe, nodes), *_adapters(steps), *_rows(recipe, steps)]
@@ -68,7 +68,7 @@ def wrong(recipe: Recipe, steps: "list[Step]") -> list[str]:
 
 
 def lacking(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[str]:
-    """What this machine has not got: models to be downloaded, recordings' folder, a device, packages, disk space."""
+    """What this machine lacks: models to be downloaded, recordings' folder, a device, packages, disk space."""
     if all(step.action != "run" for step in steps):
         return []
     problems = [str(finding) for finding in models(recipe, local=False) if not finding.ok]
@@ -78,7 +78,7 @@ def lacking(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[str]:
 
 
 def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
-    """Whether the recipe's hub ids and local folders can be had, and a folder's weights have its config's shapes.
+    """Whether the recipe's hub ids and local folders are available, and a folder's weights have its config's shapes.
 
     `local`: only folders, or only hub ids.
     """
@@ -99,7 +99,7 @@ def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
 
 
 def _adapters(steps: "list[Step]") -> Iterator[str]:
-    """Named and, where a node gives a rank, with one."""
+    """Problems of the adapters that sft nodes name, and of their ranks."""
     for node in (step.node for step in steps if step.stage == "sft"):
         if node is not None:
             found: list[str] = []
@@ -108,7 +108,7 @@ def _adapters(steps: "list[Step]") -> Iterator[str]:
 
 
 def _places(recipe: Recipe) -> Iterator[str]:
-    """Files and folders that the recipe names, whether or not a stage of this plan reads them."""
+    """Problems of files and folders that the recipe names, whether or not a stage of this plan reads them."""
     root, person = recipe.corpus.data_root, recipe.personalise
     if root is not None and not Path(root).is_dir():
         yield f"corpus.data_root is {root}: folder not found; check the path"
@@ -119,7 +119,7 @@ def _places(recipe: Recipe) -> Iterator[str]:
 
 
 def _personal(steps: "list[Step]") -> Iterator[str]:
-    """A person's manifest, with its recordings, and audiogram."""
+    """Problems of a person's manifest, its recordings, and the audiogram."""
     from posttrain.corpus import personal
 
     for node in (step.node for step in steps if step.stage == "personalise" and step.action == "run"):
@@ -143,16 +143,16 @@ def _listener(name: str) -> list[str]:
 
 
 def _names(recipe: Recipe) -> Iterator[str]:
-    """Values of options that name something and are misspelt."""
+    """Misspelt names in option values."""
     if not DEVICE.fullmatch(recipe.device):
         yield f"device is {recipe.device}, expected auto, cpu, cuda or cuda:1; correct it"
     for name in recipe.report_to:
-        if not name.isidentifier():  # to look for a.b would import a
+        if not name.isidentifier():  # find_spec("a.b") would import a
             yield f"report_to names {name!r}, expected such as tensorboard, wandb or none; correct the name"
 
 
 def _parents(steps: "list[Step]") -> Iterator[str]:
-    """Finished stages that others go on from, and that lack a file."""
+    """Missing or broken files of finished stages that other stages continue from."""
     needed = {name for step in steps if step.action == "run" for name in step.node.parents.values()}
     for step in (step for step in steps if step.name in needed and step.action != "run"):
         for problem in checkpoint_problems(step.folder):
@@ -160,7 +160,7 @@ def _parents(steps: "list[Step]") -> Iterator[str]:
 
 
 def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
-    """Sizes of the corpus that cannot be made, or that leave a stage without rows. The plan of a small one is made."""
+    """Corpus sizes that are impossible or leave a stage without rows; found by planning a small corpus."""
     sizes = recipe.corpus
     if steps[0].stage != "corpus" or steps[0].action != "run":
         return
@@ -195,7 +195,7 @@ def _repeated(rows: "list[Example]") -> bool:
 
 
 def _read_adapter(options: SFTConfig) -> None:
-    """And whether less of its change can be kept, where that is asked for."""
+    """Check the adapter file, and that the adapter's change can be scaled if `keep_change` is below 1."""
     from posttrain.model import adapter_file
 
     adapter = adapter_file.read(options.adapter, options.rank)
@@ -208,7 +208,7 @@ def _read_adapter(options: SFTConfig) -> None:
 
 
 def _rows(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
-    """Shares that leave nothing for the tasks, and rows of the tiny world for a model that never lived in it."""
+    """Shares that leave nothing for the tasks, and tiny-world rows for a loaded model, which never learned them."""
     for node in (step.node for step in steps if step.stage in ("sft", "personalise")):
         options = node.options
         typed = node.stage == "personalise" or options.replay_share or options.kl_weight
@@ -239,7 +239,7 @@ def _reports(recipe: Recipe) -> Iterator[str]:
 
 
 def _four_bit(steps: "list[Step]") -> Iterator[str]:
-    """bitsandbytes, where weights are to be stored in 4 bits."""
+    """Missing bitsandbytes, if weights are to be stored in 4 bits."""
     used = any(
         step.node.options.quantization != "none" for step in steps if step.stage == "base" and step.action == "run"
     ) or any(step.stage == "sft" and step.node.options.adapter == "qlora" for step in steps)
@@ -258,7 +258,7 @@ def _sources(recipe: Recipe) -> list[str]:
 
 
 def _disk(recipe: Recipe, folder: Path) -> Iterator[str]:
-    """The corpus and its frames take some 120 kB a made clip; a stage of a loaded model leaves adapters only."""
+    """Too little disk space: corpus and frames take some 120 kB per synthetic clip; loaded models add adapters only."""
     need = 1 * GIB + (recipe.corpus.train_clips + recipe.corpus.rl_clips) * 150_000
     here = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(here).free
@@ -267,7 +267,7 @@ def _disk(recipe: Recipe, folder: Path) -> Iterator[str]:
 
 
 def _hub(key: str, name: str, revision: str | None) -> Finding:
-    """In the cache, or to be had from the hub with this user's token."""
+    """Whether the model is in the cache, or the hub gives it to this user's token."""
     import huggingface_hub
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -305,5 +305,5 @@ def _collect(problems: list[str], call: Callable[..., Any], *args: Any) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Of an error's message."""
+    """First line of an error's message."""
     return (str(error).strip().splitlines() or [""])[0]

@@ -1,8 +1,8 @@
-"""Runs a recipe: corpus → every stage → the same evaluation after each → one ledger row → report.
+"""Run a recipe: corpus → every stage → the same evaluation after each → one ledger row each.
 
-A step is finished when its folder holds metrics.json. Whatever was finished under the same key (see graph.py) is
-reused, from this run or from the one it branches from; so a killed run goes on where it stopped, and a second run with
-nothing changed does nothing.
+A stage is finished when its folder holds answers.jsonl and metrics.json. Whatever was finished under the same key (see
+graph.py) is reused, from this run or from the one it branches from. So a killed run continues where it stopped, and a
+second run with nothing changed does nothing.
 """
 
 import dataclasses
@@ -38,18 +38,18 @@ def run(
     jobs: int = 1,
     fresh_code: bool = False,
 ) -> list[ledger.Row]:
-    """Do what `plan` says and return the run's ledger rows; no other command may write to the run meanwhile.
+    """Carry out `plan` and return the run's ledger rows; no other command may write to the run meanwhile.
 
-    On a CPU up to `jobs` stages go side by side, where they do not depend on each other; a GPU trains one at a time.
+    On a CPU up to `jobs` stages that do not depend on each other run in parallel; a GPU trains one at a time.
 
-    Raises InputError before anything is made when the recipe or its data are wrong, or another command holds the run;
-    DiskFullError when a disk fills.
+    Raises InputError before anything is run if the recipe or its data are wrong, or another command holds the run;
+    DiskFullError if a disk fills up.
     """
     from posttrain.preflight import check
 
     with alone(folder), disk.watched(folder):
         corpus_step, *steps = plan(recipe, folder, branch_from, until, fresh_code, refuse=False)
-        check(recipe, folder, [corpus_step, *steps])  # first, since a look at the device loads torch
+        check(recipe, folder, [corpus_step, *steps])  # before pick_device, which loads torch
         device = pick_device(recipe.device)
         if jobs > 1 and device != "cpu":
             say(f"one stage at a time, not {jobs}: the device is {device}")
@@ -57,7 +57,7 @@ def run(
         _tell(corpus_step, *steps)
         corpus = make_corpus(recipe, corpus_step)
         if corpus_step.action == "run":
-            steps = plan(recipe, folder, branch_from, until, fresh_code)[1:]  # other speech makes other stages
+            steps = plan(recipe, folder, branch_from, until, fresh_code)[1:]  # the new corpus may change them
         if not corpus.valid_items and (chosen := [s.name for s in steps if s.action != "done" and _looks(s.node)]):
             raise InputError(
                 f"{corpus.folder} has no validation items, by which a choice between {', '.join(chosen)} is made: it is"
@@ -78,7 +78,7 @@ def run(
 
 
 def make_corpus(recipe: Recipe, step: Step) -> Any:
-    """The Corpus of a plan's first step, built where it is not there yet."""
+    """The Corpus of a plan's first step, built if it does not exist yet."""
     from posttrain.corpus import build, store
 
     if step.action == "run":
@@ -91,7 +91,7 @@ def make_corpus(recipe: Recipe, step: Step) -> Any:
 
 
 def _tell(*steps: Step) -> None:
-    """What a crash left, and what other code made."""
+    """Report crash damage, and stages that other code made."""
     for step in steps:
         for problem in step.damage:
             say(f"! {problem}: it counts as missing and is made again")
@@ -101,7 +101,7 @@ def _tell(*steps: Step) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the steps of one run share."""
+    """State that the steps of one run share."""
 
     recipe: Recipe
     folder: Path
@@ -110,7 +110,7 @@ class _Run:
     device: str
 
     def do(self, name: str) -> None:
-        """Train and evaluate that node, as far as its step says, and put its row into the ledger."""
+        """Train and evaluate the node as its step requires, and put its row into the ledger."""
         quiet_libraries()
         step = next(step for step in self.steps if step.name == name)
         with disk.watched(self.folder):
@@ -123,7 +123,7 @@ class _Run:
             ledger.put(self.folder / "ledger.jsonl", self.row(step))
 
     def row(self, step: Step) -> dict[str, Any]:
-        """The stage's ledger row, its paths as they are now: the run may have been renamed or moved since."""
+        """The stage's ledger row with current paths: the run may have been renamed or moved since."""
         row = files.read_json(step.folder / "metrics.json")
         corpus = next((folder for folder in (self.corpus.folder,) if row["data"] == self.corpus.fingerprint), None)
         named = {role: os.path.relpath(path) for role, path in self.references(step.node).items()}
@@ -133,7 +133,7 @@ class _Run:
         return row | place | {"config": config}
 
     def needs(self, step: Step) -> set[str]:
-        """Nodes that must be finished before it: its parents, and what its figures refer to."""
+        """Nodes that must be finished before it: its parents, and those its figures are compared with."""
         return {*step.node.parents.values(), *(path.name for path in self.references(step.node).values())} - {step.name}
 
     def home(self, name: str) -> Path:
@@ -141,11 +141,11 @@ class _Run:
         return next(step.folder for step in self.steps if step.name == name)
 
     def parents(self, node: Node) -> dict[str, Path]:
-        """Role → folder."""
+        """Role → folder of the parent."""
         return {role: self.home(name) for role, name in node.parents.items()}
 
     def references(self, node: Node) -> dict[str, Path]:
-        """Folders of the base and of the encoder that the node's figures refer to; none where it does not answer."""
+        """Folders of the base and the encoder the node's figures are compared with; none if it answers nothing."""
         if node.stage in ASIDE:
             return {}
         names = {step.name for step in self.steps}
@@ -155,9 +155,9 @@ class _Run:
         return {stage: self.home(name) for stage, name in found.items() if name in names}
 
     def table(self, node: Node) -> Any:
-        """Frames of every clip by the encoder that the node starts from; None without one.
+        """Frames of every clip from the encoder that the node starts from; None without one.
 
-        Made once per encoder and corpus, then read from the cache.
+        Computed once per encoder and corpus, then read from the cache.
         """
         from posttrain.model.corpus_table import corpus_table
 
@@ -169,7 +169,7 @@ class _Run:
 
 
 def _train(run: _Run, step: Step) -> None:
-    """Run one stage into a partial folder that takes its name only when it is whole."""
+    """Run one stage in a partial folder that gets its final name only when it is complete."""
     from posttrain.stages.context import StageContext
 
     node = step.node
@@ -220,7 +220,7 @@ def _identity(run: _Run, step: Step, partial: Path) -> dict[str, Any]:
 
 
 def _linked(run: _Run, step: Step) -> origin.Origin:
-    """What the checkpoint refers to; one that an older version trained is given the links that it lacks."""
+    """What the checkpoint refers to; one that an older version trained gets the links that it lacks."""
     made = origin.resolve(step.folder)
     if origin.LINKS in made.config:
         return made
@@ -229,13 +229,13 @@ def _linked(run: _Run, step: Step) -> origin.Origin:
 
 
 def _places(run: _Run, node: Node) -> dict[str, Path]:
-    """Role → folder of all that a node refers to."""
+    """Role → folder, for everything a node refers to."""
     parents = {origin.PARENT + role: path for role, path in run.parents(node).items()}
     return {"corpus": run.corpus.folder, **run.references(node), **parents}
 
 
 def _evaluated_with(run: _Run) -> dict[str, Any]:
-    """The options of the evaluation, and the hash of held-out text where there is some."""
+    """The options of the evaluation and, if there is held-out text, its hash."""
     held_out = held_out_key(run.recipe)
     options = dataclasses.asdict(run.recipe.evaluation)
     found = {"evaluation": evaluation_key(run.recipe), "evaluation_options": options}
@@ -285,9 +285,9 @@ def _evaluate(run: _Run, step: Step) -> None:
 
 
 def _validated(run: _Run, step: Step, made: origin.Origin) -> dict[str, Any]:
-    """Figures on validation items of what an sft with looks made: what a choice between arms may look at.
+    """Figures on the validation items for an sft with `looks`; a choice between arms may use only these.
 
-    Writes validation.jsonl. Other stages are not chosen from, and do not answer them.
+    Writes validation.jsonl. Other stages are not chosen between and do not answer these items.
     """
     from posttrain.evals import evaluate, validated
     from posttrain.model.corpus_table import corpus_table
@@ -302,7 +302,7 @@ def _validated(run: _Run, step: Step, made: origin.Origin) -> dict[str, Any]:
 
 
 def _of_base(run: _Run, step: Step) -> list[dict[str, Any]]:
-    """What the base that a step refers to answers to typed validation items; asked once a run."""
+    """Answers of the step's reference base to the typed validation items; generated once per run."""
     from posttrain.evals import evaluate
 
     home = run.references(step.node)["base"]
@@ -318,7 +318,7 @@ def _looks(node: Node) -> bool:
 
 
 def _restore(folder: Path) -> None:
-    """config.yaml and trained.json again, where a crash broke them, from the row in metrics.json."""
+    """Write config.yaml and trained.json again from the row in metrics.json, if a crash broke them."""
     if files.damage(folder / "metrics.json"):
         return
     row = files.read_json(folder / "metrics.json")

@@ -1,7 +1,7 @@
-"""Stages that do not hang on each other, side by side: one process each, the processor's cores shared among them.
+"""Run stages that do not depend on each other in parallel: one process each, with the processor's cores shared.
 
-A small model's training is bound by one core for most stages, so branches of one run take less time together. What is
-printed goes to logs/NAME.log in the run's folder; the order of the ledger is the recipe's all the same.
+For most stages the training of a small model is bound by one core, so running branches in parallel takes less time.
+Each stage's output goes to logs/NAME.log in the run's folder; the ledger still has the recipe's order.
 """
 
 import multiprocessing
@@ -20,10 +20,10 @@ from posttrain.machine import say
 def run_all(
     work: Mapping[str, set[str]], make: Callable[[str], None], jobs: int, logs: Path, what: str = "stages"
 ) -> None:
-    """Call `make(name)` for every name of `work` (name → names that must be made before), at most `jobs` at a time.
+    """Call `make(name)` for every name of `work` (name → names that must be finished before), at most `jobs` at a time.
 
-    `make` is pickled and runs in a process of its own. The first that fails is raised when those that were going have
-    ended; nothing new is begun after it.
+    `make` is pickled and runs in a separate process. After the first failure nothing new starts; its error is raised
+    when the calls that are still running have ended.
     """
     waiting = {name: needs & work.keys() for name, needs in work.items()}
     going: dict[Future[None], str] = {}
@@ -52,7 +52,7 @@ def run_all(
 
 
 def _logged(make: Callable[[str], None], name: str, log: Path) -> None:
-    """In the process of one stage: its output to a file, its end with that of the process that began it."""
+    """Runs in the process of one stage: output goes to a file, and the process ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         make(name)
@@ -67,7 +67,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Processes begun in this block compute with `count` threads."""
+    """Processes started in this block compute with `count` threads."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:

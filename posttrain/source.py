@@ -1,4 +1,4 @@
-"""Which code made a stage: a hash of the source that the stage's training can reach, found without importing any of it.
+"""Identify the code behind a stage: a hash of the source that its training can reach, without importing any of it.
 
 A hash covers statements, not comments, docstrings or blank lines, so rewording a docstring does not make a stage look
 old.
@@ -20,7 +20,7 @@ ROOTS = {
     "evaluation": ("posttrain.evals.standalone", "posttrain.evals.validated"),
     "listeners": ("posttrain.listeners",),
 }
-"""What `stage_code` takes besides the names of stages → the modules it starts from."""
+"""Names that `stage_code` takes besides those of stages → the modules it starts from."""
 NEUTRAL = frozenset({"errors", "files", "graph", "machine", "sections", "source", "yaml_config", "config"})
 """Top-level modules that change no trained weight: messages, printing, and options, which are part of a stage's key."""
 
@@ -29,11 +29,12 @@ NEUTRAL = frozenset({"errors", "files", "graph", "machine", "sections", "source"
 def stage_code(stage: str) -> str:
     """Hash of the source that a stage's training can reach by imports inside `posttrain`; imports nothing itself.
 
-    `stage` is a stage's function, such as sft (not a node's name), or `corpus` (what makes the corpus) or `evaluation`
-    (what answers, grades and computes figures). A stage's hash covers its own training alone: for a figure, compare
-    those of `corpus`, of its parents and of `evaluation` as well. Comments, docstrings and blank lines do not count; a
-    data file that a module names and that lies beside it does. The same on every machine and Python version.
-    KeyError where there is no such stage.
+    `stage` is a stage's function, such as sft (not a node's name), or `corpus` (what builds the corpus), `evaluation`
+    (what answers, grades and computes figures) or `listeners` (what measures listeners). A stage's hash covers its own
+    training alone: for a figure, also compare the hashes of `corpus`, of its parents and of `evaluation`. Comments,
+    docstrings and blank lines do not count; a data file that a module names and that lies beside it does. The hash is
+    the same on every machine and Python version.
+    KeyError if there is no such stage.
     """
     roots = ROOTS.get(stage, (f"posttrain.stages.{stage}",))
     if any(_file(root) is None for root in roots):
@@ -47,9 +48,9 @@ def stage_code(stage: str) -> str:
 
 @cache
 def code_of(stage: str) -> dict[str, str]:
-    """What records the code that makes a stage: `version` of the package, `training` (see stage_code), and `source`.
+    """A record of the code that makes a stage: `version` of the package, `training` (see stage_code), and `source`.
 
-    `source` hashes the bytes of every file that the stage reaches: comments, and modules that change no weight, too.
+    `source` hashes the bytes of every file that the stage reaches, with comments and modules that change no weight.
     """
     roots = ROOTS.get(stage, (f"posttrain.stages.{stage}",))
     digest = hashlib.sha256()
@@ -79,7 +80,7 @@ def _git(*arguments: str) -> str:
 
 
 def _reached(roots: tuple[str, ...], left_out: frozenset[str] = NEUTRAL) -> set[Path]:
-    """Files of the modules that these import, directly or not, and the data files that they name."""
+    """Files of `roots` and of all modules that they import, directly or not, and the data files that these name."""
     files, queue = set(), list(roots)
     while queue:
         path = _file(queue.pop())
@@ -93,7 +94,7 @@ def _reached(roots: tuple[str, ...], left_out: frozenset[str] = NEUTRAL) -> set[
 
 @cache
 def _file(module: str) -> Path | None:
-    """The module's file; None where the name is not a module of this package."""
+    """The module's file; None if the name is not a module of this package."""
     package, *parts = module.split(".")
     if package != "posttrain":
         return None
@@ -107,7 +108,7 @@ class _Source:
     """One file of Python."""
 
     imports: tuple[str, ...]
-    """Names that are imported anywhere in it, except for type checking; some name no module."""
+    """Names that are imported anywhere in it, except for type checking; some are not modules."""
     data_files: tuple[Path, ...]
     """JSON and YAML files beside it that it names."""
     statements: bytes

@@ -1,4 +1,4 @@
-"""Recordings → words: what the checkpoint hears or answers, its CTC head beside it; error rates for known texts."""
+"""Transcribe or answer recordings with a checkpoint and its CTC head; error rates if the texts are known."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from posttrain.model.encoder import CTCEncoder
 
 MAX_NEW_TOKENS = 200
-"""Of an answer, or of the transcript of one window; a line whose answer ends there has `cut`."""
+"""Token limit of an answer, or of the transcript of one window; a line whose answer reaches it has `cut`."""
 BOOTSTRAP = 1000
 
 
@@ -30,26 +30,26 @@ class Recording:
     path: Path
     """Where it is."""
     name: str
-    """As the user named it."""
+    """The path as the user gave it."""
     text: str | None
-    """What is said in it, where that is known."""
+    """What is said in it, if known."""
     speaker: str
-    """Who says it: the unit that intervals are resampled by; the file's name where it is not known."""
+    """Who says it, the unit by which intervals are resampled; the file's name if unknown."""
     where: str = ""
     """Manifest and line, for messages."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was heard, and how well."""
+    """Transcripts or answers, and their error rates."""
 
     lines: list[dict[str, Any]]
-    """Of each, in order: path, text, hypothesis (another task than repeat: answer), ctc_hypothesis, abstained, cut."""
+    """One per recording, in order: path, text, hypothesis (for other tasks answer), ctc_hypothesis, abstained, cut."""
     scores: dict[str, Any]
-    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) where texts are known, else transcripts; clips; how many abstained
-    and how many were cut. Another task than repeat has answers instead: a text is what is said, not the answer."""
+    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) if texts are known, else transcripts; clips; how many abstained and
+    how many were cut. Tasks other than repeat have answers instead: a text is what is said, not the answer."""
     failed: list[str] = field(default_factory=list)
-    """Recordings that were fine when they were checked and could not be read any more, and why."""
+    """Recordings that passed the check but could not be read later, and why."""
 
 
 def transcribe(
@@ -65,15 +65,15 @@ def transcribe(
     audiogram: str | None = None,
     task: str = REPEAT,
 ) -> Result:
-    """Transcribe files, or those of a manifest, with a checkpoint from `align` on; or another of `tasks.INSTRUCTIONS`.
+    """Transcribe files or a manifest's with a checkpoint from `align` on, or do another of `tasks.INSTRUCTIONS`.
 
     Silence is trimmed. Long recordings are cut at their pauses, transcribed window by window and stitched; another task
     gets all the speech of a recording at once, at most `listen.LONGEST_TASK_S` of it. A clip without speech gives no
-    words, and no answer but that nothing was heard. With `enhance` recordings pass through an aid first: that enhancer
-    (default: the newest of run tiny) and, with an audiogram, the gain for it. Where an encoder learned with the
-    enhancer, that one hears them.
+    words, and as an answer only that nothing was heard. With `enhance`, recordings pass through an aid first: the
+    enhancer (default: the newest of run tiny) and, with an audiogram, the gain for it. If an encoder was trained with
+    the enhancer, it replaces the checkpoint's.
 
-    Lines are written to OUT.partial as they come; the same command goes on from there after an interruption.
+    Lines are written to OUT.partial as they come; after an interruption the same command continues from there.
     Raises InputError that lists every bad file, line and text before the encoder and the Llama are loaded.
     """
     problems: list[str] = []
@@ -122,7 +122,7 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
 
 
 def _token_samples(checkpoint: Path) -> int | None:
-    """Samples of one speech token, read without loading anything; None where the encoder is not a folder beside it."""
+    """Samples per speech token, read without loading a model; None if the encoder is not a folder found by its path."""
     try:
         spec = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
         places = [folder / spec["encoder"] for folder in (checkpoint, *checkpoint.absolute().parents)]
@@ -132,7 +132,7 @@ def _token_samples(checkpoint: Path) -> int | None:
         features = features.get("feature_extractor", features)
         return int(spec["stack"] * model["encoder_config"]["subsampling_factor"] * features["hop_length"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return None  # `_encoder` says what is wrong
+        return None  # `_encoder` reports what is wrong
 
 
 def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> list[str]:
@@ -156,7 +156,7 @@ def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> l
 
 
 def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[CTCEncoder, int]":
-    """The encoder that it is heard by, and the samples that one speech token takes."""
+    """The encoder to use with the checkpoint and the aid, and the samples per speech token."""
     from posttrain import checkpoint as checkpoints
     from posttrain.machine import pick_device
     from posttrain.model import encoder as encoders
@@ -193,7 +193,7 @@ def _hear(
     task: str,
     out: Path | None,
 ) -> tuple[list[dict[str, Any] | None], list[str]]:
-    """A line for each recording, None where it could not be read after all; and why."""
+    """A line for each recording, None if it could not be read after all; and the reasons."""
     from tqdm import tqdm
 
     from posttrain import checkpoint as checkpoints
@@ -219,7 +219,7 @@ def _hear(
 
 
 class _Lines:
-    """The lines so far, each kept in OUT.partial as soon as it is there; the first line of that names the command."""
+    """The lines so far, each saved to OUT.partial at once; the first line of that file identifies the command."""
 
     def __init__(self, out: Path | None, key: str):
         self.out = out
@@ -251,7 +251,7 @@ class _Lines:
 
 
 def _lines_of(partial: Path, key: str) -> list[dict[str, Any] | None]:
-    """Lines that the same command left; none where another did, or where a crash broke one before the last."""
+    """Lines that the same command saved; none if another command did, or if a crash broke a line before the last."""
     try:
         first, *kept = partial.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in kept[:-1]] if first == json.dumps({"key": key}) else []
@@ -260,7 +260,7 @@ def _lines_of(partial: Path, key: str) -> list[dict[str, Any] | None]:
 
 
 def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str) -> str:
-    """Changes with anything that a line depends on: checkpoint, task, aid, recordings and their texts."""
+    """A hash of everything that a line depends on: checkpoint, task, aid, recordings and their texts."""
     used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task]
     if aid:
         spec = (aid.checkpoint / "enhancer.json").read_text(encoding="utf-8")
@@ -277,7 +277,7 @@ def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, An
 
 
 def _line(recording: Recording, output: str, ctc: str, task: str, cut: bool = False) -> dict[str, Any]:
-    """Where the model says that it heard no words, its transcript has none; an answer is as it was said."""
+    """An abstention gives an empty transcript; an answer is kept as it is."""
     from posttrain.corpus.graders import is_abstention
 
     abstained = is_abstention(output)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def read_mapping(path: Path, problems: list[str]) -> dict[str, Any]:
-    """The file's `key: value` lines, read safely; what is wrong with it goes to `problems`."""
+    """The file's `key: value` lines, read safely; what is wrong with it is added to `problems`."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -59,10 +59,10 @@ def parse(
     stand_in: dict[str, Any],
     changes: Sequence[str] = (),
 ) -> T:
-    """`raw` as a `kind`; every unknown key and wrong value goes to `problems`, and its default stands in for it.
+    """`raw` as a `kind`; every unknown key and wrong value is added to `problems` and replaced by its default.
 
-    So that the checks that follow can add theirs to the same list; whoever calls must not go on with problems. A
-    problem is laid to `where`, or to the one of `changes` (what `override` was given) that set the option.
+    This lets later checks add to the same list; the caller must stop if there are problems. A problem names `where`,
+    or the entry of `changes` (the arguments of `override`) that set the option.
     """
     adapter = TypeAdapter(kind)
     try:
@@ -88,7 +88,7 @@ def parse(
 
 
 def refuse_bool(value: Any) -> Any:
-    """YAML's yes and no are not 1 and 0."""
+    """Refuse a bool, since YAML's yes and no are not 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
     return value
@@ -100,12 +100,12 @@ def expanded(value: str) -> str:
 
 
 def _sets(change: str, place: str) -> bool:
-    """Whether an override sets the option at a place, or one that it is part of."""
+    """Whether an override sets the option at `place`, or one that contains it."""
     return f"{place}.".startswith(f"{change.partition('=')[0].strip()}.")
 
 
 def _without(raw: dict[str, Any], loc: list[Any]) -> dict[str, Any]:
-    """A copy of `raw` that lacks the entry at `loc`; where that is inside a list, it lacks the list."""
+    """A copy of `raw` without the entry at `loc`; if that is inside a list, without the list."""
     first, *rest = loc
     if not isinstance(raw, dict) or first not in raw:
         return raw
