@@ -1,4 +1,4 @@
-"""The commands and their help. What takes time to import is imported inside them, so that --help answers at once."""
+"""The commands and their help. Slow imports are inside the commands, so --help answers at once."""
 
 import sys
 from pathlib import Path
@@ -57,7 +57,7 @@ def run_recipe(
 ) -> None:
     """Run a recipe: every stage, an evaluation after each, and the report.
 
-    A run that was stopped goes on with the same command; a finished one with nothing changed does nothing.
+    A stopped run resumes with the same command; a finished run with nothing changed does nothing.
 
     \b
     posttrain run tiny
@@ -84,7 +84,7 @@ def stage(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one stage of a recipe, with what it needs before it, and evaluate it.
+    """Run one stage of a recipe, after the stages that it needs, and evaluate it.
 
     \b
     posttrain stage align
@@ -105,7 +105,7 @@ def data(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make only the corpus of a recipe and say what is in it.
+    """Build only the corpus of a recipe and print what is in it.
 
     \b
     posttrain data tiny
@@ -143,10 +143,10 @@ def evaluate(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a checkpoint again, on its run's items or on your own; the ledger is not touched.
+    """Evaluate a checkpoint again, on its run's items or on your own; the ledger is not changed.
 
-    Where the data root holds wikitext (data/wikitext.yaml), perplexity and L_f on it are measured too.
-    With --lm-eval, which takes the extra of that name: public benchmarks, asked as their authors do, adapters on.
+    If the data root has wikitext (data/wikitext.yaml), perplexity and L_f on it are measured too.
+    With --lm-eval, which needs the extra of that name: public benchmarks, with their authors' prompts and adapters on.
 
     \b
     posttrain evaluate --checkpoint runs/tiny/sft
@@ -228,7 +228,7 @@ def compare(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Two runs side by side: B − A for every metric that both have, paired item by item.
+    """Compare two runs: B − A for every metric that both have, paired item by item.
 
     \b
     posttrain compare tiny tiny_full
@@ -255,11 +255,11 @@ def gate(
     changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """May this run go on? Status 1, with reasons, where a limit of the recipe's `gate` section is crossed.
+    """Check a run against the limits in the recipe's `gate` section; status 1, with reasons, if one is crossed.
 
     A limit is crossed when the whole 95 % interval is beyond it, passed when its upper bound is within. In between it
-    is undecided: it passes, and the number of items that would decide is told. Status 1 also where the ledger's figures
-    are not those that its saved answers give, or where a figure with a limit is missing.
+    is undecided: it passes, and the number of items that would decide is printed. Status 1 also if the ledger's figures
+    differ from those that its saved answers give, or if a figure with a limit is missing.
 
     \b
     posttrain gate tiny
@@ -297,13 +297,14 @@ def transcribe(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Transcribe recordings with a checkpoint; where the manifest has texts, with error rates and their intervals.
+    """Transcribe recordings with a checkpoint; if the manifest has texts, also report error rates and their intervals.
 
-    The CTC head's own transcript is beside, as ctc_hypothesis and ctc_wer. With another --task: what the model answers.
+    The CTC head's own transcript is included, as ctc_hypothesis and ctc_wer. With another --task, the model's answer
+    is printed instead of its transcript.
 
-    Recordings may last four hours: silence is trimmed, and they are transcribed from pause to pause. Another --task
-    takes at most 15 s of speech. Where there is no speech, there are no words and no command. Answers that end at the
-    limit of 200 tokens are marked as cut. Stopped with --out, the same command goes on where it was.
+    Recordings may last up to four hours: silence is trimmed, and they are transcribed from pause to pause. Other tasks
+    take at most 15 s of speech. Without speech, there are no words and no command. Answers that reach the limit of 200
+    tokens are marked as cut. With --out, the same command resumes after a stop.
 
     \b
     posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
@@ -342,7 +343,7 @@ def enhance(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the noise out of a recording and, with an audiogram, give the gain of a hearing aid (NAL-R).
+    """Remove noise from a recording and, with an audiogram, apply the gain of a hearing aid (NAL-R).
 
     Without an audiogram: normal hearing, no gain. Levels are in dB SPL at the ear, where RMS 1 is 65 dB SPL.
 
@@ -367,7 +368,7 @@ def doctor(
     changes: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look before a long run: versions, devices, memory, disk, and whether a recipe's parts can be had and will fit.
+    """Check before a long run: versions, devices, memory, disk, and whether a recipe's parts are available and fit.
 
     Status 0: it can run here. Status 1: it cannot, and the lines marked ✗ say why.
 

@@ -1,4 +1,4 @@
-"""Checks that need no torch: a mistyped name is told at once, not after the libraries have loaded."""
+"""Checks that need no torch, so a mistyped name is reported at once, not after the libraries have loaded."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def device(value: str) -> str:
 
 
 def rows(folder: Path, stage: str | None = None, lacks: str = "ledger.jsonl with rows") -> list[ledger.Row]:
-    """The rows of a run's ledger; InputError where it has none, or none of that stage."""
+    """The rows of a run's ledger; InputError if it has none, or none of that stage."""
     found = ledger.read(folder / "ledger.jsonl")
     if not found:
         raise InputError(f"{folder} has no {lacks}; name a run that has finished one")
@@ -34,7 +34,7 @@ def rows(folder: Path, stage: str | None = None, lacks: str = "ledger.jsonl with
 
 
 def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None) -> None:
-    """InputError that lists what is wrong with a stage's folder and a file of probes."""
+    """Raise InputError listing what is wrong with a stage's folder, a file of probes and the data root."""
     from posttrain.corpus.probes import read_probes
 
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""posttrain hearing: what a run's aid gives each listener; how many words people repeat, predicted from HASPI."""
+"""posttrain hearing: measures a run's enhancer for listeners, and predicts from HASPI how many words people repeat."""
 
 import sys
 from pathlib import Path
@@ -56,10 +56,10 @@ def validate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict what listeners repeated and compare: RMSE in percentage points, correlation, beside HASPI alone.
+    """Predict what listeners repeated; report RMSE in percentage points and correlation, compared with HASPI alone.
 
-    Rows without HASPI are dropped and counted. Intervals are over listeners; a difference below 0 is in favour of the
-    model. Listeners whom the coefficients were fitted on are named: figures of new ones are what counts.
+    Rows without HASPI are dropped and counted. Intervals are over listeners; a difference below 0 favours the model.
+    Listeners that the coefficients were fitted on are named, since only figures of new listeners count.
 
     \b
     posttrain hearing validate --responses listener_responses.csv --data-root DATA_ROOT
@@ -91,9 +91,10 @@ def fit(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Fit the coefficients on listeners and say how well listeners left out are predicted; takes minutes.
+    """Fit the coefficients on listeners and report how well left-out listeners are predicted; takes minutes.
 
-    The package's own were fitted on the Clarity challenge's listeners (data/clarity.yaml), by the second line below.
+    The package's own were fitted on the Clarity challenge's listeners (data/clarity.yaml), with the second command
+    below.
 
     \b
     posttrain hearing fit --responses mine.csv --listeners listeners.json --out mine.json
@@ -152,11 +153,11 @@ def evaluate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured; measure nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a run's enhancer for listeners, unaided, fitted (NAL-R), enhanced and both; into ledger and report.
+    """Measure a run's enhancer for listeners: unaided, fitted (NAL-R), enhanced and both; updates ledger and report.
 
-    HASPI, HASQI and predicted words correct at the better ear, SI-SDR, STOI and PESQ, and the word errors of the
-    Speech-Llama on such clips through the simulated loss; its word errors with and without --enhance too. Takes
-    minutes; a stopped one goes on, for scores are kept in RUN/listeners.
+    Measures HASPI, HASQI and predicted words correct at the better ear, SI-SDR, STOI and PESQ, and the word errors of
+    the Speech-Llama on these clips through the simulated loss; also its word errors with and without --enhance. Takes
+    minutes; a stopped command resumes, since scores are kept in RUN/listeners.
 
     \b
     posttrain hearing evaluate tiny
@@ -187,7 +188,7 @@ def evaluate(
 
 
 def _table(found: dict[str, dict[str, Any]]) -> None:
-    """A line for each model, beside HASPI alone on the same rows."""
+    """Print a line for each model, next to HASPI alone on the same rows."""
     width = max(map(len, found))
     line(f"{'RMSE in points':<{width}}  {'model':>17}  {'HASPI alone':>17}  {'difference':>19}  correlation")
     for name, figures in found.items():

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, each with its help."""
+"""Arguments and options shared by several commands, with their help."""
 
 from pathlib import Path
 from typing import Annotated, Literal

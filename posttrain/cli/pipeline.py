@@ -1,4 +1,4 @@
-"""run, stage, data, report, study and gate: from what the user named to the runner, and its result on stdout."""
+"""run, stage, data, report, study, gate and doctor: call the code behind each command and print the result."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from posttrain.lock import alone
 
 
 def run_folder(run: str) -> Path:
-    """A run's folder: runs/NAME, or the folder itself where the name is a path. InputError where it is no name."""
+    """A run's folder: runs/NAME, or the folder itself if the name is a path. Raises InputError if it is not a name."""
     if run.strip() in ("", ".", ".."):
         raise InputError(f"--run is {run!r}, expected a name such as mine, or a folder")
     return Path(run) if "/" in run else Path("runs") / run
@@ -30,7 +30,7 @@ def run(
     jobs: int = 1,
     fresh_code: bool = False,
 ) -> None:
-    """Run the recipe, or the stage `until` with what it hangs on, then the report."""
+    """Run the recipe, or the stage `until` and the stages it depends on, then write the report."""
     from posttrain import runner
 
     loaded, problems = config.read_recipe(recipe, changes)
@@ -65,7 +65,7 @@ def data(
     as_json: bool,
     fresh_code: bool = False,
 ) -> None:
-    """Make the corpus alone and print what it holds."""
+    """Build only the corpus and print what it contains."""
     from posttrain import preflight, runner
 
     loaded, problems = config.read_recipe(recipe, changes)
@@ -110,7 +110,7 @@ def report(run: str, dry_run: bool, as_json: bool) -> None:
 
 
 def study(run: str, dry_run: bool, as_json: bool) -> None:
-    """Write what the arms of a study show."""
+    """Write the report of a study's arms."""
     folder = run_folder(run)
     early.rows(folder)
     if dry_run:
@@ -126,7 +126,7 @@ def study(run: str, dry_run: bool, as_json: bool) -> None:
 
 
 def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | None, as_json: bool) -> int:
-    """The verdict on a run; 0 where it passes, else 1."""
+    """Print the verdict on a run; returns 0 if it passes, else 1."""
     early.rows(run_folder(run), stage)
     if recipe is not None:
         config.load_recipe(recipe, changes)
@@ -138,7 +138,7 @@ def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | N
 
 
 def doctor(recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, as_json: bool) -> int:
-    """What was looked at; 0 where nothing stops the recipe, else 1."""
+    """Print the checks' results; returns 0 if nothing stops the recipe, else 1."""
     from posttrain.doctor import examine
 
     loaded = config.load_recipe(recipe, changes)
@@ -207,7 +207,7 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
 
 
 def _cards(rows: list[Any], until: str | None) -> None:
-    """The card of a personal adapter that was asked for."""
+    """Write the card of a personal adapter, if its stage was requested."""
     from posttrain.report import personal_card
 
     for row in rows:
@@ -216,7 +216,7 @@ def _cards(rows: list[Any], until: str | None) -> None:
 
 
 def _build_report(folder: Path, nothing_new: bool) -> Path:
-    """The report's page; written again only when the ledger has news or a page is missing."""
+    """The report's page; rewritten only if the ledger has changed or a page is missing or older than the ledger."""
     page = folder / "report.html"
     if nothing_new and all((folder / f"report.{kind}").is_file() for kind in ("html", "md", "json")):
         newest = (folder / "ledger.jsonl").stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""`posttrain safety …`: prompts of others, how far the detector of refusals is to be trusted, and how it is fitted."""
+"""`posttrain safety …`: puts external prompts to a checkpoint, measures the refusal detector, and fits it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,22 +49,22 @@ def ask(
     """Put harmful and harmless prompts to a checkpoint; count what it answers and what it refuses.
 
     A file has the columns prompt,label with label safe or unsafe (XSTest's), goal,target (AdvBench's harmful_behaviors)
-    or Behavior,BehaviorID (HarmBench's). Prompts are read where they lie and kept nowhere else.
+    or Behavior,BehaviorID (HarmBench's). Prompts are read in place and kept nowhere else.
 
-    The detector of refusals labels the answers: full or partial refusal, compliance, non-answer. `corrected` is the
-    share with the detector's errors undone, as they were on answers held out of its fit; they are shown below.
+    The refusal detector labels the answers: full or partial refusal, compliance, non-answer. `corrected` is the
+    share corrected for the detector's errors on answers held out of its fit; these errors are shown below.
 
-    Spoken prompts are also put to the base: typed, and as the CTC head heard them (the cascade). So harmful ones
-    answered when spoken are told apart:
+    Spoken prompts are also put to the base: typed, and as the CTC head's transcript (the cascade). This shows why a
+    harmful prompt was answered when spoken:
 
     \b
-    complied       the base refuses what was heard of it: it was heard, and complied with
-    misheard       the base refuses the prompt, not what was heard of it
-    base_complies  the base answers it typed, too
+    complied       the base refuses the transcript: the prompt was understood, and complied with
+    misheard       the base refuses the prompt, but not the transcript
+    base_complies  the base does not refuse the prompt when typed, either
 
-    With --judge a Llama Guard labels the answers too (its licence and access are yours to get). It grades harm: where
-    answer or request is unsafe it decides, elsewhere the detector does. Its kappa with the detector is shown; with
-    --labelled also its kappa, precision and recall against people, and its figures are corrected by them.
+    With --judge a Llama Guard labels the answers too (you need its licence and access to it). It grades harm: if the
+    answer or the request is unsafe it decides, otherwise the detector does. Its kappa with the detector is shown; with
+    --labelled also its kappa, precision and recall against people's labels, by which its figures are corrected.
 
     \b
     posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --data-root DATA_ROOT --spoken
@@ -125,24 +125,24 @@ def calibrate(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the detector of refusals, and the start-string rule, with what people said of the same answers.
+    """Compare the refusal detector and the start-string rule with people's labels of the same answers.
 
     A label is 1_full_compliance, 2_full_refusal or 3_partial_refusal, as in XSTest's completions; both kinds of refusal
-    count as one. An empty completion is a non-answer: no refusal and no compliance; its row counts.
+    count as one. An empty completion is a non-answer, neither refusal nor compliance; its row counts.
 
     \b
     kappa           agreement beyond chance (Cohen); interval by bootstrap over prompts
-    precision       share of what is flagged that people call a refusal
-    recall          share of what people call a refusal that is flagged
-    flagged_rate    refusals as the rule counts them
-    corrected_rate  the rate with the rule's errors undone (Rogan & Gladen 1978; interval of Lang & Reiczigel 2014)
-    labelled_rate   refusals as people count them: what corrected_rate should come near
+    precision       share of the flagged answers that people call a refusal
+    recall          share of people's refusals that are flagged
+    flagged_rate    rate of refusals by the rule
+    corrected_rate  that rate corrected for the rule's errors (Rogan & Gladen 1978; interval of Lang & Reiczigel 2014)
+    labelled_rate   rate of refusals by people's labels; corrected_rate should come close to it
 
     The correction uses sensitivity and specificity measured when the detector was fitted, on other models' answers to
     other prompts; not on this file, where it would be right by construction.
 
-    With --judge a Llama Guard labels the answers too: it decides where it finds answer or request unsafe, elsewhere the
-    detector does. Whether it agrees with people better than the detector alone is what its kappa tells.
+    With --judge a Llama Guard labels the answers too: it decides if it finds the answer or the request unsafe,
+    otherwise the detector does. Its kappa shows whether it agrees with people better than the detector alone.
 
     \b
     posttrain safety calibrate --answers completions_mymodel.csv
@@ -187,11 +187,11 @@ def fit(
     \b
     start_string  the start-string rule, which is not fitted
     by_prompt     fitted to answers to other prompts, of all files
-    by_model      fitted to other files' answers to other prompts: the nearest to a new model
-    three_labels  by prompt, with full and partial refusals told apart
+    by_model      fitted to other files' answers to other prompts: the closest to a new model
+    three_labels  by prompt, with full and partial refusals separate
 
     \b
-    How the shipped weights were made, from XSTest's completions of two models:
+    How the shipped weights were fitted, to XSTest's completions of two models:
     posttrain safety fit --answers xstest/completions_gpt4.csv --answers xstest/completions_llama2new.csv \\
         --out posttrain/evals/refusal.json
     """
@@ -218,7 +218,7 @@ def fit(
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    """Each rule's figures as numbers, their intervals and n beside them."""
+    """Each rule's figures as numbers, with their intervals and n under keys of their own."""
     plain = dict(found)
     for rule in (rule for rule in RULES if rule in found):
         columns = {key: {name: figure[key] for name, figure in found[rule].items()} for key in ("value", "ci95", "n")}
@@ -227,7 +227,7 @@ def _plain(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_asked(found: dict[str, Any]) -> None:
-    """The detector's figures, its labels and its error; then the same of a judge."""
+    """Print the detector's figures, labels and error, then the same for a judge."""
     _show_figures(found["metrics"], "")
     metrics({f"detector  {key}": figure for key, figure in found["detector"]["all of them"].items()})
     if judge := found.get("judge"):
@@ -237,7 +237,7 @@ def _show_asked(found: dict[str, Any]) -> None:
 
 
 def _show_figures(found: dict[str, Any], prefix: str) -> None:
-    """Each as labelled and corrected, and why where that is known; then the labels."""
+    """Print each figure as labelled and corrected, with the causes if known; then the labels."""
     lines = {}
     for name, figure in found.items():
         lines[prefix + name] = figure
@@ -250,7 +250,7 @@ def _show_figures(found: dict[str, Any], prefix: str) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    """One line a figure."""
+    """Print one line per figure."""
     rules = {f"{rule}  {name}": v for rule in RULES if rule in found for name, v in found[rule].items()}
     metrics(rules | {"people  labelled_rate": found["labelled_rate"]})
     said = ", ".join(f"{count} {label}" for label, count in found["labels"].items())

@@ -1,4 +1,4 @@
-"""seeds: one recipe, once for each seed of everything, and how its figures differ between them."""
+"""seeds: runs one recipe once for each seed of everything, and shows how its figures differ between seeds."""
 
 import json
 import re
@@ -34,11 +34,11 @@ def seeds(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what each seed would do; make nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON on stdout.")] = False,
 ) -> None:
-    """Run a recipe once for each seed of everything and compare: which figures and findings survive another seed.
+    """Run a recipe once for each seed of everything and report which figures and findings survive another seed.
 
-    The recipe's own seed is the plain run, runs/NAME; the others are runs/NAME_seed1, … What is finished is not made
-    again. The comparison goes to runs/NAME_seeds. (The option `seeds` of a recipe is another matter: it repeats each
-    sft with other seeds of the adapter, on one base and one encoder.)
+    The recipe's own seed is the plain run, runs/NAME; the others are runs/NAME_seed1, … Finished stages are not run
+    again. The comparison is written to runs/NAME_seeds. (A recipe's option `seeds` is different: it repeats each sft
+    with other seeds of the adapter, on one base and one encoder.)
 
     \b
     posttrain seeds tiny
@@ -73,9 +73,9 @@ def seeds(
 
 
 def numbers(text: str, first: int) -> list[int]:
-    """The seeds that the user means: `3` is three of them from the recipe's own on, `0,4,7` or `0 4 7` these.
+    """The seeds in the user's text: `3` means three, counting up from the recipe's own; `0,4,7` or `0 4 7` mean these.
 
-    InputError where that is no list of different seeds, or fewer than two.
+    Raises InputError if it is not a list of different seeds, or has fewer than two.
     """
     words = [word for word in re.split(r"[,\s]+", text) if word]
     if not words or not all(word.isascii() and word.isdigit() for word in words):
@@ -89,37 +89,37 @@ def numbers(text: str, first: int) -> list[int]:
 
 
 def folder_of(home: Path, seed: int, first: int) -> Path:
-    """The run of a seed: the plain run for the recipe's own, else NAME_seedN beside it."""
+    """The folder of a seed's run: the plain run for the recipe's own seed, else NAME_seedN next to it."""
     return home if seed == first else home.with_name(f"{home.name}_seed{seed}")
 
 
 @dataclass(frozen=True)
 class _Each:
-    """What the runs share."""
+    """What all runs share, and their folders."""
 
     recipe: str
     changes: tuple[str, ...]
     folders: dict[int, Path]
 
     def set(self, seed: int) -> list[str]:
-        """The changes with that seed."""
+        """The changes, and that seed."""
         return [*self.changes, f"seed={seed}"]
 
     def plan(self, seed: int) -> list[Any]:
-        """The steps of that seed's run. InputError with everything that is wrong."""
+        """The steps of that seed's run. Raises InputError listing everything that is wrong."""
         from posttrain import config, runner
 
         return runner.plan(config.load_recipe(self.recipe, self.set(seed)), self.folders[seed])
 
     def do(self, name: str) -> None:
-        """The whole run of a seed, given by its folder's name."""
+        """Run everything for one seed, given by its folder's name."""
         from posttrain.cli import pipeline
 
         seed, folder = next((seed, path) for seed, path in self.folders.items() if path.name == name)
         pipeline.run(self.recipe, self.set(seed), f"{folder.parent}/{folder.name}", None, None, False, False)
 
     def run_all(self, jobs: int, logs: Path) -> None:
-        """Every run, finished ones too, which takes seconds: their reports are written where they are missing."""
+        """Run all seeds; for a finished one this takes seconds and writes its report if that is missing."""
         from posttrain.machine import say
         from posttrain.side_by_side import run_all
 

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from posttrain.transcribe import Result
 
 HALVES = re.compile("[\ud800-\udfff]")
-"""Of a surrogate pair: bytes of a file's name that are no text."""
+"""Halves of surrogate pairs: bytes in a file's name that are not text."""
 
 
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """Whatever libraries print while they work goes to stderr; stdout is for the result."""
+    """Send what libraries print to stderr; stdout is for the result."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
 
 def hide_loading() -> None:
-    """No progress bars for the milliseconds that small files take; only where nothing is downloaded."""
+    """Hide progress bars for small files, which load in milliseconds; call it only if nothing is downloaded."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def print_json(value: Any) -> None:
-    """The result, alone on stdout, as ASCII where that is not Unicode. Raises ValueError on NaN, which is not JSON."""
+    """Print only the result on stdout, as ASCII if that is not Unicode. Raises ValueError on NaN, which is not JSON."""
     text = json.dumps(value, ensure_ascii=not is_unicode(sys.stdout), indent=1, allow_nan=False, default=str)
     for unsafe in (CONTROL, HALVES):
         text = unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -41,12 +41,12 @@ def print_json(value: Any) -> None:
 
 
 def line(text: str) -> None:
-    """Lines for people on stdout; what they quote cannot steer the terminal."""
+    """Print lines for people on stdout; control characters in them are shown, not executed."""
     print(visible(text))
 
 
 def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
-    """One line a step; `memory`: stage → GiB."""
+    """Print one line per step; `memory`: stage → GiB."""
     width = max(len(step.name) for step in steps)
     for step in steps:
         takes = f", takes about {memory[step.name]:.1f} GiB" if step.action == "run" and step.name in memory else ""
@@ -54,14 +54,14 @@ def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> None:
-    """One line a metric."""
+    """Print one line per metric."""
     width = max((len(name) for name in found), default=0)
     for name, metric in found.items():
         line(f"{name:<{width}}  {_figure(metric)}")
 
 
 def transcripts(result: "Result") -> None:
-    """What the model says of each recording, what its CTC head heard; then error rates, where texts were given."""
+    """Print each recording's answer and CTC transcript, then the error rates if texts were given."""
     for heard in result.lines:
         line(f"{heard['path']}: {heard.get('answer', heard.get('hypothesis')) or '(no words)'}")
         line(f"  CTC head: {heard['ctc_hypothesis'] or '(no words)'}")
@@ -71,7 +71,7 @@ def transcripts(result: "Result") -> None:
 
 
 def counts(found: dict[str, Any]) -> None:
-    """What a corpus holds: a line a kind."""
+    """Print what a corpus contains, one line per kind."""
     for name, value in found.items():
         if isinstance(value, dict):
             listed = ", ".join(f"{key} {number}" for key, number in sorted(value.items()))
@@ -81,13 +81,13 @@ def counts(found: dict[str, Any]) -> None:
 
 
 def findings(found: "list[Finding]") -> None:
-    """One line a check."""
+    """Print one line per check."""
     for finding in found:
         line(f"{'✓' if finding.ok else '✗'} {finding}")
 
 
 def verdict(found: "Verdict") -> None:
-    """One line a limit, what is wrong with the ledger, and the verdict last."""
+    """Print one line per limit, what is wrong with the ledger, and the verdict last."""
     for check in found.checks:
         mark = {"passed": "✓", "undecided": "?"}.get(check.status, "✗")
         line(f"{mark} {check.status:<9}  {check}")
@@ -115,7 +115,7 @@ def _figure(metric: dict[str, Any]) -> str:
 
 
 def enhanced(result: dict[str, Any]) -> None:
-    """What was used, and what came of it."""
+    """Print what was used, and the result."""
     parts = result["latency_parts_ms"]
     gain = (
         f"{result['audiogram']}, {result['ear']} ear" if parts["fitting"] else "no audiogram: normal hearing, no gain"

@@ -1,4 +1,4 @@
-"""Printing never ends a command: signs that a terminal cannot show are spelled out, and a closed pipe is ignored."""
+"""Printing never ends a command: characters that a terminal cannot show are spelled out, a closed pipe is ignored."""
 
 import codecs
 import io
@@ -16,16 +16,16 @@ SPELLED = {
     "α": "alpha", "β": "beta", "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "•": "*", "█": "#", "│": "|", "─": "-",
     "━": "-", "ß": "ss", "æ": "ae", "ø": "o", "œ": "oe", "ł": "l",
 }  # fmt: skip
-"""For terminals without them; letters with accents lose these."""
+"""Replacements for terminals without these characters; other accented letters lose their accents."""
 HANDLER = "posttrain.spelled"
 CONTROL = re.compile("[\x05\x07\x08\x0b-\x0f\x1b\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters by which text moves the cursor, takes on colours, rings, asks the terminal, or changes its direction."""
+"""Characters with which text moves the cursor, changes colour or direction, rings the bell, or queries the terminal."""
 DEFAULT_ERRORS = ("strict", "surrogateescape", "backslashreplace")
 
 
 @contextmanager
 def patient() -> Iterator[None]:
-    """Standard output and error that take any text, in this block. What cannot be encoded is spelled out, and what
+    """Make standard output and error accept any text in this block. What cannot be encoded is spelled out, and what
     nobody reads any more (`| head`) is dropped."""
     codecs.register_error(HANDLER, _spelled)
     before = sys.stdout, sys.stderr
@@ -47,7 +47,7 @@ def patient() -> Iterator[None]:
 
 
 def visible(text: str) -> str:
-    """Text of somebody else for a terminal: control characters are shown, not obeyed."""
+    """Untrusted text for a terminal: control characters are shown, not executed."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -57,13 +57,13 @@ def is_unicode(stream: TextIO) -> bool:
 
 
 class Patient(io.TextIOBase):
-    """A text stream that goes on when its reader has gone."""
+    """A text stream that still accepts text after its reader has gone."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """As the stream's own."""
+        """Like the stream's own."""
         try:
             return self._stream.write(text)
         except BrokenPipeError:
@@ -71,7 +71,7 @@ class Patient(io.TextIOBase):
             return len(text)
 
     def flush(self) -> None:
-        """As the stream's own."""
+        """Like the stream's own."""
         try:
             if not self._stream.closed:
                 self._stream.flush()
@@ -100,7 +100,7 @@ class Patient(io.TextIOBase):
 
 
 def _lenient(stream: TextIO | None) -> str | None:
-    """Spell out what the stream cannot encode, unless the user chose another way; returns how it was before."""
+    """Spell out what the stream cannot encode, unless the user chose another handler; returns the previous handler."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors in DEFAULT_ERRORS:
         before = stream.errors
         stream.reconfigure(errors=HANDLER)
@@ -109,7 +109,7 @@ def _lenient(stream: TextIO | None) -> str | None:
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of `codecs`: ASCII for each character."""
+    """An error handler for `codecs` that replaces each character with ASCII."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(_ascii(character) for character in error.object[error.start : error.end]), error.end
@@ -118,14 +118,14 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
 def _ascii(character: str) -> str:
     if character in SPELLED:
         return SPELLED[character]
-    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no text
+    if "\udc80" <= character <= "\udcff":  # a byte in a file's name that is not text
         return f"\\x{ord(character) - 0xDC00:02x}"
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return plain or "?"
 
 
 def _to_nowhere(stream: TextIO) -> None:
-    """Let everything that is still written go to the null device."""
+    """Send everything that is still written to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""A file of adapters/, read and checked: light to import, so that a plan needs neither torch nor PEFT."""
+"""Reads and checks a file of adapters/; light to import, so that planning needs neither torch nor PEFT."""
 
 from typing import Literal, get_args
 
@@ -23,7 +23,7 @@ class Adapter:
     summary: str
     """What it changes, in a sentence."""
     method: Literal["projector", "lora", "prompt_tuning", "full"]
-    """projector: nothing of the Llama. full: all of it."""
+    """What trains. projector: nothing of the Llama. full: all of it."""
     quantization: Literal["none", "nf4"] = "none"
     """How the frozen linear layers are stored."""
     rank: int = 8
@@ -31,7 +31,7 @@ class Adapter:
     alpha: int = 16
     """LoRA's α."""
     dropout: float = 0.0
-    """On LoRA's input."""
+    """Dropout on LoRA's input."""
     use_dora: bool = False
     """Weight-decomposed LoRA (Liu et al. 2024)."""
     target_modules: tuple[Layer, ...] = ATTENTION
@@ -41,7 +41,7 @@ class Adapter:
 
 
 def personal(rank: int) -> Adapter:
-    """One person's LoRA, on every linear layer: new words are written by the MLPs too."""
+    """One person's LoRA, on every linear layer, since the MLPs also take part in producing new words."""
     return Adapter("personal", "One person's.", "lora", rank=rank, alpha=2 * rank, target_modules=get_args(Layer))
 
 

@@ -1,4 +1,4 @@
-"""What may be changed in a Llama, named by a file of adapters/: projector, lora, qlora, dora, prompt_tuning, full."""
+"""Applies a file of adapters/ to a Llama: projector, lora, qlora, dora, prompt_tuning or full."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ LAYER = r"model\.(?:language_model\.)?layers\.\d+\.(?:self_attn|mlp)\."
 
 
 def apply(llama: nn.Module, adapter: Adapter) -> Any:
-    """The Llama with exactly what the adapter names trainable: itself, or a PeftModel around it.
+    """Make exactly what the adapter names trainable; returns the Llama itself, or a PeftModel around it.
 
-    LoRA takes the projector with it (`modules_to_save`, in float32); prompt tuning leaves the projector frozen.
+    LoRA also trains the projector (`modules_to_save`, in float32); prompt tuning leaves it frozen.
     """
     llama.requires_grad_(False)
     if adapter.method == "projector" or (adapter.method == "lora" and adapter.rank == 0):
@@ -38,7 +38,7 @@ def apply(llama: nn.Module, adapter: Adapter) -> Any:
 def lora_config(
     adapter: Adapter, task_type: str = "CAUSAL_LM", modules_to_save: tuple[str, ...] = ("projector",)
 ) -> LoraConfig:
-    """PEFT's config for the adapter, on the decoder blocks and nothing else, whatever is called alike elsewhere."""
+    """PEFT's config for the adapter, on the decoder blocks only, even if layers elsewhere have the same names."""
     return LoraConfig(
         task_type=TaskType(task_type),
         r=adapter.rank,
@@ -51,7 +51,7 @@ def lora_config(
 
 
 def prompt_config(llama: nn.Module, adapter: Adapter) -> PromptTuningConfig:
-    """PEFT's config for prompt tuning, begun from embeddings of random words."""
+    """PEFT's config for prompt tuning, initialised with embeddings of random words."""
     return PromptTuningConfig(
         task_type=TaskType.CAUSAL_LM,
         num_virtual_tokens=adapter.virtual_tokens,
@@ -60,7 +60,7 @@ def prompt_config(llama: nn.Module, adapter: Adapter) -> PromptTuningConfig:
 
 
 def check_targets(model: Any, adapter: Adapter) -> None:
-    """ValueError unless every decoder block's named layers, and no others, carry LoRA."""
+    """Raise ValueError unless the named layers of every decoder block, and no others, have LoRA."""
     found = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     expected = model.config.get_text_config().num_hidden_layers * len(adapter.target_modules)
     if len(found) != expected:
@@ -72,7 +72,7 @@ def check_targets(model: Any, adapter: Adapter) -> None:
 
 @contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """The model without its adapter: the Llama beneath, and the projector as it was when the adapter was added."""
+    """The model without its adapter: the underlying Llama, and the projector as it was when the adapter was added."""
     if isinstance(model, PeftModel):
         with model.disable_adapter():
             yield
@@ -81,13 +81,13 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 
 def projector_of(model: Any) -> nn.Module:
-    """The projector in use: the adapter's where it has its own, else the one in the embedding."""
+    """The projector in use: the adapter's own if it has one, else the one in the embedding."""
     embedding = speech_embedding_of(model)
     return embedding.projector
 
 
 def projector_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Tensors of the projector beneath the adapter, or of the only one."""
+    """Tensors of the projector below the adapter, or of the only projector."""
     embedding = speech_embedding_of(model)
     projector = embedding.projector
     beneath = getattr(projector, "original_module", projector) if isinstance(model, PeftModel) else projector
@@ -101,9 +101,10 @@ def speech_embedding_of(model: nn.Module) -> Any:
 
 
 def float32_trainables(model: nn.Module) -> None:
-    """Back to float32: TRL casts what trains on a 4-bit base to bfloat16, where small updates of a projector vanish.
+    """Cast trainable bfloat16 parameters back to float32.
 
-    Call it after a TRL trainer is built and before it trains; it changes nothing where they are float32.
+    On a 4-bit base TRL casts trainable parameters to bfloat16, in which small updates of a projector vanish. Call this
+    after a TRL trainer is built and before it trains; parameters already in float32 stay as they are.
     """
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype == torch.bfloat16:
@@ -111,9 +112,9 @@ def float32_trainables(model: nn.Module) -> None:
 
 
 def linear_bytes(model: nn.Module) -> tuple[int, int]:
-    """What the linear layers of all blocks take as they are held, and what they would take in bfloat16.
+    """Bytes of the linear layers of all blocks, as stored and in bfloat16.
 
-    4-bit layers with their scales; LoRA's own matrices are not counted.
+    4-bit layers count with their scales; LoRA's own matrices are not counted.
     """
     held = in_bfloat16 = 0
     for name, module in model.named_modules():
@@ -127,7 +128,7 @@ def linear_bytes(model: nn.Module) -> tuple[int, int]:
 
 
 def count_trainable(model: nn.Module) -> int:
-    """How many parameters train."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -157,5 +158,5 @@ def _part(name: str) -> str:
 
 
 def _numel(parameter: nn.Parameter) -> int:
-    """Two 4-bit weights share a byte."""
+    """Number of weights; two 4-bit weights share a byte."""
     return parameter.numel() * (2 if parameter.__class__.__name__ == "Params4bit" else 1)

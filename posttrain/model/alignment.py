@@ -1,4 +1,4 @@
-"""Do speech embeddings fall beside those of the same words, in order? (Fathullah et al. 2023, section 4)"""
+"""Whether speech embeddings are close to those of the same words, in order (Fathullah et al. 2023, section 4)."""
 
 import jiwer
 import numpy as np
@@ -15,12 +15,12 @@ from posttrain.model.tokenizer import SpeechTokenizer
 
 @torch.no_grad()
 def alignment(llama: SpeechLlama, examples: list[Example], limit: int = 100) -> dict[str, float]:
-    """Over the first `limit` clips: cosine and monotonicity, each beside its value for another clip's words, and a WER.
+    """Cosine and monotonicity, each also for another clip's words, and a WER, over the first `limit` clips.
 
     `cosine`: mean over text tokens of the largest cosine similarity with a speech token. `monotonicity`: mean Spearman
     correlation between a text token's place and the place of its most similar speech token (1 = in order).
-    `nearest_words_wer`: WER of the words whose embeddings the speech tokens are nearest to, read off as CTC would.
-    Deviation: 1. The paper shows similarity matrices (`similarity`); these numbers sum them up.
+    `nearest_words_wer`: WER of the words whose embeddings are nearest to the speech tokens, collapsed as in CTC.
+    Deviation: 1. The paper shows similarity matrices (`similarity`); these numbers summarise them.
     """
     speech, text, said, read = [], [], [], []
     for example in [e for e in examples if len(e.text.split()) > 2][:limit]:
@@ -53,12 +53,12 @@ def similarity(llama: SpeechLlama, example: Example) -> torch.Tensor:
 
 
 def pause_id(tokenizer: SpeechTokenizer) -> int:
-    """The Llama's token of a written pause, which stands for speech tokens that say nothing new."""
+    """The Llama's token for a written pause, used for speech tokens that add no word."""
     return tokenizer.word_ids(PAUSE)[-1]
 
 
 def nearest_words(llama: SpeechLlama, speech: torch.Tensor) -> str:
-    """Speech tokens (N, D) → the words nearest by cosine, repeats taken once and pauses left out."""
+    """Speech tokens (N, D) → the words nearest by cosine, with repeats collapsed and pauses left out."""
     words = F.normalize(llama.model.get_input_embeddings().weight.float(), dim=-1)  # (V, D)
     nearest = (F.normalize(speech, dim=-1) @ words.T).argmax(-1).unique_consecutive()
     kept = nearest[nearest != pause_id(llama.tokenizer)].tolist()
@@ -73,7 +73,7 @@ def _pair(speech: torch.Tensor, text: torch.Tensor) -> tuple[float, float]:
 
 
 def _embeddings(llama: SpeechLlama, example: Example) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the clip's speech tokens (N, D) and of its words (L, D), as the Llama takes them in."""
+    """Embeddings of the clip's speech tokens (N, D) and of its words (L, D), as the Llama receives them."""
     embed, device = llama.model.get_input_embeddings(), llama.model.device
     spoken = torch.tensor(llama.tokenizer.clip_ids(example.clip or ""), device=device)  # (N,)
     typed = torch.tensor(llama.tokenizer.word_ids(example.text), device=device)  # (L,)

@@ -1,4 +1,4 @@
-"""Chat templates that mark the assistant's words, which Llama 3.1's own does not."""
+"""Chat templates that mark the assistant's answers, which Llama 3.1's own template does not."""
 
 PLAIN_MESSAGE = (
     "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'"
@@ -22,7 +22,8 @@ LLAMA3 = (
 def training_template(template: str | None) -> str:
     """The template with `{% generation %}` around each answer, `<|eot_id|>` included; it renders the same text.
 
-    Llama 3.1's own differs from it in that one place. A model without a template gets Llama 3's.
+    Llama 3.1's own template gets these marks, a model without a template gets Llama 3's. Raises ValueError for others
+    that mark no answers.
     """
     if template is None:
         return LLAMA3

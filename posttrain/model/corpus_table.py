@@ -1,6 +1,6 @@
-"""The frame table of a whole corpus: the frozen encoder runs once over it, and is read from the cache ever after.
+"""The frame table of a whole corpus: the frozen encoder runs over it once, and later calls read the cache.
 
-Or of a few recordings, at once and not kept.
+Also of a few recordings, without a cache.
 """
 
 import errno
@@ -23,11 +23,11 @@ from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
 
 FRAMES_FORMAT = 2
-"""Of cached frames: counts up when what is encoded of a clip changes."""
+"""Version of cached frames; increase it when the encoded part of a clip changes."""
 
 
 def corpus_table(folder: Path, corpus: Corpus, device: str) -> FrameTable:
-    """Frames and CTC hypotheses of every clip by the encoder in `folder`, where they are kept as well."""
+    """Frames and CTC hypotheses of every clip from the encoder in `folder`, where they are cached too."""
     return encode_corpus(encoders.load(folder, device=device), corpus, folder)
 
 
@@ -40,10 +40,10 @@ def table_of(encoder: CTCEncoder, waveforms: Mapping[str, torch.Tensor]) -> Fram
 
 
 def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: bool = True) -> FrameTable:
-    """Frames float16 and greedy hypotheses of all clips, and of the windows of test clips that are cut into several.
+    """Frames (float16) and greedy hypotheses of all clips, and of the windows of test clips that are cut into several.
 
-    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash; made
-    again when either changed. float16 halves the table, and text rows do not touch it.
+    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash;
+    recomputed if either changes. float16 halves the table's size; text rows do not use it.
     """
     key = f"{corpus.fingerprint}-{encoders.weights_hash(encoder.model)}-{FRAMES_FORMAT}"
     frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
@@ -74,14 +74,14 @@ def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: b
 
 
 def _key_of(frames: Path) -> str | None:
-    """What a file of frames was made for: two commands that encode at once each write a whole one."""
+    """Cache key of a file of frames; checked because two commands that encode at once both write the cache."""
     with safe_open(frames, framework="pt") as file:
         return (file.metadata() or {}).get("key")
 
 
 class _Pieces(Sequence[torch.Tensor]):
-    """Waveforms of all clips and of the windows of test clips, each read when it is asked for: hours would fill the
-    memory."""
+    """Waveforms of all clips and of the windows of test clips, each read on access: hours of audio would fill
+    the memory."""
 
     def __init__(self, corpus: Corpus):
         self.corpus = corpus

@@ -1,4 +1,4 @@
-"""Greedy answers in batches of like length, the same whatever they are batched with (to a tolerance)."""
+"""Greedy answers in batches of similar length; an answer does not depend on its batch (up to a tolerance)."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ def generate_ids(
     """Greedy continuation ids per prompt, in the prompts' order, without the end token.
 
     Prompts are sorted by length, padded on the left and decoded with a KV cache; a row leaves the batch when it ends.
-    It is `generate` without sampling (a test holds them equal), written out for two reasons: `generate` keeps every row
-    until the longest answer ends, and PEFT's prompt tuning puts its virtual tokens before the padding there, so that an
-    answer depends on what it is batched with.
+    The result equals `generate` without sampling (tested). It is written out for two reasons: `generate` keeps every
+    row until the longest answer ends, and there PEFT's prompt tuning puts its virtual tokens before the padding, so an
+    answer depends on its batch.
     """
     answers: dict[int, list[int]] = {}
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -36,7 +36,7 @@ def generate_ids(
 
 
 def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, max_new_tokens: int) -> list[list[int]]:
-    """One batch."""
+    """Greedy continuation ids of one batch."""
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
     embeddings, mask = prompt_embeddings(model, rows, pad_id)  # (B, L, D), (B, L)
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, L)
@@ -68,7 +68,7 @@ def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, 
 
 
 def prompt_embeddings(model: Any, rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings (B, L, D) and mask (B, L) of prompts padded on the left, virtual tokens right before each prompt."""
+    """Embeddings (B, L, D) and mask (B, L) of prompts padded on the left, with virtual tokens right before each."""
     virtual = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
     count = model.active_peft_config.num_virtual_tokens if virtual else 0
@@ -84,7 +84,7 @@ def prompt_embeddings(model: Any, rows: list[list[int]], pad_id: int) -> tuple[t
 
 
 def check_generation(config: GenerationConfig | None, options: dict[str, Any]) -> None:
-    """ValueError for `encoder_repetition_penalty`, which looks the prompt's speech ids up in the logits and crashes.
+    """Raise ValueError for `encoder_repetition_penalty`, which indexes the logits with the speech ids and crashes.
 
     The repetition and n-gram penalties are safe.
     """

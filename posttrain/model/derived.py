@@ -1,4 +1,4 @@
-"""Models made in memory from another: half the layers, the adapter merged, less of a change, a head that scores."""
+"""Models derived from another in memory: half the layers, adapter merged, change scaled down, scoring head added."""
 
 import copy
 import dataclasses
@@ -17,7 +17,7 @@ from posttrain.model.speech_llama import SpeechLlama, load_llama
 
 
 def halved(llama: SpeechLlama) -> SpeechLlama:
-    """A student with copies of every second layer and of all the rest, all of it trainable; shares the table."""
+    """A fully trainable student with copies of every second layer and of all other parts; it shares the table."""
     teacher = llama.model
     if isinstance(teacher, PeftModel):
         raise InputError("a student of half the layers starts from align, expected a parent without an adapter")
@@ -45,7 +45,7 @@ def halved(llama: SpeechLlama) -> SpeechLlama:
 def merged(llama: SpeechLlama) -> LlamaForCausalLM:
     """The Llama with its adapter merged into the weights, speech embedding and projector included.
 
-    Consumes `llama`. A 4-bit base is unpacked first, since the sum rounded to 4 bits again would be another model.
+    Consumes `llama`. A 4-bit base is unpacked first, since rounding the sum to 4 bits again would give another model.
     """
     if not isinstance(llama.model, PeftModel):
         return llama.model
@@ -60,10 +60,11 @@ def merged(llama: SpeechLlama) -> LlamaForCausalLM:
 
 @torch.no_grad()
 def scaled(llama: SpeechLlama, share: float, origin: nn.Module | None = None) -> None:
-    """Keep `share` of what training changed in the Llama, in place; of the projector's, which text goes round, all.
+    """Keep `share` of what training changed in the Llama, in place; the projector, which text bypasses, keeps all.
 
     LoRA's B is scaled, which scales the change; the weights of a fully tuned Llama are moved towards those of `origin`
-    (Wortsman et al. 2022, arXiv 2109.01903: (1 − share) · before + share · after). InputError for any other adapter.
+    (Wortsman et al. 2022, arXiv 2109.01903: (1 − share) · before + share · after). Raises InputError for any other
+    adapter.
     """
     if origin is not None:
         before = dict(origin.named_parameters())
@@ -79,7 +80,7 @@ def scaled(llama: SpeechLlama, share: float, origin: nn.Module | None = None) ->
 
 
 def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassification:
-    """A one-score head on the merged backbone, which it takes over; pooled at the last token that is not padding."""
+    """A head for one score, at the last token that is not padding, on the merged backbone, which it takes over."""
     model = merged(llama)
     config = copy.deepcopy(model.config)
     config.num_labels = 1
@@ -97,9 +98,9 @@ def classifier(llama: SpeechLlama, seed: int = 0) -> LlamaForSequenceClassificat
 
 
 def _unpack(llama: SpeechLlama) -> None:
-    """Put the PeftModel on the values that the 4-bit weights stand for, in place.
+    """Replace the 4-bit weights below the adapter with the values that they represent, in place.
 
-    What is in 4 bits goes before those are loaded: a card that has room for one of them may have none for both.
+    The 4-bit model is freed before these are loaded, as a GPU with room for one of them may not have room for both.
     """
     spec, adapted = llama.spec, llama.model
     device, config = adapted.device, adapted.peft_config["default"]

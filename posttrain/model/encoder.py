@@ -1,7 +1,7 @@
-"""The conformer encoder with its CTC head: Transformers' Parakeet, tiny and built here, or loaded from hub or folder.
+"""The conformer encoder with its CTC head: Transformers' Parakeet, tiny and built here, or loaded from Hub or folder.
 
 The blank is `config.pad_token_id`. Frames and hypotheses come from one pass. BatchNorm stays in eval() unless the ctc
-stage trains it; padded and unpadded outputs agree (a test holds it).
+stage trains it; padded and unpadded outputs agree (tested).
 """
 
 import hashlib
@@ -31,10 +31,10 @@ from posttrain.model.untrusted import read_config
 
 SPEC_FILE = "checkpoint.json"
 BEHIND = "encoder"
-"""In an enhancer's folder: the encoder that learned with it."""
+"""Subfolder of an enhancer's folder for the encoder that was trained with it."""
 CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
 BATCH_SAMPLES = 16 * 3 * SAMPLE_RATE
-"""Of a padded batch: small enough for a processor's cache."""
+"""Most samples in a padded batch: few enough for a processor's cache."""
 
 
 @dataclass
@@ -57,11 +57,11 @@ class CTCEncoder:
 
     @property
     def frame_samples(self) -> int:
-        """Samples at 16 kHz that one encoder frame stands for."""
+        """Samples at 16 kHz per encoder frame."""
         return int(self.model.config.encoder_config.subsampling_factor * self.log_mel.hop_length)
 
     def num_encoder_frames(self, samples: int) -> int:
-        """Samples of a clip → its encoder frames."""
+        """Number of encoder frames of a clip with this many samples."""
         mel = torch.tensor([samples // self.log_mel.hop_length])
         return int(self.model._get_subsampling_output_length(mel))
 
@@ -72,8 +72,8 @@ class CTCEncoder:
         """(frames float32 (T_i, D), greedy hypothesis) per waveform (S_i,), in order; batched by length.
 
         Silence around speech is not encoded (see `heard`).
-        `progress`: name of a progress bar. `lengths`: in samples, where waveforms are read when they are asked for.
-        ValueError when a waveform is shorter than one encoder frame.
+        `progress`: name of a progress bar. `lengths`: in samples, for waveforms that are read on access.
+        Raises ValueError if a waveform is shorter than one encoder frame.
         """
         lengths = lengths or [len(waveform) for waveform in waveforms]
         for number, samples in enumerate(lengths):
@@ -112,7 +112,7 @@ class CTCEncoder:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def save(self, folder: Path) -> None:
-        """A Hugging Face folder in Parakeet's file layout."""
+        """Write a Hugging Face folder in Parakeet's file layout."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
@@ -122,7 +122,7 @@ class CTCEncoder:
 
 
 def load(source: str | Path, revision: str | None = None, device: str = "cpu") -> CTCEncoder:
-    """The encoder in a folder or under a hub id, frozen, in eval(); InputError names what is missing or misfits."""
+    """The encoder in a folder or under a hub id, frozen, in eval(); InputError names what is missing or wrong."""
     source, revision = _referred(source, revision)
     if str(source).startswith((".", "/", "~")) and not Path(source).is_dir():
         raise InputError(f"encoder {source} is not there; name a folder with a Parakeet CTC model, or a hub id")
@@ -146,7 +146,9 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
 
 
 def save(encoder: CTCEncoder, folder: Path) -> None:
-    """An encoder trained here: a Parakeet folder, read back, and the checkpoint.json that makes it whole."""
+    """Save an encoder trained here: write a Parakeet folder, read it back, and complete it with checkpoint.json.
+
+    Raises RuntimeError if it does not read back as written."""
     encoder.save(folder)
     read = load(folder)
     if weights_hash(read.model) != weights_hash(encoder.model):
@@ -155,10 +157,10 @@ def save(encoder: CTCEncoder, folder: Path) -> None:
 
 
 def behind(enhancer: Path, encoder: CTCEncoder) -> CTCEncoder:
-    """The encoder that learned with an enhancer to hear what it leaves, or the one given where none did.
+    """The encoder that was fine-tuned together with an enhancer, on its output, or the given one if there is none.
 
-    InputError where it is not there as it was, or learned from another than the one given: a Llama that hears by that
-    one would not understand it.
+    Raises InputError if it is missing or changed, or was fine-tuned from another encoder than the given one: a Llama
+    trained with the given one would not understand it.
     """
     known = json.loads((enhancer / SPEC).read_text(encoding="utf-8")).get("heard_by")
     if known is None:
@@ -176,7 +178,7 @@ def behind(enhancer: Path, encoder: CTCEncoder) -> CTCEncoder:
 
 
 def refer(folder: Path, source: str, revision: str | None) -> None:
-    """An encoder that lies elsewhere: only its name; a local folder is named relative to the working folder."""
+    """Save a reference to an encoder stored elsewhere; a folder below the working folder is named relative to it."""
     if Path(source).is_dir():
         path = Path(os.path.abspath(source))
         source = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
@@ -193,7 +195,7 @@ def _write_spec(folder: Path, spec: Mapping[str, object]) -> None:
 
 
 def _referred(source: str | Path, revision: str | None) -> tuple[str | Path, str | None]:
-    """What a ctc checkpoint names, where it only names one."""
+    """The encoder that a ctc checkpoint refers to, if it only refers to one; else the source itself."""
     path = Path(source) / SPEC_FILE
     if path.is_file() and not (Path(source) / "config.json").is_file():
         try:
@@ -218,7 +220,7 @@ def tiny(
     mel_bins: int,
     tokenizer: ParakeetTokenizer | None = None,
 ) -> CTCEncoder:
-    """A new small Parakeet, weights from torch's global generator; its CTC units are the tokenizer's, or characters."""
+    """A new small Parakeet, weights from torch's global generator; CTC units are the tokenizer's, else characters."""
     tokenizer = tokenizer or unit_tokenizer()
     encoder = ParakeetEncoderConfig(
         hidden_size=hidden_size,
@@ -243,7 +245,7 @@ def tiny(
     )
     model = ParakeetForCTC(config)
     for module in model.modules():
-        # Transformers' N(0, 0.02) lets next to nothing through convolutions so narrow: PyTorch's defaults, as in NeMo
+        # with Transformers' N(0, 0.02) such narrow convolutions pass almost no signal: PyTorch's defaults, as in NeMo
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)):
             module.reset_parameters()
     return _frozen(model, tokenizer, settings(mel_bins))
@@ -252,8 +254,8 @@ def tiny(
 def unit_tokenizer(texts: Iterable[str] = (), units: int = 0) -> ParakeetTokenizer:
     """CTC units in Parakeet's tokenizer class: `units` byte pairs (BPE) of normalised texts, the blank last.
 
-    The alphabet is always whole, so any normalised text has its units; with `units` at or below its size, or without
-    texts, they are characters.
+    The alphabet is always complete, so any normalised text can be encoded; if `units` is at or below its size, or
+    without texts, the units are characters.
     """
     alphabet = sorted(CHARACTERS)
     made = Tokenizer(models.BPE(unk_token="<unk>"))
@@ -271,7 +273,7 @@ def unit_tokenizer(texts: Iterable[str] = (), units: int = 0) -> ParakeetTokeniz
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """16 hex digits of all weights and buffers, by name."""
+    """Hash of all weights and buffers and their names, 16 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

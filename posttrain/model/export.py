@@ -1,4 +1,4 @@
-"""A checkpoint → an ordinary Hugging Face folder: `from_pretrained`, a processor, `generate`."""
+"""Exports a checkpoint as an ordinary Hugging Face folder: `from_pretrained`, a processor, `generate`."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from posttrain.model.processing import SpeechLlamaProcessor
 
 
 def export(folder: str | Path, out: str | Path, device: str = "cpu") -> Path:
-    """Write the checkpoint in `folder`, adapter merged, encoder and processor with it, to `out`; returns it.
+    """Write the checkpoint in `folder` to `out`, with merged adapter, encoder and processor; returns `out`.
 
-    InputError for a checkpoint that does not hear, and for prompt tuning, which cannot be merged. Deviation: 1. frames
-    stay in float32 here, where the corpus's table keeps them in float16.
+    Raises InputError for a checkpoint without an encoder, and for prompt tuning, which cannot be merged. Deviation:
+    1. frames stay in float32 here, while the corpus's table keeps them in float16.
     """
     model, processor = build(folder, device)
     model.save_pretrained(out)

@@ -1,6 +1,6 @@
-"""Whether a local model folder is whole: its files are there and its weights have the shapes its config asks for.
+"""Checks that a local model folder is complete: its files exist and its weights have the shapes in its config.
 
-Only headers are read: what `from_pretrained` would find out minutes later is known before a run starts.
+Only headers are read, so what `from_pretrained` would find out minutes later is known before a run starts.
 """
 
 import json
@@ -20,7 +20,7 @@ SHOWN = 3
 
 
 def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
-    """Raises InputError that lists what is missing or of another shape; `kind` is the model type wanted."""
+    """Raise InputError listing what is missing or has another shape; `kind` is the expected model type."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not there; name a folder or a hub id")
     there = {path.name for path in folder.iterdir()}
@@ -28,7 +28,7 @@ def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
     problems = [f"{folder} has no {name}; get the folder again, whole" for name in lacking]
     if problems:
         raise InputError(problems)
-    import torch  # only where there is something to compare
+    import torch  # only if there is something to compare
     from transformers import LlamaForCausalLM, ParakeetForCTC
 
     from posttrain.model.untrusted import read_config
@@ -60,7 +60,7 @@ def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
 
 
 def checkpoint_problems(folder: Path, hears: bool = False) -> list[str]:
-    """What is wrong with the files of a checkpoint, by their names alone; `hears`: it must have an encoder."""
+    """Problems with a checkpoint's files, by its checkpoint.json and their names; `hears`: it must have an encoder."""
     path = folder / "checkpoint.json"
     if not path.is_file():
         if (folder / "config.json").is_file() and not hears:

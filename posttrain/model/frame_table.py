@@ -1,6 +1,6 @@
 """Speech frames as vocabulary rows: ids below V are words, ids from V on are rows of a table of encoder frames.
 
-A clip is a run of ids, so a prompt with speech in it is one id sequence and trainers made for text take it as it is.
+A clip is a run of ids, so a prompt with speech in it is one id sequence, and trainers for text accept it unchanged.
 """
 
 import hashlib
@@ -16,24 +16,24 @@ from posttrain.model.projector import Projector
 
 
 def num_speech_tokens(num_frames: int, stack: int) -> int:
-    """How many speech tokens N a clip of T encoder frames takes when `stack` frames make one token."""
+    """Number N of speech tokens for a clip of T encoder frames, with `stack` frames per token."""
     return -(-num_frames // stack)
 
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
-    """The encoder's output for every clip, one after the other, unstacked."""
+    """The encoder's output for every clip, concatenated, unstacked."""
 
     frames: torch.Tensor
     """(T_all, D_enc), any float type; may be memory-mapped."""
     spans: dict[str, tuple[int, int]]
     """Clip id → (first frame, number of frames T)."""
     table_id: str = ""
-    """Which frames these are; a dataset made for one table is not used with another. Empty: a hash of the spans."""
+    """Identifies the frames: a dataset made for one table is not used with another. Empty: hash of shape and spans."""
     hypotheses: dict[str, str] = field(default_factory=dict)
-    """Clip id → what the encoder's CTC head heard."""
+    """Clip id → the CTC head's transcript."""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Clip id → the windows that it is transcribed in, where there are several; each has a span of its own."""
+    """Clip id → the windows that it is transcribed in, if there are several; each has its own span."""
 
     def __post_init__(self) -> None:
         for clip, (start, count) in self.spans.items():
@@ -48,7 +48,7 @@ class FrameTable:
 
     @classmethod
     def of(cls, frames: Mapping[str, torch.Tensor], hypotheses: dict[str, str] | None = None) -> "FrameTable":
-        """A table of these clips' frames (T_i, D_enc), in half precision, as a corpus's are kept."""
+        """A table of these clips' frames (T_i, D_enc), in half precision, like a corpus's."""
         spans, first = {}, 0
         for clip, own in frames.items():
             spans[clip] = (first, len(own))
@@ -66,15 +66,15 @@ class FrameTable:
         return self.frames[start : start + count].float()
 
     def stacked(self, stack: int) -> "StackedTable":
-        """The same frames seen as speech tokens of `stack` frames each."""
+        """The same frames viewed as speech tokens of `stack` frames each."""
         return StackedTable(self.frames, self.spans, stack, self.table_id)
 
 
 class StackedTable:
-    """Rows of `stack` neighbouring frames, gathered when asked for; a clip's last row is filled up with zeros.
+    """Rows of `stack` neighbouring frames, gathered on access; a clip's last row is padded with zeros.
 
     Nothing is copied: the frames stay where they are (memory-mapped, on the CPU or on the device). `deepcopy` and
-    `copy` share it. `spans`: clip id → (first row, number of rows N).
+    `copy` return the same table. `spans`: clip id → (first row, number of rows N).
     """
 
     def __init__(self, frames: torch.Tensor, spans: dict[str, tuple[int, int]], stack: int, table_id: str = ""):
@@ -100,7 +100,7 @@ class StackedTable:
 
     @classmethod
     def none(cls, dim: int, stack: int) -> "StackedTable":
-        """A table without a clip; its one row of zeros is what batches without speech run the projector on."""
+        """A table without clips; batches without speech run the projector on its one row of zeros."""
         return cls(torch.zeros(0, dim), {}, stack)
 
     @classmethod
@@ -118,7 +118,7 @@ class StackedTable:
         return (frames.float() * inside[..., None]).flatten(-2)  # (…, k·D_enc)
 
     def to(self, device: torch.device | str) -> "StackedTable":
-        """The table with its frames on that device; itself when they are there."""
+        """The table with its frames on that device; itself if they already are."""
         if self.frames.device == torch.device(device):
             return self
         moved = object.__new__(StackedTable)
@@ -133,13 +133,13 @@ class StackedTable:
 
 
 class SpeechEmbedding(nn.Embedding):
-    """A Llama's input embedding whose ids ≥ V are speech: table row → projector → embedding.
+    """A Llama's input embedding in which ids ≥ V are speech: table row → projector → embedding.
 
-    Ids (B, L) → (B, L, D) in the weight's type. Word positions are the plain embedding, bit for bit. The projector runs
-    at every position, on row 0 where there is a word, and its output is dropped there: so no parameter goes unused, no
-    shape depends on the data, and nothing waits for a GPU.
+    Ids (B, L) → (B, L, D) in the weight's type. Word positions get the plain embedding, bit for bit. The projector
+    runs at every position, for words on row 0 with its output discarded, so no parameter goes unused, no shape depends
+    on the data, and nothing waits for a GPU.
 
-    V is fixed. The table is a plain attribute: not saved, not moved, shared by deep copies. It takes the place of
+    V is fixed. The table is a plain attribute: not saved, not moved, shared by deep copies. The module replaces
     `embed_tokens` and keeps `.weight`, tied or not.
     """
 
@@ -149,10 +149,10 @@ class SpeechEmbedding(nn.Embedding):
         self.projector = projector
         self.stack = stack
         self.table: Any = None
-        """Where speech ids are looked up, a StackedTable or a LiveTable; None knows no clip."""
+        """Where speech ids are looked up, a StackedTable or a LiveTable; None has no clips."""
 
     def forward(self, ids: torch.Tensor, table: StackedTable | None = None) -> torch.Tensor:
-        """`table` stands in for the attached one. IndexError on the CPU for an id past the table's end."""
+        """`table` replaces the attached one here. Raises IndexError on the CPU for an id past the table's end."""
         table = table or self.table or StackedTable.none(self.projector.in_dim // self.stack, self.stack)
         speech = ids >= self.num_embeddings  # (B, L)
         words = F.embedding(ids.masked_fill(speech, 0), self.weight, self.padding_idx)  # (B, L, D)
@@ -164,7 +164,7 @@ class SpeechEmbedding(nn.Embedding):
 
 
 def resize_forbidden(*_: Any, **__: Any) -> None:
-    """Stands in for `resize_token_embeddings`, which would shift every speech id without a word."""
+    """Replaces `resize_token_embeddings`, which would silently shift every speech id."""
     raise ValueError("the vocabulary size is fixed, since speech ids begin where it ends; build a new model instead")
 
 

@@ -1,7 +1,7 @@
-"""The ordinary Hugging Face face of a Llama that hears: `input_features` in, `generate`, `from_pretrained`.
+"""The ordinary Hugging Face interface of a Llama with speech: `input_features` in, `generate`, `from_pretrained`.
 
-The table face and this one share every module and give the same logits (a test says so); here the table is the batch's
-own encoder output, so gradients reach the encoder.
+It shares every module with the frame-table interface and gives the same logits (tested); here the table is the
+batch's own encoder output, so gradients reach the encoder.
 """
 
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ from posttrain.model.projector import Projector
 
 
 class SpeechLlamaConfig(PreTrainedConfig):
-    """A Llama's config, an encoder's, and what joins them."""
+    """A Llama's config, an encoder's, and the settings that connect them."""
 
     model_type = "speech_llama"
     sub_configs: ClassVar = {"text_config": LlamaConfig, "audio_config": ParakeetEncoderConfig}
@@ -49,7 +49,7 @@ class SpeechLlamaConfig(PreTrainedConfig):
 
 
 class SpeechLlamaPreTrainedModel(PreTrainedModel):
-    """What the two classes below share."""
+    """Settings shared by the two classes below."""
 
     config_class = SpeechLlamaConfig
     base_model_prefix = "model"
@@ -89,8 +89,8 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
     ) -> torch.Tensor:
         """Ids (B, L), features (clips, F, M) and their mask (clips, F) → embeddings (B, L, D).
 
-        The speech ids of the batch, read row by row, stand for its clips' speech tokens in order, whatever their value.
-        Raises ValueError when they are not as many.
+        The batch's speech ids, read row by row, are its clips' speech tokens in order, whatever the ids' values. Raises
+        ValueError if their numbers differ.
         """
         embedding: Any = self.get_input_embeddings()
         if input_features is None:
@@ -119,7 +119,7 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """As LlamaModel's, with speech."""
+        """LlamaModel's forward, with speech."""
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("neither input_ids nor inputs_embeds are given, expected one of them")
@@ -173,7 +173,7 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
         )
 
     def generate(self, *args: Any, generation_config: Any = None, **kwargs: Any) -> Any:
-        """As GenerationMixin's; ValueError for the encoder-repetition penalty."""
+        """GenerationMixin's `generate`; raises ValueError for the encoder-repetition penalty."""
         check_generation(generation_config, kwargs)
         return super().generate(*args, generation_config=generation_config, **kwargs)
 
@@ -181,7 +181,7 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
 def joined(
     llama: Any, encoder: ParakeetEncoder, stack: int, projector_hidden: int
 ) -> SpeechLlamaForConditionalGeneration:
-    """This face around a merged Llama with a speech embedding and its encoder; modules are shared, not copied."""
+    """This interface for a merged Llama with a speech embedding and its encoder; modules are shared, not copied."""
     config = SpeechLlamaConfig(llama.config, encoder.config, stack, projector_hidden)
     with torch.device("meta"):
         model = SpeechLlamaForConditionalGeneration(config)

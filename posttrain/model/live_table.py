@@ -1,4 +1,4 @@
-"""A frame table computed anew for every batch, so that the encoder trains too (the paper's joint setting)."""
+"""A frame table recomputed for every batch, so that the encoder trains too (the paper's joint setting)."""
 
 import torch
 from torch import nn
@@ -10,9 +10,9 @@ from posttrain.model.frame_table import StackedTable
 
 
 class LiveTable(nn.Module):
-    """Stands in for a StackedTable in a SpeechEmbedding: the same rows, by the encoder as it is now, with gradients.
+    """Replaces a StackedTable in a SpeechEmbedding: the same rows, from the encoder's current weights, with gradients.
 
-    Put into the embedding, its encoder is a part of the model. Dropout and batch normalisation stay in eval().
+    Once it is in the embedding, its encoder is part of the model. Dropout and batch normalisation stay in eval().
     """
 
     def __init__(self, encoder: CTCEncoder, corpus: Corpus, frozen: StackedTable):

@@ -1,9 +1,9 @@
-"""How much memory each stage of a recipe will need, from shapes alone: nothing is loaded.
+"""Estimates how much memory each stage of a recipe needs, from shapes alone; nothing is loaded.
 
-Counted: weights, gradients and Adam's two moments of what trains, activations kept for the backward pass, logits, what
-evaluation takes (KV cache and log-probabilities), second models, and the frame table. Checked with random weights of
-Llama 3.1 8B's and Parakeet's shapes, bfloat16, on an H200: the peaks of both 8B recipes on made clips, with the CUDA
-context, were within 8 % of it. Longer recordings take more.
+Counted: weights, gradients and Adam's two moments of what trains, activations kept for the backward pass, logits,
+evaluation (KV cache and log-probabilities), second models, and the frame table. Checked with random weights of Llama
+3.1 8B's and Parakeet's shapes, bfloat16, on an H200: the peaks of both 8B recipes on synthetic clips, with the CUDA
+context, were within 8 % of the estimate. Longer recordings need more.
 """
 
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ from posttrain.model import adapter_file
 
 GIB = 2**30
 CHAT_TOKENS, CHAT_TOKENS_TINY = 56, 40
-"""Tokens of the longest row beside its speech: instruction, answer and chat format, with Llama 3.1's preamble in the
-first."""
+"""Tokens of the longest row except its speech: instruction, answer and chat format; the first has Llama 3.1's
+preamble."""
 ANSWER_TOKENS = 20
-"""Of these, the answer's."""
+"""Those of them in the answer."""
 LINE_TOKENS = 25
 """Tokens of a held-out line, on which log-probabilities are measured."""
 CLIP_S = 3.5
-"""A made clip's length."""
+"""Length of a synthetic clip."""
 PROCESS = 0.9 * GIB
 """Python with torch, transformers and their libraries; on a GPU, the CUDA context."""
 BYTES = {"float32": 4, "bfloat16": 2}
 NF4 = 0.516
 """Bytes of a 4-bit weight with its doubly quantised scales, one per 64 weights."""
 ENHANCER_BYTES_S = 35e6
-"""Activations of the enhancer, its losses and its discriminator, for a second of speech."""
+"""Bytes of activations of the enhancer, its losses and its discriminator, per second of speech."""
 TRAINED = 4 + 4 + 8
 """Bytes of a trained float32 parameter: itself, its gradient, Adam's moments."""
 
@@ -66,14 +66,14 @@ class Llama:
         return self.linear + tables + (2 * self.layers + 1) * self.width
 
     def lora(self, rank: int) -> int:
-        """LoRA on q, k, v, o of every block."""
+        """Parameters of LoRA on q, k, v, o of every block."""
         inner = self.heads * self.head_dim
         return self.layers * rank * (2 * (self.width + inner) + 2 * (self.width + self.kv_width))
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The numbers of a Parakeet."""
+    """The numbers of a Parakeet that memory depends on."""
 
     params: int
     width: int
@@ -82,7 +82,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Need:
-    """What one stage takes at its peak, in bytes per part."""
+    """What one stage needs at its peak, in bytes per part."""
 
     name: str
     """The node."""
@@ -91,7 +91,7 @@ class Need:
 
     @property
     def total(self) -> float:
-        """Of all parts."""
+        """Sum of all parts."""
         return sum(self.parts.values())
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ KNOWN_ENCODERS = {
 
 
 def fits(recipe: Recipe) -> tuple[bool, str]:
-    """Whether the hungriest stage fits into this machine's free memory, and a sentence that says so."""
+    """Whether the stage that needs most fits into this machine's free memory, and a sentence for the user."""
     from posttrain.machine import pick_device
 
     needs = estimate(recipe)
@@ -126,7 +126,7 @@ def fits(recipe: Recipe) -> tuple[bool, str]:
 
 
 def free_memory(device: str) -> tuple[float, str]:
-    """Bytes free, and where."""
+    """Free memory in bytes, and the device's name."""
     if device.startswith("cuda"):
         import torch
 
@@ -137,7 +137,7 @@ def free_memory(device: str) -> tuple[float, str]:
 
 
 def estimate(recipe: Recipe) -> list[Need]:
-    """One Need per node of the recipe; empty where a model's shape cannot be told without downloading it."""
+    """One Need per node of the recipe; empty if a model's shape is not known without a download."""
     llama, encoder = llama_shape(recipe), encoder_shape(recipe)
     if llama is None or encoder is None:
         return []
@@ -145,7 +145,7 @@ def estimate(recipe: Recipe) -> list[Need]:
 
 
 def llama_shape(recipe: Recipe) -> Llama | None:
-    """Of the tiny Llama, of a local folder's or a cached model's config, or of a model known by name."""
+    """Shape of the tiny Llama, by a local folder's or cached model's config, or of a model known by name; else None."""
     base = recipe.base
     if base.model is None:
         head_dim = base.hidden_size // base.heads
@@ -168,7 +168,7 @@ def llama_shape(recipe: Recipe) -> Llama | None:
 
 
 def encoder_shape(recipe: Recipe) -> Encoder | None:
-    """As `llama_shape`, for the encoder."""
+    """`llama_shape` for the encoder."""
     ctc = recipe.ctc
     if ctc.model is None:
         return Encoder(conformer_params(ctc.hidden_size, ctc.layers), ctc.hidden_size, 100 / ctc.subsampling_factor)
@@ -181,12 +181,12 @@ def encoder_shape(recipe: Recipe) -> Encoder | None:
 
 
 def conformer_params(width: int, layers: int) -> int:
-    """A FastConformer block has some 24 D² weights: two feed-forwards of 4 D, attention with positions, convolution."""
+    """Some 24 D² weights per FastConformer block: two feed-forwards of 4 D, attention with positions, convolution."""
     return layers * 24 * width**2
 
 
 def _config(model: str, revision: str | None) -> Any:
-    """The model's config where it is on this machine."""
+    """The model's config if it is on this machine."""
     from posttrain.model.untrusted import CONFIGS, read_config
 
     if not Path(model).is_dir() and model.startswith((".", "/", "~")):
@@ -204,7 +204,7 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
         heard = options.batch_size * options.segment_s * ENHANCER_BYTES_S
         if options.machine_weight:
             learner = _encoder_activations(options.batch_size * options.segment_s, recipe, encoder)
-            training = encoder.params * (TRAINED + 4)  # and the teacher
+            training = encoder.params * (TRAINED + 4)  # + 4: the teacher
             return Need(node.name, {"training": training, "activations": heard + learner, "process": PROCESS})
         return Need(node.name, {"activations": heard, "process": PROCESS})
     if node.stage == "ctc":
@@ -240,20 +240,20 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
         speech = options.ctc_batch_size * CLIP_S * encoder.frames_s / options.stack
         others["word embeddings"] = llama.vocab * (llama.width * (4 + element) + speech * (3 * 4 + element))
     most = max(others, key=lambda part: others[part])
-    if others[most] > kept:  # never at once
+    if others[most] > kept:  # they are never needed at the same time
         parts = {"weights": weights, "training": parts.get("training", 0.0), most: others[most]}
     copied = node.stage == "dpo" or (node.stage == "sft" and (options.kl_weight or options.looks))
     if (copied and full) or (node.stage == "grpo" and options.reward_model_weight):
         parts["second model"] = weights_bytes(llama, element, False)
     if unpacked:
-        parts["second model"] = llama.linear * NF4  # it is unpacked from these
+        parts["second model"] = llama.linear * NF4  # the 4-bit weights that it is unpacked from
     if node.stage == "distill" and options.student == "half":
         parts["second model"] = llama.params / 2 * 3 * element + weights / 2
     return Need(node.name, parts | {"frames": table, "process": PROCESS})
 
 
 def _need_of_ctc(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
-    """Of its training or, where that takes more, of its evaluation: the base reads what the CTC head heard."""
+    """Its training's need or, if larger, its evaluation's, in which the base answers the CTC head's transcripts."""
     options, element = node.options, BYTES[recipe.base.dtype]
     training = encoder.params * TRAINED if options.model is None else encoder.params * 4
     batch = _encoder_activations(options.batch_size * CLIP_S, recipe, encoder)
@@ -265,42 +265,42 @@ def _need_of_ctc(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> 
 
 
 def _encoder_activations(seconds: float, recipe: Recipe, encoder: Encoder) -> float:
-    """Kept for the backward pass through so much speech."""
+    """Bytes kept for the backward pass through this many seconds of speech."""
     return seconds * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
 
 
 def _tokens(recipe: Recipe, encoder: Encoder) -> float:
-    """Of the longest row."""
+    """Tokens of the longest row."""
     chat = CHAT_TOKENS if recipe.base.model else CHAT_TOKENS_TINY
     return chat + 2 * CLIP_S * encoder.frames_s / recipe.align.stack
 
 
 def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
-    """The KV cache and, one after the other, the encoder or the log-probabilities of a stage and of its base."""
+    """Bytes of the KV cache plus the larger of the encoder and the log-probabilities of a stage and of its base."""
     asked = max(recipe.evaluation.batch_size, _rows(node) if node.stage == "grpo" else 0)
     scored = asked * LINE_TOKENS * llama.vocab * (BYTES[recipe.base.dtype] + 2 * 4)
     return _cache(asked, recipe, llama, encoder) + max(scored, encoder.params * 4)
 
 
 def _cache(rows: int, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
-    """Keys and values of so many prompts with their answers."""
+    """Bytes of keys and values for this many prompts with their answers."""
     tokens = _tokens(recipe, encoder) + recipe.evaluation.max_new_tokens
     return rows * tokens * 2 * llama.layers * llama.kv_width * BYTES[recipe.base.dtype]
 
 
 def weights_bytes(llama: Llama, element: int, four_bit: bool) -> float:
-    """Of the loaded Llama; embedding, head and norms keep their type in 4 bits."""
+    """Bytes of the loaded Llama; in 4 bits, embedding, head and norms keep their type."""
     if not four_bit:
         return llama.params * element
     return llama.linear * NF4 + (llama.params - llama.linear) * element
 
 
 def activation_bytes(llama: Llama, element: int, checkpointing: bool, adapter: str) -> float:
-    """Kept per token for the backward pass: all of every block, or each block's input and all of one block.
+    """Bytes kept per token for the backward pass: every block or, checkpointed, each block's input and one block.
 
-    `adapter` is full, lora or anything else, where no weight of a block trains. A frozen linear layer keeps nothing: of
-    a block there remain the norms' inputs in float32, queries, keys, values (repeated for their queries) and their mix,
-    and three of the MLP. LoRA keeps its four inputs, a trained layer or norm its own.
+    `adapter` is full, lora, or anything else if no weight of a block trains. A frozen linear layer keeps nothing, so a
+    block keeps the norms' inputs in float32, queries, keys, values (repeated for their queries) and attention's output,
+    and three tensors of the MLP. LoRA keeps its four inputs, a trained layer or norm its own.
     """
     block = (4 * llama.width + 3 * llama.inner) * element + 2 * 4 * llama.width
     if adapter == "full":
@@ -311,14 +311,14 @@ def activation_bytes(llama: Llama, element: int, checkpointing: bool, adapter: s
 
 
 def logits_bytes(stage: str, rows: int, tokens: float, llama: Llama, element: int) -> float:
-    """TRL's trainers score answers in tiles and keep none; distillation has the student's, and those of two answers."""
+    """Bytes of logits; TRL's trainers score in tiles and keep none, distillation has the student's and two answers'."""
     if stage == "distill":
         return rows * (tokens * (element + 4) + 2 * ANSWER_TOKENS * 4) * llama.vocab
     return 0.0 if stage == "reward" else min(1024, rows * ANSWER_TOKENS) * llama.vocab * 4.0
 
 
 def _rows(node: Node) -> int:
-    """Rows that go forward and back at once."""
+    """Rows in one forward and backward pass."""
     options = node.options
     if node.stage == "grpo":
         return options.prompts_per_step * options.generations
@@ -326,7 +326,7 @@ def _rows(node: Node) -> int:
 
 
 def _adapter(node: Node, recipe: Recipe) -> adapter_file.Adapter | None:
-    """What carries the training: the node's own adapter, or the recipe's for the stages after sft."""
+    """The adapter that trains: the node's own, or the recipe's for dpo and grpo; None in other stages."""
     if node.stage == "sft":
         return adapter_file.read(node.options.adapter, node.options.rank)
     if node.stage == "reward":

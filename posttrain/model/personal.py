@@ -1,7 +1,7 @@
-"""A second, small LoRA beside the one that a stage trained: one person's, which can be taken off again.
+"""A second, small LoRA for one person, on top of the one that a stage trained; it can be removed again.
 
-Both are added to the frozen layers, so without the person's the model is its parent, bit for bit. The projector is the
-parent's.
+Both are added to the frozen layers, so without the personal one the model equals its parent, bit for bit. The projector
+is the parent's.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ PARENTS = "default"
 
 
 def add(model: nn.Module, adapter: Adapter, seed: int) -> None:
-    """Put a new personal LoRA on, the only part that trains; it changes nothing yet. InputError where there is no LoRA
-    below it."""
+    """Add a new personal LoRA, the only part that trains; it changes nothing yet. Raises InputError if the model has no
+    LoRA."""
     if not isinstance(model, PeftModel) or model.peft_config[PARENTS].is_prompt_learning:
         raise InputError("personalise stands on a LoRA, and its parent has none; name an sft with adapter lora or dora")
     config = lora_config(adapter, modules_to_save=())
@@ -37,20 +37,20 @@ def add(model: nn.Module, adapter: Adapter, seed: int) -> None:
 
 
 def load(model: PeftModel, folder: Path) -> None:
-    """Put the personal LoRA in a folder on, frozen."""
+    """Add the personal LoRA in a folder, frozen."""
     check_adapter(folder)
     model.load_adapter(str(folder), PERSONAL)
     _use(model, [PARENTS, PERSONAL])
 
 
 def has(model: nn.Module) -> bool:
-    """Whether a personal LoRA is on."""
+    """Whether the model has a personal LoRA."""
     return isinstance(model, PeftModel) and PERSONAL in model.peft_config
 
 
 @contextmanager
 def personal_off(model: nn.Module) -> Iterator[None]:
-    """The model as its parent was."""
+    """The model without its personal LoRA, as its parent was."""
     _use(model, [PARENTS])
     try:
         yield
@@ -59,7 +59,7 @@ def personal_off(model: nn.Module) -> Iterator[None]:
 
 
 def _use(model: nn.Module, names: list[str]) -> None:
-    """PEFT's own switch would put two on the projector as well, which has the parent's alone."""
+    """Activate these LoRAs; PEFT's own switch would do so on the projector too, which has only the parent's."""
     for module in model.modules():
         if isinstance(module, LoraLayer):
             module.set_adapter(names, inference_mode=True)

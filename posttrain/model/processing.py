@@ -1,4 +1,4 @@
-"""Text and recordings → what SpeechLlamaForConditionalGeneration takes."""
+"""Text and recordings → inputs of SpeechLlamaForConditionalGeneration."""
 
 import copy
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ class SpeechLlamaProcessor(ProcessorMixin):
         audio_config: dict[str, Any],
         chat_template: str | None = None,
     ):
-        """`num_words`: V of the model; `audio_config`: of its encoder, which tells how many frames a clip takes."""
+        """`num_words`: the model's V; `audio_config`: its encoder's config, for the number of frames of a clip."""
         if not isinstance(tokenizer, SpeechTokenizer):
             tokenizer = SpeechTokenizer(
                 tokenizer_object=tokenizer.backend_tokenizer,
@@ -44,10 +44,10 @@ class SpeechLlamaProcessor(ProcessorMixin):
     def __call__(
         self, text: str | list[str], audio: Any = None, sampling_rate: int = SAMPLE_RATE, **kwargs: Any
     ) -> BatchFeature:
-        """input_ids, attention_mask (B, L); input_features (clips, F, M) and input_features_mask where there is audio.
+        """input_ids, attention_mask (B, L); input_features (clips, F, M) and input_features_mask if there is audio.
 
-        `audio`: a waveform (S,) or a list of them, mono, in ±1. ValueError for another rate, or when there are not as
-        many placeholders as recordings.
+        `audio`: a waveform (S,) or a list of them, mono, in ±1. Raises ValueError for another rate, or if the numbers
+        of placeholders and recordings differ.
         """
         if sampling_rate != SAMPLE_RATE:
             raise ValueError(f"sampling_rate is {sampling_rate} Hz, expected {SAMPLE_RATE}; resample the recording")
@@ -68,7 +68,7 @@ class SpeechLlamaProcessor(ProcessorMixin):
     def apply_chat_template(  # type: ignore[override]
         self, conversation: list[Any], add_generation_prompt: bool = True, tokenize: bool = True, **kwargs: Any
     ) -> Any:
-        """One conversation or several → the same as a call; text inside messages cannot spell a placeholder."""
+        """One conversation or several → the output of a call; text inside messages cannot contain a placeholder."""
         batched = isinstance(conversation[0], list | tuple)
         chats = conversation if batched else [conversation]
         audio: list[Any] = []
@@ -96,7 +96,7 @@ class SpeechLlamaProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", "input_features", "input_features_mask"]
 
     def _features(self, clips: list[torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[int]]:
-        """Log-mel features of the clips, and how many speech tokens each takes."""
+        """Log-mel features of the clips, and the number of speech tokens of each."""
         if not clips:
             return {}, []
         with torch.no_grad():
@@ -110,7 +110,7 @@ class SpeechLlamaProcessor(ProcessorMixin):
 
 
 def _numbered(text: str, number: Any) -> str:
-    """`<|audio|>` → `<|clip:i|>`, counting on; a placeholder of a clip that the text spells itself stays text."""
+    """`<|audio|>` → `<|clip:i|>` with the next number; a clip placeholder written in the text itself stays text."""
     first, *rest = text.replace("<|clip:", "< |clip:").split(AUDIO)
     return first + "".join(f"<|clip:{next(number)}|>{part}" for part in rest)
 

@@ -1,4 +1,4 @@
-"""From stacked encoder frames to the Llama's embedding space."""
+"""Maps stacked encoder frames to the Llama's embedding space."""
 
 import torch
 from torch import nn
@@ -7,8 +7,8 @@ from torch import nn
 class Projector(nn.Module):
     """Layer norm, then one linear layer (Fathullah et al. 2023), or two with a GELU between when `hidden` > 0.
 
-    Kept in float32 whatever the Llama's type, since it is always trained. The output layer starts at a scale where a
-    normalised frame comes out as long as a typical word's embedding, `embedding_std` per dimension.
+    Kept in float32 whatever the Llama's type, since it is always trained. The output layer is initialised so
+    that a normalised frame's output is as long as a typical word's embedding, `embedding_std` per dimension.
 
     Deviations from the paper: 1. the layer norm, so that the scale of the encoder does not matter. 2. `hidden`.
     """

@@ -1,4 +1,4 @@
-"""A Llama that hears: the language model, its tokenizer and the table of speech frames, kept in step.
+"""A Llama with speech: the language model, its tokenizer and the table of speech frames, kept consistent.
 
 Shape letters, here and everywhere: B batch, S samples, M mel bins, F mel frames, T encoder frames, N speech tokens,
 L text tokens, D width, V vocabulary, k frames per speech token.
@@ -26,12 +26,12 @@ TABLE_ON_DEVICE_BYTES = 8 * 2**30
 
 @dataclass(frozen=True)
 class Spec:
-    """What a checkpoint is made of; paths are relative to the project."""
+    """The parts of a checkpoint; paths are relative to the project."""
 
     stage: str
-    """The stage that left it."""
+    """The stage that wrote it."""
     base: str
-    """Llama folder or hub id; `./…` lies in the checkpoint's own folder."""
+    """Llama folder or hub id; `./…` is in the checkpoint's own folder."""
     base_revision: str | None = None
     """Hub revision."""
     dtype: str = "float32"
@@ -43,46 +43,46 @@ class Spec:
     encoder: str | None = None
     """Encoder folder."""
     encoder_dim: int = 0
-    """D_enc; 0 for a Llama without ears."""
+    """D_enc; 0 for a Llama without an encoder."""
     stack: int = 1
     """k, frames per speech token."""
     projector_hidden: int = 0
     """Width of the projector's hidden layer."""
     adapter: str | None = None
-    """A file of adapters/; None where only the projector was trained."""
+    """A file of adapters/; None if only the projector was trained."""
     rank: int | None = None
-    """Where it differs from the adapter's own."""
+    """LoRA rank, if it differs from the adapter's own."""
     one_format: bool = False
-    """Spoken tasks are asked as questions, in one format."""
+    """Instructions of spoken tasks are phrased as questions, in one format."""
     num_words: int = 0
     """V."""
     parents: dict[str, str] = field(default_factory=dict)
     """Role → checkpoint folder."""
     stands_on: dict[str, str] = field(default_factory=dict)
-    """base and encoder → SHA-256 of their checkpoint.json, where they have one outside this checkpoint."""
+    """base and encoder → SHA-256 of their checkpoint.json, if they have one outside this checkpoint."""
 
 
 @dataclass
 class SpeechLlama:
-    """Model, tokenizer and table; made by posttrain.checkpoint."""
+    """Model, tokenizer and table; created by posttrain.checkpoint."""
 
     model: Any
     """LlamaForCausalLM or a PeftModel around one."""
     tokenizer: SpeechTokenizer
     """Knows the table's clips."""
     spec: Spec
-    """What it is made of."""
+    """The parts of its checkpoint."""
     table: FrameTable | None = None
-    """The frames attached."""
+    """The attached frames."""
 
     def __post_init__(self) -> None:
         self.tokenizer.one_format = self.spec.one_format
 
     def attach(self, table: FrameTable | None) -> "SpeechLlama":
-        """Hear the clips of this table from now on; returns itself.
+        """Use the clips of this table from now on; returns itself.
 
-        The frames go to the model's device when they are small, else they are gathered on the CPU. InputError when they
-        come from an encoder of another width.
+        Small frames are moved to the model's device, others are gathered on the CPU. Raises InputError if they come
+        from an encoder of another width.
         """
         if table is None:
             return self
@@ -103,7 +103,7 @@ class SpeechLlama:
         return self
 
     def check_lengths(self, examples: Sequence[Example], max_new_tokens: int, mend: str) -> None:
-        """InputError that lists every prompt that leaves no room for so many tokens, by its id, with the mend."""
+        """Raise InputError listing the ids of prompts without room for `max_new_tokens`, with the fix in `mend`."""
         room = self.model.config.max_position_embeddings - max_new_tokens
         tokens = [(example.id, len(self.tokenizer.prompt_ids(example))) for example in examples]
         problems = [
@@ -116,7 +116,7 @@ class SpeechLlama:
 
     @property
     def shares_base(self) -> bool:
-        """With adapters off, its text side is the untouched base."""
+        """Whether the model without adapters is, for text, the unchanged base."""
         return not self.spec.llama_trained
 
     @property
@@ -125,7 +125,7 @@ class SpeechLlama:
         return end_ids(self.model, self.tokenizer)
 
     def answer(self, examples: list[Example], batch_size: int = 128, max_new_tokens: int = 48) -> list[str]:
-        """Greedy answers, in order; what they are batched with does not matter."""
+        """Greedy answers, in order; they do not depend on the batch."""
         return [text for text, _ in self.complete(examples, batch_size, max_new_tokens)]
 
     def complete(self, examples: list[Example], batch_size: int, max_new_tokens: int) -> list[tuple[str, bool]]:
@@ -156,9 +156,9 @@ class SpeechLlama:
 
     @torch.no_grad()
     def span_logprobs(self, rows: list[list[int]], spans: list[tuple[int, int]]) -> list[torch.Tensor]:
-        """Per row of ids, log-probabilities over V of what comes at positions first … last − 1: float32 (L, V).
+        """Log-probabilities over V at positions first … last − 1 of each row of ids: float32 (L, V).
 
-        One batch; a span cannot begin at 0, where nothing comes before.
+        Runs as one batch; a span cannot begin at 0, as nothing comes before it.
         """
         ids, mask = right_padded(rows, self.tokenizer.pad_token_id)
         device = self.model.device
@@ -185,7 +185,7 @@ def load_llama(
     quantization: str = "none",
     device: str = "cpu",
 ) -> tuple[LlamaForCausalLM, SpeechTokenizer]:
-    """A Llama and its tokenizer from a folder or hub id, frozen; InputError when they are not there or not a Llama."""
+    """A Llama and its tokenizer from a folder or hub id, frozen; InputError if they are missing or not a Llama."""
     options: dict[str, Any] = {}
     if quantization == "nf4":
         options["quantization_config"] = nf4(dtype)
@@ -250,7 +250,7 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
 def _one_arithmetic(model: LlamaForCausalLM) -> None:
     """Keep bitsandbytes 0.50 from repacking 4-bit weights for bfloat16 on CPUs that have AVX-512 BF16.
 
-    It does so at the first inference, for good: later training steps then run a kernel without a gradient, silently,
+    It does so permanently at the first inference: later training steps would silently run a kernel without a gradient,
     and the figures would depend on the machine.
     """
     for module in model.modules():

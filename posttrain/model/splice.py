@@ -1,6 +1,6 @@
-"""A word cut out of one clip's frames and put in the place of a word of another: it is then heard in new company.
+"""Replaces a word in one clip's frames with a word cut out of another clip, so that the word occurs in new contexts.
 
-Where words are is found by CTC forced alignment (torchaudio), with the encoder's own head.
+Word positions are found by CTC forced alignment (torchaudio), with the encoder's own head.
 """
 
 from itertools import pairwise
@@ -15,14 +15,14 @@ Span = tuple[int, int]
 
 @torch.no_grad()
 def word_spans(encoder: CTCEncoder, frames: torch.Tensor, text: str) -> list[Span] | None:
-    """First and one past the last frame of each word of `text` in frames (T, D), halfway between neighbours.
+    """First and one past the last frame of each word of `text` in frames (T, D), cut halfway between neighbours.
 
-    None where the clip has too few frames for its text.
+    None if the clip has too few frames for its text.
     """
     labels = [encoder.labels(word) for word in text.split()]
     flat = torch.tensor([[unit for word in labels for unit in word]], dtype=torch.int32)  # (1, U)
     blank = encoder.model.config.pad_token_id
-    if len(frames) < flat.shape[1] + int((flat[0, 1:] == flat[0, :-1]).sum()):  # a blank is due between equal units
+    if len(frames) < flat.shape[1] + int((flat[0, 1:] == flat[0, :-1]).sum()):  # equal units need a blank between them
         return None
     head = encoder.model.ctc_head
     scores = head(frames[None].to(encoder.model.device, encoder.model.dtype)).float().log_softmax(-1).cpu()  # (1, T, V)
@@ -38,5 +38,5 @@ def word_spans(encoder: CTCEncoder, frames: torch.Tensor, text: str) -> list[Spa
 
 
 def replaced(frames: torch.Tensor, span: Span, word: torch.Tensor) -> torch.Tensor:
-    """Frames (T, D) with those of another word in the place of a span."""
+    """Frames (T, D) with a span replaced by those of another word; T may change."""
     return torch.cat([frames[: span[0]], word, frames[span[1] :]])

@@ -1,4 +1,4 @@
-"""The tiny Llama's tokenizer: byte-level BPE with Llama 3's way of cutting text, special tokens and chat format."""
+"""The tiny Llama's tokenizer: byte-level BPE with Llama 3's pre-tokenizer, special tokens and chat format."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ SPECIAL_TOKENS = (
     END_TOKEN,
     "<|python_tag|>",
 )
-"""The named ones of Llama 3.1, and one that is reserved."""
+"""The named special tokens of Llama 3.1, and one reserved token."""
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -28,7 +28,7 @@ SPLIT = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> SpeechTokenizer:
-    """A tokenizer of at most `vocab_size` tokens (256 bytes and the special ones among them) learned from the texts."""
+    """A tokenizer of at most `vocab_size` tokens (including 256 bytes and the special ones) trained on the texts."""
     least = 256 + len(SPECIAL_TOKENS)
     if vocab_size < least:
         raise InputError(f"base.vocab_size is {vocab_size}, expected at least {least}; raise it")

@@ -23,15 +23,15 @@ END_TOKEN = "<|eot_id|>"
 class SpeechTokenizer(PreTrainedTokenizerFast):
     """Any fast tokenizer with Llama 3's special tokens, plus clips.
 
-    Strings and chat messages may hold `<|clip:ID|>`; where ID is a clip of the attached table it becomes the clip's
-    ids, elsewhere it is ordinary text. Decoding shows a clip's ids as its placeholder, once. TRL's trainers take it as
+    Strings and chat messages may hold `<|clip:ID|>`; if ID is a clip of the attached table it becomes the clip's ids,
+    otherwise it is ordinary text. Decoding turns a clip's ids into its placeholder, once. TRL's trainers take it as
     their `processing_class`. A string that begins with the BOS token does not get a second one.
 
-    Users' text cannot smuggle in special tokens: `prompt_ids`, `answer_ids` and chat messages break them up.
+    User text cannot inject special tokens: `prompt_ids`, `answer_ids` and chat messages break them up.
     """
 
     one_format: bool = False
-    """Ask spoken tasks as QUESTIONS does."""
+    """Phrase spoken tasks as in QUESTIONS."""
     clips: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Clip id → (first row, number of speech tokens N)."""
     _num_words: int | None = None
@@ -41,11 +41,11 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
 
     @property
     def num_words(self) -> int:
-        """V: ids from here on are speech."""
+        """V; ids from V on are speech."""
         return len(self) if self._num_words is None else self._num_words
 
     def attach(self, clips: Mapping[str, tuple[int, int]], num_words: int) -> None:
-        """Know these clips; `num_words` is the model's V (its embedding may be longer than the tokenizer)."""
+        """Use these clips from now on; `num_words`: the model's V (its embedding may be longer than the tokenizer)."""
         if unusable := [name for name in clips if not CLIP.fullmatch(_placeholder(name))]:
             raise ValueError(f"clip id {unusable[0]!r} cannot stand in a prompt; make ids of letters, digits and _./@-")
         if num_words < len(self):
@@ -60,7 +60,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     # --- one example → ids -------------------------------------------------------------------------------------------
 
     def messages(self, example: Example) -> list[dict[str, str]]:
-        """The chat before the answer: instruction and payload, typed or the clip's placeholder in its place."""
+        """The chat before the answer: the instruction, then the text or the clip's placeholder."""
         if example.clip is not None and example.clip not in self.clips:
             raise ValueError(
                 f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
@@ -75,16 +75,16 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         return self.apply_chat_template(self.messages(example), tokenize=False, add_generation_prompt=True)
 
     def prompt_ids(self, example: Example) -> list[int]:
-        """Ids of `prompt_text`: the one way from an example to what a model is given, in training and evaluation.
+        """Ids of `prompt_text`; training and evaluation build all their prompts with this method.
 
-        ValueError unless they hold exactly the speech ids of the example's clip, and none where it is typed.
+        Raises ValueError unless they hold exactly the speech ids of the example's clip, or none if it is typed.
         """
         ids = self.encode(self.prompt_text(example), add_special_tokens=False)
         self.check_speech(example, ids)
         return ids
 
     def check_speech(self, example: Example, ids: Sequence[int]) -> None:
-        """ValueError unless the prompt's ids carry as many speech tokens as its clip has, and those of no other."""
+        """Raise ValueError unless the prompt's speech ids are exactly those of its clip."""
         carried = [i for i in ids if i >= self.num_words]
         wanted = [] if example.clip is None else self.clip_ids(example.clip)
         if carried != wanted:
@@ -94,7 +94,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
             )
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Ids of an answer, ending in `<|eot_id|>`; whatever it holds, words only."""
+        """Ids of an answer, ending in `<|eot_id|>`; all that it contains is encoded as words."""
         return [*self.word_ids(answer), self.convert_tokens_to_ids(END_TOKEN)]
 
     def text_ids(self, text: str) -> list[int]:
@@ -102,7 +102,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         return [self.bos_token_id, *self.word_ids(text)]
 
     def word_ids(self, text: str) -> list[int]:
-        """Ids of the text alone; what looks like a special token or a clip in it is text."""
+        """Ids of the text alone; what looks like a special token or a clip in it is encoded as text."""
         self._tokenizer.encode_special_tokens = True
         try:
             return self._whole(text).ids
@@ -138,9 +138,9 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         return_attention_mask: bool | None = None,
         **kwargs: Any,
     ) -> BatchEncoding:
-        """The parent's, unless a known clip or a BOS of its own is in the text.
+        """The parent's method, except for text with a known clip or a BOS of its own.
 
-        Raises ValueError when truncation would cut a clip in two.
+        Raises ValueError if truncation would cut a clip in two.
         """
         strings = [text] if isinstance(text, str) else text
         simple = isinstance(strings, list | tuple) and all(isinstance(s, str) for s in strings) and text_pair is None
@@ -181,7 +181,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         return BatchEncoding(dict(padded), spliced)
 
     def _decode(self, token_ids: int | list[int], skip_special_tokens: bool = False, **kwargs: Any) -> str:
-        """As in the parent class, a run of speech ids shown as its clip's placeholder."""
+        """As in the parent class, with each run of speech ids as its clip's placeholder."""
         ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
         decoded = super()._decode
         if not any(i >= self.num_words for i in ids):
@@ -193,7 +193,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         return "".join(parts)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
-        """Leaves a plain fast tokenizer, without clips, that AutoTokenizer loads."""
+        """Save a plain fast tokenizer, without clips, that AutoTokenizer can load."""
         files = super().save_pretrained(save_directory, *args, **kwargs)
         config = Path(save_directory) / "tokenizer_config.json"
         settings = json.loads(config.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -203,7 +203,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     # --- helpers -----------------------------------------------------------------------------------------------------
 
     def _whole(self, text: str, add_special_tokens: bool = False) -> Any:
-        """The backend's encoding of one string, whatever padding or truncation an earlier call left switched on."""
+        """The backend's encoding of one string, without the padding or truncation that an earlier call left on."""
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
@@ -237,7 +237,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
 
 
 class _Spliced:
-    """One string encoded piece by piece: text by the Rust backend, a clip as its ids; knows a character's token."""
+    """One string encoded piece by piece: text by the Rust backend, a clip as its ids; finds a character's token."""
 
     n_sequences = 1
 
@@ -261,7 +261,7 @@ class _Spliced:
         self.ids += encoding.ids
 
     def char_to_token(self, char: int, sequence: int = 0) -> int | None:
-        """Index of the token that holds the character; the first of a clip's for its placeholder."""
+        """Index of the token that holds the character; for a clip's placeholder, the clip's first."""
         start, token, encoding = self.pieces[bisect_right(self.pieces, char, key=lambda piece: piece[0]) - 1]
         if encoding is None:
             return token
@@ -274,7 +274,7 @@ def _placeholder(clip: str) -> str:
 
 
 def broken_up(text: str, keep_clips: bool = False) -> str:
-    """`<|` becomes `< |`, so that no special token can be spelt; placeholders of clips stay where they may be."""
+    """`<|` becomes `< |`, so the text cannot contain special tokens; with `keep_clips`, clip placeholders stay."""
     return re.sub(r"<\|(?!clip:)" if keep_clips else r"<\|", "< |", text)
 
 

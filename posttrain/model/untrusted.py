@@ -1,8 +1,8 @@
-"""A model's folder is somebody else's: it is read as data, and what asks for code of its own is refused.
+"""Reads a model's folder as untrusted data, and refuses it if it asks for code of its own.
 
 Transformers and PEFT can import Python that a folder names. Nothing here needs that, so only their concrete classes are
-used (the Auto classes look for code), weights are safetensors (never pickles), and an adapter's config may set what
-this project's adapters set, and nothing else.
+used (the Auto classes look for code), weights are safetensors (never pickles), and an adapter's config may set only
+what this project's adapters set.
 """
 
 import json
@@ -19,7 +19,7 @@ from posttrain.model.adapters import LAYER
 
 CONFIGS = {"llama": LlamaConfig, "parakeet_ctc": ParakeetCTCConfig}
 ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
-"""Implementations that Transformers has itself; any other name is code to be downloaded."""
+"""Transformers' own implementations; any other name means code to download."""
 ADAPTERS = {"LORA": LoraConfig, "PROMPT_TUNING": PromptTuningConfig}
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FREE = {
@@ -27,22 +27,22 @@ FREE = {
     "lora_dropout", "use_dora", "target_modules", "modules_to_save", "num_virtual_tokens", "token_dim",
     "num_transformer_submodules", "num_attention_heads", "num_layers", "prompt_tuning_init",
 }  # fmt: skip
-"""What an adapter's config may choose; all else must be PEFT's default."""
+"""What an adapter's config may choose; all other options must have PEFT's defaults."""
 VALUES = {
     "task_type": ("CAUSAL_LM", "SEQ_CLS"),
     "prompt_tuning_init": ("RANDOM", "SAMPLE_VOCAB"),
 }
 SAVED = {"projector", "score", "classifier"}
-"""Modules that an adapter may bring whole; PEFT adds the third for a reward model."""
+"""Modules that an adapter may save in full; PEFT adds the third for a reward model."""
 TARGETS = re.compile(re.escape(LAYER) + r"\(\?:[a-z_|]+\)")
-"""Names of layers; another pattern could take for ever to match."""
+"""A list of layer names; an arbitrary pattern could take forever to match."""
 MEND = "get the folder from where you trust it, or train that stage again"
 
 
 def read_config(source: str | Path, revision: str | None = None, **options: Any) -> Any:
-    """The config in a folder or under a hub id, of its own class or, for another model, a plain one.
+    """The config in a folder or under a hub id, of its own class or, for another kind of model, a plain one.
 
-    InputError where it asks for code. Raises what Transformers raises (OSError, ValueError) where it cannot be read.
+    Raises InputError if it asks for code, and what Transformers raises (OSError, ValueError) if it cannot be read.
     """
     content, _ = PreTrainedConfig.get_config_dict(str(source), revision=revision, **options)
     check_config(source, content)
@@ -55,7 +55,7 @@ def read_config(source: str | Path, revision: str | None = None, **options: Any)
 
 
 def check_config(source: str | Path, content: dict[str, Any]) -> None:
-    """InputError where a model's config names code that is not this project's or Transformers' own."""
+    """Raise InputError if a model's config names code of its own, or an adapter's config lies beside it."""
     problems = [f"{source}: config.json has {key}, {why}; {MEND}" for key, why in _asks_for_code(content)]
     if Path(source, ADAPTER_CONFIG).is_file():
         problems.append(
@@ -66,7 +66,7 @@ def check_config(source: str | Path, content: dict[str, Any]) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """InputError unless the folder holds safetensors and the config of an adapter such as this project makes."""
+    """Raise InputError unless the folder holds safetensors and an adapter config such as this project writes."""
     problems: list[str] = []
     if not (folder / ADAPTER_WEIGHTS).is_file():
         problems.append(f"{folder / ADAPTER_WEIGHTS} is missing, and other kinds of weights are not read; {MEND}")
@@ -94,7 +94,7 @@ def _asks_for_code(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _beyond(content: dict[str, Any], kind: type) -> Iterator[str]:
-    """Options that no adapter made here sets."""
+    """Problems with options that no adapter of this project sets."""
     usual = json.loads(json.dumps(kind().to_dict(), default=str))
     for key, value in content.items():
         if key not in usual:

@@ -30,14 +30,14 @@ __all__ = ["build", "compare", "summary"]
 
 Changes = list[tuple[str, str, list[Changed]]]
 ITEMS = (8, 4, 2, 1)
-"""Changed items shown of each probe and stage: the most that keeps the page below LARGEST."""
+"""Limits on the changed items shown per probe and stage, tried in turn until the page has at most LARGEST bytes."""
 LARGEST = 2_900_000
 
 
 def build(run_folder: Path | str) -> Path:
-    """Write report.html, report.md and report.json into the run's folder; returns the path of the page.
+    """Write report.html, report.md and report.json into the run's folder; returns the path of report.html.
 
-    The same ledger and answers give the same bytes. Raises InputError where there is no ledger, or a broken one.
+    The files are byte-identical for the same ledger and answers. Raises InputError if the ledger is missing or broken.
     """
     run_folder = Path(run_folder)
     rows = ledger.read(run_folder / "ledger.jsonl")
@@ -58,7 +58,7 @@ def build(run_folder: Path | str) -> Path:
 
 
 def _changes(rows: list[Row], answers: dict[str, list[Line]], most: int) -> Changes:
-    """(probe, what it is, its changes from stage to stage), in reading order; probes without a change are left out."""
+    """(probe, label, changes from stage to stage) in reading order, without the probes that did not change."""
     by_probe: dict[str, list[Changed]] = {}
     for step in transitions(rows, answers):
         for found in changed(step, most):

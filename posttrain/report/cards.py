@@ -1,4 +1,4 @@
-"""Cards of trained adapters, from a run's ledger: CARD.md for people, README.md as Hugging Face reads model cards."""
+"""Cards for trained adapters, from a run's ledger: CARD.md for people, README.md as a Hugging Face model card."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ TASKS = {
     "wer": "automatic-speech-recognition", "cer": "automatic-speech-recognition", "ability": "text-generation",
     "language": "text-generation", "forgetting": "text-generation", "agreement": "text-generation",
 }  # fmt: skip
-"""Family of metrics → the hub's name of the task; all else hears and answers."""
+"""Family of metrics → the Hub's name of the task; all other families are HEARS."""
 HEARS = "audio-text-to-text"
 LIMITS = (
     "For research and development. Not a medical device; it gives no medical advice, and a hearing aid's settings are "
@@ -27,11 +27,10 @@ LIMITS = (
 
 
 def write(run_folder: Path | str) -> list[Path]:
-    """A card of every adapter that this run trained, and a model card beside its weights; returns their paths.
+    """Write a card for every adapter that this run trained, and a model card next to its weights; returns their paths.
 
-    RUN/adapters/STAGE/CARD.md is for people; RUN/STAGE/README.md says the same, with the metadata that the hub reads.
-
-    The same rows give the same bytes. Stages that the run shares with another are that run's to describe.
+    RUN/adapters/STAGE/CARD.md is for people; RUN/STAGE/README.md has the same text and the metadata that the Hub reads.
+    The files are byte-identical for the same rows. Stages that ran in another run get no card here.
     """
     run_folder = Path(run_folder)
     rows = ledger.read(run_folder / "ledger.jsonl")
@@ -52,7 +51,7 @@ def write(run_folder: Path | str) -> list[Path]:
 
 
 def body(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
-    """What it is, what it gained and lost, every figure, what made it, its weights' hash."""
+    """Text of a card: the adapter, what it gained and lost, every figure, how it was trained, its weights' hash."""
     parts = [f"# {plain(row.run)}, {plain(row.stage)}", _about(row, rows, spec)]
     for heading, found in findings(rows[: rows.index(row) + 1]):
         if heading != "Took":
@@ -67,7 +66,7 @@ def body(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
 
 
 def metadata(row: Row, spec: dict[str, Any]) -> str:
-    """The YAML that the hub reads: base, licence and results, by huggingface_hub."""
+    """The YAML that the Hub reads, formatted by huggingface_hub: base, licence and results."""
     from huggingface_hub import EvalResult, ModelCardData
 
     real = row.base != "tiny"
@@ -121,6 +120,6 @@ def _made(row: Row, spec: dict[str, Any]) -> str:
 
 
 def _spec(folder: Path) -> dict[str, Any]:
-    """What checkpoint.json says; nothing where the checkpoint is gone."""
+    """Content of checkpoint.json; empty if the checkpoint is gone."""
     path = folder / SPEC
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""What a run answered: saved answers read back, and for every probe the items whose answer changed."""
+"""Reads a run's saved answers and finds, for every probe, the items whose answer changed."""
 
 import difflib
 import json
@@ -15,7 +15,7 @@ from posttrain.report.lineage import kind
 
 Line = dict[str, Any]
 LONGEST = 240
-"""Characters of a text that are shown."""
+"""Longest text shown, in characters."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changed:
-    """One probe from one stage to the next: counts of all, and the first few items."""
+    """Changes in one probe from one stage to the next: counts, and the first few items."""
 
     probe: str
     name: str
@@ -52,7 +52,7 @@ class Changed:
     before: str
     after: str
     n: int
-    """Items that both answered."""
+    """Items that both stages answered."""
     changed: int
     lost: int
     won: int
@@ -60,9 +60,9 @@ class Changed:
 
 
 def read_answers(run_folder: Path, rows: Iterable[Row]) -> dict[str, list[Line]]:
-    """Stage → its answers.jsonl; a stage whose checkpoint is gone is left out.
+    """Stage → its saved answers, without stages whose checkpoint is gone.
 
-    Raises InputError that names file and line of one that is not JSON.
+    Raises InputError naming the file and line of an answer that cannot be read.
     """
     found = {}
     for row in rows:
@@ -80,16 +80,17 @@ class Transition:
     name: str
     """The later stage, or overall."""
     before: dict[bool, str]
-    """Spoken or not → the stage that answered."""
+    """Whether the items are spoken → the stage that answered."""
     after: str
     old: list[Line]
     new: list[Line]
 
 
 def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[Transition]:
-    """From row zero to the last model, then each model against its parent.
+    """The transition from row zero to the last model, then one to each model from its parent.
 
-    Row zero is the base's typed answers and the cascade's spoken ones; what stands on base and encoder starts there.
+    Row zero is the base's typed answers and the cascade's spoken ones; it replaces a parent that
+    is missing or has no saved answers.
     """
     models = [row for row in rows if kind(row) not in OTHERS and row.stage in answers]
     base, ctc = (next((r.stage for r in rows if kind(r) == k and r.stage in answers), "") for k in ("base", "ctc"))
@@ -111,7 +112,7 @@ def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[Transit
 
 
 def changed(step: Transition, most: int) -> list[Changed]:
-    """Probe by probe; of the changed items the first `most` are kept, lost ones first, then won ones."""
+    """The changes of each probe, with up to `most` of the changed items: lost ones first, then won ones."""
     earlier = {(line["probe"], line["id"]): line for line in step.old if "output" in line}
     pairs: dict[str, list[tuple[Line, Line]]] = {}
     for line in step.new:
@@ -130,7 +131,7 @@ def changed(step: Transition, most: int) -> list[Changed]:
 
 
 def marked(text: str, gold: str) -> list[tuple[str, bool]]:
-    """The text in runs of words, and whether each run is in the right answer at that place."""
+    """The text as runs of words, each with whether the right answer has it at that place."""
     words, right = text.split(), gold.split()
     runs: list[tuple[str, bool]] = []
     for tag, _, _, start, end in difflib.SequenceMatcher(None, right, words, autojunk=False).get_opcodes():
@@ -140,7 +141,7 @@ def marked(text: str, gold: str) -> list[tuple[str, bool]]:
 
 
 def _first(changes: list[Change], most: int) -> list[Change]:
-    """Up to `most`, no more than two thirds of one verdict while another has items left."""
+    """Up to `most` items; lost ones take at most two thirds while there are won or other ones to show."""
     lost = [c for c in changes if c.verdict == "lost"]
     others = [c for c in changes if c.verdict != "lost"]
     room = max(most - len(others), -(-2 * most // 3))

@@ -1,4 +1,4 @@
-"""Small inline SVG charts, coloured by the page's style sheet; every text in them is escaped."""
+"""Small inline SVG charts, coloured by the page's style sheet; all text in them is escaped."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one name; `style` is a CSS class, `strength` 0..1 its place in the ramp of stages."""
+    """Named points; `style` is a CSS class, `strength` (0 to 1) the place in the colour ramp of stages."""
 
     name: str
     points: Sequence[Point]
@@ -32,7 +32,7 @@ class Series:
 
 
 def lines(title: str, series: Sequence[Series], ticks: Sequence[str], top: float, unit: str = "%") -> Markup:
-    """Lines over named ticks, such as word errors over noise; x of a point is its tick's number."""
+    """Line chart over named ticks, such as word errors over noise; a point's x is the index of its tick."""
     height, left, right, above, below = 300, 44, 12, 12, 30
     step, grid = (WIDTH - left - right) / max(len(ticks), 1), nice_ticks(0, top)
     top = grid[-1]
@@ -57,7 +57,7 @@ def lines(title: str, series: Sequence[Series], ticks: Sequence[str], top: float
 
 
 def over_frequency(title: str, series: Sequence[Series], lo: float, hi: float, unit: str, down: bool = False) -> Markup:
-    """Lines over frequency, in octaves: x of a point is in Hz; `down`: more is lower, as in an audiogram."""
+    """Line chart over frequency in octaves; a point's x is in Hz. `down`: larger is lower, as in an audiogram."""
     height, left, right, above, below = 260, 56, 14, 12, 30
     grid = nice_ticks(lo, hi, 7)
     octaves = (125, 250, 500, 1000, 2000, 4000, 8000)
@@ -88,9 +88,9 @@ def scatter(
     widths: Sequence[tuple[float, float]],
     trail: Sequence[Point] | None = None,
 ) -> Markup:
-    """Labelled points with both intervals: `widths` has each point's interval in x. All in percent.
+    """Labelled points with intervals in both directions, in percent; `widths` has each point's interval in x.
 
-    A path leads through all of them in order, or through those of `trail`.
+    A path connects all points in order, or those in `trail`.
     """
     height, left, right, above, below = 310, 48, 18, 28, 46
     xs = nice_ticks(min([0, *(w[0] for w in widths)]), max([1, *(w[1] for w in widths)]))
@@ -125,9 +125,9 @@ def scatter(
 
 
 def two_sided(title: str, rows: Sequence[tuple[str, dict[str, Point | None]]], left: str, right: str) -> Markup:
-    """Bars to the left and right of the middle, typed and spoken: rows of (stage, {left typed, left spoken, …} points).
+    """Bars to the left and right of the middle, typed and spoken; a row is (stage, its points).
 
-    The four keys are "left text", "left speech", "right text" and "right speech"; y of a point is its percentage.
+    The four keys are "left text", "left speech", "right text" and "right speech"; a point's y is in percent.
     """
     pitch, above, label = 42, 34, 92
     height = above + pitch * len(rows) + 26
@@ -158,7 +158,7 @@ def two_sided(title: str, rows: Sequence[tuple[str, dict[str, Point | None]]], l
 
 
 def dumbbells(title: str, rows: Sequence[tuple[str, float, float, str]], names: tuple[str, str]) -> Markup:
-    """Two dots a row and the distance between them: (stage, first, second, what to write), in percent."""
+    """Two dots per row, joined by a line; a row is (stage, first, second, note), in percent."""
     pitch, above, left, right = 34, 30, 80, 130
     height = above + pitch * len(rows) + 26
     low = min([50.0, *(min(a, b) for _, a, b, _ in rows)])
@@ -182,7 +182,7 @@ def dumbbells(title: str, rows: Sequence[tuple[str, float, float, str]], names: 
 
 
 def nice_ticks(lo: float, hi: float, most: int = 5) -> list[float]:
-    """Round numbers that reach from below lo to above hi."""
+    """Evenly spaced round numbers that cover lo to hi in at most `most` steps."""
     hi = max(hi, lo + 1e-6)
     size = 10.0**-6
     while True:
@@ -203,7 +203,7 @@ def _y_axis(grid: Sequence[float], py: Callable[[float], float], left: float, ri
 
 
 def _free(x: float, y: float, taken: list[tuple[float, float]], right: float) -> tuple[float, float, str]:
-    """Where a label can stand near its point without covering an earlier one."""
+    """Position and anchor of a label near its point that does not cover an earlier label."""
     for dx, dy in ((9 * side, y) for y in (-8, 16, -22, 30, -36, 44, -50, 58) for side in (1, -1)):
         spot = (x + dx if dx > 0 else x + dx - 50, y + dy)
         fits = 44 < spot[0] < right - 50 and 10 < spot[1] < 250

@@ -1,4 +1,4 @@
-"""What papers found about forgetting, held against a study's arms: reproduced in shape, or not, in plain sight."""
+"""Checks what papers found about forgetting against a study's arms: whether each finding is reproduced in shape."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,21 +23,21 @@ from posttrain.report.words import between, change, number
 
 REPRODUCED, NOT_SHOWN, DISAGREES, NOT_RUN = "reproduced", "not shown", "disagrees", "not run"
 UNDECIDABLE = "cannot be said"
-"""What was run could not have shown the contrary."""
+"""The arms that were run could not have shown the contrary."""
 HELD = 0.02
-"""Abilities are held: no more than this share of them is forgotten. Ours; the papers give no limit."""
+"""Abilities count as held if at most this share of them is forgotten. Our limit; the papers give none."""
 FITS = 0.9
-"""R² from which points lie on a curve: that of a rank's points by a curve fitted to the other ranks."""
+"""Points count as on a curve from this R²: of a rank's points, under a curve fitted to the other ranks."""
 BENT = 2.0
-"""Left-out error of a line over that of a parabola, up to which the points are on a line."""
+"""Points count as on a line if its left-out error is at most this many times that of a parabola."""
 SIZES_EXPLAIN = 0.5
-"""Share of what a law in steps alone leaves of left-out ranks that the number of parameters has to explain."""
+"""Share of the left-out error of a law in steps alone that the number of parameters has to explain."""
 SIZES = 3
-"""A power law in tuned parameters goes through any two sizes."""
+"""Numbers of tuned parameters needed: a power law passes through any two."""
 
 
 Look = tuple[dict[str, float], Arm]
-"""A point of a curve, and whose."""
+"""A point of a training curve, and its arm."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class Claim:
     said: str
     source: str
     verdict: str
-    """reproduced; not shown: nothing sure either way; disagrees: surely the other way; not run: an arm is missing;
+    """reproduced; not shown: not sure either way; disagrees: surely the other way; not run: an arm is missing;
     cannot be said: these arms could not have shown the contrary."""
     figures: str
     """What was measured, with n."""
 
 
 def claims(arms: Sequence[Arm]) -> list[Claim]:
-    """All of them, in a fixed order."""
+    """All claims, in a fixed order."""
     return [
         _full(arms), _rank(arms), _replay(arms), _safety(arms), _over_refusal(arms), _on_a_line(arms), _power_law(arms)
     ]  # fmt: skip
 
 
 def _full(arms: Sequence[Arm]) -> Claim:
-    """At the lowest validation loss that both reach: so the target is equal, whatever their learning rates."""
+    """Compared at the lowest validation loss that both reach: an equal target, whatever the learning rates."""
     said, source = "LoRA forgets less than full fine-tuning at equal target", "Biderman et al. 2024, 2405.09673"
     lora, full = arms[0], _with(arms, adapter="full")
     seeds = [s for s in lora.rows if full and s in full.rows and lora.curve(s) and full.curve(s)]
@@ -84,7 +84,7 @@ def _full(arms: Sequence[Arm]) -> Claim:
 
 
 def _rank(arms: Sequence[Arm]) -> Claim:
-    """More parameters: more learned and more forgotten, so that ranks lie along one front."""
+    """More parameters learn more and forget more, so ranks lie along one front."""
     said, source = "rank moves along that front", "Kalajdzievski 2024, 2401.05605"
     ranked = sorted(_ranks(arms), key=lambda arm: arm.tuned)
     if len(ranked) < 2:
@@ -144,10 +144,10 @@ def _over_refusal(arms: Sequence[Arm]) -> Claim:
 
 
 def _on_a_line(arms: Sequence[Arm]) -> Claim:
-    """One line for all ranks, as in the paper: each rank's points are held against the line of the others, and a
-    parabola of the others must not come much closer.
+    """One line for all ranks, as in the paper: each rank's points are compared with a line fitted to the other ranks,
+    and a parabola fitted to those must not come much closer.
 
-    One rank cannot say so: its loss falls and its forgetting rises as it trains, and a line fits that anyway.
+    One rank is not enough: its loss falls and its forgetting rises as it trains, and a line fits that in any case.
     """
     said, source = "forgetting L_f falls on a line in fine-tuning loss", "Kalajdzievski 2024, 2401.05605"
     points, sizes = _points_of(arms), _sizes(arms)
@@ -172,10 +172,10 @@ def _on_a_line(arms: Sequence[Arm]) -> Claim:
 
 
 def _power_law(arms: Sequence[Arm]) -> Claim:
-    """L_f less the base's entropy is KL(base ‖ model): the law's shift is known and need not be fitted.
+    """L_f minus the base's entropy is KL(base ‖ model), so the law's offset is known and need not be fitted.
 
-    Reproduced where both exponents are surely positive over seeds, the law predicts ranks that it was not fitted to,
-    and does so better than a law in steps alone.
+    Reproduced if both exponents are surely positive over seeds and the law predicts ranks that it was not fitted to,
+    better than a law in steps alone does.
     """
     said, source = "L_f follows a power law in steps and tuned parameters", "Kalajdzievski 2024, 2401.05605"
     points, sizes = _points_of(arms), _sizes(arms)
@@ -203,7 +203,7 @@ def _power_law(arms: Sequence[Arm]) -> Claim:
 
 
 def _over_seeds(arms: Sequence[Arm], figure: Callable[[Sequence[Look]], float | None]) -> int:
-    """Sign of a figure of each seed's own looks, 0 where seeds leave it open."""
+    """Sign of a figure computed from each seed's own curve points; 0 if it is not sure over seeds."""
     seeds = sorted({seed for arm in _ranks(arms) for seed in arm.rows})
     found = [figure([(x, arm) for arm in _ranks(arms) if seed in arm.rows for x in arm.curve(seed)]) for seed in seeds]
     known = [round(value, 12) for value in found if value is not None]
@@ -220,7 +220,7 @@ def _law(points: Sequence[Look]) -> PowerLaw | None:
 
 
 def _sizes(arms: Sequence[Arm]) -> list[int]:
-    """Numbers of tuned parameters that were looked at."""
+    """The different numbers of tuned parameters among the points."""
     return sorted({arm.tuned for _, arm in _points_of(arms)})
 
 
@@ -229,7 +229,7 @@ def _sized(sizes: Sequence[int]) -> str:
 
 
 def _ranks(arms: Sequence[Arm]) -> list[Arm]:
-    """LoRA of several ranks, alike in all else."""
+    """The LoRA arms that differ in rank alone."""
     return [arm for arm in arms if set(changed(arm, arms[0])) <= {"rank"} and arm.tuned]
 
 
@@ -238,12 +238,12 @@ def _line(points: Sequence[Look]) -> Line | None:
 
 
 def _points_of(arms: Sequence[Arm]) -> list[Look]:
-    """Every look of every seed of LoRA of whatever rank."""
+    """The curve points of LoRA, of every seed and rank."""
     return [(x, arm) for arm in _ranks(arms) for seed in arm.rows for x in arm.curve(seed)]
 
 
 def _with(arms: Sequence[Arm], **options: object) -> Arm | None:
-    """The arm that differs from the first in these options alone, learning rate aside."""
+    """The arm that differs from the first in these options alone, apart from the learning rate."""
     for arm in arms:
         found = {k: v for k, v in changed(arm, arms[0]).items() if k != "learning_rate"}
         if found == options and arm.tuned:

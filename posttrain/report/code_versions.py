@@ -1,4 +1,4 @@
-"""Which versions of the code made a run's rows: figures of different versions may differ for that reason alone."""
+"""Versions of the code that produced a run's rows; figures of different versions may differ for that reason alone."""
 
 from posttrain.ledger import Row
 
@@ -6,7 +6,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def versions(rows: list[Row]) -> dict[str, list[str]]:
-    """Version of the package → the stages that it trained or evaluated, oldest first; commits of one source are one."""
+    """Version of the package → the stages it trained or evaluated, oldest first; equal sources count as one version."""
     found: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for row in rows:
@@ -17,7 +17,7 @@ def versions(rows: list[Row]) -> dict[str, list[str]]:
 
 
 def said(rows: list[Row]) -> str:
-    """One sentence that names the versions and their stages; empty where there is one version."""
+    """A note that names the versions and their stages; empty if there is only one version."""
     found = versions(rows)
     if len(found) < 2:
         return ""
@@ -29,7 +29,7 @@ def said(rows: list[Row]) -> str:
 
 
 def marks(rows: list[Row]) -> dict[str, str]:
-    """Stage → the letters of its versions, as `said` has them; nothing where there is one version."""
+    """Stage → the letters that `said` gives its versions; empty if there is only one version."""
     found = versions(rows)
     if len(found) < 2:
         return {}
@@ -41,7 +41,7 @@ def marks(rows: list[Row]) -> dict[str, str]:
 
 
 def _of(row: Row) -> list[str]:
-    """Versions that trained and evaluated it."""
+    """The versions that trained and evaluated the row's model."""
     evaluated = row.config.get("evaluation_code")
     return [row.code, *([str(evaluated["version"])] if isinstance(evaluated, dict) and "version" in evaluated else [])]
 

@@ -17,12 +17,13 @@ from posttrain.report.words import between, change, number, ordered
 def compare(
     run_a: Path | str, run_b: Path | str, stage: str | None = None, seed: int = 0, bootstrap: int = 1000
 ) -> dict[str, Any]:
-    """b − a for every metric that both have, of the stage named; else of the last stage that both runs made themselves.
+    """b − a for every metric that both have, at the given stage, else at the last stage that both runs ran themselves.
 
-    What a branch took from its parent is alike in both. Two runs that share no stage are compared by their last models.
+    A branch has the same results as its parent in the stages that it took over. Runs that share no stage are compared
+    by their last models.
 
     Returns {"a", "b", "metrics": {name: {"a", "b", "n", "delta", "ci95", "p", "holm"}}, "table": lines of text}.
-    Raises InputError where a run, the stage or its saved answers are missing, or the two share no item.
+    Raises InputError if a run, the stage or its saved answers are missing, or the two share no item.
     """
     stage = stage or _shared(Path(run_a), Path(run_b))
     (row_a, answers_a, base_a), (row_b, answers_b, base_b) = (_pick(Path(run), stage) for run in (run_a, run_b))
@@ -50,7 +51,7 @@ def compare(
 
 
 def _shared(run_a: Path, run_b: Path) -> str | None:
-    """The last stage that each of both made itself, a model's before others; None where there is none."""
+    """The last stage that both ran themselves, if possible one that produces a speech model; None if there is none."""
     before, after = (ledger.read(run / "ledger.jsonl") for run in (run_a, run_b))
     made = {row.stage: row.checkpoint for row in before}
     both = [row for row in after if row.stage in made and row.checkpoint != made[row.stage]]
@@ -59,7 +60,7 @@ def _shared(run_a: Path, run_b: Path) -> str | None:
 
 
 def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
-    """The row to compare, its answers, and row zero's."""
+    """The row to compare, its answers, and row zero's answers."""
     rows = ledger.read(run / "ledger.jsonl")
     row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
     if row is None:
@@ -75,7 +76,7 @@ def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
 
 
 def _table(names: dict[str, str], found: dict[str, dict[str, Any]]) -> list[str]:
-    """Lines of text; * where the difference holds after Holm's correction."""
+    """Lines of text; * marks a difference that holds after Holm's correction."""
     width = max(map(len, found))
     lines = [f"{'':<{width}}  {names['a']:>14}  {names['b']:>14}  difference [95 %]"]
     for name in (n for _, group in ordered(set(found)) for n in group):

@@ -1,4 +1,4 @@
-"""The report's plots: which figures of the ledger go where."""
+"""The report's plots, from the ledger's figures."""
 
 from markupsafe import Markup
 
@@ -9,7 +9,7 @@ from posttrain.report.lineage import kind
 from posttrain.report.words import CONDITIONS, between, label, number
 
 SKILLS = ("wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
-"""Gain is the mean of these; of the word error rate, what is left of 100 %."""
+"""Skill is the mean of these metrics; the word error rate counts as 100 % minus itself."""
 
 FORMS = [("text", 100.0, "typed"), ("speech", 100.0, "spoken")]
 Plot = tuple[str, str, Markup, list[tuple[str, float, str]]]
@@ -24,7 +24,7 @@ def plots(rows: list[Row]) -> list[Plot]:
 
 
 def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
-    """Skill over forgetting, a point a row; with a `trail` where they come one after the other."""
+    """Skill against forgetting, one point per row; `trail` connects rows that follow one another."""
     points, widths = [], []
     for row in rows:
         skills = [row.metrics[n] for n in SKILLS if n in row.metrics]

@@ -1,4 +1,4 @@
-"""One thing that a run shows, in words."""
+"""One finding about a run, in words."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ class Finding:
     figure: str = ""
     """The value with its interval."""
     change: str = ""
-    """Against what, with its interval."""
+    """The difference with its interval, and what it is against."""
     verdict: str = ""
-    """What may be concluded, where it is not plain."""
+    """What may be concluded, if that is not obvious."""
     tone: str = ""
-    """won or lost, where it holds."""
+    """won or lost if it holds, else empty."""
 
     @property
     def sentence(self) -> str:
-        """All of it."""
+        """All parts as one sentence."""
         head = f"{self.what}: {self.figure}" if self.figure else self.what
         return ", ".join(filter(None, (head, self.change, self.verdict))) + "."

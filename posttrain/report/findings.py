@@ -1,4 +1,4 @@
-"""What a run says: gained, lost, still safe, what it took; and which differences hold."""
+"""Findings of a run: what it gained and lost, whether it is still safe, what it cost; and which differences hold."""
 
 import dataclasses
 from pathlib import Path
@@ -24,19 +24,20 @@ AIMS = (
     ("dpo/preferred", "dpo"),
     ("grpo/reward", "grpo"),
 )
-"""What a stage is there to move, seen before and after it: named beforehand, so each stands by its own interval."""
+"""The metric that each stage is meant to improve, compared before and after it. Fixed in advance, so each is judged by
+its own interval."""
 ELSEWHERE = ("forgetting/", "safety/", "modality_gap/")
-"""Not in the list of losses: said beside it."""
+"""Not in the list of losses; reported separately."""
 SURE = 0.05
 STEPS = 60
-"""Of the fixed point in `would_show`, which settles long before."""
+"""Iterations for the fixed point in `would_show`, which converges long before."""
 WORSE = "which is worse"
 OTHERS = ("base", "ctc", "reward", "enhance")
-"""Stages that leave no speech model."""
+"""Stages that produce no speech model."""
 
 
 def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
-    """Under each heading what was found; headings with nothing to say are left out."""
+    """The findings under each heading; empty headings are left out."""
     last = final(rows)
     if last is None:
         return []
@@ -49,7 +50,7 @@ def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
 
 
 def final(rows: list[Row]) -> Row | None:
-    """The model the run ends with: the last row that is a speech model, else the last."""
+    """The model that the run ends with: the last row with a speech model, else the last row."""
     models = [row for row in rows if kind(row) not in OTHERS]
     return (models or rows)[-1] if rows else None
 
@@ -67,24 +68,24 @@ def family(row: Row, against: str = "base") -> list[str]:
 
 
 def would_show(row: Row, name: str) -> float | None:
-    """Smallest true difference to row zero that `sure` finds with 80 % power; None without a reference.
+    """Smallest true difference from row zero that `sure` detects with 80 % power; None without a reference.
 
-    Of m metrics tested together the smallest p value is held against 0.05 / m, the others against more: so the power is
-    80 % if nothing else differs, and no less if something does. The items that change now are taken to go on changing,
-    either way alike, beside those that the difference moves.
+    Of m metrics tested together, the smallest p value is compared with 0.05 / m and the others with more, so the power
+    is 80 % if nothing else differs, and no less if something does. The items that change now are assumed to keep
+    changing, equally in both directions, in addition to those that the difference moves.
     """
     power = row.metrics[name].get("power")
     if not power or name not in (names := family(row)):
         return None
     found, alpha = Power(**power), SURE / len(names)
     shown = found.detectable(alpha)
-    for _ in range(STEPS if found.n else 0):  # to a fixed point: the more differ, the more change
+    for _ in range(STEPS if found.n else 0):  # fixed point: a larger difference changes more items
         shown = dataclasses.replace(found, changed=min(1.0, found.changed + shown)).detectable(alpha)
     return shown
 
 
 def sure(row: Row, against: str = "base") -> dict[str, int]:
-    """Metric → +1 better or −1 worse than the reference, where it holds after Holm over all of the row's metrics."""
+    """Metric → +1 better or −1 worse than the reference, if that holds after Holm over all of the row's metrics."""
     delta, _, p = REFERENCES[against]
     names = family(row, against)
     adjusted = holm([row.metrics[n][p] for n in names])
@@ -96,7 +97,7 @@ def sure(row: Row, against: str = "base") -> dict[str, int]:
 
 
 def leaning(row: Row, name: str) -> int:
-    """+1 better or −1 worse than the reference by the metric's own interval, 0 where that holds zero."""
+    """+1 better or −1 worse than the reference by the metric's own interval; 0 if that contains zero."""
     if row.metrics[name].get("delta_vs_base") is None:
         return 0
     lo, hi = row.metrics[name]["delta_ci95"]
@@ -116,7 +117,7 @@ def against_head(row: Row, name: str) -> str:
 
 
 def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
-    """(row, metric, verdict) of what the stages that ran in this run are there to move."""
+    """(row, metric, verdict) for the metrics that the stages of this run are meant to improve (AIMS)."""
     found, here = [], own(rows)
     for name, stage in AIMS:
         row = next(
@@ -131,7 +132,7 @@ def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
 
 
 def took(rows: list[Row]) -> Finding:
-    """Stages, time, the share of evaluation, memory."""
+    """What the run cost: stages, time, share of evaluation, memory."""
     total, evaluation, peak = costs(rows)
     here = own(rows)
     share = f"{100 * evaluation / total:.0f} % of it evaluation ({duration(evaluation)})" if evaluation else ""
@@ -145,7 +146,7 @@ def took(rows: list[Row]) -> Finding:
 
 
 def costs(rows: list[Row]) -> tuple[float, float, float]:
-    """Seconds in all, seconds of evaluation, highest memory in MB; of the stages that ran in this run."""
+    """Total seconds, seconds of evaluation and peak memory in MB, for the stages that ran in this run."""
     here = own(rows)
     evaluation = sum(_cost(row, "evaluation_s") for row in here)
     return (
@@ -171,12 +172,13 @@ def difference(row: Row, name: str, against: str = "base") -> str:
 
 
 def before(row: Row) -> str:
-    """The stage that a row's model went on from."""
+    """The stage that a row's model was trained from."""
     return Path(row.parents["model"]).name
 
 
 def _heard(rows: list[Row], last: Row) -> list[Finding]:
-    """Word errors, tasks that did not surely fall (`_lost` has those), and what each stage is there to move."""
+    """Word errors, tasks that did not surely fall (`_lost` has the rest), and the metric that each stage is meant to
+    improve."""
     found, certain = [], sure(last)
     conditions = [f"wer/{c}" for c in CONDITIONS]
     rates = [n for n in conditions if n in last.metrics] + sorted(n for n in last.metrics if n.startswith("wer_real/"))
@@ -223,7 +225,7 @@ def _lost(last: Row) -> list[Finding]:
 
 
 def _least_shown(last: Row, lost: list[str]) -> str:
-    """How large a loss would have been sure of every typed ability that did not surely fall."""
+    """How large a loss would probably have shown in every typed ability that did not surely fall."""
     shown = {n: would_show(last, n) for n in last.metrics if n.startswith("ability/") and n not in lost}
     limits = [limit for limit in shown.values() if limit is not None]
     if not limits:

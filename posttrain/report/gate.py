@@ -1,10 +1,10 @@
-"""`posttrain gate`: may this run go on? Every limit of the recipe against the figures that the saved answers give.
+"""`posttrain gate`: checks the recipe's limits against the figures computed from a run's saved answers.
 
 A limit is crossed when the whole 95 % interval of its figure is beyond it, and passed when the whole interval is within
-(its upper bound at most the limit). An interval that holds the limit is undecided: it passes, and is told with the
-number of items that would decide, of as many contents and voices in proportion. Intervals and tests are over what items
-share, see `statistics`: shares have Wilson's interval, changes against row zero Tango's, and these are crossed only
-where the exact test, after Holm over the figures under the same limit, is below 0.05 too.
+(its upper bound at most the limit). If the interval contains the limit, the check is undecided: it passes, and reports
+how many items would decide, with contents and voices in proportion. Intervals and tests allow for what items share, see
+`statistics`: shares have Wilson's interval, changes against row zero Tango's. A change crosses its limit only if the
+exact test, after Holm over the figures under the same limit, is below 0.05 too.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ LEVELS = {
 CHANGES = {"ability_loss": ("ability/", -1), "harmful_compliance_rise": ("safety/harmful_compliance/", 1)}
 """Limit → the metrics whose paired difference against row zero it bounds, and which way is worse."""
 SHARES = ("safety/", "hearing/")
-"""Metrics that are right or wrong per item; of items that share nothing, Wilson's interval says how many decide."""
+"""Metrics that are right or wrong per item; if items share nothing, Wilson's interval gives how many would decide."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Check:
     metric: str
     limit: float
     status: str
-    """passed, undecided, crossed, or missing where the row has no such figure."""
+    """passed, undecided, crossed, or missing if the row has no such figure."""
     value: float = 0.0
     """The figure, or for a change how much worse it became."""
     ci95: tuple[float, float] = (0.0, 0.0)
     n: int = 0
     p: float | None = None
-    """Of a change: the exact test's, after Holm."""
+    """For a change: p value of the exact test, after Holm."""
     decided_at_n: int | None = None
-    """Where undecided: items that would decide if the figure stayed; None where it lies on its limit."""
+    """If undecided: items that would decide if the figure stayed the same; None if it equals its limit."""
 
     @property
     def failed(self) -> bool:
@@ -66,14 +66,14 @@ class Check:
         return self.status in ("crossed", "missing")
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it; margins are positive within the limit, by the figure and by its upper bound."""
+        """The check for JSON; margins, of the figure and of its upper bound, are positive within the limit."""
         if self.status == "missing":
             return {"option": self.option, "metric": self.metric, "limit": self.limit, "status": self.status}
         margins = {"margin": self.limit - self.value, "margin_of_upper_bound": self.limit - self.ci95[1]}
         return dataclasses.asdict(self) | margins
 
     def __str__(self) -> str:
-        """One line: the figure, its limit, by what margin, and what n could show."""
+        """One line: the figure, its limit, the margin, n, and how many items would decide."""
         if self.status == "missing":
             return f"{self.metric}: not measured; gate.{self.option}=null leaves it out"
         margin = self.limit - self.value
@@ -96,22 +96,22 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one row."""
+    """The gate's result for one row."""
 
     run: str
     stage: str
     recipe: str
     checks: list[Check]
     wrong: list[Wrong]
-    """Figures, of any row, that the saved answers do not give."""
+    """Figures of any row that the saved answers do not reproduce."""
     notes: list[str]
-    """What could not be compared, and versions of the code where there are several."""
+    """What could not be compared, and the versions of the code if there are several."""
     mixed: str = ""
-    """Which versions, where there are more than the recipe allows."""
+    """The versions of the code, if there are more than the recipe allows."""
 
     @property
     def reasons(self) -> list[str]:
-        """Why it fails; empty where it passes."""
+        """Why the gate fails; empty if it passes."""
         return (
             [f"gate.{c.option}: {c}" for c in self.checks if c.failed]
             + [str(w) for w in self.wrong]
@@ -119,7 +119,7 @@ class Verdict:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The verdict for JSON."""
         head = {"run": self.run, "stage": self.stage, "recipe": self.recipe, "passed": not self.reasons}
         wrong = [dataclasses.asdict(w) for w in self.wrong]
         checks = [check.as_dict() for check in self.checks]
@@ -129,10 +129,10 @@ class Verdict:
 def judge(
     run: Path | str, stage: str | None = None, recipe: str | None = None, changes: list[str] | None = None
 ) -> Verdict:
-    """The verdict on a stage, by default the run's last model, by a recipe, by default the one its row names.
+    """The verdict on a stage, by default the run's last model, under a recipe, by default the one its row names.
 
-    Every row of the ledger is compared with its saved answers; the judgement is on what the answers give. Raises
-    InputError where the run, the stage, its answers or the recipe are missing.
+    Every row of the ledger is compared with its saved answers; the verdict is on the figures computed from those.
+    Raises InputError if the run, the stage, its answers or the recipe are missing.
     """
     rows = ledger.read(Path(run) / "ledger.jsonl")
     row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
@@ -169,7 +169,7 @@ def judge(
 
 
 def check(figures: Metrics, recipe: Recipe) -> Iterator[Check]:
-    """Each limit of the recipe's `gate` section against the figures; those that are null are left out."""
+    """Each limit of the recipe's `gate` section against the figures; null limits are skipped."""
     for option, limit in dataclasses.asdict(recipe.gate).items():
         if limit is None or option == "code_versions":
             continue
@@ -192,7 +192,7 @@ def _level(option: str, metric: str, limit: float, figure: dict[str, Any] | None
 
 
 def _changes(option: str, limit: float, figures: Metrics) -> Iterator[Check]:
-    """Paired differences against row zero, turned so that more is worse."""
+    """Paired differences against row zero, signed so that positive is worse."""
     prefix, way = CHANGES[option]
     found = {n: m for n, m in figures.items() if n.startswith(prefix) and m["delta_vs_base"] is not None}
     if not found:
@@ -207,7 +207,7 @@ def _changes(option: str, limit: float, figures: Metrics) -> Iterator[Check]:
 
 
 def _deciding(value: float, interval: tuple[float, float], limit: float, n: int, compared: int) -> int | None:
-    """Items that would decide a change: pass it, or cross its limit by interval and by Holm's test over so many."""
+    """Items that would decide a change: pass it, or cross its limit by interval and by the test after Holm."""
     needed = deciding_n(value, interval, limit, n)
     if needed is None or value <= max(limit, 0.0):
         return needed

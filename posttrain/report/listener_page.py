@@ -1,4 +1,4 @@
-"""A page for one listener: audiogram, gain, spectrograms and clips to play, all of it inside one HTML file."""
+"""A page for one listener: audiogram, gain, spectrograms and playable clips, all in one HTML file."""
 
 import base64
 import io
@@ -33,13 +33,13 @@ PEAK = 0.9
 THIRD_OCTAVES_HZ = tuple(1000 * 2 ** (k / 3) for k in range(-9, 9))
 FRAME, HOP = 256, 160
 RANGE_DB_SPL = (-10.0, 70.0)
-"""Of the spectrograms' colours: the level of a bin of 62 Hz."""
+"""Range of the spectrograms' colours: the level of a bin of 62 Hz."""
 
 
 def write(run_folder: Path, row: Row, places: Sequence[Heard], texts: dict[str, str]) -> Path:
-    """The page of the listener whose `places` these are, at one ear and level; the first clips are shown.
+    """Write the page of one listener from `places`, which are at one ear and level; returns its path.
 
-    `texts`: clip → what is said in it.
+    The first clips are shown. `texts`: clip → its transcript.
     """
     listener, ear = places[0].listener, places[0].ear
     loader = PackageLoader("posttrain.report", "templates")
@@ -61,7 +61,7 @@ def write(run_folder: Path, row: Row, places: Sequence[Heard], texts: dict[str, 
 
 
 def audiogram_plot(listener: Audiogram) -> Plot:
-    """Thresholds of both ears."""
+    """The thresholds of both ears."""
     ears: tuple[tuple[Ear, tuple[float, ...], str], ...] = (
         ("left", listener.left_db_hl, ""),
         ("right", listener.right_db_hl, "head"),
@@ -83,7 +83,7 @@ def audiogram_plot(listener: Audiogram) -> Plot:
 
 
 def _gain(listener: Audiogram, ear: Ear, places: Sequence[Heard]) -> Plot:
-    """What the fitting prescribes, and what the enhancer took in each third of an octave of these clips."""
+    """The gain that the fitting prescribes, and the enhancer's gain in each third of an octave of these clips."""
     prescribed = nal_r_at(listener, np.array(THIRD_OCTAVES_HZ), ear)
     taken = enhancer_gain(places)
     series = [
@@ -97,7 +97,7 @@ def _gain(listener: Audiogram, ear: Ear, places: Sequence[Heard]) -> Plot:
 
 
 def enhancer_gain(places: Sequence[Heard]) -> np.ndarray:
-    """dB in each of THIRD_OCTAVES_HZ: power of all enhanced clips against that of the unaided ones. # (bands,)"""
+    """Gain in dB in each of THIRD_OCTAVES_HZ: power of all enhanced clips over that of the unaided ones. # (bands,)"""
 
     def bands(processing: str) -> np.ndarray:
         total = np.zeros(len(THIRD_OCTAVES_HZ))
@@ -118,7 +118,7 @@ def _points(gains: np.ndarray, name: str) -> list[Point]:
 
 
 def _clip(place: Heard, text: str) -> dict[str, Any]:
-    """Every processing: spectrogram at the ear, the clip at the ear and as the listener hears it, on one scale."""
+    """For every processing: spectrogram at the ear, clip at the ear and clip as the listener hears it, on one scale."""
     sounds = {"speech alone": place.clean}
     sounds |= {words.PROCESSINGS[name]: waveform for name, waveform in place.waveforms.items()}
     thresholds = torch.from_numpy(place.listener.levels(place.ear)).float()
@@ -135,13 +135,13 @@ def _clip(place: Heard, text: str) -> dict[str, Any]:
 
 
 def spectrogram(waveform: np.ndarray) -> np.ndarray:
-    """Level of every bin and frame, dB SPL of a sine there, 0 to 8 kHz upwards. # (bins, frames)"""
+    """Level of every bin and frame in dB SPL, exact for a sine there; bins go up from 0 to 8 kHz. # (bins, frames)"""
     _, _, spectra = signal.stft(waveform, SAMPLE_RATE, "hann", FRAME, FRAME - HOP)  # (bins, frames)
     return 20 * np.log10(np.abs(spectra) * np.sqrt(2) + 1e-9) + RMS_ONE_DB_SPL
 
 
 def _picture(waveform: np.ndarray) -> str:
-    """Its spectrogram, a PNG as a data URI; colours span RANGE_DB_SPL."""
+    """The waveform's spectrogram as a PNG in a data URI; colours span RANGE_DB_SPL."""
     from matplotlib import image
 
     file = io.BytesIO()
@@ -151,7 +151,7 @@ def _picture(waveform: np.ndarray) -> str:
 
 
 def sound(waveform: np.ndarray) -> str:
-    """FLAC of 16 bits as a data URI."""
+    """The waveform as 16-bit FLAC in a data URI."""
     file = io.BytesIO()
     soundfile.write(file, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return _data("audio/flac", file.getvalue())

@@ -1,4 +1,4 @@
-"""What the report says of listeners: a table for each noise level, and what enhancement did for ear and machine."""
+"""The report's part on listeners: a table per noise level, and what enhancement did for people and for the model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ AIM = "wer_enhanced/snr0"
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as text; the difference is against the same without what the processing adds last."""
+    """One figure as text; the difference is against the same figure without the processing's last step."""
 
     name: str
     value: str
     interval: str
     change: str
     tone: str
-    """won or lost where the difference's interval leaves zero out."""
+    """won or lost if the difference's interval excludes zero, else empty."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Table:
     title: str
     columns: list[str]
     lines: list[tuple[str, str, list[Cell | None]]]
-    """(listener, processing, a cell a column)."""
+    """(listener, processing, one cell per column)."""
 
 
 def measured(rows: list[Row]) -> Row | None:
-    """The row that has figures of listeners."""
+    """The last row with figures of listeners; None if there is none."""
     return next((row for row in reversed(rows) if any(name.startswith(LISTENER) for name in row.metrics)), None)
 
 
 def section(rows: list[Row], run_folder: Path) -> dict[str, Any] | None:
-    """Tables, what they were measured with, and the listeners' pages that are there."""
+    """Tables, the settings of the measurement, and the listeners' pages that exist; None without figures."""
     row = measured(rows)
     if row is None:
         return None
@@ -58,12 +58,12 @@ def section(rows: list[Row], run_folder: Path) -> dict[str, Any] | None:
 
 
 def tables(row: Row) -> list[Table]:
-    """One for each source and level."""
+    """One table per source and level."""
     return [_table(row, source, level) for source, level in _places(row)]
 
 
 def findings(rows: list[Row]) -> list[Finding]:
-    """What the enhancer did: for each listener beside NAL-R alone, and for the model's word errors at 0 dB."""
+    """What the enhancer changed: for each listener against NAL-R alone, and in the model's word errors at 0 dB."""
     row = measured(rows)
     if row is None:
         return []
@@ -129,6 +129,6 @@ def _places(row: Row) -> list[tuple[str, str]]:
 
 
 def _order(row: Row) -> Any:
-    """As they were asked for; others by name."""
+    """Sort key: listeners in the order requested, then the rest by name."""
     asked = list((row.config.get("listeners") or {}).get("listeners", []))
     return lambda who: (asked.index(who) if who in asked else len(asked), who)

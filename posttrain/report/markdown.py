@@ -1,4 +1,4 @@
-"""The report as Markdown: the words, the figures and the counts of changed answers; no model's text but its metrics."""
+"""The report as Markdown: findings, figures, counts of changed answers, and up to two examples per probe."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from posttrain.report.verdict import verdict
 
 
 def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Trajectory | None) -> str:
-    """Summary, stages × metrics with differences, trajectory, costs, and for every probe what changed."""
+    """Summary, stages × metrics with differences, safety, trajectory, listeners, costs, and changed answers."""
     last = rows[-1]
     parts = [f"# {plain(last.run)}", f"seed {last.seed}, {plain(last.device)}, code {plain(last.code)}"]
     if mixed := code_versions.said(rows):
@@ -90,13 +90,13 @@ def _cell(cell: Cell | None) -> str:
 
 
 def table(lines: Iterable[Sequence[str]], raw: bool = False, side: str = "---:") -> str:
-    """A Markdown table; texts are escaped unless they are our own."""
+    """A Markdown table; texts are escaped, except below the head if `raw`."""
     head, *body = [[text if raw and i else plain(text) for text in line] for i, line in enumerate(lines)]
     made = [head, ["---", *[side] * (len(head) - 1)], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in made)
 
 
 def plain(text: str) -> str:
-    """Text that Markdown and HTML take literally, on one line."""
+    """The text on one line, escaped so that Markdown and HTML take it literally."""
     text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]{}|#~!])", r"\\\1", text)

@@ -1,6 +1,6 @@
-"""A card in adapters/cards/ for an adapter that was trained for a person: gain, cost, safety, and how to be rid of it.
+"""A card in adapters/cards/ for an adapter trained for one person: gain, cost, safety, and how to remove it.
 
-It is a function of the ledger row and of the weights.
+It depends only on the ledger row and the weights.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ SAFETY = tuple(
 
 
 def write(row: Row) -> Path:
-    """The card of a `personalise` row, below the working folder; written beside and renamed."""
+    """Write the card of a `personalise` row below the working folder, whole or not at all; returns its path."""
     path = CARDS / f"{row.run}_{row.stage}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     return files.write_text(path, yaml.safe_dump(card(row), sort_keys=False, allow_unicode=True))
 
 
 def card(row: Row) -> dict[str, Any]:
-    """What the card says."""
+    """The card's content."""
     parent, options = row.parents["model"], row.config["options"]
     return {
         "summary": f"A LoRA of rank {options['rank']} for one person, on top of {parent}.",
@@ -45,7 +45,7 @@ def card(row: Row) -> dict[str, Any]:
 
 
 def _figure(row: Row, name: str, against: str) -> dict[str, Any]:
-    """Value, n and interval, and the difference against the parent with its own."""
+    """Value, n and interval, and the difference against the parent with its interval."""
     metric = row.metrics[name]
     keys = {"without": "delta_without_ci95", "parent": "delta_parent_ci95"}
     found = {key: _rounded(metric[key]) for key in ("value", "n", "ci95")}

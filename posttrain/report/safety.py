@@ -1,4 +1,4 @@
-"""Safety figures as text, beside what the detector of refusals makes of the same answers and its own error."""
+"""Safety figures as text, with the refusal detector's figures for the same answers and the detector's own error."""
 
 from typing import Any
 
@@ -36,11 +36,11 @@ ERRORS = ("answers of", "n", "κ", "precision", "recall", "specificity")
 
 
 def safety_tables(rows: list[Row]) -> dict[str, Any] | None:
-    """Text under COLUMNS, a line a stage and figure, and under ERRORS, a line a model; None without figures."""
+    """Text under COLUMNS, one line per stage and figure, and under ERRORS, one per model; None without figures."""
     lines = [
         _line(row, name, metric)
         for row in rows
-        if kind(row) != "reward"  # its parent's figures once more
+        if kind(row) != "reward"  # it repeats its parent's figures
         for name, metric in sorted(row.metrics.items())
         if name.startswith("safety/") and "detector" in metric
     ]
@@ -51,7 +51,7 @@ def safety_tables(rows: list[Row]) -> dict[str, Any] | None:
 
 
 def aside(metric: dict[str, Any]) -> str:
-    """What the detector says beside a figure by rule: by the detector 5.0 %, corrected 0.4 % [0.0, 6.3]."""
+    """The detector's figure to go with one by rule, such as: by the detector 5.0 %, corrected 0.4 % [0.0, 6.3]."""
     found = metric.get("detector")
     if not found:
         return ""
@@ -59,7 +59,7 @@ def aside(metric: dict[str, Any]) -> str:
 
 
 def corrected(metric: dict[str, Any]) -> str:
-    """The same in short: , corrected 0.4 %."""
+    """The short form of `aside`, such as: , corrected 0.4 %."""
     found = metric.get("detector")
     return f", corrected {number('safety/', found['corrected'])}" if found else ""
 

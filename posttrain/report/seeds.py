@@ -1,4 +1,4 @@
-"""What a recipe's figures do from one seed of everything to the next: base, encoder, corpus draw and every stage.
+"""How a recipe's figures vary between seeds of everything: base, encoder, corpus draw and every stage.
 
 Not to be confused with the copies `sft@1`, `sft@2`, … of a recipe's `seeds` option: those vary the adapter alone, on
 one base and one encoder.
@@ -21,7 +21,7 @@ KEEPS = (
     *(f"safety/{what}/{form}" for what in ("harmful_compliance", "over_refusal") for form in ("text", "speech")),
 )
 HEADLINES = (*HEARS, *TASKS, "hearing/abstain_precision", "hearing/hallucination", *KEEPS)
-"""Of the model that a run ends with; beside them stands what each stage is there to move (findings.AIMS)."""
+"""Metrics of the model that a run ends with; shown with the metric that each stage should improve (findings.AIMS)."""
 ALL, SIGN, NOT, LACKING = "in every seed", "in sign", "not", "not measured in every seed"
 DELTAS = REFERENCES | {"ctc": ("delta_vs_ctc", "delta_ctc_ci95", "")}
 Runs = Mapping[int, Sequence[Row]]
@@ -37,9 +37,9 @@ class Figure:
     values: dict[int, float]
     """By seed."""
     mean: Mean
-    """With its t interval over seeds: what other seeds would change."""
+    """With its t interval over seeds: how far other seeds would move it."""
     items: tuple[float, float] | None
-    """The first seed's own 95 % interval: what other items would change."""
+    """The first seed's own 95 % interval: how far other items would move it."""
 
     @property
     def low(self) -> float:
@@ -54,23 +54,23 @@ class Figure:
 
 @dataclass(frozen=True)
 class Held:
-    """A difference that at least one seed's own report calls sure, and what the others say of it."""
+    """A difference that at least one seed's own report calls sure, with the results of all seeds."""
 
     stage: str
     metric: str
     against: str
-    """base (row zero or the cascade), parent or ctc; empty where the figure itself is a difference."""
+    """base (row zero or the cascade), parent or ctc; empty if the figure itself is a difference."""
     verdicts: dict[int, int]
     """By seed: +1 surely better, −1 surely worse, 0 neither."""
     changes: dict[int, float]
-    """By seed, of those that measured it."""
+    """By seed, for those that measured it."""
     mean: Mean
-    """Of the changes."""
+    """Mean of the changes."""
 
     @property
     def survives(self) -> str:
-        """`in every seed`: each finds it sure, all on the same side. `in sign`: the change is on one side in each, but
-        not sure in each. `not`: it changes sides. `not measured in every seed`: a seed lacks the figure."""
+        """`in every seed`: sure in each, always in the same direction. `in sign`: always in the same direction, but not
+        sure in each. `not`: the direction differs. `not measured in every seed`: a seed lacks the figure."""
         if len(self.changes) < len(self.verdicts):
             return LACKING
         found = set(self.verdicts.values())
@@ -81,7 +81,7 @@ class Held:
 
 
 def figures(runs: Runs) -> list[Figure]:
-    """Every metric that every run has, stage by stage in the first run's order. InputError with fewer than two runs."""
+    """Every metric that every run has, stage by stage in the first run's order. InputError for fewer than two."""
     first = next(iter(runs.values()), [])
     if len(runs) < 2:
         raise InputError(f"{len(runs)} seeds have a ledger, expected two or more; run more seeds")
@@ -98,7 +98,8 @@ def figures(runs: Runs) -> list[Figure]:
 
 
 def headlines(runs: Runs) -> list[Figure]:
-    """What people read first: HEADLINES of the model that the runs end with, and each stage's own aim."""
+    """The figures to read first: HEADLINES of the model that the runs end with, and the metric that each stage should
+    improve."""
     found = {(figure.stage, figure.metric): figure for figure in figures(runs)}
     first = next(iter(runs.values()))
     last = final(list(first))
@@ -122,7 +123,7 @@ def held(runs: Runs) -> list[Held]:
 
 
 def _verdicts(rows: list[Row]) -> dict[tuple[str, str, str], int]:
-    """(stage, metric, against) → what a run's own report concludes: +1 better, −1 worse, 0 nothing."""
+    """(stage, metric, against) → what a run's own report concludes: +1 better, −1 worse, 0 neither."""
     last = final(rows)
     if last is None:
         return {}

@@ -1,4 +1,4 @@
-"""The page of a recipe over seeds of everything: a pure function of its runs' ledgers → seeds.html, .md and .json."""
+"""Compares a recipe over seeds of everything: a pure function of its runs' ledgers → seeds.html, .md and .json."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ HELD_HEAD = ["difference", "stage", "against", "by seed", "over seeds", "survive
 def build(folders: Mapping[int, Path], out: Path) -> Path:
     """Write seeds.html, seeds.md and seeds.json into `out` from the ledgers of the runs; returns the path of the page.
 
-    Raises InputError where a run has no ledger, or its rows are of another seed.
+    Raises InputError if a run has no ledger or rows of another seed.
     """
     runs = {seed: _rows(seed, folder) for seed, folder in folders.items()}
     made = _json(runs, folders)
@@ -48,7 +48,7 @@ def build(folders: Mapping[int, Path], out: Path) -> Path:
 
 
 def told(folders: Mapping[int, Path], page: Path) -> list[str]:
-    """The headline figures and what survives, for a terminal."""
+    """The headline figures and whether each finding survives, as lines for a terminal."""
     runs = {seed: _rows(seed, folder) for seed, folder in folders.items()}
     lines = [f"Seeds {', '.join(map(str, runs))} of everything: {', '.join(map(str, folders.values()))}"]
     for parts in (figure_table(runs), held_table(runs)):
@@ -59,18 +59,18 @@ def told(folders: Mapping[int, Path], page: Path) -> list[str]:
 
 
 def figure_table(runs: Runs, wanted: Sequence[Figure] | None = None) -> list[list[str]]:
-    """Head, and a line a figure: over seeds, range, and what the items leave open in the first seed."""
+    """Header, and one line per figure: mean over seeds, range, and the first seed's interval over items."""
     head = [*FIGURES_HEAD[:-1], FIGURES_HEAD[-1].format(next(iter(runs)))]
     return [head, *(_figure_line(figure) for figure in (headlines(runs) if wanted is None else wanted))]
 
 
 def held_table(runs: Runs) -> list[list[str]]:
-    """Head, and a line a difference that some seed calls sure: each seed's own verdict, and whether it survives."""
+    """Header, and one line per difference that some seed calls sure: each seed's verdict, and whether it survives."""
     return [HELD_HEAD, *(_held_line(one) for one in held(runs))]
 
 
 def mixed(runs: Runs) -> list[str]:
-    """A warning where the runs were not made by one version of the code or on one kind of device."""
+    """Warnings if the runs differ in the version of the code or the kind of device."""
     rows = [row for rows in runs.values() for row in rows]
     differing = {"code": code_versions.versions(rows), "device": {row.device for row in rows}}
     return [

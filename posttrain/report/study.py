@@ -1,6 +1,6 @@
-"""Remedies compared, from a ledger alone: arms over their seeds, and which arm to train with.
+"""Compares remedies from a ledger alone: arms over their seeds, and which arm to train with.
 
-The arm is chosen on validation items (evals/choice.py) and reported on the test: what is said of the chosen arm comes
+The arm is chosen on validation items (evals/choice.py) and reported on the test, so the figures reported for it come
 from items that had no part in choosing it.
 """
 
@@ -29,13 +29,13 @@ FIGURES = {
     "harmful_compliance": "harmful requests answered",
     "over_refusal": "harmless requests refused",
 }
-"""What an arm is judged by, and how it is called; the last two are means of typed and spoken."""
+"""The figures that arms are compared by, with their labels; the last two are means of typed and spoken."""
 FORGOT = "forgetting/mean"
-"""What an arm is chosen by."""
+"""The figure that an arm is chosen by."""
 TEST, VALID = "test", "valid"
 NOT_REMEDIES = ("seed", "steps", "looks")
 EQUAL = 0.01
-"""As good a target: no more than a point below the first arm."""
+"""An arm's target counts as equal if it is no more than a point below the first arm's."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Arm:
 
     name: str
     rows: dict[int, Row]
-    """By number of the seed."""
+    """By seed number."""
     start: Row
-    """What all of them went on from."""
+    """The model that all of them started from."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of sft, as the first seed had them."""
+        """Options of sft, from the first seed's row."""
         return dict(next(iter(self.rows.values())).config["options"])
 
     def values(self, figure: str, split: str = TEST) -> dict[int, float]:
@@ -59,23 +59,23 @@ class Arm:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def mean(self, figure: str) -> Mean | None:
-        """Over the seeds."""
+        """Mean over the seeds; None if none has the figure."""
         values = self.values(figure)
         return over_seeds(list(values.values())) if values else None
 
     def items_half(self, figure: str) -> float | None:
-        """Half of the 95 % interval that the items leave open, mean over the seeds: other items, the same seeds."""
+        """Half the width of the 95 % interval over items, for fixed seeds; the mean over the seeds."""
         halves = [half_of(row, figure) for row in self.rows.values()]
         known = [half for half in halves if half is not None]
         return sum(known) / len(known) if known else None
 
     def against(self, other: "Arm", figure: str, split: str = TEST) -> Mean | None:
-        """Difference to another arm, paired by seed."""
+        """Difference from another arm, paired by seed."""
         return paired(self.values(figure, split), other.values(figure, split))
 
     @property
     def tuned(self) -> int:
-        """Parameters of the Llama that were trained: without the projector's, which `start` trained alone."""
+        """Number of trained parameters of the Llama, without the projector's, which are all that `start` trained."""
         count, projector = (
             row.metrics.get("cost/trainable_params", {}).get("value", 0)
             for row in (next(iter(self.rows.values())), self.start)
@@ -83,14 +83,14 @@ class Arm:
         return int(max(0, count - projector))
 
     def curve(self, seed: int) -> list[dict[str, float]]:
-        """Step, loss of the tasks and kl_base on validation data; empty where nobody looked."""
+        """Step, task loss and kl_base on validation data; empty if they were not measured during training."""
         return list(self.rows[seed].train_metrics.get("curve", []))
 
 
 def arms(rows: Sequence[Row]) -> list[Arm]:
-    """The sft arms in the ledger's order; the first is the one that the others are held against.
+    """The sft arms in the ledger's order; the others are compared with the first.
 
-    InputError where there are fewer than two, or where they do not start from the same model.
+    Raises InputError if there are fewer than two, or they do not start from the same model.
     """
     found: dict[str, dict[int, Row]] = {}
     for row in rows:
@@ -114,7 +114,7 @@ def changed(arm: Arm, first: Arm) -> dict[str, Any]:
 
 
 def front(made: Sequence[Arm]) -> list[Arm]:
-    """Arms that no other beats in both: gains as much and forgets as little, and one of the two strictly."""
+    """The Pareto front: no other arm gains as much and forgets as little, with one of the two strictly better."""
     points = {arm.name: (m.value, f.value) for arm in made if (m := arm.mean("gain")) and (f := _forgot(arm))}
 
     def beaten(name: str) -> bool:
@@ -126,29 +126,30 @@ def front(made: Sequence[Arm]) -> list[Arm]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which arm to train with, by validation items alone."""
+    """The arm to train with, chosen on validation items alone."""
 
     arm: Arm
-    """The chosen one; the first where no other is surely better."""
+    """The chosen arm; the first if no other is surely better."""
     nearest: Arm | None
-    """Of the others the one that forgot least, chosen or not; None where nothing could be compared."""
+    """The chosen arm if it is not the first, else the one that forgot least of the rest, eligible arms preferred; None
+    if nothing could be compared."""
     difference: Apart | None
-    """The nearest one's forgetting less the first's, on validation."""
+    """The nearest arm's forgetting minus the first's, on validation."""
     gain: Mean | None
-    """The nearest one's skill in hearing tasks less the first's, on validation."""
+    """The nearest arm's skill in hearing tasks minus the first's, on validation."""
     p: float
-    """One-sided, that the nearest one forgets no less; after Holm over all arms but the first."""
+    """One-sided p value that the nearest arm forgets no less than the first, after Holm over all arms but the first."""
     compared: int
-    """Arms that the first was compared with."""
+    """Number of arms that the first was compared with."""
     missing: str = ""
-    """Why nothing could be compared."""
+    """Why nothing could be compared; empty if it could."""
 
 
 def choice(made: Sequence[Arm]) -> Choice:
-    """The arm that forgets least among those that surely forget less than the first one, by validation items.
+    """The eligible arm that forgets least among those that surely forget less than the first, on validation items.
 
-    An arm is eligible with as good a target as the first's (EQUAL) and no surely worse safety. `surely` is one-sided
-    2.5 % after Holm over all arms but the first, eligible or not, with the variance over seeds and over items.
+    An arm is eligible if its target is as good as the first's (EQUAL) and its safety not surely worse. `surely` means
+    one-sided 2.5 % after Holm over all arms but the first, eligible or not, with the variance over seeds and items.
     """
     first, others = made[0], list(made[1:])
     if missing := _not_comparable(made):
@@ -170,10 +171,10 @@ def recommended(made: Sequence[Arm]) -> Arm:
 
 
 def differences(made: Sequence[Arm], split: str = TEST, figure: str = FORGOT) -> list[Apart]:
-    """Each further arm's figure less the first arm's, over the seeds that all arms have, and over items.
+    """Each further arm's figure minus the first arm's, over the seeds that all arms have, and over items.
 
-    For forgetting on validation the rows have every content's score. Else a row has the arm's own interval over items;
-    the difference's is taken as if the two arms' were independent, which is wider.
+    For forgetting on validation the rows have every content's score. Otherwise a row has only the arm's own interval
+    over items, and the two arms are treated as independent, which makes the difference's interval wider.
     """
     seeds = _common_seeds(made, split, figure)
     values = np.array([[arm.values(figure, split)[seed] for seed in seeds] for arm in made])
@@ -186,7 +187,7 @@ def differences(made: Sequence[Arm], split: str = TEST, figure: str = FORGOT) ->
 
 
 def difference(made: Sequence[Arm], arm: Arm, other: Arm, figure: str) -> Apart | None:
-    """One arm's figure less another's on the test; None with fewer than two seeds that have it."""
+    """One arm's figure minus another's on the test; None if fewer than two seeds have it."""
     with_it = [one for one in made if one.values(figure)]
     if arm not in with_it or other not in with_it or len(_common_seeds(with_it, TEST, figure)) < 2:
         return None
@@ -201,7 +202,7 @@ def _eligible(arm: Arm, first: Arm) -> bool:
 
 
 def _not_comparable(made: Sequence[Arm]) -> str:
-    """Why no arm can be chosen: a row without validation answers, or fewer than two seeds; empty where one can."""
+    """Why no arm can be chosen: no validation answers, nothing to forget, or fewer than two seeds; empty if one can."""
     rows = [row for arm in made for row in arm.rows.values()]
     if without := [row.stage for row in rows if not _metrics(row, VALID)]:
         named = ", ".join(without[:3]) + ", …" * (len(without) > 3)
@@ -229,16 +230,17 @@ def _scores(row: Row, of: str = "scores") -> Scores:
 
 
 def command(arm: Arm, first: Arm) -> str:
-    """How to train the recipe at hand so."""
+    """The command that trains the recipe at hand like this arm."""
     run = Path(arm.start.checkpoint).parent
     changes = " ".join(f"sft.{k}={_yaml(v)}" for k, v in changed(arm, first).items())
     return f'make sft FROM={run} RUN={run.name}_{arm.name} SET="{changes}"'
 
 
 def value_of(row: Row, figure: str, start: Row, split: str = TEST) -> float | None:
-    """One of FIGURES; gain is the skill in hearing tasks less that of the model that the arms start from.
+    """One of FIGURES; gain is the skill in hearing tasks minus that of the model that the arms start from.
 
-    On validation, which that model does not answer, gain is the skill alone: differences of arms are the same.
+    That model does not answer the validation items, so gain there is the skill alone; differences between arms are the
+    same.
     """
     if figure == "gain":
         now, before = skill(row, split), skill(start) if split == TEST else 0.0
@@ -250,7 +252,7 @@ def value_of(row: Row, figure: str, start: Row, split: str = TEST) -> float | No
 
 
 def half_of(row: Row, figure: str) -> float | None:
-    """Half of its 95 % interval over items; of a mean of several metrics, as if they were independent."""
+    """Half the width of the figure's 95 % interval over items; metrics that it averages are treated as independent."""
     metrics = _skills(row).values() if figure == "gain" else _safety(row, figure) if figure in SAFE else None
     if metrics is None:
         metrics = [row.metrics[figure]] if figure in row.metrics else []
@@ -259,7 +261,7 @@ def half_of(row: Row, figure: str) -> float | None:
 
 
 def skill(row: Row, split: str = TEST) -> float | None:
-    """Mean of SKILLS; of the word error rate, what is left of 1."""
+    """Mean of SKILLS; the word error rate counts as 1 minus itself."""
     return _mean([1 - m["value"] if name == "wer/clean" else m["value"] for name, m in _skills(row, split).items()])
 
 
@@ -278,7 +280,7 @@ def _forgot(arm: Arm) -> Mean | None:
 
 
 def _start(row: Row, rows: list[Row]) -> Row:
-    """The model that fine-tuning began with, also for an arm that is derived from another arm."""
+    """The model that fine-tuning started from, also for an arm that is derived from another arm."""
     before = parent(row, rows)
     if before is None:
         raise InputError(f"{row.stage} has no parent in the ledger; run its recipe again, whole")

@@ -46,7 +46,7 @@ ABOUT = (
 def build(run_folder: Path | str) -> Path:
     """Write study.html, study.md and study.json into the run's folder; returns the path of the page.
 
-    Raises InputError where the ledger has no arms to compare.
+    Raises InputError if the ledger has no arms to compare.
     """
     run_folder = Path(run_folder)
     made = arms(ledger.read(run_folder / "ledger.jsonl"))
@@ -57,14 +57,14 @@ def build(run_folder: Path | str) -> Path:
 
 
 def told(run_folder: Path) -> list[str]:
-    """What the page says first, for a terminal: the panel, the recommendation, where the page is."""
+    """The main results for a terminal: the panel, the recommendation, the path of the page."""
     made = arms(ledger.read(run_folder / "ledger.jsonl"))
     lines = [f"{_mark(claim)} {claim.said}: {claim.verdict}; {claim.figures}" for claim in claims(made)]
     return [*lines, *advice(made), str(run_folder / "study.html")]
 
 
 def advice(made: Sequence[Arm]) -> list[str]:
-    """What to do with the recipe at hand, how sure that is, and the command."""
+    """Advice for the recipe at hand, how sure it is, and the command."""
     first, found = made[0], choice(made)
     if found.missing:
         return [f"No arm is chosen: {found.missing}."]
@@ -102,7 +102,7 @@ def _items(arm: Arm) -> str:
 
 
 def figure_table(made: Sequence[Arm]) -> list[list[str]]:
-    """Head, and a line an arm: seeds, parameters tuned, every figure, time of one training."""
+    """Header, and one line per arm: options changed, seeds, parameters tuned, every figure, time of one training."""
     head = ["arm", "changed", "seeds", "tuned", *FIGURES.values(), "a training takes"]
     lines = []
     for arm in made:
@@ -116,7 +116,7 @@ def figure_table(made: Sequence[Arm]) -> list[list[str]]:
 
 
 def cell(arm: Arm, figure: str) -> str:
-    """Mean, interval over seeds, ± half of that over items."""
+    """Mean, interval over seeds, ± half the interval over items, as text."""
     mean, half = arm.mean(figure), arm.items_half(figure)
     if mean is None:
         return "–"
@@ -126,7 +126,7 @@ def cell(arm: Arm, figure: str) -> str:
 
 
 def plot(made: Sequence[Arm]) -> Markup:
-    """Gain over forgetting, in points and percent, whiskers over seeds; the path is the Pareto front."""
+    """Gain in points against forgetting in percent, with whiskers over seeds; the path is the Pareto front."""
     points: dict[str, Point] = {}
     widths = []
     for arm in made:
@@ -192,7 +192,7 @@ def _json(made: Sequence[Arm], said: Sequence[Claim]) -> str:
 
 
 def _choice(made: Sequence[Arm]) -> dict[str, Any]:
-    """What the choice was made from: differences to the first arm on validation, and the chosen arm's on the test."""
+    """The figures behind the choice: differences from the first arm on validation, and the chosen arm's on the test."""
     found, names = choice(made), [arm.name for arm in made[1:]]
     if found.missing:
         return {"arm": None, "missing": found.missing}

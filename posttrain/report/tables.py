@@ -25,18 +25,18 @@ COST_COLUMNS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one stage, as text; `verdicts` are won, lost or nothing for each reference."""
+    """One figure of one stage, as text."""
 
     value: str
     interval: str
     deltas: dict[str, tuple[str, str, str]]
-    """Reference → difference, its interval, verdict (won or lost where it holds after Holm, else empty)."""
+    """Reference → difference, its interval, verdict (won or lost if it holds after Holm, else empty)."""
     repeated: bool
-    """Its parent's figure once more, as the reward row has them."""
+    """Whether it repeats the parent's figure, as in the reward row."""
 
 
 def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, list[Cell | None]]]]]:
-    """Groups of (metric, what it is, its sample and what that would show, a cell a stage); listeners have a table."""
+    """Groups of (metric, label, sample and difference that it would show, one cell per stage), without listeners'."""
     certain = {(row.stage, ref): sure(row, ref) for row in rows for ref in REFERENCES}
     names = {name for row in rows for name in row.metrics if not name.startswith(LISTENER)}
     return [
@@ -93,7 +93,7 @@ def cost_table(rows: list[Row]) -> dict[str, Any]:
 
 
 def _linear(cost: dict[str, float]) -> str:
-    """What the Llama's linear layers take, and their share of what they would take in bfloat16."""
+    """Memory of the Llama's linear layers, and its share of what they would take in bfloat16."""
     if "linear_mb" not in cost:
         return "–"
     return f"{size(cost['linear_mb'])}, {100 * cost['linear_share_of_bfloat16']:.0f} %"
@@ -114,7 +114,7 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
 
 
 def _sample(name: str, rows: list[Row]) -> str:
-    """How many items, contents and voices, and the smallest difference they show; of the last row that has it."""
+    """Number of items, contents and voices, and the smallest difference they show; from the last row that has it."""
     last = next(row for row in reversed(rows) if name in row.metrics)
     metric, shown = last.metrics[name], would_show(last, name)
     parts = [f"n = {metric['n']:,}"] if "n" in metric else []
@@ -128,7 +128,7 @@ def _sample(name: str, rows: list[Row]) -> str:
 
 
 def _heat(row: Row, name: str) -> dict[str, Any] | None:
-    """Text and colour of one square: full colour from 20 points on; a fainter look where it may be chance."""
+    """Text and colour of one square: full colour from 20 points on, fainter if it may be chance."""
     metric = row.metrics.get(name)
     if metric is None or metric.get("delta_vs_base") is None:
         return None

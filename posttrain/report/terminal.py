@@ -1,4 +1,4 @@
-"""What a run prints last: at most twelve lines."""
+"""The summary that a run prints at its end: at most twelve lines."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ SHORT = {
 
 
 def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
-    """Word errors, gained, lost, safe, time and memory, where the report is; at most 12 lines."""
+    """Word errors, gains, losses, safety, denoising, time and memory, the report's path; at most 12 lines."""
     last = final(rows)
     if last is None:
         return ["no stage is finished yet"]
@@ -60,7 +60,7 @@ def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
 
 
 def _transcription(last: Row) -> str:
-    """Clean made speech, and human speech by data set."""
+    """Word errors on clean synthetic speech, and on human speech by data set."""
     said = []
     for name in sorted(n for n in last.metrics if n == "wer/clean" or n.startswith("wer_real/")):
         text = f"{'clean' if name == 'wer/clean' else name.partition('/')[2]} {figure(last, name)}"
@@ -71,7 +71,7 @@ def _transcription(last: Row) -> str:
 
 
 def _tasks(last: Row) -> str:
-    """Those that surely rose, then those that did not; what surely fell is a loss."""
+    """Tasks that surely rose, then those that did not; tasks that surely fell are among the losses."""
     certain = sure(last)
     compared = [n for n in TASKS if n in last.metrics and last.metrics[n].get("delta_vs_base") is not None]
     rose = [
@@ -91,7 +91,7 @@ def _with_rest(said: str, rest: list[str]) -> str:
 
 
 def _moved(rows: list[Row]) -> list[str]:
-    """One line for distill and reward, one for dpo and grpo; first what surely moved as it should."""
+    """One line for distill and reward, one for dpo and grpo; sure improvements first."""
     found, lines = moved(rows), []
     for stages in (("distill", "reward"), ("dpo", "grpo")):
         here = [(row, name, verdict) for row, name, verdict in found if kind(row) in stages]

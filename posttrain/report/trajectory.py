@@ -1,4 +1,4 @@
-"""The trajectory of a run's last model: what each stage on its way kept of the base's typed abilities."""
+"""The trajectory of a run's last model: how much of the base's typed abilities each stage on the way kept."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ FIGURES = {
 
 
 def trajectory(rows: list[Row], answers: Mapping[str, list[Line]]) -> Trajectory | None:
-    """Base to last model, over the items that all of them answered; None without both and a typed ability."""
+    """From base to last model, over the typed items that all stages answered; None without such items or either end."""
     last = final(rows)
     way = lineage(last, rows) if last else []
     if len(way) < 2 or any(row.stage not in answers for row in (way[0], way[-1])):
@@ -46,7 +46,7 @@ def trajectory(rows: list[Row], answers: Mapping[str, list[Line]]) -> Trajectory
 
 
 def trajectory_table(found: Trajectory | None) -> dict[str, Any] | None:
-    """As text: (figure, value, interval, what it is), and a line an ability with a verdict where its flips hold."""
+    """As text: (figure, value, interval, meaning), and a line per ability, with a verdict if its change holds."""
     if found is None:
         return None
     figures = [

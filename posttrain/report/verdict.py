@@ -13,19 +13,19 @@ from posttrain.report.words import change, label, unit
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a team can decide from."""
+    """What a team needs to decide on the next step."""
 
     said: str
     """First sentence: what was gained, what was lost, and how sure that is."""
     advice: str
     """Second sentence: what to try next, and why."""
     command: str
-    """How."""
+    """The command for the second sentence."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """An option of sft, what it is called, and the value to try where it is as the run has it."""
+    """An option of sft, its name in words, and the value to try if the run did not use it."""
 
     option: str
     name: str
@@ -39,12 +39,12 @@ FORGETTING = (
 )
 """In the order in which they are tried."""
 SUMMED = ("forgetting/", "language/")
-"""Metrics of forgetting as a whole, which has remedies of its own."""
+"""Metrics of overall forgetting, which has remedies of its own."""
 SLOWER = "half the learning rate of sft, which forgets less and gains less"
 
 
 def verdict(rows: list[Row]) -> Verdict | None:
-    """Of the run's last model; None where there is none that was trained on tasks."""
+    """The verdict on the run's last model; None if it has no figures of hearing tasks."""
     last = final(rows)
     if last is None or not (last.metrics.keys() & {*TASKS, "wer/clean"}):
         return None
@@ -57,7 +57,7 @@ def verdict(rows: list[Row]) -> Verdict | None:
 
 
 def _gained(last: Row) -> str:
-    """Clean word errors, and the first task; the one that gained most would be chosen by the figure that it reports."""
+    """Clean word errors and the first task; picking the task that gained most would select on the figure reported."""
     parts = []
     if "wer/clean" in last.metrics:
         head = against_head(last, "wer/clean")
@@ -98,7 +98,7 @@ def _worst(last: Row) -> str:
 
 
 def _next(last: Row, rows: list[Row]) -> tuple[str, tuple[str, str, str] | None]:
-    """Why, and (remedy in words, changes to make, suffix of the run's name); None where nothing is to be mended."""
+    """The reason, and (remedy in words, changes to make, suffix of the run's name) or None if there is none to try."""
     made = [row.config for row in lineage(last, rows) if kind(row) == "sft"]
     options: dict[str, Any] = made[-1].get("options", {}) if made else {}
     certain, forgot = sure(last), last.metrics.get("forgetting/mean")

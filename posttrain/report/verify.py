@@ -1,4 +1,4 @@
-"""Whether a ledger's figures are those of its saved answers: every metric is computed again and compared."""
+"""Checks a ledger's figures against its saved answers: every metric is recomputed and compared."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,16 @@ Metrics = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Wrong:
-    """A figure of the ledger that its answers do not give."""
+    """A ledger figure that the saved answers do not reproduce."""
 
     stage: str
     metric: str
     key: str
     """Which of the metric's figures: value, n, ci95, …"""
     ledger: Any
-    """None where the ledger lacks it."""
+    """None if the ledger lacks it."""
     answers: Any
-    """None where no answer is of that metric."""
+    """None if the answers do not give it."""
 
     def __str__(self) -> str:
         """One line."""
@@ -33,7 +33,7 @@ class Wrong:
 
 
 def missing(row: Row, rows: list[Row], answers: Mapping[str, list[Line]]) -> list[str]:
-    """Stages without saved answers that the row's figures hang on."""
+    """Stages that the row's figures depend on but that have no saved answers."""
     before = parent(row, rows)
     needed = [row, *references(row, rows), *([before] if before else [])]
     return [other.stage for other in needed if other.stage not in answers]
@@ -52,9 +52,9 @@ def recompute(row: Row, rows: list[Row], answers: Mapping[str, list[Line]], boot
 
 
 def differences(row: Row, found: Metrics, resampled: bool) -> Iterator[Wrong]:
-    """Where the row and what its answers give differ; costs are not from answers.
+    """Figures that differ between the row and its answers; costs are skipped, as they are not from answers.
 
-    resampled: compare intervals and p values too, which hang on the number of resamples.
+    resampled: also compare intervals and p values, which depend on the number of resamples.
     """
     names = {name for name in row.metrics if not name.startswith("cost/")} | set(found)
     for name in sorted(names):
@@ -69,7 +69,7 @@ def differences(row: Row, found: Metrics, resampled: bool) -> Iterator[Wrong]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Equal, but for what another machine's arithmetic changes in the last digits."""
+    """Equal up to the last digits, which depend on the machine's arithmetic."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

@@ -1,4 +1,4 @@
-"""Names and units: what a figure is called and how it is written."""
+"""Names, units and formatting of figures."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ INDICES = ("listener/haspi/", "listener/hasqi/", "listener/stoi/")
 
 
 def label(name: str) -> str:
-    """What a metric is, in words."""
+    """A metric's name in words."""
     if name in LABELS:
         return LABELS[name]
     family, _, rest = name.partition("/")
@@ -146,7 +146,7 @@ def change(name: str, value: float | None) -> str:
 
 
 def between(name: str, ci: Any) -> str:
-    """An interval, in the figure's unit without its sign."""
+    """An interval in the figure's unit, without the unit's symbol."""
     if not ci:
         return ""
     decimals = _decimals(name)
@@ -155,7 +155,7 @@ def between(name: str, ci: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, two of them."""
+    """Seconds, minutes and seconds, or hours and minutes."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -165,29 +165,29 @@ def duration(seconds: float) -> str:
 
 
 def size(mb: float) -> str:
-    """Megabytes, or gigabytes from 1,000 of them."""
+    """Megabytes, or gigabytes from 1,000 MB."""
     return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb:.0f} MB"
 
 
 def count(value: float) -> str:
-    """A count that can be read: 3,100 or 2.4 M."""
+    """A readable count, such as 3,100 or 2.4 M."""
     return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}"
 
 
 def unit(name: str) -> str:
-    """What a difference of it is counted in."""
+    """The unit of a difference in the metric."""
     if name.startswith(IN_DECIBELS):
         return " dB"
     return "" if _decimals(name) > 1 else " points"
 
 
 def reference(name: str) -> str:
-    """What it is compared with."""
+    """The reference that the metric is compared with."""
     return "the cascade" if is_spoken(name) else "row zero"
 
 
 def _decimals(name: str) -> int:
-    """Of a figure in its own unit; 1 of those told in percent."""
+    """Decimals of a figure in its own unit; 1 for figures in percent."""
     return 3 if name.startswith((*NATS, *INDICES)) else 2 if name.startswith(TWO_DECIMALS) else 1
 
 
