@@ -49,7 +49,7 @@ def ask(
     """Put harmful and harmless prompts to a checkpoint; count what it answers and what it refuses.
 
     A file has the columns prompt,label with label safe or unsafe (XSTest's), goal,target (AdvBench's harmful_behaviors)
-    or Behavior,BehaviorID (HarmBench's). Prompts are read in place and kept nowhere else.
+    or Behavior,BehaviorID (HarmBench's). Prompts are read in place; only --out stores them elsewhere.
 
     The refusal detector labels the answers: full or partial refusal, compliance, non-answer. `corrected` is the
     share corrected for the detector's errors on answers held out of its fit; these errors are shown below.
