@@ -1,8 +1,8 @@
-"""Where a recording is active: trims the silence or faint noise around speech and cuts long audio at its pauses.
+"""Activity detection: trims the silence or faint noise around speech and cuts long audio at its pauses.
 
 numpy only. Waveforms are float32 (S,) at 16 kHz, spans are (first sample, sample after the last). A span may also hold
-music or a machine: whether it is speech is for `speech_detector` to say. When in doubt, sound is kept: steady noise as
-loud as speech is returned whole.
+music or machine noise; `speech_detector` decides whether it is speech. In doubt, sound is kept: steady noise as loud as
+speech is returned whole.
 
 Every frame is compared with the noise floor in each of ten bands (the mean of the quietest frames), so that speech
 at 0 dB SNR still stands out in the bands of its formants.
@@ -20,40 +20,41 @@ FFT = 512
 BANDS_HZ = np.array([120, 250, 400, 600, 850, 1200, 1650, 2300, 3200, 4600, 7000])
 """Edges of the bands, about equally wide on the mel scale."""
 SILENCE_DBFS = -85.0
-"""Below this, sound is digital silence. Full scale is a constant of 1."""
+"""Sound below this is digital silence. 0 dBFS is the power of a constant of 1."""
 RANGE_DB = 45.0
-"""Sound so far below the loudest 0.1 s is silence as well."""
+"""Sound this far below the loudest 0.1 s is silence too."""
 LOUD_FRAMES = 10
-"""The level that is exceeded for 0.1 s is how loud a recording is; a click does not raise it."""
+"""A recording's loudness is the level that it exceeds for 0.1 s, so that a click does not raise it."""
 FLOOR_SHARE = 0.15
-"""The quietest frames, whose mean is the noise floor."""
+"""Share of the frames, the quietest, whose mean is the noise floor."""
 ON_DB, OFF_DB = 5.0, 3.0
-"""Mean excess over the floor at which activity starts, and down to which it lasts."""
+"""Mean excess over the floor above which activity starts, and below which it ends."""
 CLICK_FRAMES = 4
-"""Shorter activity is a click."""
+"""Activity shorter than this is a click."""
 STEADY_FRAMES, STEADY_DB, STEADY_BELOW_DB = 16, 1.8, 12.0
-"""Sound whose bands vary by less for so many frames, so far below the loudest 0.1 s, is noise around the speech."""
+"""Sound is noise around the speech if its bands vary by less than STEADY_DB over STEADY_FRAMES, STEADY_BELOW_DB below
+the loudest 0.1 s."""
 FAINT_DBFS = -50.0
 """Steady noise without any activity is dropped below this level and kept above it."""
 GAP_S = 0.3
 """Shorter gaps are part of the speech around them."""
 SURE_DB = 15.0
 MARGIN_S = 0.2
-"""Kept on both sides of activity: soft consonants, and the pause that training clips begin and end with."""
+"""Kept on both sides of activity, for soft consonants and the pauses at both ends of training clips."""
 LONGEST_S = 6.0
 PAUSE_S = 1.0
 """A longer pause always separates two windows."""
 BUFFER_S = 30.0
-"""How much of a long recording is looked at together."""
+"""Length of a long recording that is analysed at once."""
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Activity with what is kept around it, in samples."""
+    """Activity with its margins, in samples."""
 
     first: int
     last: int
-    """After the last sample."""
+    """The sample after the last."""
     pause: int = 0
     """Length of the pause after it, margins included."""
 
@@ -61,7 +62,7 @@ class _Span:
 def speech_spans(waveform: np.ndarray) -> list[tuple[int, int]]:
     """The active parts in order, with MARGIN_S around each.
 
-    Empty for digital silence and for steady noise below FAINT_DBFS. When the noise is less than SURE_DB below the
+    Empty for digital silence and for steady noise below FAINT_DBFS. If the noise is less than SURE_DB below the
     loudest sound, nothing is dropped: the spans cover the recording and meet in the middle of its pauses.
     """
     return [(span.first, span.last) for span in _spans(waveform)]
@@ -76,8 +77,8 @@ def trim(waveform: np.ndarray) -> np.ndarray:
 def windows(waveform: np.ndarray, longest_s: float = LONGEST_S) -> list[tuple[int, int]]:
     """Spans of at most `longest_s` that hold all activity in order, cut at the longest pauses.
 
-    Pauses over PAUSE_S always separate windows. Where speech goes on for longer than `longest_s` without a pause, it is
-    cut where it is quietest.
+    Pauses over PAUSE_S always separate windows. Speech longer than `longest_s` without a pause is cut where it is
+    quietest.
     """
     groups: list[list[_Span]] = []
     pause = 0
@@ -93,9 +94,9 @@ def windows(waveform: np.ndarray, longest_s: float = LONGEST_S) -> list[tuple[in
 
 
 def stream_windows(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) -> Iterator[tuple[int, np.ndarray]]:
-    """`windows` of a recording that comes in blocks: (first sample, waveform) of each window, in bounded memory.
+    """`windows` of a recording that arrives in blocks: (first sample, waveform) of each window, in bounded memory.
 
-    A recording of up to BUFFER_S gives the windows of the whole. How it is cut into blocks does not matter.
+    For a recording of up to BUFFER_S they are those of `windows`. The sizes of the blocks do not matter.
     """
     size = max(int(BUFFER_S * SAMPLE_RATE), int(3 * longest_s * SAMPLE_RATE))
     buffer, start = np.zeros(0, np.float32), 0
@@ -113,7 +114,7 @@ def stream_windows(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) -
 
 
 def _rest(found: list[tuple[int, int]], done: list[tuple[int, int]], size: int, longest: int) -> int:
-    """Where the buffer goes on: at the window that is not complete, else after a second for the floor and margins."""
+    """Where the next buffer starts: at the incomplete window, else a second back for the floor and margins."""
     if len(done) < len(found):
         return max(found[-1][0], size - longest)
     return max(done[-1][1] if done else 0, size - SAMPLE_RATE)
@@ -161,7 +162,7 @@ def _activity(levels: np.ndarray, loud: float) -> tuple[np.ndarray, float]:
 
 
 def _steady(levels: np.ndarray) -> np.ndarray:
-    """Frames at the beginning or the end of STEADY_FRAMES whose bands hardly change: noise, not speech. # (F,)"""
+    """Frames that begin or end STEADY_FRAMES frames whose bands hardly change: noise, not speech. # (F,)"""
     if len(levels) < STEADY_FRAMES:
         return np.zeros(len(levels), bool)
     stretches = np.lib.stride_tricks.sliding_window_view(levels, STEADY_FRAMES, axis=0)  # (F − n + 1, bands, n)
@@ -173,7 +174,7 @@ def _steady(levels: np.ndarray) -> np.ndarray:
 
 
 def _hysteresis(on: np.ndarray, going: np.ndarray) -> np.ndarray:
-    """Runs of `going` that hold a frame of `on`."""
+    """Runs of `going` that contain a frame of `on`."""
     kept = np.zeros(len(on), bool)
     for first, last in _runs(going):
         kept[first:last] = on[first:last].any()
@@ -188,7 +189,7 @@ def _without_clicks(active: np.ndarray) -> np.ndarray:
 
 
 def _around(active: np.ndarray, samples: int, sure: bool) -> list[_Span]:
-    """Spans around runs of active frames; where it is not `sure` that pauses hold nothing, they are kept."""
+    """Spans around runs of active frames; unless `sure` that the pauses are empty, these are kept too."""
     gap, margin = (int(seconds * SAMPLE_RATE) for seconds in (max(GAP_S, 2 * MARGIN_S), MARGIN_S))
     joined: list[list[int]] = []
     for first, last in _runs(active):
@@ -220,14 +221,14 @@ def _split(group: list[_Span], longest: int, loudness: np.ndarray) -> list[tuple
 
 
 def _quietest(first: int, last: int, longest: int, loudness: np.ndarray) -> int:
-    """The sample in the second half of the window that may be that long, before `last`, around which it is quietest."""
+    """The quietest sample before `last` in the second half of a window of `longest` samples from `first`."""
     low, high = first + longest // 2, min(first + longest, last - SAMPLE_RATE // 4)
     frames = loudness[low // HOP : max(high // HOP, low // HOP + 1)]
     return (low // HOP + int(np.argmin(_smooth(frames, 15)))) * HOP
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """(first, after the last) of every run of True."""
+    """(first, one past the last) of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 

@@ -1,4 +1,4 @@
-"""Audiograms: hearing thresholds of both ears in dB HL; the standard ones by name, people's from files."""
+"""Audiograms: hearing thresholds of both ears in dB HL; standard ones by name, listeners' from files."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ from posttrain.machine import say
 Ear = Literal["left", "right"]
 PTA_HZ = (500.0, 1000.0, 2000.0, 4000.0)
 AUDIOMETRIC_HZ = (250.0, 500.0, 1000.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0)
-"""Where Clarity's audiograms are measured; `Audiogram.levels` gives any audiogram there."""
+"""Frequencies of Clarity's audiograms; `Audiogram.levels` gives any audiogram at these."""
 EARS: tuple[Ear, ...] = ("left", "right")
 CSV_EARS: dict[str, Ear] = {"l": "left", "r": "right", "left": "left", "right": "right"}
 HZ_COLUMN = re.compile(r"(?:hz)?\s*(\d+(?:[.,]\d+)?)\s*(k?)\s*(?:hz)?")
-"""Names of columns: hz250, 250, 250 Hz, 1k, 1 kHz."""
+"""Column names: hz250, 250, 250 Hz, 1k, 1 kHz."""
 MOST = 1e9
-"""Numbers of this size or larger are a mistake."""
+"""Numbers of this size or larger are mistakes."""
 NOTES = 6
-"""Values of one file that are told one by one when they are no plain numbers."""
+"""Maximum number of values of one file that are reported one by one if they are not plain numbers."""
 
 
 @dataclass(frozen=True)
 class Audiogram:
-    """Hearing thresholds of one listener; InputError lists everything wrong with them, by the listener's name."""
+    """Hearing thresholds of one listener; InputError lists everything wrong with them, with the listener's name."""
 
     name: str
     frequencies_hz: tuple[float, ...]
@@ -54,7 +54,7 @@ class Audiogram:
         return np.interp(np.log(np.asarray(frequencies_hz, dtype=float)), np.log(self.frequencies_hz), levels)
 
     def levels(self, ear: Ear | None = None) -> np.ndarray:
-        """dB HL at AUDIOMETRIC_HZ, of the better ear unless named: what networks and simulators take. # (8,)"""
+        """dB HL at AUDIOMETRIC_HZ, of the better ear unless `ear` is given: input of networks and simulators. # (8,)"""
         return self.at(AUDIOMETRIC_HZ, ear or self.better_ear)
 
     def pta_db_hl(self, ear: Ear) -> float:
@@ -88,7 +88,7 @@ def read(path: str | Path) -> dict[str, Audiogram]:
 
     Clarity's listeners.json: {"L0001": {"audiogram_cfs": [250, …], "audiogram_levels_l": […], "audiogram_levels_r":
     […]}}. CSV: a line for each ear with the columns listener, ear (l or r) and hz250, hz500, …; others are not read.
-    What stands for no response or was not measured is read by the rules of `thresholds`, and told on stderr.
+    Entries for no response and for unmeasured values are read by the rules of `thresholds` and reported on stderr.
     """
     path = Path(path)
     problems: list[str] = []
@@ -105,9 +105,9 @@ def read(path: str | Path) -> dict[str, Audiogram]:
 
 
 def find(which: str, data_root: str | Path | None = None) -> Audiogram:
-    """A standard audiogram (N3), a listener of a file (FILE or FILE:LISTENER), or of DATA_ROOT/clarity (L0200).
+    """Find normal, a standard audiogram (N3), or a listener of FILE, FILE:LISTENER or DATA_ROOT/clarity (L0200).
 
-    InputError says what there is instead.
+    InputError lists what is available.
     """
     if which == "normal":
         return normal()
@@ -127,7 +127,7 @@ def find(which: str, data_root: str | Path | None = None) -> Audiogram:
 
 
 def clarity_listeners(data_root: str | Path) -> dict[str, Audiogram]:
-    """Every listener of DATA_ROOT/clarity: audiograms.csv, and metadata/listeners*.json, which come first."""
+    """Every listener of DATA_ROOT/clarity: audiograms.csv, and metadata/listeners*.json, which have precedence."""
     folder = Path(data_root) / "clarity"
     found: dict[str, Audiogram] = {}
     for path in (folder / "audiograms.csv", *sorted((folder / "metadata").glob("listeners*.json"))):
@@ -227,7 +227,7 @@ def _add(
     notes: list[str],
     problems: list[str],
 ) -> None:
-    """Add the listener whose ears have these values, each with the place it is from; or say what is wrong."""
+    """Add the listener with these values per ear, each with its place in the file; else add to `problems`."""
     first = ears["left"][0]
     wrong = [f"{first}: {problem}" for problem in _frequency_problems(name, frequencies_hz)]
     read_as: dict[Ear, list[float | None]] = {}
@@ -262,7 +262,7 @@ def _levels(
     notes: list[str],
     problems: list[str],
 ) -> list[float | None]:
-    """One ear's thresholds as they are written, None where nothing was measured."""
+    """One ear's thresholds, parsed, None where nothing was measured."""
     said = f"listener {name}, {ear} ear"
     if len(values) != len(frequencies_hz):
         count = f"{len(values)} thresholds, expected {len(frequencies_hz)}, one a frequency"

@@ -9,15 +9,15 @@ from posttrain.acoustics import scenes
 from posttrain.acoustics.frontend import collate
 
 SPEEDS = (0.88, 0.94, 1.0, 1.0, 1.0, 1.06, 1.12)
-"""Wider ones slow the encoder down."""
+"""A wider range slows the encoder's learning."""
 SNR_DB = (-2.0, 22.0)
 NOISE_S = 6.0
 SAMPLES_STEP = 8_000
-"""Batches are padded to a multiple of so many samples: kernels are made for each shape, and there are fewer then."""
+"""Batches are padded to a multiple of this many samples, so that kernels are built for fewer shapes."""
 
 
 class Augmenter:
-    """Draws from its own generator: one seed, one sequence of augmented clips."""
+    """Augments clips with its own generator: one seed gives one sequence of augmented clips."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class Augmenter:
         seed: int,
         variety: int = 240,
     ):
-        """`talkers`: clean speech (S,) for babble. `recorded`: real noises, drawn half the time where there are any.
+        """`talkers`: clean speech (S,) for babble. `recorded`: real noises, drawn half the time if there are any.
 
-        `variety`: how many made noises there are to draw from, and six times the number of rooms.
+        `variety`: number of generated noises to draw from; there are a sixth as many rooms.
         """
         self.rng = np.random.default_rng(seed)
         self.noise_probability = noise_probability
@@ -47,7 +47,7 @@ class Augmenter:
         )
 
     def waveforms(self, clips: list[torch.Tensor], noisy: list[bool]) -> list[torch.Tensor]:
-        """Speed for all (one factor a batch), room and noise for those that are not `noisy` already; list of (S_i,)."""
+        """Speed (one factor a batch) and room for all, noise for those that are not `noisy` already; list of (S_i,)."""
         speed = self.speeds[self.rng.integers(len(self.speeds))]
         padded, lengths = collate(clips)
         padded = F.pad(padded, (0, -padded.shape[1] % SAMPLES_STEP))
@@ -60,7 +60,7 @@ class Augmenter:
             response = self.rooms[self.rng.integers(len(self.rooms))]
             waveform = scenes.reverberate(waveform, response)[: len(waveform)]
         wanted = self.noises and not noisy and self.rng.random() < self.noise_probability
-        if wanted and waveform.any():  # a recording may be all zeros, and has no SNR then
+        if wanted and waveform.any():  # a recording may be all zeros and then has no SNR
             waveform = scenes.mix(waveform, self._noise(len(waveform)), self.rng.uniform(*SNR_DB))
         return torch.from_numpy(waveform)
 
@@ -70,5 +70,5 @@ class Augmenter:
         return np.take(noise, np.arange(samples) + self.rng.integers(len(noise)), mode="wrap")  # (S,)
 
     def features(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Time and frequency masks, each clip its own; (B, F, M) → (B, F, M)."""
+        """Apply time and frequency masks, different for each clip; (B, F, M) → (B, F, M)."""
         return self.spec(log_mel.transpose(1, 2).unsqueeze(1)).squeeze(1).transpose(1, 2)  # (B, F, M)

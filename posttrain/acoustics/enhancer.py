@@ -1,9 +1,9 @@
-"""The enhancer: a causal mask in the time–frequency domain that knows whose ears it works for; offline and as a stream.
+"""The enhancer: a causal time–frequency mask conditioned on the listener's audiogram; offline and streaming.
 
 Latency. Frames look back over a long window, but only their last 8 ms are overlap-added, so that frequency resolution
-costs no latency (Mauler and Martin 2007; as Wood and Rickard 2019 and Wang et al. 2022 have it in low-latency
-enhancement). A sample is final when the second frame that covers it has come: LATENCY_SAMPLES after the sample itself,
-hop buffering included. Later input cannot change it.
+costs no latency (Mauler and Martin 2007; in low-latency enhancement Wood and Rickard 2019 and Wang et al. 2022). A
+sample is final when the second frame that covers it has arrived: LATENCY_SAMPLES after the sample itself, hop buffering
+included. Later input cannot change it.
 """
 
 import json
@@ -28,11 +28,11 @@ SYNTHESIS = 2 * HOP
 LATENCY_SAMPLES = SYNTHESIS
 BINS = ANALYSIS // 2 + 1
 HL_SCALE_DB = 60.0
-"""Brings thresholds to about 1."""
+"""Scales thresholds to about 1."""
 FLOOR = 1e-9
-"""Added to the power of a bin: below any microphone's own noise."""
+"""Added to the power of each bin; below any microphone's own noise."""
 OPEN = 1.0
-"""Bias of the mask before its sigmoid: an untrained mask lets most through."""
+"""Bias of the mask before its sigmoid: an untrained mask passes most of the signal."""
 Condition = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """Scale and shift before the recurrence (B, 1, width), and after it (B, 1, hidden)."""
 WEIGHTS, SPEC = "enhancer.safetensors", "enhancer.json"
@@ -41,25 +41,25 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class EnhancerSpec:
-    """What the weights need to be built again."""
+    """Settings needed to rebuild the model for its weights."""
 
     width: int = 128
-    """Of the layer before the recurrence."""
+    """Width of the layer before the recurrence."""
     hidden: int = 192
-    """Of the recurrence."""
+    """Width of the recurrence."""
     conditioned: bool = True
-    """Whether the audiogram is heeded; False is the control that shows what it earns."""
+    """Whether the audiogram is used; False is the control that shows its benefit."""
 
 
 class Enhancer(nn.Module):
-    """Noisy waveforms → enhanced ones, aligned and at the same level: gain for the loss is the fitting's.
+    """Noisy waveforms → enhanced ones, aligned and at the same level; `fitting` adds the gain for the hearing loss.
 
     Shapes: B waveforms of S samples at 16 kHz, F frames of 4 ms; hl_db (B, 8) is dB HL at AUDIOMETRIC_HZ
     (`Audiogram.levels`; zeros: normal hearing), which scale and shift the layers (FiLM, Perez et al. 2018). `denoise`
-    is the strength: 1 all, 0 nothing, with every mask m at 1 + denoise · (m − 1).
+    is the strength, from 0 (none) to 1 (full): every mask m becomes 1 + denoise · (m − 1).
 
-    Deviation from SoundStream (Zeghidour et al. 2021), where the switch is one more input of the network: at 0 the
-    waveform here comes back as it went in, by construction, to rounding.
+    Deviation from SoundStream (Zeghidour et al. 2021), where the switch is an input of the network: here the output at
+    0 equals the input by construction, up to rounding.
     """
 
     analysis: torch.Tensor
@@ -97,7 +97,7 @@ class Enhancer(nn.Module):
     def frames(
         self, padded: torch.Tensor, condition: Condition, denoise: float, hidden: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each whole frame's output as two halves of a hop, (B, F, 2, HOP), and the recurrence's state after it."""
+        """Output of each complete frame as two halves of a hop each, (B, F, 2, HOP), and the final recurrent state."""
         spectra = torch.fft.rfft(padded.unfold(1, ANALYSIS, HOP) * self.analysis)  # (B, F, BINS)
         power = spectra.real.square() + spectra.imag.square()
         scale, shift, later_scale, later_shift = condition
@@ -110,23 +110,23 @@ class Enhancer(nn.Module):
 
     @torch.no_grad()
     def enhance(self, waveform: np.ndarray, hl_db: np.ndarray, denoise: float = 1.0) -> np.ndarray:
-        """One waveform (S,) for ears of hl_db (8,), float32 (S,)."""
+        """Enhance one waveform (S,) for thresholds hl_db (8,); float32 (S,)."""
         device = self.analysis.device
         noisy, loss = (torch.from_numpy(array).float().to(device)[None] for array in (waveform, hl_db))
         return self(noisy, loss, denoise)[0].cpu().numpy()
 
     def stream(self, hl_db: torch.Tensor, denoise: float = 1.0) -> "Stream":
-        """Enhance one waveform as it comes, for ears of hl_db (8,)."""
+        """Enhance one waveform as it arrives, for thresholds hl_db (8,)."""
         return Stream(self, hl_db, denoise)
 
     @property
     def latency_ms(self) -> float:
-        """Algorithmic: window and hop buffering."""
+        """Algorithmic latency: window and hop buffering."""
         return 1000 * LATENCY_SAMPLES / SAMPLE_RATE
 
 
 class Stream:
-    """One waveform piece by piece; what comes out in all is `Enhancer.forward` of what went in."""
+    """Enhances one waveform piece by piece; the pieces together equal `Enhancer.forward` of the whole input."""
 
     def __init__(self, enhancer: Enhancer, hl_db: torch.Tensor, denoise: float):
         self.enhancer, self.denoise = enhancer, denoise
@@ -139,13 +139,13 @@ class Stream:
 
     @torch.no_grad()
     def push(self, samples: torch.Tensor) -> torch.Tensor:
-        """Any number of samples (n,) → those that are final now (m,)."""
+        """Any number of samples (n,) → the samples that are now final (m,)."""
         self.taken += len(samples)
         return self._advance(samples)
 
     @torch.no_grad()
     def flush(self) -> torch.Tensor:
-        """The last samples, after the end of the input; the stream is at its end then."""
+        """The last samples, after the end of the input; this ends the stream."""
         rest = self.taken - self.given
         return self._advance(self.waiting.new_zeros(-self.taken % HOP + HOP))[:rest]
 
@@ -157,7 +157,7 @@ class Stream:
         self.waiting = self.waiting[:, halves.shape[1] * HOP :]
         late = halves[0, :, 1]  # (F, HOP)
         early = halves[0, :, 0]
-        if self.half is None:  # what the first frame begins lies before the waveform
+        if self.half is None:  # the first half of the first frame lies before the waveform
             early, before = early[1:], late[:-1]
         else:
             before = torch.cat([self.half, late[:-1]])
@@ -168,9 +168,9 @@ class Stream:
 
 
 def windows() -> tuple[torch.Tensor, torch.Tensor]:
-    """The analysis window (ANALYSIS,) and the synthesis window (SYNTHESIS,) of its end.
+    """The analysis window (ANALYSIS,) and the synthesis window (SYNTHESIS,) for its end.
 
-    Their product is a Hann window of two hops, which adds up to 1 (Mauler and Martin 2007).
+    Their product is a Hann window of two hops, which overlap-adds to 1 (Mauler and Martin 2007).
     """
     long = torch.hann_window(2 * (ANALYSIS - HOP), dtype=torch.float64).sqrt()[: ANALYSIS - HOP]
     short = torch.hann_window(SYNTHESIS, dtype=torch.float64)
@@ -180,9 +180,9 @@ def windows() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = None) -> None:
-    """Weights and spec, written beside and renamed, the spec last; RuntimeError where they do not read back.
+    """Write weights and spec to temporary files and rename them, the spec last; RuntimeError if they do not read back.
 
-    `heard_by`: hashes of the encoder that learned with it (weights) and of the one that this learned from.
+    `heard_by`: hashes of the encoder trained with it (weights) and of the one that this started from (learned_from).
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in enhancer.state_dict().items()}
     with files.beside(folder / WEIGHTS) as partial:
@@ -197,7 +197,7 @@ def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = Non
 
 
 def load(folder: str | Path, device: str = "cpu") -> Enhancer:
-    """The enhancer in a folder, frozen; InputError when a file is missing, changed, or of another shape."""
+    """The enhancer in a folder, frozen; InputError if a file is missing, changed or of another shape."""
     folder = Path(folder)
     if not (folder / SPEC).is_file():
         raise InputError(f"{folder} holds no enhancer (no {SPEC}); name the folder of a finished enhance stage")

@@ -1,7 +1,7 @@
-"""What a hearing aid adds for a listener: NAL-R gain as a short causal filter, and slow and fast compression.
+"""Hearing-aid fitting for a listener: NAL-R gain as a short causal filter, and slow and fast compression.
 
-Both are torch modules for whole waveforms and causal streams that give the same samples; neither waits for a later one.
-Levels are those of `levels`: root mean square 1 is 65 dB SPL.
+Both are torch modules without lookahead, and give the same samples for whole waveforms and for streams. Levels are
+those of `levels`: root mean square 1 is 65 dB SPL.
 """
 
 from collections.abc import Callable
@@ -19,30 +19,30 @@ from posttrain.acoustics.levels import db_spl, rms_at
 SAMPLE_RATE = 16_000
 NAL_R_HZ = (250.0, 500.0, 1000.0, 2000.0, 4000.0, 6000.0)
 NAL_R_DB = (-17.0, -8.0, 1.0, -1.0, -2.0, -2.0)
-"""The constants k of Byrne and Dillon (1986, table 2) at the frequencies that pyclarity takes."""
+"""The constants k of Byrne and Dillon (1986, table 2) at the frequencies that pyclarity uses."""
 TAPS = 221
 MINIMUM_PHASE_FFT = 8192
 CROSSOVERS_HZ = (1000.0, 3000.0)
 SPEECH_DB_SPL = 65.0
-"""Of the speech that compression leaves as it is: NAL-R is a prescription for conversation."""
+"""Level of speech that compression leaves unchanged: NAL-R is a prescription for conversation."""
 KNEE_DB = -20.0
-"""Relative to such speech in the band: below, gain grows no more."""
+"""Relative to such speech in the band; below it, gain no longer grows."""
 MAXIMUM_RATIO = 3.0
 SLOW_S, FAST_S = 0.5, 0.01
 BLOCK = 128
-"""Samples of a recursive filter that are computed at once."""
+"""Samples of a recursive filter computed at once."""
 FAST_MARGIN_DB = 8.0
-"""The fast detector takes over when it stands so far above the slow one (Moore and Glasberg 1988)."""
+"""The fast detector takes over when it is this far above the slow one (Moore and Glasberg 1988)."""
 
 Stream = Callable[[torch.Tensor], torch.Tensor]
-"""Takes the next samples (B, n), any n; gives as many."""
+"""Takes the next samples (B, n), any n; returns as many."""
 
 
 def nal_r(thresholds_db_hl: np.ndarray) -> np.ndarray:
     """Insertion gain in dB at NAL_R_HZ from thresholds there, one or many ears. # (…, 6) → (…, 6)
 
-    Byrne and Dillon (1986) with the limits that pyclarity sets: no gain below 0 dB, none at all for an ear without a
-    loss, and beyond a sum of 180 dB at .5, 1 and 2 kHz a slope of 0.116 (Byrne, Parkinson and Newall 1990).
+    Byrne and Dillon (1986) with pyclarity's limits: no gain below 0 dB, none at all for an ear without a loss, and
+    beyond a sum of 180 dB at .5, 1 and 2 kHz a slope of 0.116 (Byrne, Parkinson and Newall 1990).
     """
     loss = np.asarray(thresholds_db_hl, dtype=float)
     three = loss[..., 1:4].sum(-1, keepdims=True)
@@ -52,7 +52,7 @@ def nal_r(thresholds_db_hl: np.ndarray) -> np.ndarray:
 
 
 def nal_r_at(audiogram: Audiogram, frequencies_hz: np.ndarray, ear: Ear | None = None) -> np.ndarray:
-    """NAL-R gain in dB at any frequencies, for the better ear unless named: linear over frequency, flat beyond."""
+    """NAL-R gain in dB at any frequencies, for the better ear unless given: linear over frequency, flat beyond."""
     gains = nal_r(audiogram.at(NAL_R_HZ, ear or audiogram.better_ear))
     return np.interp(np.asarray(frequencies_hz, dtype=float), NAL_R_HZ, gains)
 
@@ -63,7 +63,7 @@ class NALR(nn.Module):
     taps: torch.Tensor
 
     def __init__(self, audiogram: Audiogram, ear: Ear | None = None):
-        """`ear`: the better one unless named."""
+        """`ear`: the better one unless given."""
         super().__init__()
         hz = np.linspace(0, SAMPLE_RATE / 2, MINIMUM_PHASE_FFT // 16 + 1)
         linear = signal.firwin2(TAPS, hz, 10 ** (nal_r_at(audiogram, hz, ear) / 20), fs=SAMPLE_RATE)
@@ -72,7 +72,7 @@ class NALR(nn.Module):
 
     @property
     def delay_ms(self) -> float:
-        """The greatest group delay from 100 Hz to 7.9 kHz; the linear-phase filter of as many taps has 6.9 ms."""
+        """Largest group delay from 100 Hz to 7.9 kHz; a linear-phase filter with as many taps has 6.9 ms."""
         hz = np.linspace(100, 7_900, 400)
         _, samples = signal.group_delay((self.taps.double().numpy(force=True), 1), w=hz, fs=SAMPLE_RATE)
         return float(samples.max()) / SAMPLE_RATE * 1000
@@ -82,7 +82,7 @@ class NALR(nn.Module):
         return self.stream()(waveforms)
 
     def stream(self) -> Stream:
-        """A filter that keeps what it needs of the past."""
+        """A streaming filter, which keeps the past samples that it needs."""
         past: torch.Tensor | None = None
 
         def push(samples: torch.Tensor) -> torch.Tensor:
@@ -101,16 +101,17 @@ class NALR(nn.Module):
 class Compressor(nn.Module):
     """Wide dynamic range compression for one ear in three bands: waveforms (B, S) → (B, S), at 16 kHz.
 
-    Conversational speech is left as it is; softer sounds gain, louder ones lose. The bands are split by first-order
-    filters whose sum is the input, so that nothing is delayed. A slow level (0.5 s) sets the gain; a fast one (10 ms)
-    takes over for sudden sounds. The ratio undoes half of the recruitment that `hearing_loss` simulates, 3 at most.
+    Conversational speech is unchanged; softer sounds are amplified, louder ones attenuated. The bands are split by
+    first-order filters whose sum is the input, so that there is no delay. A slow level (0.5 s) sets the gain; a fast
+    one (10 ms) takes over for sudden sounds. The ratio undoes half of the recruitment that `hearing_loss` simulates and
+    is at most 3.
     """
 
     ratios: torch.Tensor
     references_db: torch.Tensor
 
     def __init__(self, audiogram: Audiogram, ear: Ear | None = None):
-        """`ear`: the better one unless named."""
+        """`ear`: the better one unless given."""
         super().__init__()
         weights = _band_weights(np.array(OCTAVE_HZ))  # (3, 6)
         loss = np.clip(audiogram.at(OCTAVE_HZ, ear or audiogram.better_ear), 0, MAXIMUM_DB_HL)
@@ -125,7 +126,7 @@ class Compressor(nn.Module):
         return self.stream()(waveforms)
 
     def stream(self) -> Stream:
-        """A compressor that starts as if speech of 65 dB SPL had gone on."""
+        """A streaming compressor that starts as if speech of 65 dB SPL had preceded."""
         lowpasses = [_one_pole(_pole(hz), torch.zeros(1)) for hz in CROSSOVERS_HZ]
         start = torch.tensor([[rms_at(float(level)) ** 2] for level in self.references_db])  # (3, 1), mean squares
         slow, fast = (_one_pole(float(np.exp(-1 / (s * SAMPLE_RATE))), start) for s in (SLOW_S, FAST_S))
@@ -149,14 +150,14 @@ class Compressor(nn.Module):
 
 
 def _pole(cutoff_hz: float) -> float:
-    """Of a first-order low-pass."""
+    """Pole of a first-order low-pass."""
     return float(np.exp(-2 * np.pi * cutoff_hz / SAMPLE_RATE))
 
 
 def _one_pole(pole: float, start: torch.Tensor) -> Stream:
     """y[t] = (1 − pole) x[t] + pole y[t − 1] along the last axis, from y[−1] = start.
 
-    By products with the impulse response's matrix: torchaudio's lfilter takes no state, and longer for short blocks.
+    Computed with the matrix of the impulse response: torchaudio's lfilter has no state and is slower for short blocks.
     """
     steps = np.arange(1, BLOCK + 1)
     response = np.tril(pole ** np.maximum(steps[:, None] - steps[None], 0)) * (1 - pole)  # (output, input)
@@ -178,7 +179,7 @@ def _one_pole(pole: float, start: torch.Tensor) -> Stream:
 
 
 def _band_weights(hz: np.ndarray) -> np.ndarray:
-    """|H|² of the compressor's three bands at some frequencies. # (3, frequencies)"""
+    """|H|² of the compressor's three bands at the frequencies `hz`. # (3, frequencies)"""
     z = np.exp(-2j * np.pi * hz / SAMPLE_RATE)
     rest, bands = np.ones_like(z), []
     for cutoff in CROSSOVERS_HZ:

@@ -1,4 +1,4 @@
-"""Log-mel features with torchaudio, batched, as Parakeet's own extractor computes them (a test holds the two equal)."""
+"""Log-mel features with torchaudio, batched, as Parakeet's own extractor computes them (a test compares the two)."""
 
 import torch
 import torchaudio
@@ -17,21 +17,21 @@ SPEECH_RANGE = 10**-3.5
 def settings(mel_bins: int) -> ParakeetFeatureExtractor:
     """Feature settings of a tiny encoder; they are saved beside it in Parakeet's own format.
 
-    `normalise_over` is ours: a pretrained Parakeet has no such setting and is normalised over all frames.
+    `normalise_over` is our own: a pretrained Parakeet has no such setting and is normalised over all frames.
     """
     return ParakeetFeatureExtractor(feature_size=mel_bins, normalise_over="speech")
 
 
 class LogMel(nn.Module):
-    """Waveforms → log-mel features, normalised per utterance and bin over all frames or, by the extractor's setting
-    `normalise_over`, over those with speech in them, so that silence around speech does not change its features.
+    """Waveforms → log-mel features, normalised per utterance and bin over all frames or, if the extractor's setting
+    `normalise_over` is speech, over frames with speech, so that silence around speech does not change its features.
 
     Shapes: waveforms (B, S) float32 zero-padded on the right, lengths (B,) in samples → features (B, F, M), zero where
     padded, and mask (B, F) bool. Padding does not change a clip's features.
     """
 
     def __init__(self, extractor: ParakeetFeatureExtractor):
-        """`extractor`: whose settings are followed; ValueError if it is not for 16 kHz."""
+        """`extractor`: gives the settings; ValueError if it is not for 16 kHz."""
         super().__init__()
         if extractor.sampling_rate != SAMPLE_RATE:
             raise ValueError(
@@ -44,7 +44,7 @@ class LogMel(nn.Module):
             n_fft=extractor.n_fft,
             win_length=extractor.win_length,
             hop_length=extractor.hop_length,
-            power=None,  # complex: its own power goes through a square root
+            power=None,  # complex: its own power option takes a square root
             pad_mode="constant",
             wkwargs={"periodic": False},
         )
@@ -67,7 +67,7 @@ class LogMel(nn.Module):
 
 
 def active(power: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Which frames are loud enough to be speech: (B, F), of their power (B, F) and the mask of frames that exist."""
+    """Mask of frames loud enough to be speech (B, F), from their power (B, F) and the mask of frames that exist."""
     power = power * mask
     return (power >= SPEECH_RANGE * power.amax(1, keepdim=True)) & mask
 
@@ -78,7 +78,7 @@ def num_frames(samples: torch.Tensor, hop_length: int) -> torch.Tensor:
 
 
 def normalise(features: torch.Tensor, mask: torch.Tensor, over: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and deviation 1 over the frames `over` (B, F) of a clip, bin by bin, zero where masked; (B, F, M)."""
+    """Normalise each bin to mean 0 and deviation 1 over a clip's frames `over` (B, F), zero where masked; (B, F, M)."""
     weight = over.unsqueeze(-1)  # (B, F, 1)
     count = over.sum(1, keepdim=True).unsqueeze(-1)  # (B, 1, 1)
     mean = (features * weight).sum(1, keepdim=True) / count  # (B, 1, M)
@@ -87,7 +87,7 @@ def normalise(features: torch.Tensor, mask: torch.Tensor, over: torch.Tensor) ->
 
 
 def heard(waveform: torch.Tensor) -> torch.Tensor:
-    """The part of a recording (S,) that is encoded: without silence around it; of nothing but silence, a second."""
+    """The part of a recording (S,) that is encoded: without silence around it; the first second if all is silence."""
     trimmed = activity.trim(waveform.numpy())
     return torch.from_numpy(trimmed) if len(trimmed) else waveform[:SAMPLE_RATE]  # (S',)
 

@@ -1,15 +1,15 @@
-"""What a listener with a hearing loss hears: audibility, loudness recruitment, spectral smearing; differentiable.
+"""Differentiable simulation of a hearing loss: audibility, loudness recruitment, spectral smearing.
 
-After the Cambridge simulator that pyclarity calls MSBG (Moore and Glasberg 1993, Baer and Moore 1993 and 1994), which
-a test holds it against. Levels are those of `levels`: root mean square 1 is 65 dB SPL.
+It follows the Cambridge simulator, which pyclarity calls MSBG (Moore and Glasberg 1993, Baer and Moore 1993 and 1994);
+a test compares the two. Levels are those of `levels`: root mean square 1 is 65 dB SPL.
 
-Deviations: 1. 16 kHz and short-time spectra in place of gammatone filters at 44.1 kHz, so that it can stand in a
-training loop; bands have the gammatone's magnitude, and where they overlap their gains are averaged by it; envelopes
-are those of a 16 ms window. A tone falls some 2 dB further than in MSBG. 2. One spacing of bands for every severity;
-their width follows severity as there. 3. Severity is taken at 2, 3, 4, 6 and 8 kHz, measured or not. 4. Thresholds
-count from 0 to 100 dB HL: no hearing is better than normal, and at 105 the slope would have no end. 5. Smeared power
-below 0 is 0, where MSBG lets the spectrum turn complex. 6. No rescaling by pauses: MSBG brings the level of the active
-parts down to that of the whole.
+Deviations: 1. 16 kHz and short-time spectra instead of gammatone filters at 44.1 kHz, so that it can be used in a
+training loop; bands have the gammatone's magnitude, which also weights the average of gains where bands overlap;
+envelopes are those of a 16 ms window. A tone is attenuated some 2 dB more than in MSBG. 2. The same spacing of bands
+for every severity; their width depends on severity as in MSBG. 3. Severity is taken at 2, 3, 4, 6 and 8 kHz, measured
+or not. 4. Thresholds are limited to 0 to 100 dB HL: no hearing is better than normal, and at 105 the slope would be
+infinite. 5. Negative smeared power is set to 0; in MSBG the spectrum becomes complex. 6. No rescaling by pauses: MSBG
+lowers the level of the active parts to that of the whole.
 """
 
 import numpy as np
@@ -22,19 +22,19 @@ from posttrain.acoustics.levels import RMS_ONE_DB_SPL, db_spl
 
 SAMPLE_RATE = 16_000
 CATCH_UP_DB_SPL = 105.0
-"""Where an impaired ear is as loud as a normal one (MSBG)."""
+"""Level at which sounds are as loud to an impaired ear as to a normal one (MSBG)."""
 MAXIMUM_DB_HL = 100.0
 SEVERITY_DB_HL = (15.0, 35.0, 56.0)
-"""Above which the mean of 2 to 8 kHz is a mild, moderate, severe loss (MSBG)."""
+"""Mean thresholds from 2 to 8 kHz above which a loss is mild, moderate, severe (MSBG)."""
 BROADENING = (1.5, 1.5, 2.0, 3.0)
-"""Of auditory filters, in equivalent rectangular bandwidths: none, mild, moderate, severe (MSBG)."""
+"""Width of auditory filters in equivalent rectangular bandwidths: none, mild, moderate, severe (MSBG)."""
 SMEARING = ((1.0, 1.0), (1.6, 1.1), (2.4, 1.6), (4.0, 2.0))
 """Lower and upper broadening of the smearing filters, none to severe (Baer and Moore 1994)."""
 SMEAR_FRAME, SMEAR_HOP = 128, 32
 BAND_FRAME, BAND_HOP = 256, 64
 BAND_FFT = 512
 RECTIFIED_DB = 20 * np.log10(2 * np.sqrt(2) / np.pi)
-"""A sine's rectified mean against its root mean square: MSBG's envelope is the former."""
+"""Rectified mean of a sine relative to its root mean square; MSBG's envelope is the former."""
 QUIETEST_GAIN_DB = -120.0
 CORRECTION_HZ = (
     0, 50, 80, 100, 125, 160, 200, 250, 315, 400, 500, 630, 750, 1000, 1250, 1500, 1600, 2000, 2500, 3000, 4000, 5000,
@@ -44,15 +44,15 @@ CORRECTION_DB = (
     -40, -18.5, -14.1, -12.4, -10.9, -9.3, -7.8, -6.5, -4.8, -3.2, -2.1, -0.8, -0.2, 0, -1.3, -0.2, 0.5, 3.5, 6.4, 8.0,
     7.6, 3.7, -2.1, -3.8, -10.4,
 )  # fmt: skip
-"""Frontal free field to cochlea: Shaw's (1974) ear canal less the middle ear, as MSBG tabulates them; at 0 Hz no lower
-than −40 dB."""
+"""Frontal free field to cochlea: Shaw's (1974) ear canal minus the middle ear, as tabulated in MSBG; limited to −40 dB
+at 0 Hz."""
 
 
 class HearingLoss(nn.Module):
-    """Waveforms → what they are to an ear with given thresholds, for a normal ear to hear.
+    """Waveforms → waveforms that let a normal ear hear what an ear with the given thresholds would hear.
 
     Shapes: waveforms (B, S) at 16 kHz, thresholds_db_hl (B, 8) at AUDIOMETRIC_HZ (`Audiogram.levels`) → (B, S). Rows
-    may be different listeners. Not causal: it stands for an ear, not for a device.
+    may be different listeners. Not causal: it simulates an ear, not a device.
     """
 
     smear: torch.Tensor
@@ -77,7 +77,7 @@ class HearingLoss(nn.Module):
         self.register_buffer("band_window", torch.hann_window(BAND_FRAME), persistent=False)
 
     def forward(self, waveforms: torch.Tensor, thresholds_db_hl: torch.Tensor) -> torch.Tensor:
-        """See the class; ValueError when rows and thresholds do not fit."""
+        """See the class; ValueError if the shapes do not fit."""
         wanted = (waveforms.shape[0], len(AUDIOMETRIC_HZ))
         if waveforms.ndim != 2 or thresholds_db_hl.shape != wanted:
             raise ValueError(
@@ -88,7 +88,7 @@ class HearingLoss(nn.Module):
         return self._recruit(self._smeared(waveforms, severity), thresholds_db_hl, severity)
 
     def _smeared(self, waveforms: torch.Tensor, severity: torch.Tensor) -> torch.Tensor:
-        """Power spectra of 8 ms convolved with broad auditory filters; phases stay (Baer and Moore 1993)."""
+        """Convolve power spectra of 8 ms with broad auditory filters; phases are kept (Baer and Moore 1993)."""
         if not severity.any():
             return waveforms
         window = self.get_buffer("smear_window")
@@ -100,7 +100,7 @@ class HearingLoss(nn.Module):
         return _istft(spectrum * gain, 2 * SMEAR_FRAME, SMEAR_HOP, window, waveforms.shape[-1])
 
     def _recruit(self, waveforms: torch.Tensor, thresholds_db_hl: torch.Tensor, severity: torch.Tensor) -> torch.Tensor:
-        """Each band's envelope is expanded so that the threshold falls to normal and 105 dB SPL stays 105."""
+        """Expand each band's envelope so that the threshold falls to normal and 105 dB SPL stays 105."""
         window = self.get_buffer("band_window")
         spectrum = _stft(waveforms, BAND_FFT, BAND_HOP, window)  # (B, bins, F)
         power = spectrum.real.square() + spectrum.imag.square()
@@ -127,13 +127,13 @@ def band_power() -> np.ndarray:
 
 
 def internal_noise(samples: int, generator: torch.Generator) -> torch.Tensor:
-    """The noise that stands for a normal ear's threshold in quiet (ANSI S3.5-1997), (S,), levels as of `levels`.
+    """Noise (S,) that represents a normal ear's threshold in quiet (ANSI S3.5-1997), calibrated as in `levels`.
 
-    Added to what `HearingLoss` leaves, it hides from a machine what a normal ear would not hear of it.
+    Added to the output of `HearingLoss`, it hides from a model what a normal ear would not hear.
     """
     hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
     level_db = np.interp(np.log(np.maximum(hz, 1.0)), np.log(OCTAVE_HZ), NORMAL_THRESHOLD_DB)  # dB SPL per Hz
-    white_db = RMS_ONE_DB_SPL - 10 * np.log10(SAMPLE_RATE / 2)  # of white noise of RMS 1
+    white_db = RMS_ONE_DB_SPL - 10 * np.log10(SAMPLE_RATE / 2)  # spectrum level of white noise of RMS 1
     spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
     return torch.fft.irfft(spectrum * _float(10 ** ((level_db - white_db) / 20)), samples)
 
@@ -165,9 +165,9 @@ def _interpolation(centres: np.ndarray) -> np.ndarray:
 
 
 def _smearing(lower: float, upper: float) -> np.ndarray:
-    """The matrix that turns excitation through normal filters into that through broad ones. # (bins, bins)
+    """The matrix from the excitation of normal filters to that of broad ones. # (bins, bins)
 
-    Least squares with the normal filters mirrored at Nyquist, as pyclarity's make_smear_mat3.
+    Least squares with the normal filters mirrored at Nyquist, as in pyclarity's make_smear_mat3.
     """
     bins, half = SMEAR_FRAME, SMEAR_FRAME // 2
     normal, wide = _excitation(1, 1), _excitation(lower, upper)
@@ -179,7 +179,7 @@ def _smearing(lower: float, upper: float) -> np.ndarray:
 
 
 def _excitation(lower: float, upper: float) -> np.ndarray:
-    """Rounded-exponential filters, a row each, divided by their bandwidth (Baer and Moore 1993). # (bins, bins)"""
+    """Rounded-exponential filters, one per row, divided by their bandwidth (Baer and Moore 1993). # (bins, bins)"""
     bins = SMEAR_FRAME
     hz = np.arange(1, bins) * SAMPLE_RATE / (2 * bins)
     erb = _erb_hz(hz)[:, None]

@@ -1,4 +1,4 @@
-"""Speech in noise with the speech alone beside it: drawn anew for training, the same every time for measuring."""
+"""Pairs of noisy and clean speech: drawn anew for training, always the same for evaluation."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +9,9 @@ import numpy as np
 from posttrain.acoustics import scenes
 
 LEVEL_DBFS = (-44.0, -18.0)
-"""Of the speech in training mixtures."""
+"""Level of the speech in training mixtures."""
 QUIET_SNR_DB = (15.0, 40.0)
-"""Of mixtures that are to stay as they are."""
+"""SNR of mixtures that should stay unchanged."""
 NOISE_S = 6.0
 BABBLE_TALKERS = 200
 PEAK = 0.98
@@ -21,7 +21,7 @@ Audio = Callable[[str], np.ndarray]
 
 
 class Drawn:
-    """Training mixtures without end, from their own generator: one seed, one sequence."""
+    """Endless training mixtures from their own generator: one seed gives one sequence."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class Drawn:
         variety: int,
         seed: int,
     ):
-        """`speech`: clips to be enhanced; `recorded`: noises, drawn half the time where there are any.
+        """`speech`: clips to be enhanced; `recorded`: noises, drawn half the time if there are any.
 
-        `quiet_share` of the mixtures have next to no noise; `variety` made noises are there to draw from, and a sixth
-        as many rooms.
+        `quiet_share`: share of mixtures with almost no noise. `variety`: number of generated noises to draw from;
+        there are a sixth as many rooms.
         """
         self.rng = np.random.default_rng(seed)
         self.speech, self.audio = list(speech), audio
@@ -60,7 +60,7 @@ class Drawn:
             speech = scenes.reverberate(speech, self.rooms[self.rng.integers(len(self.rooms))])
         clean = _piece(speech, samples, self.rng)
         level = scenes.active_rms(clean)
-        if level == 0:  # a recording may be silent where it was cut
+        if level == 0:  # the drawn piece of a recording may be silent
             return clean, clean
         clean = clean * np.float32(10 ** (self.rng.uniform(*LEVEL_DBFS) / 20) / level)
         quiet = self.rng.random() < self.quiet_share
@@ -79,13 +79,13 @@ class Mixture:
     """One test mixture."""
 
     id: str
-    """Of the speech's clip."""
+    """Id of the speech's clip."""
     speaker: str
-    """Unit that intervals are resampled by."""
+    """Unit that is resampled for intervals."""
     noise: str
     """Kind of noise."""
     snr_db: float
-    """Of active speech to noise."""
+    """Ratio of active speech to noise."""
     noisy: np.ndarray
     """float32 (S,)."""
     clean: np.ndarray
@@ -98,10 +98,10 @@ def fixed(
     noises: Sequence[str] | Sequence[tuple[str, np.ndarray]],
     snrs_db: Sequence[float],
 ) -> Iterator[Mixture]:
-    """Every clip (id, speaker) at every SNR, with one noise a clip: kinds made here, or recordings (name, waveform).
+    """Every clip (id, speaker) at every SNR, with one noise per clip: generated kinds, or recordings (name, waveform).
 
-    What is drawn hangs on the clip's id alone. Babble is made of the clips themselves. A silent clip has no SNR and
-    comes as it is, for whoever measures to count.
+    Random draws depend only on the clip's id. Babble consists of the clips themselves. A silent clip has no SNR and is
+    returned unchanged, for callers to count.
     """
     talkers = [audio(clip) for clip, _ in speech[:: max(1, len(speech) // BABBLE_TALKERS)]]
     for number, (clip, speaker) in enumerate(speech):
@@ -119,7 +119,7 @@ def fixed(
 def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB of two (S,) (Le Roux et al. 2019).
 
-    NaN where the target is silent or the estimate is not finite: whoever asks has to count that.
+    NaN if the target is silent or the estimate is not finite; callers have to count these.
     """
     estimate, target = estimate.astype(np.float64), target.astype(np.float64)
     energy = float(target @ target)
@@ -132,7 +132,7 @@ def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
 
 
 def _piece(speech: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """`samples` of the speech, cut or with silence around it, from a place that is drawn."""
+    """`samples` of the speech, cut at a random place, or with silence around it if it is shorter."""
     spare = len(speech) - samples
     if spare >= 0:
         start = int(rng.integers(spare + 1))
@@ -142,7 +142,7 @@ def _piece(speech: np.ndarray, samples: int, rng: np.random.Generator) -> np.nda
 
 
 def _below_peak(noisy: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both turned down alike where the mixture would be cut off."""
+    """Scale both down equally if the mixture would clip."""
     peak = float(np.abs(noisy).max()) if len(noisy) else 0.0
     scale = np.float32(min(1.0, PEAK / peak)) if peak else np.float32(1.0)
     return noisy * scale, clean * scale

@@ -1,13 +1,12 @@
-"""How much of speech's modulations reaches an ear: what HASPI v2 correlates, differentiable, for a training loop.
+"""Similarity of the modulations that reach an ear to those of clean speech: a differentiable part of HASPI v2.
 
 HASPI v2 (Kates and Arehart 2021) follows the envelopes of auditory bands in dB above threshold, sums them with half
 cosines over the bands (cepstral coefficients 2 to 6), splits each sum into modulation rates and correlates each with
-clean speech's; a small network turns the correlations into intelligibility. Here is the mean of the correlations.
+clean speech's; a small network turns the correlations into intelligibility. This module returns the mean correlation.
 
-Deviations: 1. Bands and thresholds are those of `hearing_loss`, whose output stands for the impaired ear, in place of
+Deviations: 1. Bands and thresholds are those of `hearing_loss`, whose output represents the impaired ear, instead of
 HASPI's gammatones, compression and adaptation. 2. Envelopes of a 16 ms window, so rates end at 64 Hz. 3. No network, no
-jitter, and no absolute value: an inverted envelope is worse than none. 4. Pauses count with weight 0, where HASPI cuts
-them out.
+jitter, and no absolute value: an inverted envelope is worse than none. 4. Pauses have weight 0; HASPI cuts them out.
 """
 
 import math
@@ -22,18 +21,18 @@ from posttrain.acoustics.levels import db_spl
 
 RATES_HZ = (2.0, 6.0, 10.0, 16.0, 25.0, 40.0, 64.0)
 LONGEST_S = 0.24
-"""Of a modulation filter; from 10 Hz on shorter in proportion, for a constant quality factor."""
+"""Length of a modulation filter; proportionally shorter above 10 Hz, for a constant quality factor."""
 COEFFICIENTS = 5
 SILENCE_DB_SL = 2.5
-"""Of the clean speech's loudness, below which a frame is a pause."""
+"""Loudness of the clean speech below which a frame is a pause."""
 SOFTNESS_DB = 3.0
-"""Of the knee at threshold."""
+"""Softness of the knee at threshold."""
 
 
 class Modulations(nn.Module):
-    """What an ear hears, and clean speech for a normal one, → how alike their modulations are, (B, S) twice → (B,).
+    """Similarity of the modulations of what an ear hears and of clean speech for a normal ear, (B, S) twice → (B,).
 
-    1 is equality; levels as of `levels`.
+    1 means equal; levels are those of `levels`.
     """
 
     bands: torch.Tensor
@@ -79,7 +78,7 @@ class Modulations(nn.Module):
 
 
 def _filters() -> list[np.ndarray]:
-    """In-phase and quadrature taps of each rate's filter: a raised cosine, moved to the rate. # (2, taps)"""
+    """In-phase and quadrature taps of each rate's filter: a raised cosine, shifted to the rate. # (2, taps)"""
     made = []
     for rate in RATES_HZ:
         length = LONGEST_S * min(1.0, RATES_HZ[2] / rate)

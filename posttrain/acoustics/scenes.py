@@ -1,7 +1,7 @@
-"""Scenes: noise that is made here, rooms, and the one function that mixes speech with noise at an SNR.
+"""Scenes: generated noise, rooms, and the only function that mixes speech with noise at an SNR.
 
-numpy only, so that the small processes that make speech need not load torch. All waveforms are float32 (S,) at 16 kHz.
-Kinds of noise are split as voices are: those of TEST_KINDS are never heard in training; babble is the split's own.
+numpy only, so that the small processes that speak need not import torch. All waveforms are float32 (S,) at 16 kHz.
+Kinds of noise are split like voices: those of TEST_KINDS are never in training; babble uses the split's own speech.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ TRAIN_KINDS = (
     "white", "pink", "brown", "hum", "fan", "tones", "speech_shaped", "modulated",
     "drawn", "drawn", "drawn", "drawn", "babble", "babble", "babble", "babble",
 )  # fmt: skip
-"""With repetition: unknown noises and other people's talk, which are hard to tell from speech, come most."""
+"""Repeated kinds are more frequent: random noises (drawn) and babble are hard to distinguish from speech."""
 VALID_KINDS = ("engine", "rain", "clatter", "babble")
 TEST_KINDS = ("traffic", "wind", "crackle", "cutlery", "chirps", "kitchen_fan", "pulsed", "babble")
 SNR_DB = {"snr20": 20.0, "snr15": 15.0, "snr10": 10.0, "snr5": 5.0, "snr0": 0.0}
@@ -24,14 +24,14 @@ PADDING_S = (0.0, 2.0)
 """Silence or faint noise on either side of padded speech."""
 FAINT_DBFS = (-90.0, -50.0)
 GAP_S = (0.3, 0.9)
-"""Between utterances in a row."""
+"""Pause between utterances in a row."""
 SEEDS = {"train": 1, "valid": 2, "test": 3, "rl": 4}
 
 
 def mix(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     """speech + noise scaled so that active speech power / noise power is `snr_db`; both (S,).
 
-    ValueError when lengths differ or one of them is silent: an SNR would mean nothing.
+    ValueError if the lengths differ or one is silent, since an SNR would be meaningless.
     """
     if speech.shape != noise.shape:
         raise ValueError(f"noise is {noise.shape}, expected {speech.shape} as the speech; cut or repeat it first")
@@ -64,11 +64,11 @@ def compose(
     rooms: Sequence[np.ndarray] = (),
     padded: bool = False,
 ) -> tuple[np.ndarray, str | None]:
-    """A clip as int16 (S,) and the kind of noise or sound in it.
+    """Compose a clip as int16 (S,); returns it and the kind of noise or sound in it.
 
-    `condition`: clean, snr…, or one where nothing is said: noise, sound (music, tones, alarms) and silence. `talkers`:
-    other speech of the split, for babble. A room from `rooms` is put around the speech. The level of the clip varies by
-    12 dB. `padded`: up to two seconds without speech on either side, in the noise of the clip where it has one.
+    `condition`: clean, snr…, or one without speech: noise, sound (music, tones, alarms) or silence. `talkers`: other
+    speech of the split, for babble. The speech is in one of `rooms`, if there are any. The level of the clip varies by
+    12 dB. `padded`: up to two seconds without speech on either side, in the clip's noise if it has one.
     """
     talkers = [talker for talker in talkers if len(talker)]
     if condition in ("noise", "sound", "silence"):
@@ -103,7 +103,7 @@ def in_a_row(utterances: Sequence[np.ndarray], rng: np.random.Generator) -> np.n
 def _nothing_said(
     condition: str, split: str, rng: np.random.Generator, talkers: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, str | None]:
-    """Noise, another sound, or silence, one to three seconds long, a tenth of them up to twelve."""
+    """Noise, another sound, or silence, one to three seconds long, in a tenth of cases up to twelve."""
     seconds = rng.uniform(1.0, 3.0) if rng.random() < 0.9 else rng.uniform(3.0, 12.0)
     samples = int(seconds * SAMPLE_RATE)
     if condition == "silence":
@@ -127,16 +127,16 @@ def _faint(
     talkers: Sequence[np.ndarray],
     dbfs: tuple[float, float] = FAINT_DBFS,
 ) -> np.ndarray:
-    """What is there before someone speaks: zeros, hiss, hum or a noise of the split, faint; float32 (S,)."""
+    """A faint background as before speech: zeros, hiss, hum or a noise of the split; float32 (S,)."""
     if rng.random() < 0.25 or not samples:
         return np.zeros(samples, np.float32)
     kind = str(rng.choice(["white", "hum", *KINDS[split]]))
-    kind = "white" if kind == "babble" else kind  # faint speech is speech
+    kind = "white" if kind == "babble" else kind  # faint babble would be speech
     return noise(kind, samples, rng, talkers) * np.float32(10 ** (rng.uniform(*dbfs) / 20))
 
 
 def noise(kind: str, samples: int, rng: np.random.Generator, talkers: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Noise of a kind, float32 (S,) with RMS 1; babble needs `talkers` (without them: modulated, speech-shaped)."""
+    """Noise of a kind, float32 (S,) with RMS 1; without `talkers`, babble becomes modulated speech-shaped noise."""
     if kind == "babble" and not talkers:
         kind = "modulated"
     made = _MAKERS[kind](samples, rng, talkers) if kind == "babble" else _MAKERS[kind](samples, rng)
@@ -157,7 +157,7 @@ def rooms(split: str, count: int) -> list[np.ndarray]:
         rt60 = rng.uniform(0.15, 0.55)
         try:
             absorption, _ = pyroomacoustics.inverse_sabine(rt60, size)
-        except ValueError:  # no material is absorbing enough for so large a room: draw another
+        except ValueError:  # no material absorbs enough for such a large room: draw another
             continue
         room = pyroomacoustics.ShoeBox(
             size, fs=SAMPLE_RATE, materials=pyroomacoustics.Material(absorption), max_order=6
@@ -272,7 +272,7 @@ def _babble(samples: int, rng: np.random.Generator, talkers: Sequence[np.ndarray
 
 
 def _drawn(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A noise that nobody named: its spectrum, its rhythm, and whether it hums and rattles are all drawn."""
+    """A random noise: spectrum, rhythm, and whether it hums and rattles are all drawn."""
     hz = np.geomspace(60, 7500, 8)
     out = _level(_spectrum(samples, rng, (hz, 10 ** (rng.uniform(-36, 0, 8) / 20)), rng.uniform(-4, 0)))
     if rng.random() < 0.4:

@@ -1,7 +1,7 @@
-"""Sounds that are not speech and not noise either: music, tones, alarms, broken hum. Made from a random generator.
+"""Generates sounds that are neither speech nor noise, at random: music, tones, alarms, broken hum.
 
-They are played alone, in clips in which nothing is said; `scenes.noise` makes what is mixed with speech. Kinds are
-split like voices: those of the test are not in training. numpy only. Waveforms are float32 (S,) at 16 kHz with RMS 1.
+They are used alone, in clips without speech; `scenes.noise` generates what is mixed with speech. Kinds are split like
+voices: those of the test are not in training. numpy only. Waveforms are float32 (S,) at 16 kHz with RMS 1.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ Envelope = Callable[[int], np.ndarray]
 
 
 def sound(kind: str, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A sound of that kind, float32 (S,), RMS 1. KeyError for a kind that is in none of KINDS."""
+    """A sound of that kind, float32 (S,), RMS 1. KeyError for an unknown kind."""
     made = _MAKERS[kind](samples, rng)
-    made = made + 10 ** rng.uniform(-4, -2) * rng.standard_normal(samples)  # no recording is without a floor
+    made = made + 10 ** rng.uniform(-4, -2) * rng.standard_normal(samples)  # every recording has a noise floor
     return (made / np.sqrt(np.mean(np.square(made)))).astype(np.float32)
 
 
@@ -93,7 +93,7 @@ def _chord(
 
 
 def _gated(samples: int, rng: np.random.Generator, on_s: tuple[float, float], off_s: tuple[float, float]) -> np.ndarray:
-    """A curve of ones and zeros with short ramps: on and off for times drawn anew."""
+    """A curve of ones and zeros with short ramps, on and off for random times."""
     gate, at, on = np.zeros(samples), 0, rng.random() < 0.7
     while at < samples:
         length = int(rng.uniform(*(on_s if on else off_s)) * SAMPLE_RATE)
@@ -114,7 +114,7 @@ def _beeps(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _alternating(samples: int, rng: np.random.Generator, rate_hz: tuple[float, float], ratio: float) -> np.ndarray:
-    """Two tones by turns."""
+    """Two alternating tones."""
     time = np.arange(samples) / SAMPLE_RATE
     first = rng.uniform(500, 1_400)
     return _sine(samples, np.where(np.sin(2 * np.pi * rng.uniform(*rate_hz) * time) > 0, first, first * ratio))

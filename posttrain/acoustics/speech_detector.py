@@ -1,12 +1,12 @@
-"""Whether a clip holds speech at all, from its sound alone: music, tones, alarms, hum and noise do not.
+"""Detects whether a clip contains speech, from its sound alone; music, tones, alarms, hum and noise are not speech.
 
-numpy only. 25 measurements say what speech does and other sounds do not do together: it is voiced now and then, the
-pitch moves, energy is spread over partials, the spectrum changes its shape several times a second, sounds rise as
-fast as they fall. Each is compared with its range in speech (piecewise linear, a generalised additive model), and the
-sum is a logit. `posttrain/corpus/speech_detector_fit.py` fitted the weights on made training voices and sounds
-and chose the rest with validation ones; `speech_detector.json` holds both.
+numpy only. 25 measurements capture what only speech combines: it is voiced at times, the pitch moves, energy is spread
+over partials, the spectrum changes its shape several times a second, sounds rise as fast as they fall. Each is compared
+with its range in speech (piecewise linear, a generalised additive model), and the sum is a logit.
+`posttrain/corpus/speech_detector_fit.py` fitted the weights on synthetic training voices and sounds and chose the rest
+on validation ones; `speech_detector.json` holds both.
 
-Babble is speech to it. That nobody speaks to the microphone is for the models to say.
+Babble counts as speech. Whether anyone speaks to the microphone is for the models to decide.
 """
 
 import json
@@ -19,32 +19,32 @@ import numpy as np
 from posttrain.acoustics.activity import SAMPLE_RATE, SILENCE_DBFS
 
 SHORT_S = 0.8
-"""A single word says little: a shorter clip has a threshold of its own."""
+"""Shorter clips have their own threshold, because a single word gives little evidence."""
 WEIGHTS = Path(__file__).with_suffix(".json")
 FRAME, HOP, FFT = 512, 160, 1024
 BANDS_HZ = np.array(
     [100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
      7700]
 )  # fmt: skip
-"""Edges: critical bands."""
+"""Edges of critical bands."""
 LOW, HIGH = slice(1, 8), slice(14, 20)
 """Bands of vowels and of fricatives."""
 ACTIVE_DB = 30.0
 """Frames within this of the loudest 0.1 s are measured."""
 VOICED = 0.6
-"""Autocorrelation at the pitch period from which a frame is voiced."""
+"""Autocorrelation at the pitch period above which a frame is voiced."""
 PITCH_HZ = (65, 420)
 COMB, COMB_BINS = 0.35, 16
-"""From how strong a comb on it is clear; the spectrum is flattened over twice so many bins (500 Hz)."""
+"""Strength above which a comb is clear; the spectrum is flattened over twice this many bins (500 Hz)."""
 QUANTILES = (0.02, 0.1, 0.9, 0.98)
-"""Of a measurement in speech; beyond each the slope of its term changes."""
+"""Quantiles of a measurement in speech; beyond each, the slope of its term changes."""
 EPSILON = 1e-12
 _WINDOW = np.hanning(FRAME).astype(np.float32)
 _HZ = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
 
 
 def says_something(waveform: np.ndarray, transcript: str) -> bool:
-    """Whether words may be taken from this clip: the encoder's own transcript has some and the sound is speech."""
+    """Whether this clip's words may be used: the encoder's own transcript has some and the sound is speech."""
     return bool(transcript.split()) and has_speech(waveform)
 
 
@@ -59,7 +59,7 @@ def is_short(waveform: np.ndarray) -> bool:
 
 
 def speech_logit(waveform: np.ndarray) -> float:
-    """The higher, the more like speech; −inf for digital silence."""
+    """Logit of speech: higher is more like speech; −inf for digital silence."""
     if not len(waveform) or 10 * np.log10(np.var(waveform, dtype=np.float64) + EPSILON) < SILENCE_DBFS:
         return -np.inf
     return float(logits(measurements(waveform)[None], _weights())[0])
@@ -81,7 +81,7 @@ def terms(measured: np.ndarray, weights: dict[str, Any]) -> np.ndarray:
 
 
 def measurements(waveform: np.ndarray) -> np.ndarray:
-    """What the model looks at, independent of the level. # (25,)"""
+    """The model's inputs, independent of the level. # (25,)"""
     spectrum = _spectrum(waveform)  # (F, bins)
     edges = np.searchsorted(_HZ, BANDS_HZ)
     bands = np.add.reduceat(spectrum, edges, axis=1)[:, :-1] + EPSILON  # (F, bands)
@@ -140,7 +140,7 @@ def _voicing(spectrum: np.ndarray, active: np.ndarray) -> list[float]:
 
 
 def _harmonics(spectrum: np.ndarray, active: np.ndarray) -> list[float]:
-    """Strength of the comb of harmonics in the flattened spectrum: mean, highest tenth, and share of clear combs.
+    """Strength of the comb of harmonics in the flattened spectrum: mean, 0.9 quantile, and share of clear combs.
 
     A single moving tone and low-pass noise are periodic too, but have no comb.
     """
@@ -187,7 +187,7 @@ def _change(levels: np.ndarray, total: np.ndarray, bands: np.ndarray, loud: floa
 
 
 def _modulation(levels: np.ndarray) -> list[float]:
-    """Shares of slow, syllabic and fast modulation, its depth, and how alike the bands are modulated."""
+    """Shares of slow, syllabic and fast modulation, its depth, and how similarly the bands are modulated."""
     centred = levels - levels.mean(axis=0)
     depth = centred.std(axis=0)
     varied = centred[:, depth > 1e-6]
@@ -203,7 +203,7 @@ def _modulation(levels: np.ndarray) -> list[float]:
 
 
 def _rise_and_fall(levels: np.ndarray) -> list[float]:
-    """Whether sounds rise faster than they fall, as those of struck things do."""
+    """How much faster sounds rise than fall, as those of struck objects do, and the skewness of the slopes."""
     slopes = levels[3:] - levels[:-3]
     rise, fall = float(np.quantile(slopes, 0.98)), -float(np.quantile(slopes, 0.02))
     skew = float(((slopes - slopes.mean()) ** 3).mean() / (slopes.std() ** 3 + 1e-9))

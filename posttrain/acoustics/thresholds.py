@@ -1,17 +1,17 @@
-"""Hearing thresholds as clinics write them: numbers, no response, not tested; and gaps filled from their neighbours.
+"""Reads hearing thresholds as clinics write them: numbers, no response, not tested; fills gaps from neighbours.
 
 The rules, which `RULES` states for messages:
 
 1. A number is dB HL; a decimal comma and the unit dB or dB HL are allowed.
 2. No response at the audiometer's limit (`>110`, `>=110`, `110+`, `110 NR`) is that limit plus one step of 5 dB, at
    most 120 dB HL. `NR` without the limit is 120 dB HL, the top of what audiometers measure.
-3. `<0` is 0: the tone was heard at the lowest level that was tried.
-4. An empty cell, `null`, a dash, `NT`, `DNT`, `CNT` or `NA` was not measured. A frequency that neither ear has is left
-   out. What one ear lacks is interpolated, linear in dB over log frequency as everywhere else, between thresholds at
-   most one octave away on each side; beyond the ear's lowest and highest one it is the same as that one, at most one
-   octave away.
+3. `<0` is 0: the tone was heard at the lowest level that was tested.
+4. An empty cell, `null`, a dash, `NT`, `DNT`, `CNT` or `NA` means not measured. A frequency that neither ear has is
+   left out. A value that one ear lacks is interpolated, linear in dB over log frequency as everywhere else, between
+   thresholds at most one octave away on each side; beyond the ear's lowest or highest threshold it equals that one,
+   which may be at most one octave away.
 
-Rules 2 to 4 are conventions of this project; each value that they give is told.
+Rules 2 to 4 are conventions of this project; each value that they give is reported.
 """
 
 import math
@@ -25,7 +25,7 @@ import numpy as np
 from posttrain.corpus import tables
 
 RANGE_DB_HL = (-10.0, 120.0)
-"""What audiometers measure (IEC 60645-1)."""
+"""Range of audiometers (IEC 60645-1)."""
 STEP_DB = 5.0
 """Step of clinical audiometry (ISO 8253-1)."""
 OCTAVE = 2.0
@@ -42,16 +42,16 @@ _UNIT = re.compile(r"(?<=\d)\s*db(\s*hl)?(?=\s*(nr|\+)?$)")
 
 @dataclass(frozen=True)
 class Threshold:
-    """One cell, read."""
+    """A parsed cell."""
 
     db_hl: float | None
-    """None where it was not measured."""
+    """None if it was not measured."""
     note: str = ""
-    """How it was read, where it is no plain number."""
+    """How it was read, if it is not a plain number."""
 
 
 def threshold(value: Any) -> Threshold:
-    """A cell of a table or a JSON value as a threshold; ValueError says what to write instead."""
+    """Parse a table cell or a JSON value as a threshold; ValueError says what to write instead."""
     if value is None:
         return Threshold(None)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -79,7 +79,7 @@ def threshold(value: Any) -> Threshold:
 def filled(
     levels: Sequence[float | None], frequencies_hz: Sequence[float], notes: list[str], problems: list[str]
 ) -> tuple[float, ...]:
-    """One ear's thresholds with its gaps filled (rule 4); a gap too far from a measured one goes to `problems`."""
+    """One ear's thresholds with gaps filled (rule 4); a gap too far from a measured one is added to `problems`."""
     known = {hz: level for hz, level in zip(frequencies_hz, levels, strict=True) if level is not None}
     if not known and frequencies_hz:
         problems.append("no threshold was measured; give both ears")
@@ -114,7 +114,7 @@ def _float(value: float) -> float:
 
 def _checked(level: float, written: Any) -> float:
     low, high = RANGE_DB_HL
-    if low <= level <= high:  # NaN is not
+    if low <= level <= high:  # false for NaN
         return level
     hint = {666: "; 666 stands for no response in NHANES: write NR", 888: "; 888 stands for not measured in NHANES"}
     fix = hint.get(int(level), "; correct it, or write NR for no response") if math.isfinite(level) else "; correct it"

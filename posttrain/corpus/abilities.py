@@ -1,8 +1,8 @@
-"""What the base knows and can lose: four families of skill, each with an easy and a hard probe.
+"""Skills that the base model has and can lose: four families, each with an easy and a hard probe.
 
-A probe's items are unseen as text. For sum, fact and order the *wording* of each content is held out, so that the
-knowledge can be learned; numbers to copy, long sums and lists to turn around are new as content too. Hard items have
-levels from nearly easy to nearly impossible in equal shares: a probe's accuracy moves smoothly, and no seed jumps.
+A probe's items are unseen as text. For easy sums, facts and easy order questions only the *wording* is held out, so
+that the knowledge can be learned; numbers to copy, long sums and lists to reverse are new in content too. Hard items
+range from nearly easy to nearly impossible, so a probe's accuracy changes smoothly and does not jump with the seed.
 """
 
 import random
@@ -21,21 +21,21 @@ from posttrain.errors import InputError
 FAMILIES = ("sum", "fact", "copy", "order")
 PROBES = tuple(f"{family}_{level}" for family in FAMILIES for level in ("easy", "hard"))
 FINITE = ("fact_easy", "fact_hard", "sum_easy", "order_easy")
-"""Probes whose questions can be listed."""
+"""Probes with a finite list of questions."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing asked of the base."""
+    """One question to the base model."""
 
     text: str
     answer: str
     level: int = 0
-    """0 is the easiest of its probe."""
+    """Difficulty; 0 is the easiest of its probe."""
     wrong: str = ""
-    """A likely mistake, for preference pairs."""
+    """A likely mistake, the rejected answer of preference pairs."""
     content: str = ""
-    """What every wording of it shares; a fact asked from either side is one content. Empty: the text itself."""
+    """Key shared by all wordings; the same in both directions (after Monday, before Tuesday). Empty: the text."""
 
 
 SUMS = (
@@ -55,7 +55,7 @@ LONG_SUMS = (
     "can you add {x}",
 )
 SUM_LARGEST = (4, 5, 7, 9)
-"""Largest term of a hard sum, by level from the second on."""
+"""Largest term of a hard sum, from level 1 on."""
 NEXT = (
     "what comes {side} {x}",
     "what is {side} {x}",
@@ -67,18 +67,18 @@ NEXT = (
 MORE = ("which is {word} {a} or {b}", "tell me which is {word} {a} or {b}", "what is {word} {a} or {b}")
 BACKWARDS = ("say {x} backwards", "please say {x} backwards", "can you say {x} backwards")
 FACT_WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
-"""How often the hard facts of each level are met in training, against each other."""
+"""Relative frequency of hard facts in training, by level."""
 COPY_SHAPES = ((4, 3), (6, 3), (7, 3), (9, 2), (11, 2))
-"""Digits to copy and how many different ones, by level."""
+"""Number of digits to copy and of different digits, by level."""
 PROBED_LEVELS = {"copy_hard": (0, 1, 1, 2, 3)}
-"""The levels of which a probe has equal shares, where these are not all: the longest numbers are only practised."""
+"""Levels that a probe's items cycle through, if not all: the longest numbers occur only in training."""
 REVERSE_LENGTHS = (3, 4, 5, 7, 8)
 LISTED = v.COLOURS + v.PETS + v.FOODS[:4]
 
 
 @cache
 def bank(probe: str) -> dict[str, tuple[Question, ...]]:
-    """Split → every question of one of FINITE."""
+    """All questions of one of FINITE, by split."""
     made: dict[str, list[Question]] = {"train": [], "valid": [], "test": []}
     for wordings, test in _contents(probe):
         splits = hold_out([q.text for q in wordings], test)
@@ -88,7 +88,7 @@ def bank(probe: str) -> dict[str, tuple[Question, ...]]:
 
 
 def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
-    """Every content of a finite probe as its wordings, and how many of them are held out."""
+    """Yield the wordings of each content of a finite probe, and how many of them are for the test."""
     rng = random.Random(f"wrong {probe}")
     if probe in ("fact_easy", "fact_hard"):
         names = EASY_NAMES if probe == "fact_easy" else HARD_NAMES
@@ -128,10 +128,10 @@ def _contents(probe: str) -> Iterator[tuple[list[Question], int]]:
 
 
 def draw(probe: str, split: str, rng: random.Random, level: int | None = None) -> Question:
-    """A question of that probe and split; of that level where one is named."""
+    """Draw a question of a probe and split; of one level if `level` is given."""
     if probe == "copy_easy":
         text = sentence(split, rng)
-        while not may_hold(split, wrong := _slip(text, rng)):  # what loses is trained on too
+        while not may_hold(split, wrong := _slip(text, rng)):  # the rejected answer is trained on too
             pass
         return Question(text, text, 0, wrong)
     if probe in ("copy_hard", "sum_hard", "order_hard"):
@@ -149,23 +149,24 @@ def draw(probe: str, split: str, rng: random.Random, level: int | None = None) -
 
 
 def chance(text: str, answer: str) -> float:
-    """How often a guess among the answers that the question itself offers is right: half for "… five or six", else 0.
+    """Chance of guessing right among the answers that the question itself offers: 0.5 for "… five or six", else 0.
 
-    A fact has few possible answers too, but the question does not name them: who guesses among them knows something.
+    A fact has few possible answers too, but the question does not list them: guessing among them takes knowledge.
     """
     before, offered, last = text.rpartition(" or ")
     return 0.5 if offered and answer in (before.split()[-1], last) else 0.0
 
 
 def levels(probe: str) -> int:
-    """How many levels a probe's items have, in equal shares."""
+    """Number of levels of a probe."""
     return 5 if probe.endswith("_hard") else 1
 
 
 def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Question]:
-    """`count` different test questions, levels in turn, none in `taken` (to which they are added).
+    """Draw `count` different test questions, cycling through the levels; none is in `taken`, to which they are added.
 
-    A second wording of one content is taken only when others are hard to find, so that the items are of many contents.
+    InputError if there are too few. A second wording of a content is used only when new contents are hard to find, so
+    that the items cover many contents.
     """
     found: list[Question] = []
     probed = PROBED_LEVELS.get(probe, range(levels(probe)))
@@ -187,7 +188,7 @@ def items(probe: str, count: int, rng: random.Random, taken: set[str]) -> list[Q
 
 
 def valid_items(probe: str, most: int, rng: random.Random) -> list[Question]:
-    """Up to `most` different validation questions, of each level as many as of another where there are as many."""
+    """Up to `most` different validation questions, spread evenly over the probed levels as far as possible."""
     probed = PROBED_LEVELS.get(probe, range(levels(probe)))
     found: dict[str, Question] = {}
     for place, level in enumerate(probed):
@@ -201,7 +202,7 @@ def valid_items(probe: str, most: int, rng: random.Random) -> list[Question]:
 
 
 def _digits(level: int, rng: random.Random) -> Question:
-    """A number read out digit by digit, of few digits: looking for the last word does not say what comes next."""
+    """A number read digit by digit, with few different digits, so that the last word does not determine the next."""
     length, different = COPY_SHAPES[level]
     pool = rng.sample(range(1, 10), different)
     text = " ".join(number_words(rng.choice(pool)) for _ in range(length))
@@ -209,7 +210,7 @@ def _digits(level: int, rng: random.Random) -> Question:
 
 
 def _long_sum(level: int, rng: random.Random) -> Question:
-    """Two terms of which one is eleven or twelve, then three terms from a growing range: the larger, the rarer each."""
+    """Level 0: two terms, one of them 11 or 12. Above: three terms from a growing range, so that each sum is rarer."""
     if level == 0:
         terms = rng.sample([rng.randint(11, 12), rng.randint(1, 12)], 2)
     else:
@@ -221,19 +222,19 @@ def _long_sum(level: int, rng: random.Random) -> Question:
 
 
 def _sum_content(terms: Sequence[int]) -> str:
-    """The same for terms in any order."""
+    """Content key of a sum, the same for any order of terms."""
     return f"sum {' '.join(map(str, sorted(terms)))}"
 
 
 def _backwards(level: int, rng: random.Random) -> Question:
-    """A list of words to be said from its end."""
+    """A list of words to be said in reverse order."""
     words = rng.sample(LISTED, REVERSE_LENGTHS[level])
     text = rng.choice(BACKWARDS).format(x=" ".join(words))
     return Question(text, " ".join(reversed(words)), level, " ".join(words), f"backwards {' '.join(words)}")
 
 
 def _slip(text: str, rng: random.Random) -> str:
-    """The text with one word misheard."""
+    """The text with one word replaced, as if misheard."""
     words = text.split()
     place = rng.randrange(len(words))
     others = [w for w in LISTED + v.NAMES + [number_words(n) for n in range(1, 10)] if w != words[place]]

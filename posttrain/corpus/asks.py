@@ -1,4 +1,4 @@
-"""What is asked of a text: a task on some words, its right answer and grader; and how often each kind is asked."""
+"""Asks: a task on some words, its right answer and grader; and the share of each kind."""
 
 import random
 from collections import Counter
@@ -19,10 +19,10 @@ SPOKEN_SHARES = {
     "help": 0.06,
     "safety": 0.05,
 }
-"""Kinds of spoken training clips; in the rest nothing is said. `joined` is two to four sentences in a row."""
+"""Kinds of spoken training clips; the rest have no speech. `joined` is two to four sentences in a row."""
 RL_SHARES = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "help": 0.1, "safety": 0.14}
-"""The same for reinforcement learning, which takes kinds by turns and must not run out of one: else it learns to refuse
-while nothing tells it what not to refuse."""
+"""The same for reinforcement learning, which takes kinds in turn and must not run out of one: otherwise it would learn
+to refuse without examples of what not to refuse."""
 QUESTION_SHARES = {
     "sum_easy": 0.19,
     "sum_hard": 0.13,
@@ -32,14 +32,14 @@ QUESTION_SHARES = {
     "order_hard": 0.13,
 }
 DIGITS_SHARE = 0.1
-"""Of the spoken texts that are only to be repeated."""
+"""Share of digit strings among the spoken texts that are only to be repeated."""
 JOINED_SENTENCES = {"train": (2, 4), "test": (2, 5)}
 """Fewest and most sentences in a row."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A task on some words, with a wrong answer for the pair that hangs on it ("" for none)."""
+    """A task on some words, with a wrong answer for its preference pair ("" for no pair)."""
 
     task: str
     text: str
@@ -51,51 +51,51 @@ class Ask:
 
 
 def as_example(id_: str, split: str, ask: Ask, probe: str | None = None) -> Example:
-    """The example of an ask; a probe's where one is named."""
+    """The ask as an example; an item of `probe` if that is given."""
     return Example(
         id_, split, ask.task, INSTRUCTIONS[ask.task], ask.text, None, ask.answer, ask.grader, probe, ask.content
     )
 
 
 def of_question(probe: str, question: abilities.Question) -> Ask:
-    """A question of that probe, or words to copy."""
+    """The ask for a question of that probe, or for words to copy."""
     if probe.startswith("copy"):
         return Ask(REPEAT, question.text, question.answer, "exact", question.wrong)
     return Ask(ANSWER, question.text, question.answer, "exact", question.wrong, question.content)
 
 
 def of_request(task: str, request: Request) -> Ask:
-    """A request, graded by what it is."""
+    """The ask for a request, with the grader for its task and harmfulness."""
     grader = {COMMAND: "json", HELP: "style", ANSWER: "refusal" if request.harmful else "helpful"}[task]
     return Ask(task, request.text, request.answer, grader, request.rejected, request.content)
 
 
 def nothing_said(rng: random.Random) -> Ask:
-    """Any task on a clip without words."""
+    """A random task on a clip without speech."""
     task = rng.choice([REPEAT, REPEAT, REPEAT, *INSTRUCTIONS])
     return Ask(task, "", ABSTENTION, "abstain", grammar.sentence("train", rng))
 
 
 def to_simplify(text: str) -> Ask:
-    """A sentence to be said in simple words."""
+    """The ask for a sentence in simple words."""
     plain = grammar.simplify(text)
     return Ask(SIMPLIFY, text, plain, "exact", content=plain)
 
 
 def in_a_row(sentences: Sequence[str]) -> Ask:
-    """Sentences said one after the other, to be repeated."""
+    """The ask to repeat sentences spoken one after the other."""
     text = " ".join(sentences)
     return Ask(REPEAT, text, text, "wer", in_a_row=tuple(sentences))
 
 
 def spoken(split: str, count: int, rng: random.Random, shares: dict[str, float] = SPOKEN_SHARES) -> Iterator[Ask]:
-    """What is asked of `count` clips, kinds in their shares; of the rest, what is asked where nothing is said."""
+    """Asks for `count` clips, kinds in their shares; the rest are `nothing_said`."""
     for kind in in_shares(shares | {"silent": 1 - sum(shares.values())}, count, rng):
         yield nothing_said(rng) if kind == "silent" else spoken_of_kind(kind, split, rng)
 
 
 def spoken_of_kind(kind: str, split: str, rng: random.Random) -> Ask:
-    """One ask of that kind and split."""
+    """Draw an ask of that kind and split."""
     if kind == "repeat":
         probe = "copy_hard" if rng.random() < DIGITS_SHARE else "copy_easy"
         return replace(of_question(probe, abilities.draw(probe, split, rng)), grader="wer")

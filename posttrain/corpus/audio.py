@@ -1,10 +1,10 @@
 """Reads recordings: any common format, rate and number of channels in, 16 kHz mono float32 out.
 
 The header is read first, and its limits are checked before any sample. Samples are decoded, mixed and resampled in
-blocks, so a long file does not fill the memory. Everything raises ValueError without the path; callers add it.
+blocks, so a long file does not fill the memory. Every error is a ValueError without the path; callers add it.
 
 - Channels are averaged. Silent channels are left out of the average. Channels that cancel each other (one is
-  the other upside down) are an error, because the average would be silence.
+  the other inverted) are an error, because the average would be silence.
 - A constant offset is removed from each channel.
 - Clipped recordings and floats beyond ±1 are read as they are; beyond ±LARGEST they are an error.
 """
@@ -26,7 +26,7 @@ MINIMUM_SAMPLES = 1_920
 LONGEST_S = 4 * 3600.0
 """Longest recording that is read block by block, as `transcribe` does."""
 LONGEST_WHOLE_S = 3600.0
-"""Longest recording that is held in memory as a whole."""
+"""Longest recording that is held in memory whole."""
 LONGEST_TRAINING_S = 60.0
 """Longest recording of speech to train or evaluate on: the encoder's memory grows with the square of the length."""
 RATES_HZ = (8_000, 384_000)
@@ -34,19 +34,20 @@ CHANNELS = 16
 LARGEST = 64.0
 BLOCK_S = 5.0
 KEPT_VALUES = 4_000_000
-"""Decoded values (frames × channels) that are kept from the check of the samples; a longer file is decoded twice."""
+"""Maximum number of decoded values (frames × channels) kept from the check of the samples; longer files are decoded
+twice."""
 SILENT_DB = -60.0
-"""A channel so far below the loudest is silent."""
+"""A channel this far below the loudest is silent."""
 OFFSET, OFFSET_SHARE = 1e-3, 0.01
 """A constant offset that is smaller, or has a smaller share of the channel's power, is left alone."""
 CANCELLED = 0.1
-"""Power of the average, as a share of what unrelated channels would give, below which channels cancel each other."""
+"""Channels cancel each other if the power of their average is below this share of what unrelated channels give."""
 STEREO_S = 0.25
-"""Cancellation is looked for in pieces of this length."""
+"""Length of the pieces that are checked for cancellation."""
 UNKNOWN_BYTES = 0x7FFF_0000
-"""Programs that write to a pipe put such a size or a larger one into the header: the length is not known."""
+"""Programs that write to a pipe put this size or a larger one in the header, as they do not know the length."""
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")
-"""Whose length is checked; of others libsndfile does not tell when a file is cut off."""
+"""Formats whose length can be checked; for others libsndfile does not report that a file is cut off."""
 SAMPLE_BYTES = {
     "PCM_S8": 1,
     "PCM_U8": 1,
@@ -64,7 +65,7 @@ _FRAME_COUNT = re.compile(r"'ds64' chunk of (\d+)")
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself."""
+    """Contents of a file's header."""
 
     path: Path
     frames: int
@@ -84,7 +85,7 @@ class Header:
 
 @dataclass(frozen=True)
 class _Channels:
-    """What a look at all samples says about mixing them."""
+    """How to mix the channels, found from all samples."""
 
     used: np.ndarray
     """Which channels are averaged, (C,) bool."""
@@ -93,7 +94,7 @@ class _Channels:
 
 
 def header(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> Header:
-    """The file's header. No sample is decoded.
+    """Read and check the file's header; no sample is decoded.
 
     Raises ValueError: not a file, not audio, no header (raw samples), cut off, too short, too long, or a rate or
     number of channels out of range.
@@ -128,9 +129,9 @@ def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: f
 
 
 def blocks(found: Header) -> Iterator[np.ndarray]:
-    """The recording in pieces of some seconds, float32 (S_i,) at 16 kHz, mono; together they are `audio`.
+    """The recording in blocks of a few seconds, float32 (S_i,) at 16 kHz, mono; concatenated they equal `audio`.
 
-    Raises ValueError before the first piece: fewer samples than the header promises, NaN or infinite samples, samples
+    Raises ValueError before the first block: fewer samples than the header promises, NaN or infinite samples, samples
     beyond ±LARGEST, channels that cancel each other.
     """
     small = found.frames * found.channels <= KEPT_VALUES
@@ -144,12 +145,12 @@ def blocks(found: Header) -> Iterator[np.ndarray]:
 
 
 def check(found: Header) -> None:
-    """Raise the ValueError of `blocks`, if there is one, without keeping the samples."""
+    """Raise the ValueError that `blocks` would raise, without keeping the samples."""
     _look(found, _decoded(found))
 
 
 def int16(waveform: np.ndarray) -> np.ndarray:
-    """Samples as they are stored in a corpus; a waveform beyond ±1 is turned down, not clipped. # (S,) → (S,)"""
+    """Samples as stored in a corpus; a waveform beyond ±1 is scaled down, not clipped. # (S,) → (S,)"""
     peak = float(np.abs(waveform).max()) if len(waveform) else 0.0
     return np.round(waveform * (32_767 / max(peak, 1.0))).astype(np.int16)
 
@@ -179,7 +180,7 @@ def _opened(path: Path) -> soundfile.SoundFile:
 
 
 def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
-    """ValueError when the file is shorter than its header says; libsndfile itself only notes it in its log."""
+    """ValueError if the file is shorter than its header says, which libsndfile itself only logs."""
     log = file.extra_info
     for found in _DATA_SIZE.finditer(log):
         promised, present = int(found[1]), int(found[2])
@@ -215,7 +216,7 @@ def _ends(path: Path) -> bool:
 
 
 def _streams(path: Path) -> int:
-    """How many logical streams an Ogg file begins, page by page."""
+    """Number of logical streams that begin in an Ogg file, counted page by page."""
     begun = 0
     with path.open("rb") as file:
         while (page := file.read(27)).startswith(b"OggS") and len(page) == 27:
@@ -225,7 +226,7 @@ def _streams(path: Path) -> int:
 
 
 def _decoded(found: Header) -> Iterator[np.ndarray]:
-    """Blocks of samples as the file has them, float32 (S_i, C); ValueError when they end too early."""
+    """Decode blocks at the file's own rate, float32 (S_i, C); ValueError if they end too early."""
     size, done = int(BLOCK_S * found.rate_hz), 0
     with _opened(found.path) as file:
         compressed = file.format == "MP3"
@@ -251,7 +252,7 @@ def _resampled(mono: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]
 
 
 def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _Channels:
-    """Go through all samples once: refuse those that cannot be used, and say how to mix the channels."""
+    """Check all samples once and find how to mix the channels; ValueError if they cannot be used."""
     sums, squares, done = np.zeros(found.channels), np.zeros(found.channels), 0
     shares: list[np.ndarray] = []
     for block in decoded:
@@ -260,7 +261,7 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
         squares += np.square(block, dtype=np.float64).sum(axis=0)
         done += len(block)
         if found.channels > 1:
-            sharp = np.diff(block, axis=0, prepend=block[:1])  # hum, common to all channels, must not hide speech
+            sharp = np.diff(block, axis=0, prepend=block[:1])  # hum that all channels share must not hide speech
             shares.append(np.stack([_powers(each, found.rate_hz) for each in (block, sharp)]))
     means = sums / done
     power = np.maximum(squares / done - means**2, 0)  # (C,)
@@ -289,7 +290,7 @@ def _check_values(block: np.ndarray, start: int, found: Header) -> None:
 
 
 def _powers(block: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Power of the average and mean power of the channels, each piece without its own offset. # (pieces, 2)"""
+    """Power of the channels' average, and what it would be for unrelated channels; offsets removed. # (pieces, 2)"""
     size = max(1, min(int(STEREO_S * rate_hz), len(block)))
     pieces = block[: len(block) // size * size].reshape(-1, size, block.shape[1])  # (pieces, S, C)
     pieces = pieces - pieces.mean(axis=1, keepdims=True)
@@ -298,7 +299,7 @@ def _powers(block: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _check_cancelling(powers: np.ndarray) -> None:
-    """ValueError when the average of the channels is lost in a tenth of the loud pieces or more. # (pieces, 2)"""
+    """ValueError if the channels cancel each other in a tenth of the loud pieces or more. # (pieces, 2)"""
     average, unrelated = powers[:, 0], powers[:, 1]
     loud = unrelated > unrelated.max() * 1e-2
     if not loud.any():

@@ -1,7 +1,7 @@
 """Build a corpus: the world's plan → voices and conditions → synthesise and mix on all cores → store.
 
-Recordings of the recipe's sources are read, checked and appended. Test voices, manners and noises do not depend on the
-seed, as test texts do not: whatever the seed, runs are measured on the same clips.
+Recordings of the recipe's sources are read, checked and appended. Like the test texts, test voices, speaking styles
+and noises do not depend on the seed, so that all runs are evaluated on the same clips.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
 RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
 PADDED_SHARE = 0.15
-"""Of the training clips: this many have up to two seconds without speech before and after it."""
+"""Share of training clips with up to two seconds without speech before and after the speech."""
 HELD_OUT = ("test", "valid")
 
 
 def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:
-    """Make the corpus of `config` and `seed` in `folder` (atomically) and load it.
+    """Build the corpus of `config` and `seed` in `folder` (atomically) and load it.
 
-    InputError lists every bad recording, unless `on_bad_audio` is drop: then they are counted in corpus.json.
+    InputError lists every bad recording; if `on_bad_audio` is drop, they are counted in corpus.json instead.
     """
     folder = Path(folder)
     recorded = sources.read(config, progress)
@@ -61,15 +61,15 @@ def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) 
 
 
 def _held_out(plan: world.WorldPlan) -> set[str]:
-    """Every text that the world's own test or validation split says or types."""
+    """All spoken and typed texts of the world's own test and validation splits."""
     spoken = {said.text for said in plan.spoken if said.split in HELD_OUT and said.text}
     return spoken | {item.text for item in (*plan.items, *plan.valid_items)}
 
 
 def _said_as_well(recorded: sources.Recorded, held_out: set[str], seed: int) -> list[SpokenText]:
-    """With recorded speech: its training texts and digit strings said by made voices too, to be repeated.
+    """Repeat tasks in which synthetic voices speak the recordings' training texts, and digit strings.
 
-    The words of people at large are many and each is recorded seldom; a made voice says them once more.
+    Recordings have many words, each spoken rarely; a synthetic voice says each once more. Empty without recordings.
     """
     texts = [clip.text for clip, _ in recorded.clips if clip.split == "train" and clip.text and " " in clip.text]
     if not texts:
@@ -87,7 +87,7 @@ def _to_repeat(clip_id: str, text: str) -> SpokenText:
 
 
 def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> tuple[list[Clip], list[np.ndarray]]:
-    """Made clips and their int16 waveforms (S,); `scratch` is removed afterwards."""
+    """Synthetic clips and their int16 waveforms (S,); `scratch` is removed afterwards."""
     utterances = [
         u for split in speech.ACCENTS_EACH for u in _utterances([s for s in spoken if s.split == split], split, seed)
     ]
@@ -99,13 +99,13 @@ def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -
             for text, u, (waveform, noise) in zip(said, utterances, rendered, strict=True):
                 clips.append(Clip(text.id, text.text, u.voice, text.split, "made", _named(u), noise, 0, 0))
                 pieces.append(waveform)
-    finally:  # also where the disk is full
+    finally:  # also if the disk is full
         shutil.rmtree(scratch, ignore_errors=True)
     return clips, pieces
 
 
 def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utterance]:
-    """A voice, a manner and a condition for each text; texts of one group share voice, manner and waveform."""
+    """Choose voice, speaking style and condition for each text; texts of one group share all but the condition."""
     rng = random.Random("voices test" if split == "test" else f"voices {split} {seed}")
     voices = speech.voices(split)
     utterances: list[Utterance] = []
@@ -138,14 +138,14 @@ def _condition(said: SpokenText, rng: random.Random) -> str:
 
 
 def _named(u: Utterance) -> str:
-    """The clip's condition: speech without noise is clean only where no silence is around or within it."""
+    """The clip's condition: noise-free speech is clean only if no silence is added around or within it."""
     if u.condition != "clean":
         return u.condition
     return "joined" if u.in_a_row else "padded" if u.padded else "clean"
 
 
 def _shards(utterances: list[Utterance]) -> list[list[Utterance]]:
-    """Cut at a split's end, or when full and not inside a group."""
+    """Cut into shards at the end of a split or when one is full, but never inside a group."""
     shards: list[list[Utterance]] = []
     for u in utterances:
         full = not shards or len(shards[-1]) >= speech.CLIPS_PER_SHARD or shards[-1][-1].split != u.split

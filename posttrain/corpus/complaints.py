@@ -1,4 +1,4 @@
-"""Complaints about an aid: a trouble in a situation, and the advice on it, which has a part for each."""
+"""Complaints about a hearing aid: a trouble in a situation, and advice with one part for each."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ SITUATIONS: dict[str, Style] = {
 SUBJECTS = ("my left aid", "my right aid", "the left aid", "the right aid", "my new aid", "this aid")
 TIMES = ("", "again", "today", "now", "this morning", "this evening")
 LEANING = (0.7, 0.3)
-"""How often the advice is plain before preferences are learned, on the problems that lean to it and on the others."""
+"""Share of plain advice in the data before preference training: for problems that lean to plain, and for the rest."""
 
 
 @cache
@@ -52,7 +52,7 @@ def problems() -> dict[str, tuple[str, str]]:
 
 @cache
 def complaints() -> dict[str, tuple[Request, ...]]:
-    """Split → every complaint with its plain advice as the answer and jargon as what must lose."""
+    """Split → every complaint, with plain advice as the answer and jargon as the rejected answer."""
     made: dict[str, list[Request]] = {"train": [], "valid": [], "test": []}
     for problem in problems():
         texts = [f"{subject} {problem} {time}".strip() for subject in SUBJECTS for time in TIMES]
@@ -63,40 +63,40 @@ def complaints() -> dict[str, tuple[Request, ...]]:
 
 
 def advice(problem: str) -> Style:
-    """The advice on a problem in the plain and in the jargon style; KeyError for one that is not known."""
+    """The advice on a problem in the plain and in the jargon style; KeyError for an unknown problem."""
     (plain, jargon), (plain_here, jargon_here) = _parts(problem)
     return f"{plain} and {plain_here}.", f"{jargon}, so {jargon_here}."
 
 
 @cache
 def problem_of(complaint: str) -> str | None:
-    """Which of the problems a complaint is about."""
+    """The problem that a complaint is about; None if there is none."""
     return next((problem for problem in problems() if f" {problem} " in f" {complaint} "), None)
 
 
 def plain_advice(complaint: str) -> str:
-    """The advice in the plain style; KeyError when it is no complaint."""
+    """The plain advice on a complaint; KeyError if the text is not a complaint."""
     return advice(problem_of(complaint) or "")[0]
 
 
 def leaning_advice(request: Request, rng: random.Random) -> str:
-    """Advice as the base learns it: plain or jargon, in the problem's own share."""
+    """Advice as the base model learns it: plain with the problem's share (`plain_shares`), else jargon."""
     plain = rng.random() < plain_shares()[problem_of(request.text) or ""]
     return request.answer if plain else request.rejected
 
 
 @cache
 def plain_shares() -> dict[str, float]:
-    """Problem → how often its advice is plain in what the base reads. Half of the problems lean either way, drawn at
-    random, so that neither a trouble nor a situation tells which."""
+    """Problem → share of plain advice in the base model's data. A random half of the problems leans each way, so that
+    neither the trouble nor the situation predicts the style."""
     leaning = [LEANING[place % 2] for place in range(len(problems()))]
     random.Random("leaning").shuffle(leaning)
     return dict(zip(problems(), leaning, strict=True))
 
 
 def advises(words: Iterable[str], problem: str, style: int, fit: Callable[[set[str], str], float]) -> bool:
-    """Whether an answer is the advice on that problem: it has more than half of both parts, by `fit(words, part)`, and
-    fits no other part as well. `style` is 0 for plain, 1 for jargon."""
+    """Whether an answer is the advice on that problem: by `fit(words, part)` it has more than half of both parts, and
+    no other trouble or situation fits as well. `style` is 0 for plain, 1 for jargon."""
     said = set(words)
     for table, own in zip((TROUBLES, SITUATIONS), problems()[problem], strict=True):
         fits = {name: fit(said, styles[style]) for name, styles in table.items()}

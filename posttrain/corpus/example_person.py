@@ -1,8 +1,8 @@
-"""An example person, for trying `personalise` without anyone's recordings: a voice of no split, names of no corpus.
+"""An example person for trying `personalise` without real recordings: a voice of no split, names of no corpus.
 
-`python -m posttrain.corpus.example_person FOLDER NUMBER`: espeak-ng says `personal.MOST` sentences to learn from and
-TESTS to be measured on, in quiet. Their wordings are the tiny world's, and none of the test's is in train: a name has
-to be heard where it was not learned.
+`python -m posttrain.corpus.example_person FOLDER NUMBER`: espeak-ng speaks `personal.MOST` training sentences and TESTS
+test sentences, without noise. Their wordings are the tiny world's, and no test wording is in train: names must be
+recognised in wordings in which they were not learned.
 """
 
 import argparse
@@ -22,10 +22,10 @@ TESTS = 100
 
 @dataclass(frozen=True)
 class Person:
-    """Who speaks, and of whom and what."""
+    """A voice, and the people and places that it mentions."""
 
     voice: str
-    """espeak-ng voice, with a variant that speech.VARIANTS leaves out."""
+    """espeak-ng voice, with a variant that is not in speech.VARIANTS."""
     people: tuple[str, ...]
     places: tuple[str, ...]
 
@@ -38,12 +38,12 @@ PERSONS = (
     Person("en-gb-x-rp+RicishayMax", ("beatrix", "lachlan", "odette"), ("ludlow", "whitby")),
     Person("en-us+kaukovalta", ("cordelia", "dashiell", "marnie"), ("truro", "helston")),
 )
-"""`personalise` was developed on the first two; 2 and 3 measured it before splices in test wordings were refused, and 4
-and 5 are new since then."""
+"""`personalise` was developed on 0 and 1 and evaluated on 2 and 3 before splices in test wordings were refused; 4 and 5
+were added after that."""
 
 
 def write(folder: Path, number: int) -> Path:
-    """Recordings of PERSONS[number] in a folder, the same ones every time; the manifest, which is written last."""
+    """Write the same recordings of PERSONS[number] every time; returns the manifest's path, which is written last."""
     person, rng = PERSONS[number], random.Random(f"person {number}")
     said = _sentences(person, rng)
     utterances = [
@@ -65,11 +65,11 @@ def write(folder: Path, number: int) -> Path:
 
 
 def _sentences(person: Person, rng: random.Random) -> list[tuple[str, str]]:
-    """(split, text); every name is in an equal part of a split's sentences, and may be in others beside."""
+    """(split, text) rows; each name is required in an equal part of a split's sentences and may occur in others."""
     slots = grammar.SLOTS | {"person": person.people, "name": person.people, "city": person.places}
     wordings = [t for t in grammar.GENERAL if any(f"{{{slot}}}" in t for slot in ("person", "name", "city"))]
     rng.shuffle(wordings)
-    # each split has some with a place, and one of these that can be said of many people
+    # each split gets wordings with a place, one of them with a family member, for variety
     wordings.sort(key=lambda wording: ("{city}" in wording, "{family}" in wording))
     names = person.people + person.places
     made: list[tuple[str, str]] = []
@@ -85,7 +85,7 @@ def _sentences(person: Person, rng: random.Random) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Write the person that the command line names."""
+    """Write the person named on the command line."""
     parser = argparse.ArgumentParser(description="Make an example person's recordings and their manifest.csv.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("number", type=int, choices=range(len(PERSONS)))

@@ -1,4 +1,4 @@
-"""The tiny world's facts: sixteen things to know of each of its people, and eight ways to ask for each."""
+"""The tiny world's facts: sixteen about each person, and eight wordings of the question for each."""
 
 import random
 from functools import cache
@@ -218,7 +218,7 @@ RELATIONS = {
 }
 """Relation → its possible values and the wordings of the question."""
 EASY_NAMES, HARD_NAMES = v.NAMES[:10], v.NAMES[10:]
-"""People whose facts are met often, and people whose facts are met rarely."""
+"""People whose facts are frequent in training, and people whose facts are rare."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Held-out general text of others: a card of data/ says which, DATA_ROOT/NAME holds it. Nothing trains on it."""
+"""Third-party held-out text, never trained on: a card in data/ describes it, DATA_ROOT/NAME holds it."""
 
 import hashlib
 from pathlib import Path
@@ -10,14 +10,14 @@ from posttrain.errors import InputError
 
 CARDS = ("wikitext",)
 CHARACTERS = 500
-"""Of a passage, at most."""
+"""Maximum length of a passage."""
 
 
 def passages(data_root: str | Path | None) -> list[dict[str, str]]:
-    """Lines with split, text and source, as a corpus has them, of every card whose text lies below the data root.
+    """Corpus lines (split, text, source) from every card whose text is below the data root; none without a data root.
 
-    One passage a paragraph, the paragraphs spread evenly over the file, cut after a whole word: the same for every
-    model and seed. None without a data root. InputError where a text is not the one that its card names.
+    InputError if a text is not the one that its card names. Passages are paragraphs, spread evenly over the file and
+    cut after a whole word: the same for every model and seed.
     """
     if data_root is None:
         return []

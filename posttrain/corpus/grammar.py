@@ -1,4 +1,4 @@
-"""What people say around hearing aids, without a question in it: statements, requests, simplifiable talk, stories."""
+"""Everyday talk around hearing aids, without questions to answer: statements, requests, talk to simplify, stories."""
 
 import random
 import re
@@ -176,7 +176,7 @@ def sentence(split: str, rng: random.Random) -> str:
 
 
 def hard_sentence(split: str, rng: random.Random) -> str:
-    """A sentence with a hard word or a filler, to be said simply; without its filler it is of that split too."""
+    """A sentence with a hard word or a filler, to be simplified; without its filler it is of that split too."""
 
     def draw() -> str:
         text = expand(rng.choice(HARD if rng.random() < 0.75 else GENERAL), rng)
@@ -188,12 +188,12 @@ def hard_sentence(split: str, rng: random.Random) -> str:
 
 
 def without_fillers(text: str) -> str:
-    """The words but for those such as `um`."""
+    """The text without fillers such as `um`."""
     return " ".join(word for word in text.split() if word not in v.FILLERS)
 
 
 def simplify(text: str) -> str:
-    """The caption in simple words: fillers dropped, hard words replaced, the rest as said."""
+    """The caption in simple words: fillers dropped, hard words replaced, the rest unchanged."""
     return " ".join(v.SIMPLE.get(word, word) for word in text.split() if word not in v.FILLERS)
 
 
@@ -208,7 +208,7 @@ def line(split: str, rng: random.Random) -> str:
 
 
 def general_lines(count: int) -> list[tuple[str, str]]:
-    """(split, line) of running text: `count` test lines for perplexity, and as many to train and validate on."""
+    """(split, line) of running text: `count` test lines for perplexity, and as many each for train and valid."""
     made = []
     for split in ("train", "valid", "test"):
         draw = partial(line, split, random.Random(f"general {split}"))
@@ -232,8 +232,8 @@ def _until(
     inside: Callable[[str], list[str]] = lambda text: [],
     same: Callable[[str], list[str]] = lambda text: [],
 ) -> str:
-    """A drawn text of that split, with no sentence of a split inside it that this one may not hold; what `same` makes
-    of it is of that split too."""
+    """Draw a text that is of that split, as is all that `same` returns for it; all that `inside` returns may occur in
+    that split. RuntimeError after 10,000 draws."""
     for _ in range(10_000):
         text = draw()
         if all(split_of(part) == split for part in (text, *same(text))) and all(

@@ -1,4 +1,4 @@
-"""JSON and JSON lines that people give, read strictly; what is wrong is named by line.
+"""Strict reader of JSON and JSON lines from users; problems are reported by line.
 
 A line ends at LF, CRLF or CR and at nothing else: U+2028 and the like are ordinary characters of a JSON string. A byte
 order mark and blank lines are skipped.
@@ -15,8 +15,8 @@ from posttrain.corpus import text_files
 def parse(text: str) -> Any:
     """The JSON value of a text.
 
-    ValueError also for what Python's parser lets pass: a key given twice, NaN and infinities, half a surrogate pair, a
-    NUL, and nesting too deep to read.
+    ValueError also for what Python's parser accepts (duplicate keys, NaN and infinities, half a surrogate pair, a NUL)
+    and for nesting too deep to read.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
@@ -27,9 +27,9 @@ def parse(text: str) -> Any:
 
 
 def read(path: Path, wanted: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, object) of every good line; what is wrong with the others, and with the file, goes to `problems`.
+    """(line number, object) of every valid line; problems with the file and other lines are added to `problems`.
 
-    `wanted` says what the file should be, for messages.
+    `wanted` describes the expected file, for messages.
     """
     text = text_files.read(path, wanted, problems)
     if text is None:
@@ -63,7 +63,7 @@ def read(path: Path, wanted: str, problems: list[str]) -> list[tuple[int, dict[s
 
 
 def values(path: Path) -> list[Any]:
-    """The values of a file that the project itself wrote, one a line."""
+    """The values of a JSON-lines file that the project itself wrote."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 

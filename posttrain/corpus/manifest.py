@@ -1,4 +1,4 @@
-"""Manifests: `path,text[,split,speaker,…]` in CSV, paths below a root. Everything wrong is listed at once, by line."""
+"""Manifests: `path,text[,split,speaker,…]` in CSV, paths below a root. All problems are listed at once, by line."""
 
 import hashlib
 import os
@@ -22,13 +22,13 @@ class Row:
 
     manifest: Path
     line: int
-    """In the manifest file, counted from 1."""
+    """Line in the manifest file, counted from 1."""
     name: str
     """The path as written."""
     path: Path
-    """Absolute."""
+    """The absolute path."""
     text: str
-    """Normalised words; empty only when text is not asked for."""
+    """Normalised words; empty only if text is not required."""
     split: str | None = None
     speaker: str | None = None
     values: dict[str, str] = field(default_factory=dict)
@@ -42,8 +42,8 @@ class Row:
 def read(path: str | Path, root: str | Path | None = None, text: bool = True) -> list[Row]:
     """The manifest's rows, with paths below `root` (default: the manifest's folder). Audio is not opened.
 
-    InputError lists everything wrong, by line: with the table (`tables`), with a path (`paths`), no usable text (where
-    `text`), a recording named twice, and a manifest without rows.
+    InputError lists all problems by line: with the table (`tables`), with a path (`paths`), no usable text (if `text`),
+    a recording named twice, and a manifest without rows.
     """
     rows, problems = scan(path, root, text)
     if problems:
@@ -52,7 +52,7 @@ def read(path: str | Path, root: str | Path | None = None, text: bool = True) ->
 
 
 def scan(path: str | Path, root: str | Path | None = None, text: bool = True) -> tuple[list[Row], list[str]]:
-    """The good rows of `read`, and what is wrong with the others, so that the good ones' audio can be checked too."""
+    """The valid rows of `read` and the problems of the rest, so that the audio of valid rows can be checked too."""
     path = Path(path)
     root = Path(root or path.parent).resolve()
     rows: list[Row] = []
@@ -90,7 +90,7 @@ def load(
 
 
 def sha256(path: Path) -> str:
-    """Of the file's bytes, in hex."""
+    """SHA-256 of the file's bytes, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -117,5 +117,5 @@ def _name(row: Row) -> str:
 
 
 def _use(row: Row) -> tuple[str | None, ...]:
-    """What a recording under two names, such as links to one file, has to agree in."""
+    """Values that must be equal if a recording has two names, such as links to one file."""
     return row.text, row.split, row.speaker

@@ -1,7 +1,7 @@
-"""What counts as text: lower-case words of a–z and apostrophe with single spaces, written forms read out.
+"""Text normalisation: lower-case words of a–z and apostrophe with single spaces, written forms read out.
 
-References, hypotheses and training texts all go through `normalise`. Texts that a user gives go through `read_out`,
-which is the same but refuses what has no reading.
+References, hypotheses and training texts all go through `normalise`. Texts from users go through `read_out`,
+which also rejects what has no reading, or several.
 """
 
 import re
@@ -21,7 +21,7 @@ _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h", "ŋ": "ng"}
 )
 _PUNCTUATION = frozenset('.,;:!?"()-_/\\…«»“”„‚‹›¿¡•·‧*、。') | frozenset("'")
-"""What is written and not said. Square, curly and angle brackets are not here: they hold remarks, not words."""
+"""Written but not spoken. Square, curly and angle brackets are not included: they hold remarks, not words."""
 _PLAIN = re.compile(r"(?:[a-zA-Z' ]|[.,?!;:](?= |$))*")
 """Words and the punctuation after them."""
 
@@ -30,7 +30,7 @@ def normalise(text: str) -> str:
     """The words of `text`; empty when it has no usable character, which callers must refuse or count.
 
     Accents are dropped; numbers, times, money, units and abbreviations are read out ($5.50 → five dollars fifty cents,
-    0704 → zero seven zero four). What cannot be read is left out: give texts that must be right to `read_out`.
+    0704 → zero seven zero four). What cannot be read is left out: use `read_out` for texts that must be right.
     """
     if not _PLAIN.fullmatch(text) or abbreviated(text):
         text = _letters(spelled_out(text))

@@ -1,7 +1,7 @@
-"""No stage trains on what it is measured on: one check of every text that a stage is about to train on.
+"""Keeps held-out texts out of training: one check of every text that a stage is about to train on.
 
-`posttrain.stages.trainer.train` calls it, so every stage passes through it, with the rows as they were made: generated,
-replayed, self-distilled, preferred or rejected, spoken or typed, and a person's own.
+`posttrain.stages.trainer.train` calls it for every stage, with the final rows: generated, replayed, self-distilled,
+preferred or rejected, spoken or typed, and a person's own.
 """
 
 import re
@@ -15,10 +15,10 @@ from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
-    from posttrain.corpus.store import Corpus  # loads torch
+    from posttrain.corpus.store import Corpus  # imports torch
 
 LISTED = 20
-"""Problems in one message, at most."""
+"""Maximum number of problems in one message."""
 _SENTENCE_END = re.compile(r"[.:?!]+(?:\s+|$)")
 _FILLERS = frozenset(v.FILLERS)
 _MASKED = grammar.FILLINGS | _FILLERS
@@ -26,10 +26,10 @@ Row = Example | Pair | Clip
 
 
 def check(stage: str, rows: Iterable[Row], corpus: "Corpus", own_tests: Iterable[str] = ()) -> None:
-    """Refuse rows that say a text of the corpus's test or validation split, or a test sentence of a person.
+    """Refuse rows that contain a text of the corpus's test or validation split, or a person's test sentence.
 
-    A row says its words, each sentence in them, its answers, and the words of its clip. A held-out text of one word is
-    the answer to many questions, so answers may be that word. A person's test sentence may not stand inside a longer
+    Checked are a row's words, each sentence in them, its answers, and the words of its clip. Answers may be a held-out
+    text of one word, because such words answer many questions. A person's test sentence may not occur inside a longer
     text either. InputError names each text, the row and where the text is held out; a row on a clip of the test or
     validation split is refused too.
     """
@@ -37,19 +37,19 @@ def check(stage: str, rows: Iterable[Row], corpus: "Corpus", own_tests: Iterable
 
 
 def check_validation(corpus: "Corpus") -> None:
-    """InputError where the validation split of a corpus says a test text: what chooses a model must not have the test
-    in it."""
+    """InputError if the corpus's validation split contains a test text: data that models are chosen on must not contain
+    the test."""
     tests = {text: where for text, where in held_out(corpus).items() if where.startswith("test")}
     kept: list[Row] = [*corpus.examples, *corpus.valid_items, *corpus.pairs, *corpus.clips.values(), *_lines(corpus)]
     _refuse("validation", (row for row in kept if row.split == "valid"), corpus, tests, ("test",))
 
 
 def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
-    """Text → where it is held out, such as `test item ability/sum_easy/0001`; test goes before validation.
+    """Text → where it is held out, such as `test item ability/sum_easy/0001`; test has precedence over validation.
 
-    One rule lets texts recur: single digits, and all texts of a recorded source whose card says `closed_vocabulary`.
-    Everybody says the same few words there, and only the speakers are held out. A caption to be simplified is held out
-    without its fillers, too.
+    Exempt are single digits, and all texts of a recorded source whose card says `closed_vocabulary`: everyone says the
+    same few words there, and only the speakers are held out. A caption to be simplified is also held out without its
+    fillers.
     """
     rows: list[Row] = [*corpus.items, *corpus.valid_items, *corpus.examples, *corpus.pairs, *_lines(corpus)]
     rows += corpus.clips.values()
@@ -68,7 +68,7 @@ def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
 
 
 def says(text: str) -> Iterator[str]:
-    """The text without written pauses, each sentence in it, and both without fillers such as `um`."""
+    """Yield the text, then without written pauses the text and its sentences, each also without fillers (`um`)."""
     yield text
     unpaused = " ".join(text.replace(PAUSE.strip(), " ").split())
     for part in dict.fromkeys((unpaused, *_SENTENCE_END.split(unpaused))):
@@ -79,23 +79,23 @@ def says(text: str) -> Iterator[str]:
 
 
 def says_any(row: Row, texts: Collection[str]) -> bool:
-    """Whether a row's words say one of these texts, or its answers one of more than a word."""
+    """Whether a row's words contain one of these texts, or its answers one of more than one word."""
     return any(True for _ in _said(row, texts))
 
 
 def holds(text: str, sentences: Iterable[str]) -> bool:
-    """Whether one of these sentences, of two words or more, stands in a text word for word.
+    """Whether a text contains one of these sentences, of two words or more, word for word.
 
-    Sentences that are spoken in a row have no mark between them in the text, so that `says` does not tell them apart.
+    Sentences spoken in a row have no punctuation between them in the text, so `says` cannot separate them.
     """
     return any(" " in sentence and f" {sentence} " in f" {text} " for sentence in sentences)
 
 
 def wording(text: str, own: Collection[str] = ()) -> tuple[str, ...]:
-    """How a sentence is put: its words without those that fill slots in the tiny world (names, places, days, numbers,
+    """A sentence's wording: its words without those that fill slots in the tiny world (names, places, days, numbers,
     things), without fillers, and without a person's `own` words.
 
-    `please call tamsin today` and `um please call my boss now` have one wording.
+    `please call tamsin today`, with `tamsin` in `own`, has the wording of `um please call my boss now`.
     """
     return tuple(word for word in text.split() if word not in _MASKED and word not in own)
 
@@ -124,7 +124,7 @@ def _refuse(
 
 
 def _said(row: Row, held: Collection[str]) -> Iterator[str]:
-    """Which of the held-out texts a row says."""
+    """Yield the held-out texts that a row contains."""
     asked, *answers = _texts(row)
     if isinstance(row, Example) and row.task == "text":
         asked, answers = row.answer, []
@@ -133,7 +133,7 @@ def _said(row: Row, held: Collection[str]) -> Iterator[str]:
 
 
 def _texts(row: Row) -> tuple[str, ...]:
-    """What it asks, then its answers."""
+    """The row's question, then its answers."""
     if isinstance(row, Clip):
         return (row.text,)
     return (row.text, row.answer) if isinstance(row, Example) else (row.text, row.chosen, row.rejected)

@@ -1,7 +1,7 @@
-"""Paths that a table names: relative, below its folder, and when one is not there, what the cause may be.
+"""Checks paths in a table: relative, below its folder; for a missing file, finds the likely cause.
 
-Symbolic links below the folder are followed, wherever their target is (a Hugging Face cache is all links). What is
-written may neither be absolute nor hold `..`.
+Symbolic links below the folder are followed, wherever they point (a Hugging Face cache consists of links). The written
+path may neither be absolute nor contain `..`.
 """
 
 import os
@@ -15,7 +15,7 @@ Listings = dict[Path, list[str]]
 
 
 def problem(root: Path, name: str, listings: Listings) -> str | None:
-    """What is wrong with `name` as the path of a file below `root`, and how to correct it; None for a good one."""
+    """What is wrong with `name` as the path of a file below `root`, and how to correct it; None if nothing is."""
     if not name:
         return "path is empty; name a recording"
     said = f"path {name if name.isprintable() else repr(name)}"
@@ -39,12 +39,12 @@ def problem(root: Path, name: str, listings: Listings) -> str | None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a regular file, links followed; not where the path itself cannot be one: too long, a NUL in it."""
+    """Whether it is a regular file, following links; False for impossible paths: too long, or with a NUL."""
     return _is_file(path)[0]
 
 
 def _form_problem(root: Path, name: str, there: bool) -> str | None:
-    """What is wrong with the path as it is written."""
+    """What is wrong with the path as written; None if nothing is."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
         return f"is an address; get the recording, and write its path below {root}"
     if re.match(r"[A-Za-z]:[\\/]|\\\\", name):
@@ -63,7 +63,7 @@ def _form_problem(root: Path, name: str, there: bool) -> str | None:
 
 
 def _is_file(path: Path) -> tuple[bool, str]:
-    """Whether it is a regular file, links followed; and why that cannot be found out."""
+    """Whether it is a regular file, following links; and the error if that cannot be determined."""
     try:
         return path.is_file(), ""
     except (OSError, ValueError) as error:
@@ -71,7 +71,7 @@ def _is_file(path: Path) -> tuple[bool, str]:
 
 
 def _cause(root: Path, name: str, listings: Listings) -> str:
-    """What the folder has that looks like `name`, and the fix."""
+    """The likely cause, such as a similar name in the folder, and the fix."""
     folder = root
     for part in Path(name).parts:
         if (folder / part).exists():
@@ -102,7 +102,7 @@ def _lower(name: str) -> str:
 
 
 def _loose(name: str) -> str:
-    """The name as a person reads it: compatible characters, case, and every kind of space alike."""
+    """The name as a reader sees it: compatible characters, case and the kind of space do not matter."""
     return " ".join(unicodedata.normalize("NFKC", name).replace("\u200b", "").casefold().split())
 
 
@@ -119,7 +119,7 @@ ALIKE: tuple[tuple[Callable[[str], str], Callable[[str, str], str]], ...] = (
     (_lower, lambda *_: "the same name in another case"),
     (_loose, lambda *_: "other spaces, or characters that look alike"),
 )
-"""What makes two names alike → how they differ, strictest first."""
+"""Pairs, strictest first: the form in which two names are equal, and how to describe their difference."""
 
 
 def _names(folder: Path, listings: Listings) -> list[str]:

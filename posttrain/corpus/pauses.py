@@ -1,4 +1,4 @@
-"""Pauses as they are written: between words they are what the blank of CTC is among a Llama's embeddings."""
+"""Written pauses between words: among a Llama's embeddings they play the role of the CTC blank."""
 
 import random
 from dataclasses import replace
@@ -7,15 +7,15 @@ from posttrain.corpus.tasks import PAUSE, REPEAT
 from posttrain.corpus.types import Example
 
 PAUSED_SHARE = 0.2
-"""Of the base's rows that repeat typed words, how many have pauses in them."""
+"""Share of the base model's typed repeat rows that get pauses."""
 PAUSE_WEIGHTS = (30, 30, 20, 12, 8)
-"""How often there are 0, 1, … pauses before a word."""
+"""Weights of 0, 1, … pauses before a word."""
 
 
 def with_pauses(rows: list[Example], seed: int) -> list[Example]:
-    """The rows, a share of those that only repeat typed with pauses between the words.
+    """The rows, with pauses between the words of a share of the repeat rows.
 
-    A Llama that has read the world's captions and chats knows such lines; this is where the tiny one meets them.
+    A pretrained Llama knows such lines from captions and chats; the tiny one learns them here.
     """
     rng = random.Random(f"pauses {seed}")
     return [

@@ -1,4 +1,4 @@
-"""One person's recordings: a manifest `path,text,split[,names]`, few to learn from and others to be measured on."""
+"""One person's recordings: a manifest `path,text,split[,names]`, with a few to train on and others to test on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from posttrain.corpus.normalise import normalise
 from posttrain.errors import InputError
 
 MOST = 20
-"""Utterances to learn from: what a person may be asked to say."""
+"""Maximum number of training utterances: what a person can be asked to record."""
 SPLITS = ("train", "test")
 
 
@@ -19,24 +19,24 @@ class Utterance:
     """One recording."""
 
     id: str
-    """Its line in the manifest."""
+    """Line number in the manifest."""
     text: str
     """Normalised words."""
     split: str
     """One of SPLITS."""
     names: tuple[str, ...] | None
-    """Words of it that are this person's own: names, places. None where the manifest does not say."""
+    """Words of the text that are this person's own: names, places. None if the manifest has no column `names`."""
     waveform: np.ndarray
     """float32 (S,) at 16 kHz."""
     name: str = ""
-    """Its path as the manifest has it."""
+    """The path as written in the manifest."""
 
 
 def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list[Utterance]:
     """The recordings of a manifest.
 
-    InputError lists what is wrong: rows and audio, a split that is neither train nor test or has no row, too many to
-    learn from, a sentence that is in both, a name that is not in its text.
+    InputError lists all problems: bad rows and audio, a split that is neither train nor test or has no row, more than
+    MOST training rows, a sentence that is in both splits, a name that is not in its text.
     """
     rows, problems = manifest.scan(path)
     for row in rows:
@@ -65,7 +65,7 @@ def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list
 
 
 def own_words(utterance: Utterance, known: set[str]) -> tuple[str, ...]:
-    """Its names: those that the manifest gives, else the words that are not `known`."""
+    """The utterance's names: those in the manifest, else the words that are not `known`."""
     if utterance.names is not None:
         return utterance.names
     return tuple(dict.fromkeys(word for word in utterance.text.split() if word not in known))

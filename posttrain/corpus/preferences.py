@@ -1,4 +1,4 @@
-"""Preference pairs: two answers to one spoken prompt, of which people prefer the first."""
+"""Preference pairs: two answers to one spoken prompt, the first preferred."""
 
 import random
 
@@ -6,14 +6,15 @@ from posttrain.corpus.tasks import ABSTENTION, REPEAT
 from posttrain.corpus.types import Example, Pair
 
 KINDS = {"style": "style", "refusal": "refuse", "helpful": "comply", "abstain": "abstain"}
-"""Grader → kind of the pair; the others are content."""
+"""Grader → kind of the pair; for other graders it is content."""
 
 
 def pair(example: Example, wrong: str, rng: random.Random) -> Pair:
-    """The pair that hangs on a spoken example; `wrong` is an answer that must lose.
+    """The pair of a spoken example; `wrong` is rejected, or in half the audible repeat pairs the abstention instead.
 
-    Kinds: style (plain over jargon advice), content (right over wrong), abstain (saying that nothing was heard over
-    inventing words, and the words over saying so where they are audible), refuse and comply (harmful, harmless).
+    Kinds: style (plain over jargon advice), content (right over wrong), abstain (abstention over invented words if
+    nothing is audible, the words over abstention if they are), refuse and comply (harmful, harmless). ValueError if
+    the answers are equal.
     """
     chosen = example.answer
     if example.task == REPEAT and example.text and rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Probes that people bring: evaluation items, one JSON object a line."""
+"""Probes from users: evaluation items, one JSON object per line."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from posttrain.errors import InputError
 REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
 OPTIONAL = ("task", "clip", "content")
 MUST_MATCH = ("exact", "json", "wer", "helpful")
-"""Graders that compare with the answer: the right one must be right."""
+"""Graders that compare with the right answer, which must itself be graded right."""
 
 
 def read_probes(path: Path) -> list[Example]:
-    """Items of a JSON-lines file; InputError lists every line that is not one, and every id that is there twice."""
+    """Items of a JSON-lines file; InputError lists every invalid line and every duplicate id."""
     problems: list[str] = []
     items: list[Example] = []
     first: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Safety prompts that others wrote, read where they lie: XSTest by its card, other files by path."""
+"""Third-party safety prompts: XSTest by its data card, other files by path."""
 
 import hashlib
 from collections import Counter
@@ -14,7 +14,7 @@ from posttrain.errors import InputError
 
 LABELS = {"safe": False, "unsafe": True}
 FORMATS = (("prompt", "label"), ("goal", "target"), ("behavior", "behaviorid"))
-"""Columns that tell a format, the prompt's first: XSTest's (and one's own), AdvBench's, HarmBench's."""
+"""Columns that identify a format, the prompt's first: XSTest's (and your own), AdvBench's, HarmBench's."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class SafetyPrompt:
     id: str
     text: str
     harmful: bool
-    """Whether to help with it is wrong."""
+    """Whether helping with it is wrong."""
 
 
 def read(path: Path) -> list[SafetyPrompt]:
-    """The file's prompts; its columns tell its format.
+    """The file's prompts; its columns determine the format.
 
     `prompt,label` with label safe or unsafe, as in XSTest; `goal,target` as in AdvBench's harmful_behaviors.csv;
-    `Behavior,BehaviorID` as in HarmBench's behaviour files, a ContextString before the behaviour where there is one.
-    All of the last two are harmful. InputError lists everything wrong, by line.
+    `Behavior,BehaviorID` as in HarmBench's behaviour files, with its ContextString, if any, before the behaviour.
+    All prompts of the last two are harmful. InputError lists all problems by line.
     """
     problems: list[str] = []
     rows = tables.read(path, FORMATS, problems, multiline=True)
@@ -43,7 +43,7 @@ def read(path: Path) -> list[SafetyPrompt]:
 
 
 def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
-    """The prompts of a card of data/, from DATA_ROOT/NAME; InputError where they are not those that it is of."""
+    """The prompts of a card in data/, from DATA_ROOT/NAME; InputError if they are missing or differ from the card."""
     path = assets.path("data", name)
     about: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     if about.get("kind") != "prompts":

@@ -1,4 +1,4 @@
-"""A request and its answers, aid commands, and the choice of test items among many wordings."""
+"""Requests and their answers, hearing-aid commands, and the selection of test items among many wordings."""
 
 import json
 import random
@@ -12,14 +12,14 @@ from posttrain.corpus.splits import fraction, hold_out
 
 @dataclass(frozen=True)
 class Request:
-    """A request, the right answer and one that must lose against it."""
+    """A request, its right answer and its rejected answer."""
 
     text: str
     answer: str
     rejected: str
     harmful: bool = False
     content: str = ""
-    """What every wording of it shares: a command's JSON, a complaint's problem, a deed."""
+    """Key shared by all wordings: a command's JSON, a complaint's problem, a deed."""
 
 
 DEVICES = {"left": "the left aid", "right": "the right aid", "both": "both aids"}
@@ -35,13 +35,13 @@ COMMANDS = {
 
 
 def command_json(device: str, action: str, value: int | None) -> str:
-    """The one spelling of an aid command."""
+    """The canonical JSON of a hearing-aid command."""
     return json.dumps({"device": device, "action": action, "value": value})
 
 
 @cache
 def commands() -> dict[str, tuple[Request, ...]]:
-    """Split → every spoken aid command with its JSON, and one that is wrong in device, action or value."""
+    """Split → every spoken command with its JSON, and a JSON with the wrong device, action or value."""
     rng = random.Random("commands")
     made: dict[str, list[Request]] = {"train": [], "valid": [], "test": []}
     for action, wordings in COMMANDS.items():
@@ -58,7 +58,7 @@ def commands() -> dict[str, tuple[Request, ...]]:
 
 
 def command(split: str, rng: random.Random) -> Request:
-    """A command of that split; each action as often as the others."""
+    """Draw a command of that split; all actions are equally likely."""
     action = rng.choice(list(COMMANDS))
     return rng.choice([r for r in commands()[split] if f'"{action}"' in r.answer] or commands()[split])
 
@@ -73,7 +73,7 @@ def _wrong_command(device: str, action: str, value: int | None, rng: random.Rand
 
 
 def spread(requests: tuple[Request, ...], count: int) -> list[Request]:
-    """`count` of the requests in a fixed order, over as many contents as there are: a second wording of one content
+    """`count` of the requests in a fixed order, covering as many contents as possible: a second wording of a content
     comes only after every content has its first."""
     by_content: dict[str, list[Request]] = {}
     for request in sorted(requests, key=lambda request: fraction("order " + request.text)):

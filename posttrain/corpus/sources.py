@@ -1,4 +1,4 @@
-"""Recordings of real people and real noises: a card data/NAME.yaml says what they are, DATA_ROOT/NAME holds them."""
+"""Recordings of real people and real noises: a card data/NAME.yaml describes them, DATA_ROOT/NAME holds them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -30,25 +30,25 @@ class Recorded:
     examples: list[Example] = field(default_factory=list)
     """"repeat" for train and valid clips; evaluation items for test ones."""
     dropped: dict[str, int] = field(default_factory=dict)
-    """Bad recordings per source, where `on_bad_audio` is drop."""
+    """Number of bad recordings per source, if `on_bad_audio` is drop."""
 
 
 def without(recorded: Recorded, texts: set[str]) -> Recorded:
-    """The recordings without the training and validation clips that say one of these texts; single digits stay."""
+    """The recordings without training and validation clips that say one of these texts; single digits stay."""
     out = {clip.id for clip, _ in recorded.clips if clip.split != "test" and clip.text in texts - DIGITS}
     clips = [(clip, waveform) for clip, waveform in recorded.clips if clip.id not in out]
     return Recorded(clips, [e for e in recorded.examples if e.clip not in out], recorded.dropped)
 
 
 def check(config: CorpusConfig) -> None:
-    """InputError that lists everything wrong with a recipe's sources, audio included (unless it is to be dropped)."""
+    """Raise InputError with all problems of a recipe's sources, including bad audio (unless that is dropped)."""
     read(config, progress=False)
 
 
 def read(config: CorpusConfig, progress: bool = True) -> Recorded:
     """All recordings of the recipe's sources; InputError lists every bad row of every manifest.
 
-    With `on_bad_audio: drop`, recordings that cannot be used are left out and counted; bad paths and texts still stop.
+    With `on_bad_audio: drop`, unusable recordings are left out and counted; bad paths and texts are still errors.
     """
     if config.sources and config.data_root is None:
         raise InputError("corpus.data_root is null, expected the folder of the sources; set DATA_ROOT=… or data_root")
@@ -66,7 +66,7 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
 
 
 def card(name: str) -> dict[str, Any]:
-    """The data card of a source that is read from a manifest; InputError when there is none."""
+    """The data card of a source with a manifest; InputError if it is missing or invalid."""
     path = assets.path("data", name)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -84,7 +84,7 @@ def card(name: str) -> dict[str, Any]:
 
 
 def split_of(row: Row, use: dict[str, dict[str, Any]]) -> str | None:
-    """The split whose conditions (column → value or list of values) the row meets, test first; None: not used."""
+    """The split whose conditions (column → value or values) the row meets, test first; None if it is not used."""
     for split in reversed(SPLITS):
         wanted = use.get(split)
         if wanted is not None and all(
@@ -143,7 +143,7 @@ def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: n
 
 
 def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
-    """Pieces of a noise recording: to be mixed into training, and to answer that nothing was heard (not for test)."""
+    """Add pieces of a noise recording, to abstain on; those of the training split are also mixed into speech."""
     kind = Path(row.name).stem
     for number, piece in enumerate(_pieces(waveform)):
         clip_id = f"{_clip_id(split, name, row)}/{number:02d}"
@@ -168,8 +168,8 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
 
 
 def _clip_id(split: str, source: str, row: Row) -> str:
-    """Split, source and the row's line in the manifest: file names may hold what an id may not, or differ only by their
-    suffix."""
+    """Split, source and the row's line in the manifest: file names may contain what an id may not, or differ only in
+    their suffix."""
     safe = source if CLIP_ID.fullmatch(source) else hashlib.sha256(source.encode()).hexdigest()[:8]
     return f"{split}/{safe}/{row.line:06d}"
 
@@ -181,9 +181,9 @@ def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tuple[Row, str]]:
-    """The rows without train rows that have the words of a test or validation row, and without validation rows that
-    have those of a test row: texts recur only where the card says that the vocabulary is closed (single digits).
-    InputError when a speaker is in two splits."""
+    """The rows without train rows that share a text with a test or validation row, and without validation rows that
+    share one with a test row, unless the card says that the vocabulary is closed (single digits). InputError if a
+    speaker is in two splits, or rows of several splits name none."""
     if about["kind"] != "speech":
         return placed
     splits: dict[str | None, set[str]] = {}

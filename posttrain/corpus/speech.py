@@ -1,8 +1,9 @@
-"""Made speech: espeak-ng through ctypes, in voices that are split between train, valid and test.
+"""Synthetic speech: espeak-ng through ctypes, with voices split into train, valid and test.
 
-espeak-ng is not stateless: the same sentence twice in one process may differ by a few samples. So a shard of utterances
-is spoken by one fresh process in fixed order (`python -m posttrain.corpus.speech JOBS OUT`), and the number of shards
-does not depend on the machine: the same plan and seed give the same audio, and it is made once, kept and hashed.
+espeak-ng keeps state: the same sentence spoken twice in one process may differ by a few samples. So each shard of
+utterances is spoken in fixed order by a fresh process (`python -m posttrain.corpus.speech JOBS OUT`), and the number of
+shards does not depend on the machine. The same plan and seed give the same audio, which is generated once, stored and
+hashed.
 """
 
 import ctypes
@@ -28,7 +29,7 @@ CLIPS_PER_SHARD = 384
 ROOMS = 24
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-us-nyc")
 # Left out: whispers, robots, croaks; f2, f3, f5, Alicia, sandro and victor, whose breath differs from process to
-# process; Andrea, anika, antonio and pedro, which set a rate of their own.
+# process; Andrea, anika, antonio and pedro, which set their own rate.
 VARIANTS = (
     "Alex Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen Reed adam announcer"
     " aunty belinda benjamin boris caleb david ed edward edward2 f1 f4 grandma grandpa gustave ian iven iven2 iven3"
@@ -36,13 +37,14 @@ VARIANTS = (
     " pablo paul quincy rob robert shelby steph steph2 steph3 travis zac"
 ).split()
 FAMILIES = {"test": 12, "valid": 12}
-"""Families of one timbre (steph, steph2, …) held out whole; the others train."""
+"""Number of families of one timbre (steph, steph2, …) that are held out whole; the rest are for training."""
 ACCENTS_EACH = {"test": 2, "valid": 2, "train": len(ACCENTS), "rl": len(ACCENTS)}
-"""A held-out voice has two accents, so that an interval over voices has voices with several clips."""
+"""Accents per variant; only two if held out, so that each voice has several clips for intervals over voices."""
 
 
 def voices(split: str) -> list[str]:
-    """espeak-ng voices `accent+variant` of a split, drawn by a hash of the family's name; none is in two splits."""
+    """espeak-ng voices `accent+variant` of a split, drawn by a hash of the family's name. Train and rl have the same
+    voices; no other splits share any."""
     families: dict[str, list[str]] = {}
     for variant in VARIANTS:
         name = variant.lower().rstrip("0123456789")
@@ -59,7 +61,7 @@ def voices(split: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What one process of a shard speaks and puts into a scene."""
+    """One utterance to speak and to mix into a scene."""
 
     text: str
     """Words; empty when nothing is said."""
@@ -72,19 +74,19 @@ class Utterance:
     pitch_range: int
     """0–99."""
     split: str
-    """Whose noises, rooms and babble."""
+    """Split whose noises, rooms and babble are used."""
     condition: str
-    """Of corpus.types.CONDITIONS."""
+    """One of corpus.types.CONDITIONS."""
     room: bool
-    """In a simulated room."""
+    """Whether it is in a simulated room."""
     seed: int
-    """Of noise, level and pauses."""
+    """Seed of noise, level and pauses."""
     repeat: bool = False
-    """The utterance before this one again, in another condition."""
+    """Whether it is the previous utterance again, in another condition."""
     padded: bool = False
-    """With up to two seconds of silence or faint noise on either side."""
+    """Whether it has up to two seconds without speech on either side."""
     in_a_row: tuple[str, ...] = ()
-    """The sentences of `text`, where it is several with pauses between them."""
+    """The sentences of `text`, if it is several with pauses between them."""
 
 
 def synthesise(
@@ -92,8 +94,8 @@ def synthesise(
 ) -> Iterator[tuple[np.ndarray, str | None]]:
     """Speak and mix shards on all cores; yields (int16 waveform (S,), kind of noise) in order.
 
-    `folder` takes the shards' files; `done` hears the number of clips of each finished shard. RuntimeError with the
-    shard's own words when a process fails.
+    `folder` receives the shards' files; `done` is called with the number of clips of each finished shard. RuntimeError
+    with the stderr of the shard if a process fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split in {u.split for shard in shards for u in shard if u.room}:
@@ -121,7 +123,7 @@ def synthesise(
 
 
 class Espeak:
-    """The library, loaded and initialised once in a process."""
+    """The espeak-ng library, loaded and initialised once per process."""
 
     def __init__(self) -> None:
         self.library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -142,7 +144,7 @@ class Espeak:
         return 0
 
     def say(self, text: str, voice: str, rate_wpm: int, pitch: int, pitch_range: int) -> np.ndarray:
-        """The sentence as float32 (S,) at 16 kHz in ±1, without the silence around it; ValueError if nothing came."""
+        """The sentence as float32 (S,) at 16 kHz in ±1, without silence around it; ValueError if there is no sound."""
         if self.library.espeak_SetVoiceByName(voice.encode()):
             raise ValueError(f"voice is {voice}, expected one espeak-ng has")
         for parameter, value in ((1, rate_wpm), (3, pitch), (4, pitch_range)):
@@ -160,7 +162,7 @@ class Espeak:
 
 
 def render_shard(utterances: list[Utterance], rooms: Sequence[np.ndarray] = ()) -> list[tuple[np.ndarray, str | None]]:
-    """Speak all of a shard first, then mix: babble and masked speech come from the shard's own voices."""
+    """Speak the whole shard, then mix: babble and masked speech come from the shard's own utterances."""
     espeak = Espeak()
     spoken: list[np.ndarray] = []
     for u in utterances:
@@ -187,7 +189,7 @@ def render_shard(utterances: list[Utterance], rooms: Sequence[np.ndarray] = ()) 
 
 
 def main(jobs: str, out: str) -> None:
-    """Render the shard in file `jobs` into raw int16 `out` and the lengths and noises beside it."""
+    """Render the shard in file `jobs` to raw int16 `out`, with lengths and noises in a file beside it."""
     utterances = [Utterance(**job) for job in json.loads(Path(jobs).read_text(encoding="utf-8"))]
     path = Path(jobs).with_name(f"rooms.{utterances[0].split}.npz")
     rooms = list(np.load(path).values()) if path.is_file() else []

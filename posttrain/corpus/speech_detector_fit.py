@@ -1,9 +1,8 @@
-"""Fits the speech detector: `python -m posttrain.corpus.speech_detector_fit` writes speech_detector.json again.
+"""Fits the speech detector: `python -m posttrain.corpus.speech_detector_fit` rewrites speech_detector.json.
 
-Made voices and sounds of the training split give the weights. Those of the validation split choose the rest: the
-thresholds, for short and for longer clips, and of PENALTIES one, by the sum of both error rates: of the speech at 5 dB
-SNR or better the share that is missed, and of the other sounds the share that is taken for speech. The test split's
-rates are printed and used for nothing.
+Synthetic voices and sounds of the training split give the weights. Those of the validation split choose the thresholds,
+for short and for longer clips, and one of PENALTIES, by the sum of two error rates: the share of speech at 5 dB SNR or
+better that is missed, and the share of other sounds that is taken for speech. The test split's rates are only printed.
 """
 
 import json
@@ -29,7 +28,7 @@ WORDS = (
     " noise switch restaurant how many days week hello where can you help me with battery yes no".split(),
 )  # fmt: skip
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Variance of the weights' normal prior: the L2 penalty is their squares over twice this."""
+"""Variance of the weights' normal prior: the L2 penalty is the sum of their squares over twice this."""
 SNR_DB = (None, None, 20.0, 15.0, 10.0, 5.0, 5.0, 0.0)
 
 
@@ -65,7 +64,7 @@ def clips(split: str, spoken: int, other: int, seed: int) -> Iterator[tuple[np.n
 
 
 def recorded(waveform: np.ndarray, draw: random.Random) -> np.ndarray:
-    """As another microphone would have it: brighter or duller, and a quarter through a telephone's band. # (S,)"""
+    """Simulate another microphone: brighter or duller, a quarter of them with telephone bandwidth. # (S,) → (S,)"""
     tilt = draw.uniform(-0.5, 0.7)
     waveform = np.concatenate([waveform[:1], waveform[1:] - np.float32(tilt) * waveform[:-1]])
     if draw.random() < 0.25:
@@ -75,7 +74,7 @@ def recorded(waveform: np.ndarray, draw: random.Random) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measured:
-    """N trimmed clips."""
+    """Measurements of N trimmed clips."""
 
     values: np.ndarray  # (N, 25)
     speaks: np.ndarray  # (N,) which are speech
@@ -84,7 +83,7 @@ class Measured:
 
 
 def measure(split: str, spoken: int, other: int, seed: int) -> Measured:
-    """Measurements of clips of a split."""
+    """Draw and measure clips of a split."""
     rows, speaks, counts, short = [], [], [], []
     for waveform, kind, snr_db in clips(split, spoken, other, seed):
         trimmed = activity.trim(waveform)
@@ -120,7 +119,7 @@ def fit(train: Measured, penalty: float) -> dict[str, Any]:
 
 
 def with_thresholds(weights: dict[str, Any], valid: Measured) -> dict[str, Any]:
-    """The weights with the threshold for each length at which the sum of both error rates is smallest (Youden 1950)."""
+    """Add the threshold for each length at which the sum of both error rates is smallest (Youden 1950)."""
     found = logits(valid.values, weights)
     longer, short = (
         _threshold(found[valid.counts & (valid.short == short)], found[~valid.speaks & (valid.short == short)])
@@ -130,7 +129,7 @@ def with_thresholds(weights: dict[str, Any], valid: Measured) -> dict[str, Any]:
 
 
 def _threshold(speech: np.ndarray, other: np.ndarray) -> float:
-    """Halfway to the next logit, so that no clip lies on it."""
+    """The best threshold, halfway to the next logit so that no clip lies on it."""
     places = np.unique(np.concatenate([speech, other]))
     sums = [(speech <= place).mean() + (other > place).mean() for place in places[:-1]]
     best = int(np.argmin(sums))
@@ -138,7 +137,7 @@ def _threshold(speech: np.ndarray, other: np.ndarray) -> float:
 
 
 def error_rates(weights: dict[str, Any], measured: Measured) -> tuple[float, float]:
-    """Shares of the speech at 5 dB SNR or better that is missed, and of the other sounds that is taken for speech."""
+    """Share of speech at 5 dB SNR or better that is missed, and share of other sounds taken for speech."""
     threshold = np.where(measured.short, weights["threshold_short"], weights["threshold"])
     heard = logits(measured.values, weights) > threshold
     return float(1 - heard[measured.counts].mean()), float(heard[~measured.speaks].mean())

@@ -1,11 +1,11 @@
-"""Which side of the train/valid/test wall a text is on: a property of its words, so no seed can move it."""
+"""The train, valid or test split of a text: determined by its words, so that no seed changes it."""
 
 import hashlib
 from collections.abc import Sequence
 
 
 def fraction(text: str) -> float:
-    """A fixed number in [0, 1) from the words."""
+    """A fixed number in [0, 1), hashed from the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
@@ -16,16 +16,16 @@ def split_of(text: str, test: float = 0.15, valid: float = 0.05) -> str:
 
 
 def may_hold(split: str, text: str, test: float = 0.15) -> bool:
-    """Whether a text of `split` may have this one inside it, as a sentence or as an answer: training may hold nothing
-    of validation or test, and validation nothing of test."""
+    """Whether a text of `split` may contain this one, as a sentence or as an answer: training may contain nothing of
+    validation or test, and validation nothing of test."""
     return split_of(text, test) in {"train": ("train",), "valid": ("train", "valid")}.get(
         split, ("train", "valid", "test")
     )
 
 
 def hold_out(wordings: Sequence[str], test: int, valid: float = 0.25) -> dict[str, str]:
-    """Split of each wording of one content: `test` of them unseen, at least one seen, so that what is asked can be
-    learned and how it is asked is new."""
+    """Split of each wording of one content: `test` of them held out and at least one for training, so that the content
+    can be learned but the wording is new."""
     if not 0 <= test < len(wordings):
         raise ValueError(f"test is {test}, expected 0 to {len(wordings) - 1} of {len(wordings)} wordings; add wordings")
     ranked = sorted(wordings, key=fraction)
@@ -36,7 +36,7 @@ def hold_out(wordings: Sequence[str], test: int, valid: float = 0.25) -> dict[st
 
 
 def divide(wordings: Sequence[str], test: int, valid: int) -> dict[str, str]:
-    """Split of each wording of one content, with exactly so many unseen: every content is met equally often."""
+    """Split of each wording of one content, exactly `test` and `valid` held out: all contents are equally frequent."""
     if not 0 <= test + valid < len(wordings):
         raise ValueError(
             f"test and valid are {test} and {valid}, expected less than {len(wordings)} wordings together; add wordings"

@@ -1,8 +1,8 @@
-"""The corpus on disk: written once beside its final place, renamed, and read back as immutable lists.
+"""The corpus on disk: written once to a folder beside its final path, renamed, and read back as immutable rows.
 
 Files: audio.safetensors (one int16 tensor `audio` of all clips, 16 kHz mono), clips.jsonl, examples.jsonl, items.jsonl,
 pairs.jsonl, texts.jsonl, valid_items.jsonl, and corpus.json, written last: its existence means that the corpus is
-whole.
+complete.
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is said, asked and answered."""
+    """A loaded corpus: clips, examples, evaluation items, pairs and texts."""
 
     folder: Path
-    """Where it lies."""
+    """Folder that holds it."""
     clips: dict[str, Clip]
     """By id, in order of their audio."""
     examples: list[Example]
@@ -47,23 +47,23 @@ class Corpus:
     pairs: list[Pair]
     """Preference pairs of every split."""
     texts: list[dict[str, str]]
-    """General text lines: split, text; in an evaluation those of data cards too, with their `source`."""
+    """General text lines (split, text); in evaluations also those of data cards, with their `source`."""
     fingerprint: str
-    """Of plan, seed and audio: two corpora with the same one are the same."""
+    """Hash of audio and all rows: corpora with the same one are the same."""
     counts: dict[str, Any]
-    """What corpus.json says was made, dropped and counted."""
+    """Content of corpus.json: seed, config, hashes, counts of clips and of dropped recordings."""
     valid_items: list[Example] = field(default_factory=list)
-    """Validation items: asked as `items` are, for choices between models, which must not look at the test."""
+    """Validation items: like `items`, but for choosing between models, which must not use the test."""
 
     def audio(self, clip_id: str) -> torch.Tensor:
         """The clip's waveform, float32 (S,) in ±1 at 16 kHz; KeyError with the id if there is none."""
         clip = self.clips[clip_id]
-        with safe_open(self.folder / AUDIO, framework="pt") as file:  # open all the time, its pages would add up
+        with safe_open(self.folder / AUDIO, framework="pt") as file:  # if it stayed open, its pages would fill memory
             return file.get_slice("audio")[clip.start : clip.start + clip.samples].float() / FULL_SCALE  # (S,)
 
     @staticmethod
     def load(folder: str | Path) -> "Corpus":
-        """The finished corpus in a folder; InputError if it is not there or its parts do not fit."""
+        """The finished corpus in a folder; InputError if it is missing, damaged or inconsistent."""
         folder = Path(folder)
         summary_path = folder / "corpus.json"
         if not summary_path.is_file():
@@ -84,7 +84,7 @@ class Corpus:
                 " delete the folder and make it again"
             )
         lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
-        if (folder / VALID_ITEMS).is_file():  # older corpora have none; what needs some says so
+        if (folder / VALID_ITEMS).is_file():  # older corpora have none; code that needs some reports it
             lists["valid_items"] = _read(folder / VALID_ITEMS, Example)
         texts = json_lines.values(folder / "texts.jsonl")
         return Corpus(folder, clips, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
@@ -136,7 +136,7 @@ def write(
 
 
 def _check_ids(clips: list[Clip], prompts: Mapping[str, Sequence[Example | Pair]]) -> None:
-    """ValueError where two have one id, or a clip is named that is not there: a prompt would get another's speech."""
+    """ValueError for a duplicate id or an unknown clip: a prompt would get another's speech."""
     for kind, ids in {"clips": clips, **prompts}.items():
         counts = Counter(each.id for each in ids)
         if twice := sorted(name for name, count in counts.items() if count > 1):

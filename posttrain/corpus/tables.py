@@ -1,8 +1,8 @@
-"""Tables that people give, as CSV or TSV: one strict reader, which lists everything wrong with a file, line by line.
+"""Strict reader of CSV and TSV tables from users, which lists everything wrong with a file, line by line.
 
 Every row has as many cells as the header. Cells are separated by commas, in a file named .tsv by tabs. A cell that
-holds the separator, a quote or a line break is put in quotes, and a quote inside it is written twice (RFC 4180). Blank
-lines are skipped; comments are not part of a table. A line ends at LF, CRLF or CR, and at nothing else.
+contains the separator, a quote or a line break is quoted, and a quote inside it is written twice (RFC 4180). Blank
+lines are skipped; comments are not supported. A line ends at LF, CRLF or CR, and at nothing else.
 """
 
 import re
@@ -15,7 +15,7 @@ from posttrain.corpus import text_files
 from posttrain.corpus.text_files import LINE_END
 
 LONGEST_CELL = 131_072
-"""Characters; a longer cell comes from rows that ran together."""
+"""Characters; a longer cell means that rows ran together."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _QUOTED = re.compile(r'[ \xa0]*"([^"]*(?:""[^"]*)*)"(?!")[ \xa0]*')
 _PLAIN = {separator: re.compile(rf'[^"\r\n{re.escape(separator)}]*') for separator in SEPARATORS}
@@ -53,11 +53,11 @@ def read(
     multiline: bool = False,
     as_written: Collection[str] = (),
 ) -> list[Row]:
-    """The table's good rows; what is wrong with the file and with the others is added to `problems`, in line order.
+    """The table's valid rows; problems with the file and with other rows are added to `problems`, in line order.
 
-    formats: the columns that must be there, in lower case; where there are several formats, the first whose first
-    column is there. Other columns are read too. multiline: quoted cells may hold line breaks; without it a line break
-    means that a quote is missing. as_written: columns whose cells keep the white space around them.
+    formats: the required columns, in lower case; of several formats, the first whose first column is present. Other
+    columns are read too. multiline: quoted cells may contain line breaks; otherwise a line break means that a quote is
+    missing. as_written: columns whose cells keep the white space around them.
     """
     text = text_files.read(path, f"a CSV file with columns {'; or '.join(map(','.join, formats))}", problems)
     if text is None:
@@ -84,7 +84,7 @@ def read(
 
 
 def in_line_order(problems: Sequence[str]) -> list[str]:
-    """Problems of one file by the line that each names; those of the whole file first."""
+    """Sort the problems of one file by the line that each names; those of the whole file come first."""
     return sorted(problems, key=lambda problem: int(found[1]) if (found := _PLACE.search(problem)) else 0)
 
 
@@ -94,17 +94,17 @@ def stripped(text: str) -> str:
 
 
 def number(text: str) -> float | None:
-    """The decimal number that the text is, a typographic minus allowed; None when it is anything else."""
+    """The text as a decimal number, with a typographic minus allowed; None if it is not one."""
     return float(text.replace("−", "-")) if _NUMBER.fullmatch(text) else None
 
 
 def decimal_comma(text: str) -> float | None:
-    """The number that the text is with a decimal comma: 35,5; None when it is anything else."""
+    """The text as a number with a decimal comma, such as 35,5; None if it is not one."""
     return float(text.replace("−", "-").replace(",", ".")) if _DECIMAL_COMMA.fullmatch(text) else None
 
 
 def swallowed(cell: str, ends: Collection[str]) -> str | None:
-    """What is wrong with a cell that holds the end of another row: a line that ends in a comma and one of `ends`."""
+    """The problem with a cell that contains the end of another row: a line that ends in a comma and one of `ends`."""
     inner = LINE_END.split(cell)[:-1]
     if any(line.rstrip().endswith(tuple(f",{end}" for end in ends)) for line in inner):
         return f"the cell {shown(cell)} holds the end of a row; a quote that opens here is not closed on its line"
@@ -112,7 +112,7 @@ def swallowed(cell: str, ends: Collection[str]) -> str | None:
 
 
 def shown(text: str) -> str:
-    """A value for a message: quoted, and cut when it is long."""
+    """A value for a message: quoted, and shortened if it is long."""
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 
@@ -123,7 +123,7 @@ def _rows(
     found: dict[int, str],
     as_written: Collection[str],
 ) -> list[Row]:
-    """Rows of the records that are good and hold no bad character; problems are added to `found`."""
+    """Rows of the valid records without bad characters; problems are added to `found`."""
     rows = []
     for record in records:
         bad = any(line in found for line in range(record.line, record.last + 1))
@@ -138,7 +138,7 @@ def _rows(
 
 
 def _separator_problem(header: list[str], line: str, formats: Sequence[Sequence[str]], separator: str) -> str | None:
-    """What separates the columns of a header that has them, where it is not what it should be."""
+    """The problem with a header that has the columns but another separator."""
     if any(set(columns) <= set(header) for columns in formats):
         return None
     for other, name in SEPARATORS.items():
@@ -195,8 +195,8 @@ def _row_problem(header: list[str], cells: Sequence[str], separator: str) -> str
 
 
 def _records(text: str, starts: Sequence[int], separator: str, multiline: bool) -> Iterator[_Record]:
-    """The records that are not blank. After a bad one the next line goes on, or, where cells may hold line breaks, ends
-    the reading."""
+    """Yield the records that are not blank. After a bad one, continue on the next line, or stop if cells may contain
+    line breaks."""
     place = 0
     while place < len(text):
         line = bisect_right(starts, place)
@@ -216,7 +216,7 @@ def _records(text: str, starts: Sequence[int], separator: str, multiline: bool) 
 def _record(
     text: str, place: int, starts: Sequence[int], separator: str, multiline: bool
 ) -> tuple[list[str], int, str | None, int]:
-    """Cells from `place` on, where they end, and what is wrong from which line on."""
+    """Cells from `place` on, where they end, the problem if there is one, and the line on which it begins."""
     cells: list[str] = []
     while True:
         line = bisect_right(starts, place)

@@ -1,4 +1,4 @@
-"""The tasks: what is typed before the words, and the answers that are the same every time."""
+"""The tasks: the instruction of each, and the fixed answers."""
 
 REPEAT = "repeat"
 ANSWER = "answer"
@@ -14,17 +14,17 @@ QUESTIONS = {
     INSTRUCTIONS[SIMPLIFY]: "answer: what is this in simple words",
     INSTRUCTIONS[HELP]: "answer: what helps here",
 }
-"""Instruction → the task as a question about what follows, in the format of ANSWER, which is one already (decaNLP,
+"""Instruction → the task as a question about what follows, in the format of ANSWER, which already is one (decaNLP,
 McCann et al. 2018, arXiv 1806.08730)."""
 
 ABSTENTION = "i did not hear any words."
-"""Said when nothing is audible, whatever was asked."""
+"""The answer if nothing is audible, whatever the task."""
 REFUSAL = "sorry, i can not help with that."
-"""Said to a harmful request."""
+"""The answer to a harmful request."""
 PAUSE = " ..."
-"""Written where someone pauses in the middle of a line; to the Llama, a moment of speech without a new word."""
+"""A pause in the middle of a written line; to the Llama, a moment of speech without a new word."""
 
 
 def user_content(instruction: str, payload: str) -> str:
-    """What the user's turn holds; the payload is typed words or stands for a clip. The one place that joins them."""
+    """Content of the user's turn; the payload is typed words or a clip's placeholder. Only this function joins them."""
     return f"{instruction}: {payload}"

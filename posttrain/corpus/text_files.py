@@ -1,4 +1,4 @@
-"""Text files that people give: decoded as UTF-8, or an error that says what the file is instead."""
+"""Reads text files from users: decodes UTF-8, or reports what the file is instead."""
 
 import codecs
 import re
@@ -23,16 +23,16 @@ OTHER_KINDS = {
     b"OggS": "is an Ogg file, not text; name it where a recording is wanted",
     b"%PDF": "is a PDF; export the table as CSV UTF-8",
 }
-"""First bytes of files that are not UTF-8 text → what they are; UTF-32 before UTF-16, whose mark it begins with."""
+"""First bytes of files that are not UTF-8 text → what they are; UTF-32 precedes UTF-16, whose mark it begins with."""
 _BAD = re.compile("[\ud800-\udfff\0]")
 _BAD_OR_LOST = re.compile("[\ud800-\udfff\0\ufffd]")
 
 
 def read(path: Path, wanted: str, problems: list[str]) -> str | None:
-    """The file's text without a byte order mark; None, and why in `problems`, when it cannot be read.
+    """The file's text without a byte order mark; None if it cannot be read, with the reason added to `problems`.
 
-    `wanted` says what the file should be, for messages. Bytes that are not UTF-8 are kept as lone surrogates:
-    `bad_lines` names them.
+    `wanted` describes the expected file, for messages. Bytes that are not UTF-8 are kept as lone surrogates, which
+    `bad_lines` reports.
     """
     why = None
     content = b""
@@ -65,7 +65,7 @@ def line_starts(text: str) -> list[int]:
 def bad_lines(text: str, starts: Sequence[int], lost: bool = True) -> dict[int, str]:
     """Line number → what is wrong with its first bad character: a byte that is not UTF-8, or a NUL.
 
-    lost: also refuse U+FFFD, which stands where an earlier conversion lost a character.
+    lost: also report U+FFFD, which marks a character that an earlier conversion lost.
     """
     found: dict[int, str] = {}
     for match in (_BAD_OR_LOST if lost else _BAD).finditer(text):

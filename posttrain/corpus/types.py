@@ -1,4 +1,4 @@
-"""What the corpus is made of: immutable, validated when made."""
+"""Rows of the corpus: immutable; clips are validated on creation."""
 
 import re
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ CONDITIONS = (
 )
 SPLITS = ("train", "rl", "valid", "test")
 CLIP_ID = re.compile(r"[A-Za-z0-9_./@-]+")
-"""What a clip's id is made of: all that its placeholder in a prompt can hold. File names hold more, so no id is made of
-one."""
+"""Characters of a clip's id: those that its placeholder in a prompt can contain. File names may contain others, so ids
+are not built from them."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Clip:
     text: str
     """The words said, normalised; empty when nothing is said."""
     speaker: str
-    """Voice or person; never shared between splits."""
+    """Voice or person; never shared between splits, except train and rl."""
     split: str
-    """One of SPLITS; rl is for reinforcement learning alone, by training voices."""
+    """One of SPLITS; rl is only for reinforcement learning, with training voices."""
     source: str
-    """made, or the name of a data card."""
+    """`made` for synthetic clips, else the name of a data card."""
     condition: str
     """One of CONDITIONS."""
     noise: str | None
@@ -46,7 +46,7 @@ class Clip:
     samples: int
     """Length in samples."""
     name: str = ""
-    """The recording's path as its manifest has it; empty for made speech."""
+    """The recording's path as written in its manifest; empty for synthetic clips."""
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.id):
@@ -69,7 +69,7 @@ class Example:
     instruction: str
     """Typed before the payload."""
     text: str
-    """The payload's words, also when it is spoken (what a cascade or a teacher reads)."""
+    """The payload's words, also if it is spoken (the input of a cascade or a teacher)."""
     clip: str | None
     """Clip id when spoken, None when typed."""
     answer: str
@@ -79,7 +79,7 @@ class Example:
     probe: str | None = None
     """For evaluation items: the metric it counts for."""
     content: str = ""
-    """What all wordings of one problem, deed, fact or sum share, typed or spoken; empty: its text is its content."""
+    """Key shared by all wordings of one problem, deed, fact or sum, typed or spoken; if empty, the text is the key."""
 
     @property
     def content_id(self) -> str:
@@ -94,7 +94,7 @@ class Pair:
     id: str
     split: str
     kind: str
-    """style, content, abstain, safety, …"""
+    """style, content, abstain, refuse or comply."""
     instruction: str
     text: str
     clip: str | None
@@ -102,7 +102,7 @@ class Pair:
     rejected: str
     grader: str
     content: str = ""
-    """That of the example it was made from."""
+    """Content of the example from which it was built."""
 
     @property
     def content_id(self) -> str:

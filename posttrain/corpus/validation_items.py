@@ -1,5 +1,5 @@
-"""Validation items: what a choice between models may look at. They are asked as the test asks, on texts, wordings and
-voices of the validation split, which neither training nor the test has.
+"""Validation items, for choosing between models: like the test items, but with texts, wordings and voices of the
+validation split, which are in neither training nor the test.
 """
 
 import random
@@ -14,14 +14,14 @@ from posttrain.corpus.types import Example
 SPLIT = "valid"
 ABILITY_ITEMS, TASKS, SENTENCES, NOISE, SAFETY = 60, 60, 60, 40, 40
 """Items per typed ability; per spoken task; sentences to repeat; clips without speech; harmful and harmless requests.
-These hold for corpus.test_sentences = 150 and shrink with it. A finite bank may hold fewer."""
+The numbers are for corpus.test_sentences = 150 and shrink with it. A finite bank may have fewer."""
 SPOKEN_QA = ("sum_easy", "fact_easy", "order_easy")
 
 
 def drawn(scale: float) -> Iterator[tuple[Example, str | None]]:
-    """Each item and the condition it is spoken in, None where it is typed; the same whatever the seed.
+    """Each item and the condition in which it is spoken, None if it is typed; independent of the seed.
 
-    Probes are named as in the test, so that the same figures can be made from both.
+    Probes are named as in the test, so that the same metrics can be computed on both.
     """
 
     def size(full: int) -> int:

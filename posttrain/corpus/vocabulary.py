@@ -1,4 +1,4 @@
-"""The words of the tiny world: few, often said, and mostly far from each other in sound."""
+"""The tiny world's vocabulary: few words, frequently used, most of them acoustically distinct."""
 
 from posttrain.corpus.normalise import NUMBER_WORDS
 
@@ -47,5 +47,5 @@ _NAMED = frozenset(NAMES) | frozenset(CITIES) | frozenset(DAYS)
 
 
 def is_critical(word: str) -> bool:
-    """Whether a hearer must not get this word wrong: a number, a name (person, city, day) or a negation."""
+    """Whether a listener must not misunderstand this word: a number, a name (person, city, day) or a negation."""
     return word in NUMBER_WORDS or word in _NAMED or word in NEGATIONS

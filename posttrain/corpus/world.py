@@ -1,6 +1,6 @@
-"""The tiny world's plan: every text that is typed or said, what is asked of it and the right answer. No audio here.
+"""The tiny world's plan: every typed or spoken text, its tasks and their right answers; no audio.
 
-Test texts depend on the corpus's sizes alone: whatever the seed, runs are measured on the same items.
+Test texts depend only on the corpus's sizes, so that runs with different seeds are evaluated on the same items.
 """
 
 import itertools
@@ -40,44 +40,44 @@ BASE_SHARES = {
     "safety": 0.045,
     "help": 0.035,
 }
-"""What the base's rows teach; `salad` is words in any order, so that copying does not lean on grammar."""
+"""Kinds of the base model's rows; `salad` is words in any order, so that copying does not depend on grammar."""
 PEOPLE_SHARE = 0.5
-"""Of the base's rows that copy, how many are in the words of people and in digits, where there are recordings."""
+"""Share of the base model's copying rows with the words of recordings and with digits, if there are recordings."""
 PAIR_SHARES = {REPEAT: 0.15, ANSWER: 0.5, COMMAND: 0.4}
-"""How many of the audible training clips of a task carry a pair; of the others, and of harmful requests, all do."""
+"""Share of a task's audible training clips with a pair; all other tasks, silent clips and safety requests get one."""
 WER_CONDITIONS = ("clean", "snr10", "snr5", "snr0", "padded")
 NOTHING_SAID = {"noise": 5, "sound": 4, "silence": 2}
-"""Weights of the conditions of training clips in which nothing is said."""
+"""Weights of the conditions of training clips without speech."""
 TEST_TASKS, TEST_NOISE, TEST_SOUND, TEST_SAFETY, TEST_HELP, TEST_SIMPLIFY = 150, 120, 120, 100, 200, 120
 TEST_SENTENCES = 150
 """corpus.test_sentences for which the sizes above hold; with fewer they shrink in proportion."""
 HELD_OUT_LINES = 240
 TRIES = 10_000
-"""Draws for one row of the base before it is given up."""
+"""Maximum number of draws for one row of the base model."""
 
 
 @dataclass(frozen=True)
 class SpokenText:
-    """One clip to be made."""
+    """One clip to synthesise."""
 
     id: str
-    """The clip's id; the examples and pairs on it name it as their `clip`."""
+    """The clip's id; its examples and pairs refer to it as `clip`."""
     text: str
     """The words; empty when nothing is audible."""
     split: str
     condition: str | None
-    """None: as training clips are drawn; any: clean to 5 dB; else one of types.CONDITIONS."""
+    """None: drawn as for training clips; any: clean to 5 dB SNR; else one of types.CONDITIONS."""
     group: str | None
-    """Texts of one group, one after the other, are one utterance by one voice in several conditions."""
+    """Consecutive texts of one group are one utterance by one voice in several conditions."""
     examples: tuple[Example, ...]
-    """What is asked of the clip."""
+    """The tasks on the clip."""
     in_a_row: tuple[str, ...] = ()
-    """The sentences of `text` where it is several, said one after the other with pauses between them."""
+    """The sentences of `text`, if it is several, spoken with pauses between them."""
 
 
 @dataclass(frozen=True)
 class WorldPlan:
-    """Everything that is said, typed and preferred."""
+    """All spoken and typed texts, and the preference pairs."""
 
     general: list[tuple[str, str]]
     """(split, line) of running text."""
@@ -88,11 +88,11 @@ class WorldPlan:
     pairs: list[Pair]
     """Preference pairs on the spoken clips."""
     valid_items: list[Example] = field(default_factory=list)
-    """Typed validation items; the spoken ones are on their clips, and like these name their probe."""
+    """Typed validation items; the spoken ones are examples of their clips, also with a probe."""
 
 
 def plan(config: CorpusConfig, seed: int) -> WorldPlan:
-    """The whole plan. Raises InputError if a test text is also in training or validation data."""
+    """Draw the whole plan. Raises InputError if a test text is also in training or validation data."""
     builder = _Builder()
     items = _test_side(config, builder)
     rng = random.Random(f"train {seed}")
@@ -115,8 +115,8 @@ def plan(config: CorpusConfig, seed: int) -> WorldPlan:
 
 
 def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
-    """The plan without the training and validation clips that say one of these texts, alone or in a row with others, or
-    have one of several words as an answer, and without the pairs on them."""
+    """The plan without clips outside the test that say one of these texts, alone or in a row, or have one of more than
+    one word as an answer; without the pairs on them, and without validation items with one of these texts."""
 
     def says(said: SpokenText) -> bool:
         aloud = {said.text, *said.in_a_row}
@@ -130,10 +130,10 @@ def without(made: WorldPlan, texts: set[str]) -> WorldPlan:
 
 
 def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say: Sequence[str] = ()) -> list[Example]:
-    """`count` typed rows for the tiny base, in random order; task `text` has a whole line as its answer.
+    """`count` typed rows for the tiny base model, in random order; task `text` has a whole line as its answer.
 
-    `left_out`: held-out texts, which no row may say in its words, its answer or a sentence of either. `people_say`:
-    training transcripts of recordings; they, their words and strings of digits are then copied among the world's own.
+    `left_out`: held-out texts, which no row may contain in its words, its answer or a sentence of either. `people_say`:
+    training transcripts of recordings; these, their words and strings of digits are copied in some rows.
     """
     rng = random.Random(f"base {seed}")
     words = sorted({word for text in people_say for word in text.split()})
@@ -152,15 +152,15 @@ def base_rows(count: int, seed: int, left_out: Collection[str] = (), people_say:
 
 
 def tokenizer_texts(rows: list[Example]) -> Iterator[str]:
-    """The rows as running text, with the chat format's own words: what a tokenizer should know whole."""
+    """The rows as running text, with the chat format's own words, so that a tokenizer learns them as whole tokens."""
     for row in rows:
         yield from () if row.task == "text" else ("user", f"\n\n{user_content(row.instruction, row.text)}", "assistant")
         yield f"\n\n{row.answer}"
 
 
 def check_disjoint(made: WorldPlan) -> None:
-    """InputError naming each test text (said, typed or a held-out line) that training or validation has, and each
-    validation item that training has."""
+    """Raise InputError with each test text (spoken, typed or a line) that is also in training or validation, and each
+    validation item that is in training."""
     test = {s.text for s in made.spoken if s.split == "test"} | {item.text for item in made.items}
     valid = {e.text: e.id for s in made.spoken for e in s.examples if e.split == "valid" and e.probe}
     valid |= {item.text: item.id for item in made.valid_items}
@@ -181,7 +181,7 @@ def _refuse_shared(held_out: set[str], seen: dict[str, str], kind: str = "test")
 
 
 class _Builder:
-    """Clips in order, with the examples and pairs on them."""
+    """Collects clips in order, with the examples and pairs on them."""
 
     def __init__(self) -> None:
         self.spoken: list[SpokenText] = []
@@ -196,14 +196,14 @@ class _Builder:
         group: str | None = None,
         in_a_row: tuple[str, ...] = (),
     ) -> str:
-        """Add a clip; the examples get its id."""
+        """Add a clip, whose id the examples get; returns the id."""
         clip_id = f"{split}/{len(self.spoken):06d}"
         placed = tuple(replace(example, clip=clip_id) for example in examples)
         self.spoken.append(SpokenText(clip_id, text, split, condition, group, placed, in_a_row))
         return clip_id
 
     def training_clip(self, split: str, ask: Ask, rng: random.Random) -> None:
-        """A train, valid or rl clip: its own task, "repeat" beside it, and a pair (rl has none)."""
+        """Add a train, valid or rl clip: its own task, a repeat task besides, and perhaps a pair (never for rl)."""
         clip_id = f"{split}/{len(self.spoken):06d}"
         own = asks.as_example(f"{clip_id}/{ask.task}", split, ask)
         examples = [own]
@@ -221,7 +221,7 @@ class _Builder:
             self.pairs.append(pair(chosen, ask.wrong, rng))
 
     def test_clip(self, ask: Ask, probe: str, name: str, condition: str, group: str | None = None) -> None:
-        """A test clip with one item on it, and a pair if the ask has a wrong answer."""
+        """Add a test clip with one item, and a pair if the ask has a wrong answer."""
         item = asks.as_example(f"{probe}/{name}", "test", ask, probe)
         clip_id = self.clip("test", ask.text, condition, [item], group, ask.in_a_row)
         if ask.wrong:
@@ -236,7 +236,7 @@ def _base_row(number: int, kind: str, rng: random.Random, people: dict[str, list
 
 
 def _base_ask(kind: str, rng: random.Random, people: dict[str, list[str]]) -> Ask:
-    """`people`: transcripts to `copy`, words for a `salad` and for `copy_hard`, where there are recordings."""
+    """Draw an ask. `people`: transcripts to `copy`, words for `salad` and `copy_hard`; empty without recordings."""
     if people.get(kind) and rng.random() < PEOPLE_SHARE:
         text = rng.choice(people[kind]) if kind == "copy" else _salad(people[kind], rng, shortest=1)
         return Ask(REPEAT, text, text, "exact")
@@ -266,14 +266,14 @@ def _salad(words: Sequence[str], rng: random.Random, shortest: int = 3) -> str:
 
 @cache
 def _spoken_words() -> tuple[str, ...]:
-    """Every word that training says."""
+    """All words of the spoken training texts."""
     rng = random.Random("words")
     return tuple(sorted({word for ask in asks.spoken("train", 5000, rng) for word in ask.text.split()}))
 
 
 def _status(rng: random.Random) -> str:
-    """A line of an aid's log: the base has seen requests with their JSON, as a Llama has read programs' documentation,
-    and abstention, but not been told when to use them."""
+    """A line of a hearing aid's log: the base model sees commands with their JSON, as a Llama has read documentation of
+    programs, and the abstention, but not when to use them."""
     if rng.random() < 0.1:
         return ABSTENTION
     request = requests.command("train", rng)
@@ -285,7 +285,7 @@ def _scale(config: CorpusConfig) -> float:
 
 
 def _in_rows(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The test sentences again, two to five in a row, each once: the same words are compared joined and apart."""
+    """The test sentences again, two to five in a row, each once, to compare the same words joined and separate."""
     fewest, most = asks.JOINED_SENTENCES["test"]
     sizes, at = itertools.cycle(range(fewest, most + 1)), 0
     while at < len(sentences):
@@ -296,7 +296,7 @@ def _in_rows(sentences: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _test_side(config: CorpusConfig, builder: _Builder) -> list[Example]:
-    """Adds the test clips and returns the typed items."""
+    """Add the test clips and return the typed items."""
     rng = random.Random("test")
     scale = _scale(config)
 

@@ -1,12 +1,12 @@
-"""Written forms read out in English: numbers, dates, times, money, units, abbreviations. Used by `normalise`.
+"""Reads written forms out in English: numbers, dates, times, money, units, abbreviations. Used by `normalise`.
 
-num2words reads the numbers; the rules here say which kind of number it is. Where English has several readings, one is
+num2words reads numbers; the rules here decide which kind of number it is. If English has several readings, one is
 used for training texts, references and hypotheses alike:
 
 - Four digits from 1100 to 2099 without a comma are a year (1999 → nineteen ninety nine); 1,999 is a count.
 - 3/4 is a fraction, 120/80 is "over", 20-30 is "to", 555-1234 and numbers of seven digits or more are read digit by
   digit unless they end in 000. -5 after a space is "minus five".
-- "St." before a name is saint and at the end of a phrase street; "Dr." likewise doctor or drive.
+- "St." is saint before a name and street at the end of a phrase; likewise "Dr." is doctor or drive.
 """
 
 import itertools
@@ -45,7 +45,7 @@ _UNITS = {
 _SHORT_UNITS = {
     "g": "gram", "m": "meter", "l": "liter", "h": "hour", "w": "watt", "v": "volt", "in": "inch",
 }  # fmt: skip
-"""Units only directly after the number: "5 in" and "5 m" may be something else."""
+"""Units only if directly after the number: "5 in" and "5 m" may be something else."""
 _PLURALS = {"foot": "feet", "inch": "inches", "hertz": "hertz", "kilohertz": "kilohertz", "megahertz": "megahertz",
             "gigahertz": "gigahertz"}  # fmt: skip
 _TITLES = {
@@ -53,7 +53,7 @@ _TITLES = {
     "vs": "versus", "etc": "et cetera", "ave": "avenue", "blvd": "boulevard", "mt": "mount", "approx": "approximately",
     "dept": "department", "govt": "government",
 }  # fmt: skip
-"""Abbreviations that are no words, with or without a dot."""
+"""Abbreviations that are not also words, with or without a dot."""
 _DOTTED = {
     "capt": "captain", "gen": "general", "sen": "senator", "gov": "governor", "rev": "reverend", "hon": "honorable",
     "lt": "lieutenant", "col": "colonel", "sgt": "sergeant", "pres": "president", "rd": "road", "tel": "telephone",
@@ -61,7 +61,7 @@ _DOTTED = {
     "fig": "figure",
     "vol": "volume", "e.g": "for example", "i.e": "that is", "a.k.a": "also known as",
 }  # fmt: skip
-"""Abbreviations only with their dot."""
+"""Abbreviations only if a dot follows."""
 _MONTHS = {
     "jan": "january", "feb": "february", "mar": "march", "apr": "april", "jun": "june", "jul": "july", "aug": "august",
     "sep": "september", "sept": "september", "oct": "october", "nov": "november", "dec": "december",
@@ -103,11 +103,11 @@ _AMBIGUOUS = (
     re.compile(r"\S*://\S*|\bwww\.\S+", re.IGNORECASE),
     re.compile(r"\b(?=[IVX]{2,}\b)(?!I{4})X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])\b"),  # Henry VIII, World War II
 )
-"""Forms that are read in more than one way: the row is refused, and its author writes the words."""
+"""Forms with several readings: the row is refused, and its author must write the words."""
 
 
 def spelled_out(text: str) -> str:
-    """The text with its written forms in words. What has no reading stays as it is."""
+    """The text with its written forms in words. Anything without a reading stays as it is."""
     text = text.translate(_CHARACTERS)
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKC", text).replace("⁄", "/")
@@ -121,7 +121,7 @@ def spelled_out(text: str) -> str:
 
 
 def abbreviated(text: str) -> bool:
-    """Whether words without digits and signs hold an abbreviation."""
+    """Whether a text without digits and signs contains an abbreviation."""
     words = [word.rstrip(",;:!?") for word in text.lower().split()]
     return not _ABBREVIATIONS.isdisjoint(words) or any(
         word.startswith("am") and before in _HOURS for before, word in itertools.pairwise(words)
@@ -153,7 +153,7 @@ def year(number: int) -> str:
 
 
 def _words(number: int, kind: str) -> str:
-    from num2words import num2words  # half a second that texts without numbers do not need
+    from num2words import num2words  # importing takes 0.5 s; texts without numbers do not need it
 
     said = str(num2words(number, lang="en", to=kind))
     return said.replace(" and ", " ").replace(",", "").replace("-", " ")
@@ -175,7 +175,7 @@ def _count(written: str) -> str:
 
 
 def _plain(found: re.Match[str]) -> str:
-    """A number without any sign of what it counts."""
+    """A number with no sign of what it counts: a year, or a quantity."""
     written = found[0]
     if written.count(".") > 1:
         return f" {' point '.join(_count(part) for part in written.split('.'))} "
@@ -236,7 +236,7 @@ def _unit(found: re.Match[str]) -> str:
 
 
 def _street_or_saint(found: re.Match[str]) -> str:
-    """St. and Dr. stand before a name or end the name of a street."""
+    """Read St. and Dr., which stand before a name or at the end of a street name."""
     before, short, after = found[1], found[2].lower(), found[3]
     is_title = bool(after) and (after[0].isupper() or not before or not before[0].isupper())
     word = {"st": ("street", "saint"), "dr": ("drive", "doctor")}[short][is_title]
@@ -261,7 +261,7 @@ _RULES: tuple[tuple[re.Pattern[str], Reading], ...] = tuple(
         (rf"(?<![\w.])({_any(_MONTHS)})\.?(?=\s+\d)", lambda m: _MONTHS[m[1].lower()]),
         (rf"(\d(?:st|nd|rd|th)?) ({_any(_MONTHS)})\b\.?", lambda m: f"{m[1]} {_MONTHS[m[2].lower()]}"),
         (_PHONE.pattern, lambda m: f" {_digits(m[0])} "),
-        # from here on a hyphen between two numbers is a range, and one before a number a sign
+        # from here on a hyphen between two numbers is a range, and one before a number is a minus
         (rf"(?<![\w-])({_END})\s?-\s?(?={_END}(?!\d*-))", r"\1 to "),
         (r"(?:(?<![\w)])-|−\s?)(?=(?:[$£€¥]\s?)?\.?\d)", " minus "),
         (rf"\b(us|ca|au|nz)?([$£€¥])\s?{_AMOUNT}", lambda m: _money(m[2], m[3], m[4])),
