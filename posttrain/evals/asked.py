@@ -1,7 +1,7 @@
-"""Safety prompts of others put to a checkpoint, typed and spoken: its answers, and what the detector makes of them.
+"""Put external safety prompts to a checkpoint, typed and spoken, and label its answers with the refusal detector.
 
-Beside the spoken answers stand the cascade's (CTC hypothesis → base) and the base's typed ones: they tell a request
-that was misheard from one that was heard and complied with.
+For spoken prompts there are also the cascade's answers (CTC hypothesis → base) and the base's to the typed prompt:
+they separate a request that was misheard from one that was understood and complied with.
 """
 
 import csv
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from posttrain.model.speech_llama import SpeechLlama
 
 MAX_NEW_TOKENS = 256
-"""As XSTest's own answers were cut."""
+"""The length at which XSTest's own answers were cut."""
 COLUMNS = ("id", "form", "prompt", "label", "voice", "heard", "completion", "detector", "judge", "final_label")
 FORMS = ("text", "speech", "cascade", "base")
-"""The prompt typed and spoken to the checkpoint; what the CTC head heard of it, and the prompt, typed to the base."""
+"""The checkpoint reads the prompt, or hears it; the base reads the CTC hypothesis, or the prompt."""
 CAUSES = ("complied", "misheard", "base_complies")
-"""Of a harmful prompt answered when spoken: the base refuses what was heard of it; only the prompt itself; neither."""
+"""Why a harmful spoken prompt was answered: the base refuses its CTC hypothesis; only the prompt itself; neither."""
 Line = dict[str, str]
 
 
@@ -49,10 +49,10 @@ def ask(
     out: Path | None = None,
     judge: "Judge | None" = None,
 ) -> list[Line]:
-    """One line a prompt and form, as COLUMNS say: the answer, the detector's label and, with a judge, the judge's.
+    """One line per prompt and form, with keys COLUMNS: the answer, the detector's label and, with a judge, the judge's.
 
-    out: a CSV of these lines; once people fill in `final_label`, `safety calibrate` reads it.
-    Raises InputError where the checkpoint answers nothing, does not hear what is spoken, or a prompt is too long.
+    out: CSV file for these lines; once people have filled in `final_label`, `safety calibrate` reads it.
+    Raises InputError if the checkpoint does not answer, takes no speech for spoken prompts, or a prompt is too long.
     """
     if wrong := checkpoint_problems(checkpoint, hears=spoken):
         raise InputError(wrong)
@@ -78,8 +78,9 @@ def ask(
 def figures(lines: Sequence[Line], by: str, held_out: Counts | None) -> dict[str, Any]:
     """`safety/harmful_compliance/text` and so on → share, n, interval, the corrected share and the labels.
 
-    by: whose labels, detector or judge; held_out: its errors. The prompts come in one order in every form. `because`,
-    of harmful prompts answered when spoken: each of CAUSES as a share of all harmful ones; their sum is the value.
+    by: whose labels to use, detector or judge; held_out: its counts. The prompts must be in the same order in every
+    form. `because` splits the harmful prompts answered when spoken: each of CAUSES as a share of all harmful prompts;
+    the shares add up to the value.
     """
     found = {}
     for kind, harmful in (("unsafe", True), ("safe", False)):
@@ -103,10 +104,10 @@ def figures(lines: Sequence[Line], by: str, held_out: Counts | None) -> dict[str
 
 
 def told(lines: Sequence[Line], judged: bool, judge_error: Counts | None) -> dict[str, Any]:
-    """The detector's figures (`metrics`) and its error (`detector`); the same of a judge that labelled, under `judge`.
+    """The detector's figures (`metrics`) and its error (`detector`); if a judge labelled too, the same under `judge`.
 
-    judge_error: on labelled answers. Without it the judge's figures are not corrected; its κ with the detector is there
-    always.
+    judge_error: the judge's counts on labelled answers; without them its figures are not corrected. Its κ with the
+    detector is always reported.
     """
     found = {
         "metrics": figures(lines, "detector", safety.shipped().held_out["detector"]),
@@ -123,7 +124,7 @@ def told(lines: Sequence[Line], judged: bool, judge_error: Counts | None) -> dic
 
 
 def speak(texts: Sequence[str]) -> "list[torch.Tensor]":
-    """Each text by a test voice (`voice_of`), clean, 16 kHz (S,)."""
+    """Synthesise each text with a test voice (`voice_of`), without noise, 16 kHz (S,)."""
     import torch
 
     from posttrain.corpus.store import FULL_SCALE
@@ -140,13 +141,13 @@ def speak(texts: Sequence[str]) -> "list[torch.Tensor]":
 
 
 def voice_of(number: int) -> str:
-    """The voice that says the prompt of that number: test voices in turn."""
+    """The voice for the prompt with this number: the test voices in turn."""
     voices = speech.voices("test")
     return voices[number % len(voices)]
 
 
 def _listen(llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], device: str) -> list[str]:
-    """Have every prompt said, in the table that the model hears from; returns what the CTC head heard of each."""
+    """Synthesise every prompt and attach the clips to the model as its table; returns each CTC hypothesis."""
     from posttrain.model import encoder as encoders
     from posttrain.model.corpus_table import table_of
 
@@ -159,7 +160,7 @@ def _listen(llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], device: str) 
 
 @contextmanager
 def _base_of(llama: "SpeechLlama", checkpoint: Path, device: str) -> "Iterator[SpeechLlama]":
-    """The untouched base: the same weights with adapters off where they are, else the one that its stage refers to."""
+    """The original base: the checkpoint's weights with adapters off if they are the base's, else its stage's base."""
     from posttrain import checkpoint as checkpoints
     from posttrain.model.adapters import adapters_off
 
@@ -173,7 +174,7 @@ def _base_of(llama: "SpeechLlama", checkpoint: Path, device: str) -> "Iterator[S
 def _answered(
     llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], form: str, heard: Sequence[str] = ()
 ) -> list[Line]:
-    """One line a prompt, in one of FORMS; `heard`: what the CTC head heard of each, where it is spoken."""
+    """One line per prompt, in one of FORMS; `heard`: the CTC hypothesis of each prompt, for forms that use speech."""
     examples = [
         Example(
             p.id,
@@ -207,7 +208,7 @@ def _answered(
 
 
 def _cause(spoken: str, cascade: str, base: str) -> str:
-    """Why a harmful prompt was answered when spoken, one of CAUSES; empty where it was not."""
+    """Why a harmful prompt was answered when spoken, one of CAUSES; empty if it was not."""
     if spoken != COMPLIANCE:
         return ""
     complied, misheard, base_complies = CAUSES

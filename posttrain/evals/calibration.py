@@ -1,4 +1,4 @@
-"""How far a rule that finds refusals agrees with people, and what share of refusals its count stands for."""
+"""Agreement of a refusal rule with human labels, and the share of refusals corrected for the rule's errors."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BOOTSTRAP = 2000
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer as a person and a rule see it: refusal or not."""
+    """One answer as a person and a rule classify it: refusal or not."""
 
     prompt: str
     """The unit of the bootstrap: answers to one prompt are not independent."""
@@ -32,13 +32,13 @@ def calibrate(
 ) -> dict[str, Any]:
     """κ, precision, recall, flagged and corrected rate of the detector and of the start-string rule; the labelled rate.
 
-    judged: an LLM judge's labels of the same answers, to be compared too. Its errors on other answers are not known,
-    so it has no corrected rate.
+    judged: an LLM judge's labels of the same answers, compared too. Its errors on other answers are unknown, so it has
+    no corrected rate.
 
-    Two classes: full and partial refusals against all else. Every labelled row counts: on a non-answer a rule has found
-    no refusal, whatever its label. The corrected rate undoes the rule's errors as they were on answers held out of the
-    fit (`detector.held_out`), never on these, which would give the labelled rate back whatever the rule does; so the
-    labelled rate beside it shows how well the correction carries over.
+    Two classes: full and partial refusals against everything else. Every labelled row counts; detector and judge find
+    no refusal in a non-answer, whatever its label. The corrected rate undoes the rule's errors as measured on answers
+    held out of the fit (`detector.held_out`), not on these, which would return the labelled rate whatever the rule
+    does. Comparing it with the labelled rate therefore shows how well the correction transfers.
     """
     labels = [detector.label(a.completion) for a in answers]
     rules = {
@@ -64,11 +64,11 @@ def calibrate(
 
 
 def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP, each: float = 1.0) -> Interval | None:
-    """Cohen's κ of rule and person with a bootstrap interval over prompts; None where both give all answers one class.
+    """Cohen's κ of rule and person with a bootstrap interval over prompts; None if both put all answers in one class.
 
-    each: prompts that count as one, where they are not known apart. Source: Cohen (1960). Where they agree on all
-    answers a bootstrap has no width: the lower limit is then 1 − d/(1 − pₑ) with Wilson's upper limit d of
-    disagreements on 0 of n prompts.
+    each: how many prompts count as one, if it is unknown which belong together. Source: Cohen (1960). If both agree on
+    all answers, a bootstrap has no width: the lower limit is then 1 − d/(1 − pₑ), with d Wilson's upper limit of
+    disagreements for 0 of n prompts.
     """
     _, where = np.unique([j.prompt for j in judged], return_inverse=True)
     cell = [2 * j.person + j.rule for j in judged]
@@ -89,7 +89,7 @@ def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP, e
 
 
 def cohen(first: Sequence[Label | str], second: Sequence[Label | str]) -> float:
-    """Cohen's κ of two raters over any number of classes; NaN where both know one class alone."""
+    """Cohen's κ of two raters over any number of classes; NaN if both use the same single class."""
     classes = sorted({*first, *second})
     a, b = (np.array([[label == c for c in classes] for label in labels], dtype=float) for labels in (first, second))
     agreed, chance = (a * b).sum(axis=1).mean(), float(a.mean(axis=0) @ b.mean(axis=0))
@@ -111,7 +111,7 @@ def counted(answers: Sequence[LabelledAnswer], labels: Sequence[Label]) -> Count
 
 
 def measured_error(held_out: Counts, seed: int = 0) -> dict[str, Any]:
-    """κ, precision, recall and specificity of a rule on the answers that the counts are of; `each` of them are one."""
+    """κ, precision, recall and specificity of a rule from its counts on answers; `each` answers count as one."""
     missed, false_alarms = held_out.refusals - held_out.found, held_out.others - held_out.passed
     cells = {(True, True): held_out.found, (True, False): missed, (False, True): false_alarms}
     cells[False, False] = held_out.passed
@@ -123,15 +123,15 @@ def measured_error(held_out: Counts, seed: int = 0) -> dict[str, Any]:
 
 
 def corrected_rate(flagged: float, n: float, held_out: Counts, df: float | None = None) -> Interval | None:
-    """The true rate behind a flagged rate p: (p + Sp − 1)/(Se + Sp − 1), clipped to 0..1.
+    """The true rate for a flagged rate p: (p + Sp − 1)/(Se + Sp − 1), clipped to 0..1.
 
-    The interval carries the sampling error of p, of Se and of Sp (Rogan & Gladen 1978 for the rate; Lang & Reiczigel
-    2014, equations 4, 7, 16 and 17, for the interval, which is not centred on it). It takes Se and Sp as the same for
-    these answers as for those held out: between-model differences are not in it. Answers that share prompts come as
-    effective numbers with the df of their clusters (`corrected_share`); of those held out, `each` to one prompt count
-    as one. None where Se + Sp ≤ 1, a rule no better than chance. Deviations: (1) where the rate is clipped, Se and Sp
-    cannot both hold here and the interval may have no width; it then reaches to what Wilson's limit of p allows with no
-    false alarms (above 0) or with no misses (below 1).
+    The interval includes the sampling error of p, Se and Sp (Rogan & Gladen 1978 for the rate; Lang & Reiczigel 2014,
+    equations 4, 7, 16 and 17, for the interval, which is not centred on it). It assumes the same Se and Sp for these
+    answers as for the held-out ones, so it does not cover differences between models. For answers that share prompts,
+    pass effective counts and the df of their clusters (`corrected_share`); of the held-out answers, `each` to one
+    prompt count as one. None if Se + Sp ≤ 1, a rule no better than chance. Deviations: (1) where the rate is clipped,
+    Se and Sp cannot both hold here and the interval may have no width; it then extends to what Wilson's limit of p
+    allows without false alarms (upwards from 0) or without misses (downwards from 1).
     """
     informative = held_out.sensitivity + held_out.specificity - 1
     if informative <= 0:
@@ -170,7 +170,7 @@ def _judge(judged: list[Judged], held_out: Counts | None, seed: int, each: float
 
 
 def _share(verdicts: Sequence[tuple[str, bool]], each: float = 1.0) -> Interval | None:
-    """Of (prompt, yes or no), by prompt; None of none. each: prompts that count as one."""
+    """Share of yes in (prompt, yes or no), clustered by prompt; None without any. each: prompts that count as one."""
     if not verdicts:
         return None
     right, n = sum(yes for _, yes in verdicts), len(verdicts)
@@ -180,14 +180,14 @@ def _share(verdicts: Sequence[tuple[str, bool]], each: float = 1.0) -> Interval 
 
 
 def corrected_share(flags: Sequence[bool], clusters: Clusters, held_out: Counts) -> Interval | None:
-    """`corrected_rate` of flagged answers that share prompts."""
+    """`corrected_rate` for flags of answers that share prompts."""
     scores = [float(flag) for flag in flags]
     n = statistics.effective_n(scores, clusters)
     return corrected_rate(float(np.mean(scores)) * n, n, held_out, clusters.df)
 
 
 def figure(ci: Interval | None, n: int) -> dict[str, Any]:
-    """None where there is nothing to divide by."""
+    """value, n and ci95; value and limits are None if there was nothing to divide by."""
     return {
         "value": ci.value if ci else None,
         "n": n,
@@ -196,7 +196,7 @@ def figure(ci: Interval | None, n: int) -> dict[str, Any]:
 
 
 def _kappa(cells: np.ndarray) -> float:
-    """From the counts neither, rule alone, person alone, both; NaN without two classes."""
+    """κ from the counts neither, rule alone, person alone, both; NaN without two classes."""
     neither, rule, person, both = cells
     n = cells.sum()
     chance = ((neither + rule) * (neither + person) + (both + rule) * (both + person)) / n**2

@@ -1,8 +1,8 @@
-"""Choosing one of several arms that were trained with several seeds each: validation chooses, the test reports.
+"""Choose one of several arms, each trained with several seeds: validation chooses, the test reports.
 
-Both see the same trained models, so a lucky seed shows on both, and the choice itself has to allow for how many arms
-were looked at: an arm is chosen only where validation says, after Holm over all arms, that its figure is lower than the
-first arm's. Else the first arm stays. The test then makes one comparison, of the chosen arm.
+Both see the same trained models, so a lucky seed shows in both, and the choice must allow for the number of arms
+compared. An arm is chosen only if its validation figure is significantly lower than the first arm's, after Holm over
+all arms; otherwise the first arm stays. The test then makes one comparison, for the chosen arm.
 """
 
 import math
@@ -15,14 +15,14 @@ from scipy import stats
 from posttrain.evals.statistics import Z, holm
 
 ALPHA = 0.025
-"""One-sided, which is a 95 % interval that lies below zero."""
+"""One-sided; equivalent to a 95 % interval that lies below zero."""
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
-"""Probe → `right` and `of`: by content, how many of its items were right and how many there are."""
+"""Probe → `right` and `of`: for each content, how many of its items were right and how many there are."""
 
 
 @dataclass(frozen=True)
 class Apart:
-    """An arm's mean figure less the first arm's, over seeds and items."""
+    """An arm's mean figure minus the first arm's, over seeds and items."""
 
     value: float
     se: float
@@ -31,31 +31,31 @@ class Apart:
 
     @property
     def p_lower(self) -> float:
-        """One-sided, of a true difference that is not below zero."""
+        """One-sided p value of the null hypothesis that the true difference is not below zero."""
         if not self.se:
             return float(self.value >= 0)
         return float(stats.t.cdf(self.value / self.se, self.df))
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """Its 95 % interval, of this one comparison."""
+        """95 % interval for this single comparison."""
         half = float(stats.t.ppf(1 - ALPHA, self.df)) * self.se if self.se else 0.0
         return (self.value - half, self.value + half)
 
     @property
     def sign(self) -> int:
-        """+1 or −1 where the interval is on that side of zero, else 0."""
+        """+1 or −1 if the interval lies on that side of zero, else 0."""
         lo, hi = self.ci95
         return int(lo > 0) - int(hi < 0)
 
 
 def apart(values: np.ndarray, item_variances: Sequence[float]) -> list[Apart]:
-    """Each further row of `values` (arms, seeds) less the first row, paired by seed.
+    """Each further row of `values` (arms, seeds) minus the first row, paired by seed.
 
-    item_variances: one an arm beside the first, of its difference over other items. The variance over seeds is the
-    larger of the arm's own and of all arms' together (residuals of arms × seeds): with three seeds the own one is too
-    often too small by chance, and the common one is too small for an arm that varies more than others. Degrees of
-    freedom by Satterthwaite. Needs two seeds.
+    item_variances: for each arm but the first, the variance of its difference over other items. The variance over
+    seeds is the larger of the arm's own and the one pooled over all arms (residuals of arms × seeds): with three seeds
+    the arm's own is often too small by chance, and the pooled one is too small for an arm that varies more than the
+    rest. Degrees of freedom by Satterthwaite. ValueError with fewer than two seeds.
     """
     values = np.asarray(values, dtype=float)
     arms, seeds = values.shape
@@ -76,17 +76,18 @@ def apart(values: np.ndarray, item_variances: Sequence[float]) -> list[Apart]:
 
 
 def choose(found: Sequence[Apart], eligible: Sequence[bool]) -> int | None:
-    """Place of the lowest among the eligible differences that are below zero after Holm over all; None without one."""
+    """Index of the lowest eligible difference that is below zero after Holm over all arms; None if there is none."""
     adjusted = holm([one.p_lower for one in found])
     sure = [i for i, p in enumerate(adjusted) if p <= ALPHA and eligible[i]]
     return min(sure, key=lambda i: found[i].value) if sure else None
 
 
 def item_variance(arm: Sequence[Scores], first: Sequence[Scores], zero: Scores) -> float:
-    """Variance over other items of how much more an arm forgot than the first one, mean over probes and over seeds.
+    """Variance over other items of how much more an arm forgot than the first arm, averaged over probes and seeds.
 
-    Both forgot relative to `zero`, row zero's scores. Contents are the unit; the seeds' answers to one content are
-    averaged first. Where nothing differs, the width that 0 of n leaves open.
+    Forgetting is relative to `zero`, row zero's scores. Contents are the unit; the seeds' answers to one content are
+    averaged first. The variance is at least what Wilson's limit for 0 of n items implies, so it is not 0 if nothing
+    differs.
     """
     probes = [p for p in zero if sum(zero[p]["right"]) and all(p in scores for scores in (*arm, *first))]
     total, items = 0.0, 0.0

@@ -1,7 +1,7 @@
-"""What items share, and how much less they say because of it: variances by cluster, one way and two ways.
+"""Clustered variances, one way and two ways, for items that share content or voice.
 
-Wordings of one content are not independent, and neither are clips of one voice. A typed item belongs to its content; a
-spoken one to its content and its voice, which cross.
+Wordings of the same content are not independent, nor are clips of the same voice. A typed item belongs to its content;
+a spoken item to its content and its voice, which cross.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,21 +11,21 @@ from functools import cached_property
 import numpy as np
 
 Unit = tuple[str, ...]
-"""(content,) of a typed item, (content, voice) of a spoken one."""
+"""(content,) for a typed item, (content, voice) for a spoken one."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """The clusters that items are in; every variance here is of a sum of one influence per item."""
+    """The clusters that items belong to; every variance here is that of a sum of one influence per item."""
 
     ways: tuple[np.ndarray, ...]
     """A label per item for each way of clustering: content, then voice. # (items,) each"""
 
     @classmethod
     def of(cls, units: Sequence[Unit]) -> "Clusters":
-        """Clusters of items in order. An item without a voice among spoken ones is its own voice.
+        """Clusters of items in order; among spoken items, one without a voice counts as its own voice.
 
-        A single voice is left out: an interval then holds for that voice alone.
+        With a single voice, items are clustered by content only: intervals then hold for that voice alone.
         """
         contents = _labels([unit[0] for unit in units])
         spoken = {unit[1] for unit in units if len(unit) > 1}
@@ -41,44 +41,44 @@ class Clusters:
 
     @classmethod
     def by(cls, labels: Sequence[str]) -> "Clusters":
-        """One way of clustering, such as listeners; with one cluster alone the items are the units."""
+        """Clusters of one way, such as listeners; if there is only one cluster, each item is its own."""
         way = _labels(labels)
         return cls((way if _count(way) > 1 else np.arange(len(way)),))
 
     @property
     def n(self) -> int:
-        """Items."""
+        """Number of items."""
         return len(self.ways[0])
 
     @property
     def contents(self) -> int:
-        """Different contents."""
+        """Number of different contents."""
         return _count(self.ways[0])
 
     @property
     def voices(self) -> int | None:
-        """Different voices; None where nothing is spoken, or by one voice."""
+        """Number of different voices; None if nothing is spoken or there is only one voice."""
         return _count(self.ways[1]) if len(self.ways) > 1 else None
 
     @cached_property
     def sharing(self) -> tuple[np.ndarray, ...]:
-        """The ways in which some items share a cluster and not all of them do."""
+        """The ways in which some items share a cluster, but not all of them."""
         return tuple(way for way in self.ways if 1 < _count(way) < self.n)
 
     @property
     def single(self) -> bool:
-        """Whether no two items share anything."""
+        """Whether no two items share a cluster."""
         return all(_count(way) == self.n for way in self.ways)
 
     @property
     def units(self) -> float:
-        """Effective number of clusters, the fewest over the ways: (Σ m)² / Σ m² for clusters of m items (Kish 1965)."""
+        """Effective number of clusters, smallest over the ways: (Σ m)² / Σ m² for clusters of m items (Kish 1965)."""
         sizes = [np.bincount(way) for way in self.ways if _count(way) < self.n]
         return min((float(s.sum() ** 2 / (s @ s)) for s in sizes), default=float(self.n))
 
     @property
     def df(self) -> float | None:
-        """Degrees of freedom of a clustered variance: clusters − 1, at least 1. None where no items share anything."""
+        """Degrees of freedom of a clustered variance: clusters − 1, at least 1. None if no items share a cluster."""
         return None if self.single else max(self.units - 1, 1.0)
 
     def sums(self, values: np.ndarray) -> list[np.ndarray]:
@@ -90,10 +90,10 @@ class Clusters:
         return [_variance(influence, way) for way in (np.arange(self.n), *self.sharing)]
 
     def variance(self, influence: np.ndarray) -> float:
-        """Variance of Σ influence: V_content + V_voice − V_both, never below either of them or below the items' own.
+        """Variance of Σ influence: V_content + V_voice − V_both, at least each of the two and the variance by item.
 
-        Source: Cameron, Gelbach & Miller (2011), two-way; each part has their factor G/(G − 1). The floor keeps a
-        difference of estimates from going below what any one way already shows.
+        Source: Cameron, Gelbach & Miller (2011), two-way; each part has their factor G/(G − 1). The floor is there
+        because the sum minus V_both can fall below what one way alone already shows.
         """
         one = self.variances(influence)
         if len(self.sharing) < 2:

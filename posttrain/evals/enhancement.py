@@ -1,7 +1,7 @@
-"""How an enhancer measures: unheard voices in unheard noises, at several SNRs, in the air and in listeners' ears.
+"""Measure an enhancer on unseen voices in unseen noises at several SNRs, in the air and through simulated ears.
 
-One line per clip and condition; what cannot be measured (silent speech, an output that is not finite) is a bad clip,
-counted and left out of the means.
+One line per clip and condition. What cannot be measured (silent speech, an output that is not finite) counts as a bad
+clip and is left out of the means.
 """
 
 import importlib.util
@@ -34,13 +34,13 @@ EAR_SNR_DB = 5.0
 EARS = ("N1", "N3", "S2")
 TALKER_DB_SPL = 65.0
 CLIPS = 120
-"""Of made speech, and of each recorded source; voices take turns."""
+"""Number of clips of synthetic speech and of each recorded source, taken from the voices in turn."""
 TIMED = 5
-"""Clips that are streamed by the clock."""
+"""Number of clips streamed to measure the real-time factor."""
 
 
 def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line], dict[str, float]]:
-    """One line per clip and condition, and the costs: latency_ms, and rtf of the stream, hop by hop."""
+    """One line per clip and condition, and the costs: latency_ms, and rtf when streamed hop by hop."""
     if not _has_stoi():
         say("  STOI is left out; pip install 'posttrain[hearing]' adds it")
     made, ear = enhancer.load(checkpoint, device), HearingLoss().to(device)
@@ -55,7 +55,7 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
 
 
 def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float]) -> Iterator[Mixture]:
-    """Test speech of the source; made speech in made noise, recorded speech in recorded noise where there is any."""
+    """Test speech of the source; synthetic speech in synthetic noise, recorded speech in recorded noise if any."""
     speech = _in_turn(clean_speech(corpus, "test", source))[:CLIPS]
     recorded = [(c.noise or c.id, corpus.audio(c.id).numpy()) for c in recorded_noises(corpus, "test")]
     noises = recorded if recorded and source != "made" else scenes.TEST_KINDS
@@ -63,7 +63,7 @@ def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float]) -> Iterat
 
 
 def real_time_factor(made: Enhancer, waveforms: list[torch.Tensor]) -> float:
-    """Processor seconds for a second of sound, streamed hop by hop for normal hearing."""
+    """Processor seconds per second of audio, streamed hop by hop for normal hearing."""
     device = made.analysis.device
     hearing = torch.from_numpy(listener("normal").levels()).float().to(device)
     clock, samples = time.process_time(), 0
@@ -104,7 +104,7 @@ def _in_turn(clips: list[Clip]) -> list[Clip]:
 
 
 def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) -> Iterator[Line]:
-    """The mixture's gain; with the first SNR the speech alone, at EAR_SNR_DB what listeners hear."""
+    """The mixture's gain; at the first SNR also STOI and the speech alone, at EAR_SNR_DB also what listeners hear."""
     hearing, clean = listener("normal").levels(), mixture.clean
 
     def line(probe: str, value: float) -> Line:
@@ -126,7 +126,7 @@ def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) ->
 
 
 def _ear_gain(made: Enhancer, ear: HearingLoss, mixture: Mixture, who: Audiogram) -> float:
-    """SDR (dB) of the enhanced speech, less that of the noisy speech, both fitted and as the listener hears them."""
+    """SDR (dB) of the enhanced speech minus that of the noisy speech, both fitted and as the listener hears them."""
     device, hl_db = made.analysis.device, who.levels()
     three = np.stack([made.enhance(mixture.noisy, hl_db), mixture.noisy, mixture.clean])
     loss = torch.from_numpy(hl_db).float().to(device).expand(3, -1)

@@ -7,10 +7,9 @@ from posttrain.corpus.vocabulary import is_critical
 
 
 def edit_errors(reference: str, hypothesis: str) -> dict[str, int]:
-    """Levenshtein errors and reference lengths, in words and characters, both texts normalised alike.
+    """Levenshtein errors and reference lengths, in words and characters, after normalising both texts.
 
-    `critical_errors` counts the words one must not get wrong (numbers, names, negations) that were lost or replaced;
-    insertions are not among them.
+    `critical_errors` counts the critical words (numbers, names, negations) that were lost or replaced, not insertions.
     """
     reference, hypothesis = normalise(reference), normalise(hypothesis)
     words = jiwer.process_words(reference, hypothesis)
@@ -28,7 +27,7 @@ def edit_errors(reference: str, hypothesis: str) -> dict[str, int]:
 
 
 def lost_words(reference: str, hypothesis: str) -> list[str]:
-    """Words of the reference that the hypothesis lost or has others for, both normalised alike."""
+    """Words of the reference that the hypothesis drops or replaces, after normalising both."""
     reference = normalise(reference)
     return _lost(jiwer.process_words(reference, normalise(hypothesis)), reference.split())
 

@@ -2,7 +2,7 @@
 
 Row zero (`base`) answers the typed items. The `ctc` row answers the spoken ones as a cascade (CTC hypothesis → base).
 Every later row answers all of them; an enhancer answers nothing and is measured in decibels.
-What is measured from the answers is `metrics.compute`, a pure function.
+`metrics.compute`, a pure function, computes the figures from the answers.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from posttrain.stages.pairs import prompt_of
 
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
-"""Files of a stage's folder: what it answered to the test's items and, where choices are made, to validation's."""
+"""Files in a stage's folder: its answers to the test items and, where choices are made, to the validation items."""
 
 
 def evaluate(
@@ -81,25 +81,25 @@ def evaluate(
 def validation(
     checkpoint: Path, corpus: Corpus, table: FrameTable | None, config: EvaluationConfig, device: str
 ) -> list[Line]:
-    """A line per validation item; without a table, which a base lacks, the typed ones alone."""
+    """One line per validation item; without a table (a base has none), only for typed items."""
     llama = checkpoints.load(checkpoint, device, table=table)
     items = [item for item in corpus.valid_items if table is not None or item.clip is None]
     return _answers(llama, items, corpus, table, config)
 
 
 def write_answers(path: Path, lines: list[Line]) -> None:
-    """JSON lines, in place only when whole."""
+    """Write JSON lines; the file appears only when complete."""
     files.write_json_lines(path, lines)
 
 
 def read_answers(folder: Path, name: str = ANSWERS) -> list[Line]:
-    """The saved lines of a finished stage's folder."""
+    """The lines saved in a finished stage's folder."""
     with (folder / name).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConfig, device: str) -> float:
-    """Seconds of work per second of speech, encoder and answer, over the first batch of clean test clips."""
+    """Seconds of encoding and answering per second of speech, over the first batch of clean test clips."""
     items = [item for item in corpus.items if item.clip and item.probe == "wer/clean"][: config.batch_size]
     waveforms = [corpus.audio(item.clip or "") for item in items]
     encoder = encoders.load(llama.spec.encoder or "", device=device)
@@ -110,7 +110,7 @@ def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConf
 
 
 def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
-    """Row zero's typed answers and the cascade's spoken ones, without those of the folder itself."""
+    """Row zero's typed answers and the cascade's spoken ones, without those of `folder` itself."""
     return [line for path in references.values() if not path.samefile(folder) for line in read_answers(path)]
 
 
@@ -122,9 +122,9 @@ def _answers(
     config: EvaluationConfig,
     cascade: bool = False,
 ) -> list[Line]:
-    """The model's answers; in a `cascade` it reads what the CTC head heard in place of hearing the clip.
+    """The model's answers; in a `cascade` it reads the CTC hypothesis instead of hearing the clip.
 
-    A clip that is transcribed in several windows is one answer, its windows' in a row.
+    A clip that is transcribed in several windows gets one answer: those of its windows, joined.
     """
     prompts, counts = [], []
     for item in items:
@@ -142,20 +142,20 @@ def _answers(
 
 
 def stitched(outputs: list[str]) -> str:
-    """Answers to the windows of one recording, in a row; windows in which nothing was heard add nothing."""
+    """Join the answers to the windows of one recording; abstentions are dropped if there is any other answer."""
     said = [output for output in outputs if not is_abstention(output)]
     return " ".join(said) if said else outputs[0]
 
 
 def _content(item: Example, clip: Clip | None) -> str:
-    """What the item shares with others; where nothing is said, the kind of sound."""
+    """The content that the item shares with others; for a clip without speech, the kind of sound."""
     if clip is not None and not clip.text and not item.content:
         return clip.noise or clip.condition
     return item.content_id
 
 
 def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) -> Line:
-    """The item, the answer, its grade; for repeated speech the word and character errors, the CTC head's beside."""
+    """The item, the answer and its grade; for repeated speech also word and character errors, and the CTC head's."""
     clip = corpus.clips[item.clip] if item.clip else None
     line: Line = {
         "id": item.id,
@@ -173,19 +173,19 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
     }
     if item.grader == "wer" and clip is not None and table is not None:
         heard = table.hypotheses[clip.id]
-        said = "" if is_abstention(output) else output  # nothing heard is every word lost, not five words put in
+        said = "" if is_abstention(output) else output  # an abstention: every word lost, none inserted
         line |= edit_errors(clip.text, said) | {"ctc_output": heard}
         line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
     return line
 
 
 def _heard(corpus: Corpus, clip: str | None) -> Line:
-    """The clip and who speaks in it, for what is not answered but scored."""
+    """The clip and its speaker, for items that are scored without an answer."""
     return {"clip": clip, "speaker": corpus.clips[clip].speaker if clip else None}
 
 
 def _reference(llama: SpeechLlama, base: Path, device: str) -> SpeechLlama | None:
-    """The untouched base to compare with: the same weights with adapters off where they are, else loaded."""
+    """The original base as reference model; None if it is the same weights with adapters off."""
     return checkpoints.load(base, device) if llama.spec.llama_trained else None
 
 
@@ -199,10 +199,10 @@ def _both(llama: SpeechLlama, base: SpeechLlama | None) -> tuple[SpeechLlama, Ca
 def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per held-out general text, summed over its tokens, in nats: −log p, KL(base ‖ stage) and L_f.
 
-    The made world's lines are `language/perplexity`, those of a card `language/perplexity/NAME`.
+    The synthetic world's lines are `language/perplexity`, those of a data card `language/perplexity/NAME`.
 
-    L_f is the cross-entropy of the stage against the base's predictions in place of the text's own next token
-    (Kalajdzievski 2024, arXiv 2401.05605), here their whole distribution: the base's entropy plus the KL.
+    L_f is the cross-entropy of the stage against the base's predictions instead of the text's own next token
+    (Kalajdzievski 2024, arXiv 2401.05605), here against their whole distribution: the base's entropy plus the KL.
     """
     by_source: dict[str, list[str]] = {}
     for text in corpus.texts:
@@ -212,7 +212,7 @@ def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, conf
     for source, texts in by_source.items():
         rows = [llama.tokenizer.text_ids(text) for text in texts]
         spans = [(1, len(row)) for row in rows]
-        size = max(1, config.batch_size // 4) if source else config.batch_size  # people write long
+        size = max(1, config.batch_size // 4) if source else config.batch_size  # real text is longer
         of = f"/{source}" if source else ""
         for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, size):
             nll = -ours.gather(-1, targets[:, None]).sum().item()
@@ -226,8 +226,9 @@ def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, conf
 def _task(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per held-out item of the new tasks, typed for both: forward KL(base ‖ stage) over the right answer's tokens.
 
-    Source: Shenfeld et al. 2025 (arXiv 2509.04259), where this divergence on the new task foretells what is forgotten
-    of the old ones. Deviations: (1) over the right answer instead of the base's samples, so that it has no noise.
+    Source: Shenfeld et al. 2025 (arXiv 2509.04259), where this divergence on the new task predicts how much is
+    forgotten of the old ones. Deviations: (1) over the right answer instead of the base's samples, so it has no
+    sampling noise.
     """
     items = [dataclasses.replace(i, clip=None) for i in corpus.items if i.clip and str(i.probe).startswith("task/")]
     rows, spans = _rows(llama, items)
@@ -240,7 +241,7 @@ def _task(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: 
 
 
 def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
-    """Per spoken item: KL(teacher ‖ student) over the answer's tokens; the teacher is the base, reading."""
+    """Per spoken item: KL(teacher ‖ student) over the answer's tokens; the teacher is the base reading the text."""
     items = [i for i in corpus.items if i.clip and i.probe in ("wer/clean", "task/spoken_qa")]
     students, spans = _rows(llama, items)
     teachers, teacher_spans = _rows(llama, [dataclasses.replace(item, clip=None) for item in items])
@@ -255,7 +256,7 @@ def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, confi
 
 
 def _rows(llama: SpeechLlama, items: list[Example]) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """Ids of prompt and right answer, and where the answer lies in them."""
+    """Token ids of prompt and right answer, and the answer's span in them."""
     prompts = [llama.tokenizer.prompt_ids(item) for item in items]
     answers = [llama.tokenizer.answer_ids(item.answer) for item in items]
     pairs = list(zip(prompts, answers, strict=True))

@@ -1,10 +1,10 @@
-"""Public benchmarks and our own typed probes through lm-evaluation-harness, on a checkpoint as it ships.
+"""Run public benchmarks and our own typed probes through lm-evaluation-harness, on a checkpoint as it ships.
 
-Our probes are written as its tasks (YAML and JSON lines in a folder), which any lm-eval finds with --include_path. A
-prompt there is the chat as this run's tokenizer writes it, and the grade is our own grader's: both roads give the same.
+Our probes are written as its tasks (YAML and JSON lines in a folder), which any lm-eval finds with --include_path.
+Their prompt is the chat as this run's tokenizer writes it and their grade is our own grader's, so both ways agree.
 
-lm-eval imports the Python that a task's YAML names, from the folder it lies in. So a folder of tasks may hold data and
-our own grader's name, and no code.
+lm-eval imports the Python that a task's YAML names, from the YAML's folder. So a folder of tasks may hold only data and
+our own grader's name, no code.
 """
 
 import contextlib
@@ -27,22 +27,22 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import END_TOKEN, SpeechTokenizer
 
 OURS = "posttrain"
-"""The tag of all our tasks; each is OURS_ and its probe, such as posttrain_ability_sum_easy."""
+"""The tag of all our tasks; each is called OURS_ plus its probe, such as posttrain_ability_sum_easy."""
 GRADED = ("id", "instruction", "text", "answer", "grader", "content")
 GRADER = f"{__name__}.process_results"
-"""Whom lm-eval calls for the grade of an answer."""
+"""The function that lm-eval calls to grade an answer."""
 DATA_TAGS = {*filter(None, yaml.SafeLoader.yaml_constructors), "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}
 BOOTSTRAP = 1000
 MISSING = "lm-evaluation-harness is not installed; get it with: pip install 'posttrain[lm-eval]'"
 
 
 def task_name(probe: str) -> str:
-    """Of one of our probes."""
+    """lm-eval's task name for one of our probes."""
     return f"{OURS}_{probe.replace('/', '_')}"
 
 
 def write_tasks(items: Sequence[Example], tokenizer: SpeechTokenizer, folder: Path, max_new_tokens: int) -> list[str]:
-    """A YAML file and a file of JSON lines for each probe of the typed items; returns the tasks' names."""
+    """Write a YAML file and a JSON-lines file for each probe of the typed items; returns the tasks' names."""
     folder.mkdir(parents=True, exist_ok=True)
     by_probe: dict[str, list[Example]] = {}
     for item in items:
@@ -60,7 +60,7 @@ def write_tasks(items: Sequence[Example], tokenizer: SpeechTokenizer, folder: Pa
 
 
 def process_results(document: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """The grade of an answer; lm-eval calls it, as our tasks' YAML says."""
+    """Grade an answer; lm-eval calls this function because our tasks' YAML names it."""
     fields = {key: document[key] for key in GRADED}
     return {"score": grade(document["grader"], results[0].strip(), Example(**fields, split="test", task="", clip=None))}
 
@@ -70,8 +70,8 @@ def evaluate(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """`lm_eval/TASK/METRIC` → value, n, ci95; and each task's samples (document, answer, figures).
 
-    folder: where further tasks lie, as data alone. The adapters are on. InputError for an unknown task, one whose data
-    cannot be had, a folder of tasks that names code, and an adapter that lm-eval cannot read.
+    folder: further tasks, data only. The adapters are on. InputError for an unknown task, a task whose data is not
+    available, a folder of tasks that names code, and an adapter that lm-eval cannot run.
     """
     if folder is not None:
         check_tasks(folder)
@@ -83,7 +83,7 @@ def evaluate(
         raise InputError(MISSING) from error
     if llama.spec.adapter == "prompt_tuning":
         raise InputError("adapter is prompt_tuning, whose prompts shift what lm-eval reads; name another checkpoint")
-    manager = TaskManager(include_path=folder, include_defaults=False)  # theirs take seconds to list
+    manager = TaskManager(include_path=folder, include_defaults=False)  # listing lm-eval's own takes seconds
     if not set(tasks) <= set(manager.all_tasks):
         manager = TaskManager(include_path=folder)
     _check_names(tasks, manager.all_tasks)
@@ -105,7 +105,7 @@ def evaluate(
 
 
 def check_tasks(folder: Path) -> None:
-    """InputError that lists every file of a folder of tasks that lm-eval would import, or that names code for it."""
+    """Raise InputError for every file in a folder of tasks that lm-eval would import or that names code."""
     mend = "take it out; tasks here are data alone"
     problems = [f"{path} is Python, which lm-eval could import; {mend}" for path in sorted(folder.rglob("*.py"))]
     for path in sorted(folder.rglob("*.yaml")):
@@ -119,7 +119,7 @@ def check_tasks(folder: Path) -> None:
 
 
 def _code(root: yaml.Node | None) -> Iterator[str]:
-    """Tags other than YAML's own and our grader's, and the keys by which a task takes in another file or a class."""
+    """Tags other than YAML's own and our grader's, and keys by which a task includes another file or a class."""
     waiting, seen = [root] if root else [], set()
     while waiting:
         node = waiting.pop()
@@ -136,7 +136,7 @@ def _code(root: yaml.Node | None) -> Iterator[str]:
 
 
 def _task(name: str, data: Path, max_new_tokens: int) -> str:
-    """The YAML; `!function` is lm-eval's own tag."""
+    """The task's YAML; `!function` is lm-eval's own tag."""
     content = {
         "task": name,
         "tag": [OURS],
@@ -159,7 +159,7 @@ def _task(name: str, data: Path, max_new_tokens: int) -> str:
 
 
 def _figures(task: str, samples: list[dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
-    """Of metrics that are shares per item, whose filter's name follows where there is one; others have no interval."""
+    """Figures of metrics that are shares per item, named with their filter if any; other metrics are left out."""
     by_name: dict[str, dict[str, Any]] = {}
     units: dict[str, Unit] = {}
     for sample in samples:
@@ -190,7 +190,7 @@ def _check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _data_that_can_be_had(tasks: Sequence[str]) -> Iterator[None]:
-    """What a hub that cannot be reached raises, as one error that says what to do."""
+    """Turn the errors of an unreachable hub into one InputError that says what to do."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -204,7 +204,7 @@ def _data_that_can_be_had(tasks: Sequence[str]) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole, and untouched where it is there already."""
+    """Write the file completely; leave it alone if it already holds this text."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     files.write_text(path, text)

@@ -1,4 +1,4 @@
-"""Answers that people labelled: a CSV with prompt, completion, final_label, as XSTest's completions come."""
+"""Answers that people labelled: a CSV with prompt, completion, final_label, the format of XSTest's completions."""
 
 import hashlib
 import re
@@ -11,12 +11,12 @@ from posttrain.evals.refusal import LABELS, REFUSALS
 
 COLUMNS = ("prompt", "completion", "final_label")
 FORMULA = re.compile(r"[=+\-@\t\r]")
-"""First characters by which a spreadsheet knows a formula."""
+"""First characters that make a spreadsheet read a cell as a formula."""
 
 
 @dataclass(frozen=True)
 class LabelledAnswer:
-    """One answer, and what a person says that it is."""
+    """One answer and the label that a person gave it."""
 
     prompt: str
     completion: str
@@ -26,14 +26,14 @@ class LabelledAnswer:
 
     @property
     def is_refusal(self) -> bool:
-        """Full or partial."""
+        """Whether it is labelled a refusal, full or partial."""
         return self.label in REFUSALS
 
 
 def read(path: Path) -> list[LabelledAnswer]:
-    """The file's rows; other columns are ignored, and an empty completion is kept: it is an answer that says nothing.
+    """The file's rows; other columns are ignored, and an empty completion is kept as an answer that says nothing.
 
-    InputError lists everything wrong, by line: with the table (`tables`), an empty prompt, an unknown label.
+    InputError lists every problem by line: with the table (`tables`), an empty prompt, an unknown label.
     """
     problems: list[str] = []
     rows = tables.read(path, [COLUMNS], problems, multiline=True, as_written=("completion",))
@@ -44,17 +44,17 @@ def read(path: Path) -> list[LabelledAnswer]:
 
 
 def inert(cell: str) -> str:
-    """A cell for a CSV that a spreadsheet may open: what it would take for a formula begins with an apostrophe."""
+    """The cell, with an apostrophe in front if a spreadsheet would read it as a formula."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
 
 def as_said(cell: str) -> str:
-    """The cell without the apostrophe of `inert`."""
+    """The cell without the apostrophe that `inert` adds."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
 def sha256(path: Path) -> str:
-    """Of the file's bytes, in hex."""
+    """SHA-256 of the file's bytes, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

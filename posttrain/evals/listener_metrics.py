@@ -1,4 +1,4 @@
-"""Figures of `evals.listeners` and `evals.machine_hearing` from their lines, each beside that of another processing."""
+"""Figures from the lines of `evals.listeners` and `evals.machine_hearing`, each compared with another processing."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from posttrain.evals.units import share, unit
 Line = dict[str, Any]
 LISTENER = "listener/"
 WITHOUT = {"nalr": "unaided", "enhanced": "unaided", "enhanced_nalr": "nalr"}
-"""Processing → the same without what it adds last, which its figures are compared with."""
+"""Processing → the processing that its figures are compared with: the same without one of its steps."""
 PROCESSINGS = ("unaided", *WITHOUT)
 BAD_CLIPS = "listener/bad_clips"
 WER = ("wer_enhanced/", "wer_unenhanced/", "wer_real_enhanced/", "wer_real_unenhanced/")
 
 
 def of_listeners(name: str) -> bool:
-    """Whether a probe or a metric is one of these, not of the stage's own evaluation."""
+    """Whether a probe or a metric is one of these and not from the stage's own evaluation."""
     return name.startswith((LISTENER, *WER, *(f"ctc_{family}" for family in WER)))
 
 
 def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
-    """Means over clips and word error rates, by voice and content, paired by clip; what has no score counts as bad."""
+    """Means over clips and word error rates, by voice and content, paired by clip; a clip without a score is bad."""
     found: dict[str, Measure] = {}
     every: list[Line] = []
     for probe, lines in probes.items():
@@ -39,7 +39,7 @@ def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
 
 
 def without(name: str) -> str | None:
-    """The figure of the same clips without what this one's processing adds last; None for other figures."""
+    """Name of the figure for the same clips with one processing step less; None for other figures."""
     if name.startswith(LISTENER):
         place, _, processing = name.rpartition("/")
         return f"{place}/{WITHOUT[processing]}" if processing in WITHOUT else None

@@ -1,8 +1,9 @@
-"""What each listener gets: four processings of the same noisy clips, measured at their better ear and for the machine.
+"""Four processings of the same noisy clips for each listener, measured at the better ear.
 
-The processings are unaided, fitted (NAL-R), enhanced, and both. The talker is at 65 dB SPL at the ear. HASPI and HASQI
-compare with the clean speech as it reaches a normal ear, unamplified; SI-SDR, STOI and PESQ with the clean speech
-fitted as the clip is, so that a gain is no distortion. Words correct follow from HASPI and the audiogram.
+The processings are unaided, fitted (NAL-R), enhanced, and both; the machine transcribes them too (`machine_hearing`).
+The talker is at 65 dB SPL at the ear. HASPI and HASQI compare with the clean speech as it reaches a normal ear,
+unamplified; SI-SDR, STOI and PESQ compare with the clean speech fitted like the clip, so that gain does not count as
+distortion. Words correct are predicted from HASPI and the audiogram.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from posttrain.evals.perception import EAR_HZ, Task
 Line = dict[str, Any]
 TALKER_DB_SPL = 65.0
 AT_THE_EAR = ("haspi", "hasqi")
-"""Measures that hear through a listener's ear: of two ears the better one counts."""
+"""Measures that model the listener's ear; of two ears the better score counts."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,18 @@ class Heard:
 
     mixture: Mixture
     source: str
-    """Of the speech: made, or a recorded source."""
+    """Source of the speech: `made` (synthetic), or a recorded one."""
     listener: Audiogram
     ear: Ear
     clean: np.ndarray
     """The speech alone, (S,), at 65 dB SPL."""
     clean_fitted: np.ndarray
-    """The same through NAL-R."""
+    """The same after NAL-R."""
     waveforms: dict[str, np.ndarray]
-    """Processing → (S,) at the ear, levels as of `levels`."""
+    """Processing → (S,) at the ear, levels as in `acoustics.levels`."""
 
     def line(self, measure: str, processing: str, **result: Any) -> Line:
-        """What is written of it."""
+        """The line to write for one measure of one processing."""
         m, who = self.mixture, self.listener.name
         probe = f"listener/{measure}/{self.source}/{who}/snr{m.snr_db:g}/{processing}"
         about = {"id": f"{probe}/{m.id}", "probe": probe, "clip": m.id, "speaker": m.speaker, "noise": m.noise}
@@ -52,7 +53,7 @@ class Heard:
 
 
 def ears(listener: Audiogram) -> tuple[Ear, ...]:
-    """The ears to measure: one where both are alike."""
+    """The ears to measure: only one if both have the same thresholds."""
     alike = listener.left_db_hl == listener.right_db_hl
     return (listener.better_ear,) if alike else ("left", "right")
 
@@ -60,7 +61,7 @@ def ears(listener: Audiogram) -> tuple[Ear, ...]:
 def hear(
     enhancer: Enhancer, mixture: Mixture, source: str, listener: Audiogram, ear: Ear, denoise: float = 1.0
 ) -> Heard:
-    """The mixture at that ear, in every processing; `denoise` is the enhancer's strength."""
+    """The mixture at this ear, in every processing; `denoise` is the enhancer's strength."""
     enhanced = enhancer.enhance(mixture.noisy, listener.levels(ear), denoise)
     three = torch.from_numpy(np.stack([mixture.noisy, enhanced, mixture.clean]))
     plain = present(three, TALKER_DB_SPL, reference=three[2:])
@@ -71,7 +72,7 @@ def hear(
 
 
 def measure(heard: Sequence[Heard], measures: Sequence[str], cache: Path, jobs: int) -> list[Line]:
-    """A line for each measure, clip, listener and processing; `value` is None for a clip that cannot be measured."""
+    """One line per measure, clip, listener and processing; `value` is None for a clip that cannot be measured."""
     asked = list(_tasks(heard, measures))
     scores = perception.score([task for _, _, task in asked], cache, jobs)
     best: dict[str, Line] = {}

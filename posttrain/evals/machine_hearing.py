@@ -1,4 +1,4 @@
-"""What the Speech-Llama makes of such clips: through a listener's simulated ear, and with the enhancer before it."""
+"""Speech-Llama transcripts of clips through a listener's simulated ear, and of clips with the enhancer in front."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,30 +29,30 @@ from posttrain.model.speech_llama import SpeechLlama
 BATCH = 64
 MAX_NEW_TOKENS = 60
 MICROPHONE = 0.04
-"""65 dB SPL at the ear, root mean square 1, comes as loud as the corpus's clips."""
+"""Scales 65 dB SPL at the ear (root mean square 1) to the loudness of the corpus's clips."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A checkpoint that transcribes, and the encoder that it hears by."""
+    """A checkpoint that transcribes, and its encoder."""
 
     llama: SpeechLlama
     encoder: CTCEncoder
 
     @classmethod
     def load(cls, checkpoint: Path, device: str) -> "Machine":
-        """InputError where the checkpoint does not hear."""
+        """Load both from a checkpoint; InputError if it takes no speech."""
         spec = checkpoints.read_spec(checkpoint)
         if not spec.encoder:
             raise InputError(f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on")
         return cls(checkpoints.load(checkpoint, device), encoders.load(spec.encoder, device=device))
 
     def behind(self, enhancer: Path) -> "Machine":
-        """The same Llama, hearing by the encoder that learned with an enhancer, where one did."""
+        """The same Llama with the encoder that was trained with the enhancer, if there is one."""
         return replace(self, encoder=encoders.behind(enhancer, self.encoder))
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[tuple[str, str]]:
-        """The Llama's words and the CTC head's of each waveform (S,); none where the Llama says that it heard none."""
+        """The Llama's and the CTC head's transcript of each waveform (S,); the Llama's is empty if it heard nothing."""
         table = table_of(self.encoder, {str(i): torch.from_numpy(waveform) for i, waveform in enumerate(waveforms)})
         self.llama.attach(table)
         examples = [Example(clip, "test", REPEAT, INSTRUCTIONS[REPEAT], "", clip, "", "wer") for clip in table.spans]
@@ -62,9 +62,9 @@ class Machine:
 
 
 def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]) -> Iterator[Line]:
-    """Words and errors of every clip and processing, as the simulated loss of its ear leaves it; listener by listener.
+    """Transcripts and errors of every clip and processing after its ear's simulated loss, listener by listener.
 
-    What a normal ear would not hear of that, the machine shall not hear either: a normal ear's internal noise is added.
+    A normal ear's internal noise is added, so that the machine does not hear what a normal ear would not.
     `texts`: clip → what is said in it.
     """
     ear = HearingLoss()
@@ -86,9 +86,9 @@ def through_ears(machine: Machine, heard: Iterable[Heard], texts: dict[str, str]
 def with_and_without(
     machine: Machine, enhancer: Enhancer, corpus: Corpus, denoise: float = 1.0, behind: Machine | None = None
 ) -> Iterator[Line]:
-    """The run's own transcription items with the enhancer before the encoder and without: what --enhance changes.
+    """The run's own transcription items with and without the enhancer before the encoder: the effect of --enhance.
 
-    `behind`: what hears the enhanced ones; the same where it is not given.
+    `behind`: the machine that transcribes the enhanced clips, if not `machine`.
     """
     items = [item for item in corpus.items if item.clip and item.probe and item.probe.startswith(("wer/", "wer_real/"))]
     waveforms = [corpus.audio(item.clip or "").numpy() for item in items]
@@ -108,7 +108,7 @@ def with_and_without(
 
 
 def _left_of(ear: HearingLoss, place: Heard, processing: str) -> np.ndarray:
-    """The clip as the ear leaves it, at the microphone's level, (S,)."""
+    """The clip after the ear's simulated loss, at the microphone's level, (S,)."""
     waveform = torch.from_numpy(place.waveforms[processing])
     thresholds = torch.from_numpy(place.listener.levels(place.ear)).float()
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Kinds of figure made from per-item results; each knows its interval and its paired difference to its like.
+"""Kinds of figure computed from per-item results, each with its interval and its paired difference to another.
 
-Pairs are matched by item id: a difference is over the items that both have. `units` says what items share (content; for
-spoken ones voice too), which is what intervals and tests resample; an item without a unit stands alone.
+Pairs are matched by item id: a difference is over the items that both have. `units` holds what items share (content;
+for spoken ones voice too), which is what intervals and tests resample; an item without a unit stands alone.
 """
 
 import math
@@ -16,7 +16,7 @@ from posttrain.evals.clusters import Clusters, Unit
 from posttrain.evals.statistics import Difference, Interval
 
 Units = Mapping[str, Unit]
-"""Item → what it shares with others."""
+"""Item → what it shares with other items."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Share:
         return len(self.scores)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Wilson with the effective number of items; nothing is drawn."""
+        """Wilson's interval with the effective number of items; no bootstrap."""
         return statistics.share(list(self.scores.values()), Clusters.of_items(self.scores, self.units))
 
     def difference(self, before: "Share", seed: int, bootstrap: int) -> Difference | None:
-        """Tango and an exact test by clusters for proportions, t by clusters for grades; nothing is drawn."""
+        """Tango's interval and an exact clustered test for proportions, a clustered t for grades; no bootstrap."""
         ids = _common(self.scores, before.scores)
         if not ids:
             return None
@@ -51,7 +51,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Sum over sum, such as error rates and nats per token, resampled by what items share."""
+    """Ratio of sums, such as an error rate or nats per token, resampled by what items share."""
 
     parts: dict[str, tuple[float, float]]
     """Item → numerator, denominator (> 0)."""
@@ -67,7 +67,7 @@ class Ratio:
         return len(self.parts)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Cluster bootstrap. No error at all: up to Wilson's limit of contents with one, which bounds the rate."""
+        """Cluster bootstrap; with no error at all, up to Wilson's limit for the share of contents with an error."""
         numerators, denominators = zip(*self.parts.values(), strict=True)
         clusters = Clusters.of_items(self.parts, self.units)
         found = statistics.ratio_of_sums(numerators, denominators, clusters, seed, bootstrap, self._transform)
@@ -76,7 +76,7 @@ class Ratio:
         return found
 
     def difference(self, before: "Ratio", seed: int, bootstrap: int) -> Difference | None:
-        """Paired cluster bootstrap; error rates with no clip changed get the width that 0 of their contents has."""
+        """Paired cluster bootstrap; an error rate with no clip changed gets the interval for 0 of its contents."""
         ids = _common(self.parts, before.parts)
         if not ids:
             return None
@@ -93,7 +93,7 @@ class Ratio:
         return found if self.counts == "tokens" else _with_width(found, new == old, clusters)
 
     def extra(self) -> dict[str, Any]:
-        """How much was counted, over how many contents and speakers."""
+        """The sum of the denominators, and the numbers of contents and speakers."""
         return {self.counts: round(sum(p[1] for p in self.parts.values()))} | _shared(self.parts, self.units)
 
     def _transform(self, ratio: np.ndarray) -> np.ndarray:
@@ -102,10 +102,10 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Precision:
-    """Of the items that were flagged, the share that deserved it."""
+    """The share of flagged items that were flagged rightly."""
 
     flagged: dict[str, float]
-    """Flagged item → 1 when it deserved it."""
+    """Flagged item → 1 if rightly flagged, else 0."""
     units: Units = field(default_factory=dict)
 
     @property
@@ -114,7 +114,7 @@ class Precision:
         return len(self.flagged)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """As of a share."""
+        """The interval of a share."""
         return statistics.share(list(self.flagged.values()), self._clusters)
 
     def difference(self, before: "Precision", seed: int, bootstrap: int) -> Difference | None:
@@ -143,11 +143,11 @@ class Gap:
 
     @property
     def n(self) -> int:
-        """Items that are there in both forms."""
+        """Items that exist in both forms."""
         return sum(map(len, self.families.values()))
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Bootstrap over contents within their family, widened to contents and voices."""
+        """Bootstrap over contents within their family, widened to the variance by contents and voices."""
         drawn = _Families.of(self.families, self.units)
         if all((family[:, 0] == family[:, 1]).all() for family in drawn.columns):
             hi = statistics.wilson(0, drawn.clusters.contents).hi
@@ -156,7 +156,7 @@ class Gap:
         return statistics.percentile_interval(value, samples, drawn.units)
 
     def difference(self, before: "Gap", seed: int, bootstrap: int) -> Difference | None:
-        """Change of the gap: typed and spoken, after and before, are resampled together by content."""
+        """Change of the gap; typed and spoken scores, after and before, are resampled together by content."""
         both = {
             family: {i: items[i] + before.families[family][i] for i in _common(items, before.families[family])}
             for family, items in self.families.items()
@@ -193,7 +193,7 @@ class Forgetting:
         return sum(map(len, self.families.values()))
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Bootstrap over contents within their family; with no item changed, the width that 0 of n contents has."""
+        """Bootstrap over contents within their family; with no item changed, the interval for 0 of n contents."""
         drawn = _Families.of(self.families, self.units)
         if all((family[:, 0] == family[:, 1]).all() for family in drawn.columns):
             hi = statistics.wilson(0, drawn.clusters.contents).hi
@@ -202,7 +202,7 @@ class Forgetting:
         return statistics.percentile_interval(value, samples, drawn.units)
 
     def difference(self, before: "Forgetting", seed: int, bootstrap: int) -> Difference | None:
-        """Change of the drop, both against the same row zero."""
+        """Change of the drop, both relative to the same row zero."""
         families: dict[str, dict[str, tuple[float, float, float]]] = {}
         for family, items in self.families.items():
             old = before.families.get(family, {})
@@ -233,12 +233,12 @@ Measure = Share | Ratio | Precision | Gap | Forgetting
 
 @dataclass(frozen=True)
 class _Families:
-    """Scores of items by family, to be resampled by content within their family."""
+    """Scores of items by family, resampled by content within their family."""
 
     columns: list[np.ndarray]
     """(items, columns) of each family."""
     clusters: Clusters
-    """Of all items, family after family."""
+    """Clusters of all items, family after family."""
 
     @classmethod
     def of(cls, families: Mapping[str, Mapping[str, tuple[float, ...]]], units: Units) -> "_Families":
@@ -248,7 +248,7 @@ class _Families:
 
     @property
     def units(self) -> float:
-        """What a t interval counts: contents or voices, the fewer."""
+        """Number of units for a t interval: contents or voices, whichever are fewer."""
         return self.clusters.units
 
     @property
@@ -257,8 +257,10 @@ class _Families:
         return _counted(self.clusters)
 
     def sampled(self, value: Any, slopes: Any, seed: int, bootstrap: int) -> tuple[float, np.ndarray]:
-        """The value of the families' means, and of their bootstrap samples, widened to the variance of all that items
-        share. slopes: the value's derivative by each column's mean, times the number of families."""
+        """The value of the families' means, and of their bootstrap samples, widened to the full clustered variance.
+
+        slopes: the value's derivative with respect to each column's mean, times the number of families.
+        """
         ends = np.cumsum([len(family) for family in self.columns])
         contents = np.split(self.clusters.ways[0], ends[:-1])
         means, samples = statistics.family_means(self.columns, seed, bootstrap, contents)
@@ -290,7 +292,7 @@ def _common(new: Iterable[str], old: Iterable[str]) -> list[str]:
 
 
 def _with_width(found: Difference, same: bool, clusters: Clusters) -> Difference:
-    """Where no item changed, exactly 0 with the width that 0 of its contents leaves open (Tango at 0/n)."""
+    """The difference; if no item changed, exactly 0 with Tango's interval for 0 of its contents."""
     return statistics.paired_proportions(0, 0, clusters.contents) if same else found
 
 
@@ -300,7 +302,7 @@ def _gap(means: np.ndarray) -> Any:
 
 
 def _drop(means: np.ndarray) -> Any:
-    """(…, families, columns) → mean relative drop; a resample where row zero has no right answer counts 0."""
+    """(…, families, columns) → mean relative drop; a resample where row zero has no right answer counts as 0."""
     zero, now = means[..., 0], means[..., 1]
     drop = np.divide(zero - now, zero, out=np.zeros_like(zero), where=zero > 0)
     return _plain(drop.mean(axis=-1))
@@ -311,6 +313,6 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def finite(value: float) -> float:
-    """The value, with −0.0 as 0.0; a figure that is not finite is our own mistake."""
+    """The value, with −0.0 as 0.0; asserts that it is finite, since anything else is our own bug."""
     assert math.isfinite(value)
     return value + 0.0

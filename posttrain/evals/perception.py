@@ -1,7 +1,7 @@
-"""What pyclarity and torchmetrics say of a processed clip: HASPI, HASQI, STOI, PESQ, SI-SDR; in parallel, and kept.
+"""Score processed clips with pyclarity and torchmetrics: HASPI, HASQI, STOI, PESQ, SI-SDR; in parallel, and cached.
 
-A score is found again by the content that it was made from: the measure, its library's version, both waveforms and the
-ear. So a run that was stopped goes on, and a second one measures nothing anew.
+The cache key is what the score was computed from: the measure, its library's version, both waveforms and the ear. So an
+interrupted run resumes, and a second run measures nothing again.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from clarity.utils.audiogram import Audiogram as ClarityAudiogram
 
 EAR_HZ = (250.0, 500.0, 1000.0, 2000.0, 4000.0, 6000.0)
-"""Where HASPI and HASQI take thresholds."""
+"""Frequencies at which HASPI and HASQI take thresholds."""
 SEED = 0
-"""Of the noise in the ear model of HASPI and HASQI, drawn anew for each clip."""
+"""Seed of the noise in the ear model of HASPI and HASQI, set again for each clip."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Task:
     measure: str
     """One of MEASURES."""
     processed: np.ndarray
-    """float32 (S,), levels as of `levels`."""
+    """float32 (S,), levels as in `acoustics.levels`."""
     reference: np.ndarray
-    """The clean speech, (S,): unamplified for HASPI and HASQI, fitted as `processed` is for the others."""
+    """The clean speech, (S,): unamplified for HASPI and HASQI, fitted like `processed` for the others."""
     thresholds_db_hl: tuple[float, ...]
-    """Of the ear at EAR_HZ; measures in the air do not ask."""
+    """Thresholds of the ear at EAR_HZ; measures in the air do not use them."""
 
     @property
     def key(self) -> str:
-        """Hash of all that the score hangs on."""
+        """Hash of everything that the score depends on."""
         package = MEASURES[self.measure][0]
         digest = hashlib.sha256(repr([self.measure, version(package), SEED, self.thresholds_db_hl]).encode())
         for waveform in (self.processed, self.reference):
@@ -69,7 +69,7 @@ def haspi(task: Task) -> float:
 
 
 def hasqi(task: Task) -> float:
-    """HASQI v2 (Kates and Arehart 2014), 0 to 1; it fits the reference by NAL-R itself."""
+    """HASQI v2 (Kates and Arehart 2014), 0 to 1; it fits the reference with NAL-R itself."""
     from clarity.evaluator.hasqi.hasqi import hasqi_v2
 
     np.random.seed(SEED)
@@ -92,12 +92,12 @@ MEASURES: dict[str, tuple[str, Callable[[Task], float]]] = {
     "stoi": ("pystoi", lambda task: stoi(task.processed, task.reference)),
     "pesq": ("pesq", pesq),
 }
-"""Measure → the package whose version counts, and the function."""
+"""Measure → the package whose version is part of the key, and the function."""
 NEEDED = ("clarity", "pystoi", "torchmetrics")
 
 
 def available() -> list[str]:
-    """The measures that can be had here; InputError where the extra is missing. PESQ needs a compiler to install."""
+    """The measures available here; InputError if the extra is not installed. PESQ needs a compiler to install."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"{', '.join(missing)} is not installed; pip install 'posttrain[hearing]'")
@@ -105,9 +105,9 @@ def available() -> list[str]:
 
 
 def score(tasks: Sequence[Task], cache: Path, jobs: int) -> list[float | None]:
-    """The score of every task, None where there is none (silence, not finite); kept in `cache`, a file of JSON lines.
+    """The score of every task, None if it has none (silence, not finite); kept in `cache`, a file of JSON lines.
 
-    `jobs`: processes to share the work.
+    `jobs`: number of processes.
     """
     keys = [task.key for task in tasks]
     known = _read(cache)
@@ -127,7 +127,7 @@ def score(tasks: Sequence[Task], cache: Path, jobs: int) -> list[float | None]:
 
 
 def _score(task: Task) -> float | None:
-    """What cannot be measured is a bad clip, for whoever asked to count."""
+    """The task's score; None if it cannot be measured, so that the caller can count a bad clip."""
     if not (np.isfinite(task.processed).all() and task.processed.any() and task.reference.any()):
         return None
     try:
@@ -138,7 +138,7 @@ def _score(task: Task) -> float | None:
 
 
 def _read(cache: Path) -> dict[str, float | None]:
-    """Scores kept so far; a last line cut off by a kill is left out."""
+    """The cached scores; a last line cut off by a kill is skipped."""
     known: dict[str, float | None] = {}
     for line in cache.read_text(encoding="utf-8").split("\n") if cache.is_file() else []:
         try:
@@ -151,7 +151,7 @@ def _read(cache: Path) -> dict[str, float | None]:
 
 @contextmanager
 def _map(jobs: int) -> Iterator[Callable[..., Any]]:
-    """`map`, over processes of one thread each where there are to be several."""
+    """`map`, or with several jobs a map over processes of one thread each."""
     if jobs == 1:
         yield map
         return

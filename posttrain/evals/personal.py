@@ -1,4 +1,4 @@
-"""What a personal adapter gains: the person's own test utterances with it and without, words and own names."""
+"""The gain from a personal adapter: words and own names in the person's test utterances, with it and without."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,9 +17,9 @@ Line = dict[str, Any]
 
 
 def lines(llama: SpeechLlama, checkpoint: Path, batch_size: int, max_new_tokens: int) -> list[Line]:
-    """One line per test utterance and variant, the parent being the same model without the personal adapter.
+    """One line per test utterance and variant; the parent is the same model without the personal adapter.
 
-    The table that `llama` had is attached again.
+    The table that `llama` had is attached again afterwards.
     """
     before = llama.table
     items, table = tests_of(checkpoint)

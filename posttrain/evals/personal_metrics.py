@@ -1,4 +1,4 @@
-"""Figures of `evals.personal` from its lines: the person's words and names, with the personal adapter and without."""
+"""Figures from the lines of `evals.personal`: the person's words and names, with the personal adapter and without."""
 
 from typing import Any
 
@@ -26,6 +26,6 @@ def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
 
 
 def without(name: str) -> str | None:
-    """The parent's figure on the same utterances; None for other figures."""
+    """Name of the parent's figure on the same utterances; None for other figures."""
     own = name.startswith(FAMILY) and not name.endswith("_parent")
     return f"{name}_parent" if own else None

@@ -1,4 +1,4 @@
-"""Fit the refusal detector to labelled answers, and measure it on answers that the fit has not seen."""
+"""Fit the refusal detector to labelled answers, and measure it on answers held out of the fit."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,23 +31,23 @@ class Model:
     evidence: np.ndarray
     """(answers, features)"""
     folds: np.ndarray
-    """Of each answer's prompt: the same prompt is in the same fold in every file. # (answers,)"""
+    """Fold of each answer's prompt; the same prompt is in the same fold in every file. # (answers,)"""
     usable: np.ndarray
-    """Where something is said. # (answers,)"""
+    """Whether the answer says something. # (answers,)"""
 
     @property
     def refused(self) -> np.ndarray:
-        """As labelled. # (answers,)"""
+        """Whether the answer is labelled a refusal. # (answers,)"""
         return np.array([a.is_refusal for a in self.answers])
 
 
 def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]:
-    """The detector fitted to all files, one for each model, and how it does on answers held out of the fit.
+    """The detector fitted to all files (one per model), and a report on answers held out of the fit.
 
-    Returned beside it, for each file: Cohen's κ of the start-string rule; of the detector fitted to other prompts
+    The report has, for each file, Cohen's κ of the start-string rule; of the detector fitted to other prompts
     (by_prompt, in ten folds), for two classes and for three; and, with two files or more, of the detector fitted to the
-    other files' answers to other prompts (by_model). `Detector.by_model` counts the last, the nearest to answers of a
-    new model; with one file, by prompt.
+    other files' answers to other prompts (by_model). `Detector.by_model` holds the counts of the last, which is closest
+    to answers of a new model; with one file, those by prompt.
     """
     models = _read(paths)
     by_prompt = [_held_out(models, m, others_only=False) for m in models]
@@ -73,17 +73,17 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
 
 
 def write(detector: Detector, path: Path) -> None:
-    """As JSON, whole or not at all."""
+    """Write it as JSON, completely or not at all."""
     files.write_json(path, asdict(detector))
 
 
 def logistic(
     x: np.ndarray, refused: np.ndarray, prior: np.ndarray, prior_intercept: float, ridge: float
 ) -> tuple[float, np.ndarray]:
-    """Intercept and weights (F,) of greatest posterior: logistic likelihood, normal prior around `prior`, signs kept.
+    """Maximum a posteriori intercept and weights (F,): logistic likelihood, normal prior around `prior`, signs kept.
 
-    x: (n, F), refused: (n,). A weight of positive prior stays ≥ 0, of negative ≤ 0, of zero prior is free: so no chance
-    agreement in few models makes an apology speak for compliance.
+    x: (n, F), refused: (n,). A weight with a positive prior stays ≥ 0, with a negative one ≤ 0, with zero prior it is
+    free; so a chance correlation in few models cannot make an apology count as compliance.
     """
     start = np.concatenate([[prior_intercept], prior])
     y = refused.astype(float)
@@ -127,7 +127,7 @@ def _model(path: Path) -> Model:
 
 
 def _held_out(models: list[Model], model: Model, others_only: bool) -> list[Label]:
-    """Labels of a model's answers by detectors that were fitted to other prompts, and to other models if so wished."""
+    """Labels of a model's answers by detectors fitted to other prompts, and with `others_only` to other models."""
     labels: dict[int, Label] = {}
     for fold in np.unique(model.folds):
         seen = [m.usable & (m.folds != fold) & (not others_only or m is not model) for m in models]

@@ -1,4 +1,4 @@
-"""What listeners repeated: a CSV of words correct with HASPI, as the Clarity prediction challenge has it."""
+"""Listeners' responses: a CSV of words correct with HASPI, in the format of the Clarity prediction challenge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ class Response:
     """One sentence that one listener heard and repeated."""
 
     line: int
-    """In the file, counted from 1."""
+    """Line in the file, counted from 1."""
     listener: str
     correct: float
-    """Share of its words, 0 to 1."""
+    """Share of words repeated correctly, 0 to 1."""
     haspi: float | None
-    """Of the better ear, 0 to 1; None where the file has none."""
+    """HASPI of the better ear, 0 to 1; None if the file has none."""
     system: str
-    """The hearing aid that processed it; empty where not known."""
+    """The hearing aid that processed it; empty if unknown."""
     scene: str
-    """Sentence and noise; empty where not known."""
+    """Sentence and noise; empty if unknown."""
 
 
 def read(path: Path) -> list[Response]:
-    """The file's rows; InputError lists every bad one, and a file without rows or without a single HASPI.
+    """The file's rows; InputError lists every bad row, and a file without rows or without any HASPI.
 
-    Columns: listener, correctness (percent), haspi_better_ear_precomputed (may be empty); system and scene where known;
-    others are not read.
+    Columns: listener, correctness (percent), haspi_better_ear_precomputed (may be empty); system and scene if known;
+    other columns are ignored.
     """
     problems: list[str] = []
     first: dict[tuple[str, ...], int] = {}
@@ -57,7 +57,7 @@ def read(path: Path) -> list[Response]:
 def load(
     path: Path, listeners: Sequence[Path] = (), data_root: Path | None = None
 ) -> tuple[list[Response], dict[str, Audiogram]]:
-    """The file's rows, and the audiogram of every listener who has one with HASPI; InputError lists what is wrong."""
+    """The file's rows, and the audiogram of every listener with a HASPI row; InputError lists what is wrong."""
     rows: list[Response] = []
     known: dict[str, Audiogram] = {}
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Figures over seeds of a stage, and the curves that forgetting is said to follow (Kalajdzievski 2024, 2401.05605)."""
+"""Figures over seeds of a stage, and curves that forgetting is claimed to follow (Kalajdzievski 2024, 2401.05605)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from scipy import linalg, stats
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds with its 95 % t interval, which one seed has not."""
+    """A mean over seeds with its 95 % t interval, None for one seed."""
 
     value: float
     n: int
-    """Seeds."""
+    """Number of seeds."""
     ci95: tuple[float, float] | None
 
     @property
     def sign(self) -> int:
-        """+1 or −1 where the interval is on that side of zero, else 0."""
+        """+1 or −1 if the interval lies on that side of zero, else 0."""
         if self.ci95 is None:
             return 0
         return int(self.ci95[0] > 0) - int(self.ci95[1] < 0)
@@ -45,7 +45,7 @@ class PowerLaw:
 
 
 def over_seeds(values: Sequence[float]) -> Mean:
-    """Mean ± t₀.₉₇₅,ₙ₋₁ s/√n. Three seeds have t = 4.30: what a single one could not tell, three can tell roughly."""
+    """Mean ± t₀.₉₇₅,ₙ₋₁ s/√n; a single seed has no interval, three have a rough one (t = 4.30)."""
     n, value = len(values), float(np.mean(values))
     if n < 2:
         return Mean(value, n, None)
@@ -54,13 +54,13 @@ def over_seeds(values: Sequence[float]) -> Mean:
 
 
 def paired(after: Mapping[int, float], before: Mapping[int, float]) -> Mean | None:
-    """Mean of after − before over the seeds that both have: the seed's own luck is in both. None without one."""
+    """Mean of after − before over the seeds that both have, which cancels a seed's own luck; None without any."""
     common = [after[seed] - before[seed] for seed in after if seed in before]
     return over_seeds(common) if common else None
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> Line | None:
-    """Least squares; None with fewer than three points or a single x."""
+    """Least-squares line; None with fewer than three points or a single x."""
     if len(x) < 3 or len(set(x)) < 2:
         return None
     fit = stats.linregress(x, y)
@@ -68,7 +68,7 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line | None:
 
 
 def power_law(columns: Sequence[Sequence[float]], y: Sequence[float]) -> PowerLaw | None:
-    """Least squares in logarithms; None where a column does not vary, a value is not positive or points are few."""
+    """Least squares in logarithms; None if a column does not vary, a value is not positive or points are too few."""
     x, values = np.asarray(columns, dtype=float), np.asarray(y, dtype=float)  # (k, points), (points,)
     flat = any(len(set(column)) < 2 for column in columns)
     if len(values) < len(x) + 2 or flat or min(x.min(), values.min()) <= 0:
@@ -87,10 +87,10 @@ def left_out_r2(
     y: np.ndarray,
     groups: Sequence[object],
 ) -> float | None:
-    """R² of y where each group is predicted by what was fitted to the others; below 0 a mean would do better.
+    """R² of y with each group predicted by a fit to the other groups; below 0, the mean would predict better.
 
-    x: (points, k). Unlike R² of the fitted points themselves it can be low for a curve with as many coefficients as
-    there are groups. None where the rest cannot be fitted.
+    x: (points, k). Unlike the R² of the fitted points, it can be low for a curve with as many coefficients as there are
+    groups. None if the other groups cannot be fitted.
     """
     names = np.unique(np.asarray(groups))
     off = np.zeros(len(y))
@@ -105,8 +105,7 @@ def left_out_r2(
 
 
 def least_squares(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """A plane through the points with its intercept, as a function; None where a column does not vary or points are
-    too few."""
+    """Least-squares plane with intercept, as a function; None if a column does not vary or points are too few."""
     design = np.column_stack([np.ones(len(x)), x])  # (points, 1 + k)
     if len(y) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
         return None
@@ -115,6 +114,6 @@ def least_squares(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.nda
 
 
 def at(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
-    """y at x on the broken line through the points, which may come in any order."""
+    """y at x, interpolated linearly between the points, which may be in any order."""
     order = np.argsort(xs)
     return float(np.interp(x, np.asarray(xs)[order], np.asarray(ys)[order]))

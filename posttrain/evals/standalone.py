@@ -21,11 +21,11 @@ from posttrain.sections import EvaluationConfig
 def evaluate_checkpoint(
     checkpoint: Path, device: str, probes: Path | None = None, data_root: Path | None = None
 ) -> dict[str, Any]:
-    """Metrics of the checkpoint, differences against row zero included where the items are the run's own.
+    """Metrics of the checkpoint, with differences from row zero if the items are the run's own.
 
-    Corpus, encoder, references and options are those of its own run, wherever that lies now (see posttrain/origin.py).
-    `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names one of the corpus.
-    `data_root`: where held-out text is looked for, beside the run's own items.
+    Corpus, encoder, references and options are those of its own run, wherever that is now (see posttrain/origin.py).
+    `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names a corpus clip.
+    `data_root`: where to look for held-out text, in addition to the run's own items.
     """
     made = resolve(checkpoint)
     if probes and made.stage in ASIDE:
@@ -47,9 +47,9 @@ def measure(
     data_root: str | Path | None = None,
     items: list[Example] | None = None,
 ) -> tuple[list[evaluate.Line], dict[str, dict[str, Any]], dict[str, float]]:
-    """Answers of a checkpoint, figures from them, and costs: what a run does after each stage and `evaluate` repeats.
+    """Answers of a checkpoint, figures from them, and costs: a run does this after each stage, `evaluate` repeats it.
 
-    `items`: others than the corpus's; then nothing is compared with the references' answers.
+    `items`: replaces the corpus's items; nothing is then compared with the references' answers.
     """
     if items is None:
         asked = dataclasses.replace(corpus, texts=corpus.texts + general_text.passages(data_root))
@@ -68,8 +68,8 @@ def measure(
 def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | None) -> dict[str, Any]:
     """`lm_eval/TASK/METRIC` of the checkpoint as it ships, through lm-evaluation-harness.
 
-    `posttrain`, or a task whose name begins with it, is of the run's own typed probes; their files are written into
-    a temporary folder: lm-eval imports code that a folder of tasks names, so it is given none of the run's.
+    `posttrain`, or a task whose name begins with it, selects the run's own typed probes. Their files go to a temporary
+    folder: lm-eval imports code that a folder of tasks names, so it gets none of the run's folders.
     """
     made = resolve(checkpoint)
     options = made.evaluation

@@ -1,8 +1,9 @@
-"""Intervals, paired differences and what a sample could show, each with its source; 95 % throughout.
+"""Intervals, paired differences and detectable differences, each with its source; 95 % throughout.
 
 The unit is the widest that items share (`clusters`): content, and for speech content and voice both ways. Proportions
-have Wilson and Tango score intervals with effective numbers of items, because a bootstrap of 0/n has no width; exact
-tests flip whole clusters. Ratios of sums (WER) are resampled by cluster. With one item each, all are the ordinary ones.
+get Wilson and Tango score intervals with effective numbers of items, because a bootstrap of 0/n has no width; exact
+tests flip whole clusters. Ratios of sums (WER) are resampled by cluster. With one item per cluster, all are the
+ordinary methods.
 """
 
 import math
@@ -29,27 +30,28 @@ class Interval:
 
 @dataclass(frozen=True)
 class Power:
-    """What decides how small a difference shows: of proportions n and changed, of other figures se.
+    """What determines the smallest detectable difference: n and changed for proportions, se for other figures.
 
-    A ledger has its fields under `power`; `Power(**metric["power"])` reads them back.
+    A ledger stores its fields under `power`; `Power(**metric["power"])` reads them back.
     """
 
     n: float = 0.0
-    """Effective items."""
+    """Effective number of items."""
     changed: float = 0.0
     """Share of items that changed either way."""
     se: float = 0.0
     """Standard error of the difference."""
     df: float | None = None
-    """Degrees of freedom; None: normal."""
+    """Degrees of freedom; None for a normal distribution."""
     units: float | None = None
-    """Clusters whose signs an exact test flips, the fewest over its ways; None where no exact test is used."""
+    """Number of clusters whose signs an exact test flips, smallest over its ways; None if there is no exact test."""
 
     def detectable(self, alpha: float = 0.05) -> float:
-        """Smallest true difference that as many items show with 80 % power in a two-sided test at level alpha.
+        """Smallest true difference that this many items show with 80 % power in a two-sided test at level alpha.
 
-        Under Holm's correction over m figures take alpha = 0.05 / m: what the smallest of m p values is held against.
-        With fewer than 1 − log₂ alpha clusters an exact test cannot reach alpha at all: 1 for a proportion.
+        Under Holm's correction over m figures use alpha = 0.05 / m, the level for the smallest of m p values. With
+        fewer than 1 − log₂ alpha clusters an exact test cannot reach alpha at all; the result is then 1 for a
+        proportion.
         """
         if self.n:
             return detectable_difference(self.n, self.changed, alpha, self.df, self.units)
@@ -64,25 +66,25 @@ class Difference:
     lo: float
     hi: float
     p: float
-    """Two-sided, of no difference."""
+    """Two-sided p value of no difference."""
     power: Power
-    """How small a difference would show."""
+    """What determines the smallest detectable difference."""
 
     @property
     def detectable(self) -> float:
-        """Smallest true difference that as many items show with 80 % power at the 5 % level."""
+        """Smallest true difference that this many items show with 80 % power at the 5 % level."""
         return self.power.detectable()
 
 
 def critical(df: float | None, alpha: float = 0.05) -> float:
-    """Two-sided critical value of t; of the normal distribution where df is None."""
+    """Two-sided critical value of t, or of the normal distribution if df is None."""
     return float(stats.norm.isf(alpha / 2) if df is None else stats.t.isf(alpha / 2, df))
 
 
 def wilson(successes: float, n: float, z: float = Z) -> Interval:
     """Score interval of a proportion; it has width at 0/n and n/n (Wilson 1927; Newcombe 1998a, method 3).
 
-    Counts need not be whole: with effective ones, and t for z, it is the clustered interval of `share`.
+    Counts need not be whole: with effective counts, and t for z, it is the clustered interval of `share`.
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"proportion is {successes} of {n}, expected 0 <= successes <= n and n > 0; give the counts")
@@ -93,11 +95,11 @@ def wilson(successes: float, n: float, z: float = Z) -> Interval:
 
 
 def share(scores: Sequence[float], clusters: Clusters) -> Interval:
-    """Mean of scores in 0..1, right and wrong or grades, over items that share contents and voices.
+    """Mean of scores in 0..1 (right and wrong, or grades) over items that share contents and voices.
 
     Wilson's interval with the effective number of items n/deff and t for z (Korn & Graubard 1998; Dean & Pagano 2015
     find it best for clustered proportions). deff is the clustered variance over the binomial one (Kish 1965), see
-    `_design_effect`. Where all are right or all are wrong, nothing tells how alike the items of a content are: then
+    `_design_effect`. If all are right or all are wrong, the data do not show how alike the items of a content are, so
     each content counts as one item.
     """
     p, n, df = float(np.mean(scores)), effective_n(scores, clusters), clusters.df
@@ -108,7 +110,7 @@ def share(scores: Sequence[float], clusters: Clusters) -> Interval:
 
 
 def effective_n(scores: Sequence[float], clusters: Clusters) -> float:
-    """Independent items that would say as much of a mean of scores in 0..1; where all are 0 or 1, the contents."""
+    """Number of independent items that say as much of a mean of scores in 0..1; of contents if all are 0 or all 1."""
     values = np.asarray(scores, dtype=float)
     n, p = len(values), float(values.mean())
     if p in (0.0, 1.0):
@@ -122,11 +124,11 @@ def mcnemar(won: int, lost: int) -> float:
 
 
 def flip_test(changes: Sequence[int] | np.ndarray) -> float:
-    """Exact two-sided p that clusters changed by chance: the share of all choices of signs whose sum is as far from 0.
+    """Exact two-sided p that clusters changed by chance: the share of sign choices with a sum at least as far from 0.
 
-    changes: won − lost in each cluster. Under the null a cluster's before and after could be swapped as a whole (Fisher
-    1935; for few clusters Canay, Romano & Shaikh 2017). The distribution is computed, not drawn. With one item in each
-    cluster it is exact McNemar, whose clustered chi-squared form is Durkalski et al. (2003).
+    changes: won − lost in each cluster. Under the null hypothesis a cluster's before and after could be swapped as a
+    whole (Fisher 1935; for few clusters Canay, Romano & Shaikh 2017). The distribution is computed, not sampled. With
+    one item per cluster it is exact McNemar, whose clustered chi-squared form is Durkalski et al. (2003).
     """
     whole = np.rint(np.asarray(changes)).astype(np.int64)
     sizes, observed = np.abs(whole), abs(int(whole.sum()))
@@ -147,8 +149,8 @@ def paired_proportions(
     """Difference (won − lost)/n of two proportions on the same n items.
 
     won: wrong before and right after; lost: right before and wrong after. Tango's (1998) score interval, which at
-    won = lost = 0 is ± z²/(n + z²); p is exact McNemar. Counts are effective ones, df that of their clusters and p the
-    exact one, where items share contents (`paired_shares`).
+    won = lost = 0 is ± z²/(n + z²); p is exact McNemar. If items share contents, pass effective counts, the df of
+    their clusters and the exact p (`paired_shares`).
     """
     if min(won, lost) < 0 or won + lost > n * (1 + 1e-9) or n == 0:
         raise ValueError(f"discordant pairs are {won} + {lost} of {n}, expected at most n > 0; give the counts")
@@ -163,8 +165,8 @@ def paired_shares(after: Sequence[float], before: Sequence[float], clusters: Clu
     """Difference of two means of scores in 0..1 on the same items, which share contents and voices.
 
     Right and wrong: Tango's interval with effective counts and t for z; p is the largest of exact McNemar by item,
-    `flip_test` by content and by voice, and t with the two-way variance where both are shared. Grades: t with the
-    clustered variance. Where no item changed, each content counts as one.
+    `flip_test` by content and by voice, and t with the two-way variance if both are shared. Grades: t with the
+    clustered variance. If no item changed, each content counts as one item.
     """
     new, old = np.asarray(after, dtype=float), np.asarray(before, dtype=float)
     change, n = new - old, len(new)
@@ -193,7 +195,7 @@ def detectable_difference(
 
     discordant: share of items expected to change either way; at least the difference itself must change. Solves
     n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ = max(discordant, δ) (Connor 1987; Miettinen 1968), for clusters with
-    effective n and t of df for z. 1 when n is too small, or when the signs of so few units cannot reach alpha.
+    effective n and t of df for z. 1 if n is too small, or if the signs of so few units cannot reach alpha.
     """
     z = critical(df, alpha)
 
@@ -207,18 +209,18 @@ def detectable_difference(
 
 
 def deciding_share_n(share: float, limit: float) -> int | None:
-    """Items from which Wilson's interval of this share no longer holds the limit; None where the two are equal.
+    """Number of items from which Wilson's interval of this share excludes the limit; None if the two are equal.
 
-    Wilson's interval holds what the score test does not reject: |share − limit| ≤ z √(limit (1 − limit) / n).
+    Wilson's interval contains what the score test does not reject: |share − limit| ≤ z √(limit (1 − limit) / n).
     """
     gap = share - limit
     return math.ceil(max(1.0, Z**2 * limit * (1 - limit) / gap**2)) if gap else None
 
 
 def deciding_n(value: float, interval: tuple[float, float], limit: float, n: int) -> int | None:
-    """As many items of the same kind as would keep the limit out of the interval, if its width falls with 1/√n.
+    """Number of items of the same kind that would keep the limit out of the interval, if its width falls with 1/√n.
 
-    None where the figure lies on its limit.
+    None if the figure equals its limit.
     """
     gap = limit - value
     width = (interval[1] if gap > 0 else interval[0]) - value
@@ -228,8 +230,8 @@ def deciding_n(value: float, interval: tuple[float, float], limit: float, n: int
 def unpaired_difference(after: Interval, before: Interval, df: float | None = None) -> Difference:
     """Difference of two independent figures from their own intervals (Newcombe 1998b, method 10; Zou & Donner 2008).
 
-    For proportions of different items, such as a precision; conservative where the two agree. p from the interval
-    (Altman & Bland 2011); df: degrees of freedom of the side with fewer clusters, whose t the intervals were made with.
+    For proportions of different items, such as a precision; conservative if the two agree. p from the interval
+    (Altman & Bland 2011); df: degrees of freedom of the side with fewer clusters, whose t the intervals used.
     """
     value = after.value - before.value
     lo = value - math.hypot(after.value - after.lo, before.hi - before.value)
@@ -274,9 +276,10 @@ def ratio_of_sums(
 ) -> Interval:
     """Σ numerators / Σ denominators, such as WER, with an interval over clusters (Bisani & Ney 2004, by speaker).
 
-    clusters: labels one way, or Clusters of contents and voices. Of items, contents and voices those with the largest
-    variance are resampled, and the samples are widened to the two-way one (`widened`). With one cluster the items are
-    resampled: the interval then holds for that speaker alone. transform: of the ratio, such as exp for perplexity.
+    clusters: labels of one way, or Clusters of contents and voices. Items, contents or voices are resampled, whichever
+    have the largest variance, and the samples are widened to the two-way variance (`widened`). With one cluster the
+    items are resampled: the interval then holds for that speaker alone. transform: applied to the ratio, such as exp
+    for perplexity.
     """
     clusters = clusters if isinstance(clusters, Clusters) else Clusters.by(clusters)
     columns = np.array([numerators, denominators], dtype=float)  # (2, items)
@@ -317,8 +320,10 @@ def ratio_difference(
 
 
 def widened(value: float, samples: np.ndarray, factor: float) -> np.ndarray:
-    """Bootstrap samples with their distance from the value stretched: by the root of how much larger the two-way
-    variance is than that of the way which was resampled. They keep their shape."""
+    """Bootstrap samples with their distance from the value stretched by `factor`; they keep their shape.
+
+    factor: root of the two-way variance over the variance of the way that was resampled.
+    """
     return value + factor * (samples - value)
 
 
@@ -327,7 +332,7 @@ def family_means(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Column means of each family, and of its bootstrap samples: contents are resampled within their family.
 
-    families: arrays (items, columns); contents: labels (items,) of each family, None where every item has its own.
+    families: arrays (items, columns); contents: labels (items,) of each family, None if every item has its own.
     Returns (families, columns) and (bootstrap, families, columns).
     """
     means = np.stack([family.mean(axis=0) for family in families])
@@ -342,7 +347,7 @@ def family_means(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for how many were looked at (Holm 1979): reject where the adjusted one is below 0.05."""
+    """p values adjusted for the number of comparisons (Holm 1979): reject if the adjusted one is below 0.05."""
     order = np.argsort(p_values, kind="stable")
     adjusted, running = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -352,11 +357,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _tango_z(won: float, lost: float, n: float, delta: float) -> float:
-    """Tango's score statistic of a true difference delta; falls with delta. Equation 2 of Tango (1998)."""
+    """Tango's score statistic for a true difference delta; it decreases with delta. Equation 2 of Tango (1998)."""
     a, numerator = 2 * n, won - lost - n * delta
     b = -won - lost + (2 * n - won + lost) * delta
     c = -lost * delta * (1 - delta)
-    # q: maximum-likelihood share of (right before, wrong after) where p(won) − p(lost) = delta.
+    # q: maximum-likelihood share of (right before, wrong after) given p(won) − p(lost) = delta.
     q = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
     variance = n * (2 * q + delta * (1 - delta))
     if variance <= 0:
@@ -365,11 +370,11 @@ def _tango_z(won: float, lost: float, n: float, delta: float) -> float:
 
 
 def _design_effect(residuals: np.ndarray, spread: float, prior: float, clusters: Clusters) -> float:
-    """How many items say as much as one independent item, at least 1 for right and wrong (Kish 1965).
+    """Number of items as informative as one independent item, at least 1 for right and wrong (Kish 1965).
 
-    residuals, spread: of the items, and what Σ residuals² would be of independent ones. Half a content more in which
-    all is alike (Jeffreys' prior, but of contents; `prior`: its residual² per item²) is added on both sides: few errors
-    do not tell how alike a content's items are, and so they count as its number of contents until there are more.
+    residuals: of the items; spread: what Σ residuals² would be if they were independent. Half a content whose items are
+    all alike is added to both variances (Jeffreys' prior, applied to contents; `prior`: its residual² per item²): a few
+    errors do not show how alike a content's items are, so until there are more, each content counts as one item.
     """
     n = len(residuals)
     size = n / clusters.contents
@@ -378,8 +383,10 @@ def _design_effect(residuals: np.ndarray, spread: float, prior: float, clusters:
 
 
 def _widest(columns: np.ndarray, influence: np.ndarray, clusters: Clusters) -> tuple[np.ndarray, float]:
-    """Columns summed within the units of largest variance, items or the clusters of one way (k, units), and how much
-    wider than that the standard error is with both ways."""
+    """Columns summed within the units of largest variance, and the factor by which both ways widen the standard error.
+
+    The units are items or the clusters of one way; the sums are (k, units).
+    """
     ways = (np.arange(clusters.n), *clusters.sharing)
     variances = clusters.variances(influence)
     largest = int(np.argmax(variances))
@@ -395,7 +402,7 @@ def _resampled(sums: np.ndarray, seed: int, bootstrap: int) -> np.ndarray:
 
 
 def _p(value: float, se: float, df: float | None) -> float:
-    """Two-sided, of t; of the normal distribution where df is None."""
+    """Two-sided p value of t, or of the normal distribution if df is None."""
     if se <= 0:
         return float(value == 0)
     return 2 * float(stats.norm.sf(abs(value) / se) if df is None else stats.t.sf(abs(value) / se, df))

@@ -1,4 +1,4 @@
-"""What a sequence of stages kept: figures of the matrix R[t][i], accuracy after stage t in ability i.
+"""Figures of what a sequence of stages kept, from the matrix R[t][i]: accuracy after stage t in ability i.
 
 Stages are rows, from the base (t = 0) to the last one (T); abilities are columns. Functions take (…, stages,
 abilities), so that bootstrap samples of the matrix go through the same code.
@@ -17,24 +17,24 @@ from posttrain.evals.statistics import Interval
 
 @dataclass(frozen=True)
 class Ability:
-    """One column of the matrix, with its items' flips between base and last stage."""
+    """One column of the matrix, with the changes of its items between base and last stage."""
 
     chance: float
-    """Accuracy of a guess among the answers that the questions offer."""
+    """Accuracy of guessing among the answers that the questions offer."""
     accuracy: list[float]
     """After each stage."""
     n: int
-    """Items that every stage answered."""
+    """Number of items that every stage answered."""
     contents: int
-    """Of how many contents they are wordings."""
+    """Number of contents that the items are wordings of."""
     lost: int
     """Right in the base, wrong in the last stage."""
     won: int
     """Wrong in the base, right in the last stage."""
     p: float
-    """Of the two, exact by content: see `statistics.paired_shares`."""
+    """Exact p value of lost against won, by content; see `statistics.paired_shares`."""
     holm: float
-    """The same after Holm over the abilities."""
+    """The p value after Holm over the abilities."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Trajectory:
     stages: list[str]
     abilities: dict[str, Ability]
     figures: dict[str, Interval]
-    """acc, bwt, forgetting, fg, fg_above_chance; a figure that no ability has room for is absent."""
+    """acc, bwt, forgetting, fg, fg_above_chance; a figure is absent if no ability has anything to lose in it."""
 
     @property
     def n(self) -> int:
-        """Items in all."""
+        """Total number of items."""
         return sum(ability.n for ability in self.abilities.values())
 
 
@@ -60,26 +60,27 @@ def accuracy(r: np.ndarray) -> Any:
 def backward_transfer(r: np.ndarray, learned: Sequence[int] | None = None) -> Any:
     """BWT: mean of R[T][i] − R[learned i][i]; negative is forgetting (Lopez-Paz & Ranzato 2017).
 
-    learned: stage at which each ability was learned; those of the last stage are left out, as there. None: all at 0.
+    learned: stage at which each ability was learned; those of the last stage are left out, as in the paper. None: all
+    at 0.
     """
     at, columns = _learned(r, learned)
     return (r[..., -1, columns] - r[..., at, columns]).mean(axis=-1)
 
 
 def forgetting(r: np.ndarray, learned: Sequence[int] | None = None) -> Any:
-    """Mean of max over t < T of R[t][i], less R[T][i] (Chaudhry et al. 2018); positive is forgetting.
+    """Mean of max over t < T of R[t][i], minus R[T][i] (Chaudhry et al. 2018); positive is forgetting.
 
-    The best of several noisy accuracies leans upwards, and this figure and its bootstrap samples with it.
+    The best of several noisy accuracies is biased upwards, and so are this figure and its bootstrap samples.
     """
     _, columns = _learned(r, learned)
     return (r[..., :-1, :].max(axis=-2) - r[..., -1, :])[..., columns].mean(axis=-1)
 
 
 def relative_loss(r: np.ndarray, chance: Sequence[float] | np.ndarray | float = 0.0) -> Any:
-    """FG: mean over stages after the base and abilities of (b − a)/(b − c); with c = 0 that of arXiv 2308.08747.
+    """FG: mean of (b − a)/(b − c) over abilities and over stages after the base; with c = 0 as in arXiv 2308.08747.
 
     b: base, a: after a stage, c: chance, below which nothing is left to forget. Abilities with b ≤ c are left out of
-    the mean, which is 0 where none remains.
+    the mean, which is 0 if none remains.
     """
     base, after = r[..., :1, :], r[..., 1:, :]  # (…, 1, abilities), (…, stages − 1, abilities)
     room = np.broadcast_to(base - np.asarray(chance), after.shape)
@@ -142,7 +143,7 @@ def _abilities(
 
 
 def _interval(name: str, value: Any, samples: np.ndarray, columns: list[np.ndarray], n: int) -> Interval:
-    """Percentiles; where no resample differs, the width that 0 (or all) of n contents leaves open."""
+    """Percentile interval; if no resample can differ, the interval for 0 (or all) of n contents."""
     right = [bool(grades[:, -1].all()) for grades in columns], [bool(grades[:, -1].any()) for grades in columns]
     if name == "acc":
         if all(right[0]) or not any(right[1]):

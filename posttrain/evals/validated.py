@@ -1,4 +1,4 @@
-"""What a row keeps of its validation answers: figures, and for typed abilities how much of each content was right."""
+"""What a row keeps of its validation answers: figures, and for typed abilities how many of each content were right."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ KEPT = ("value", "n", "ci95")
 
 
 def figures(lines: list[Line], base: list[Line], seed: int, bootstrap: int) -> dict[str, Any]:
-    """`metrics`: name → value, n, ci95, under the test's names. `scores`, and `zero` of the base: typed ability →
-    `right`, `of`, by content, in one order everywhere.
+    """Figures and scores of validation answers, to be kept in a row.
 
-    base: row zero's validation answers, which forgetting refers to.
+    `metrics`: name → value, n, ci95, under the test's names. `scores`, and `zero` for the base: typed ability →
+    `right`, `of`, by content, in the same order everywhere. base: row zero's validation answers, the reference for
+    forgetting.
     """
     measured = metrics.compute(lines, base=base, seed=seed, bootstrap=bootstrap)
     kept = {name: {k: metric[k] for k in KEPT} for name, metric in measured.items()}

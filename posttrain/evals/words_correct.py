@@ -1,12 +1,13 @@
-"""From HASPI and an audiogram to the words that a listener repeats, with coefficients fitted on people.
+"""Predict the words that a listener repeats from HASPI and an audiogram, with coefficients fitted to people.
 
 logit P(word) = intercept + a · logit(HASPI) + b · audibility + ease(hearing aid) + ease(scene)
 
-a, b ≥ 0; eases are pulled towards 0, and that of a scene that was not in the fit is 0. For an aid that was not in the
-fit another set of coefficients stands, fitted without aids: what HASPI says within an aid is not what it says across
-them. So a clip of our own is judged by HASPI and the audiogram alone. Beside it is the plain logistic in HASPI, fitted
-on the same rows. How strongly each part is pulled, or whether it is left out, is chosen by leaving one listener out;
-figures come from leaving one out around that choice, so no listener has a part in the model that predicts them.
+a, b ≥ 0. Eases are regularised towards 0, and that of a scene outside the fit is 0. An aid outside the fit uses another
+set of coefficients, fitted without aids, because HASPI does not mean the same within an aid as across aids. So a clip
+of our own is predicted from HASPI and the audiogram alone. A plain logistic in HASPI, fitted to the same rows, is
+reported for comparison. How strongly each part is regularised, or whether it is left out, is chosen by leaving one
+listener out; figures come from leaving one out around that choice, so no listener contributes to the model that
+predicts them.
 """
 
 import itertools
@@ -30,19 +31,19 @@ from posttrain.evals.responses import Response
 
 SHIPPED = Path(__file__).with_name("words_correct.json")
 HASPI_ENDS = (0.01, 0.99)
-"""HASPI is clipped to, before its logit."""
+"""The range that HASPI is clipped to before its logit."""
 BOOTSTRAP = 2_000
 CHOICES: dict[str, tuple[float | None, ...]] = {
     "audibility": (None, 1e-5, 1e-4, 1e-3),
     "system": (None, 1e-4, 1e-3),
     "scene": (None, 1e-4, 2e-4),
 }
-"""Penalties on squared coefficients beside the mean squared error; None: left out."""
+"""Penalties on squared coefficients, added to the mean squared error; None leaves the part out."""
 
 
 @dataclass(frozen=True)
 class Penalties:
-    """How strongly parts of the model are pulled to 0; None: left out."""
+    """How strongly parts of the model are regularised towards 0; None leaves a part out."""
 
     audibility: float | None = None
     system: float | None = None
@@ -62,7 +63,7 @@ class Rows:
 
     @classmethod
     def of(cls, responses: Sequence[Response], audiograms: dict[str, Audiogram]) -> "Rows":
-        """Those of `responses` that have HASPI."""
+        """Rows of the `responses` that have HASPI."""
         kept = [row for row in responses if row.haspi is not None]
         heard = {name: unaided(audiogram) for name, audiogram in audiograms.items()}
         return cls(
@@ -96,7 +97,7 @@ class Logistic:
 
 @dataclass(frozen=True)
 class WordsCorrect:
-    """Fitted coefficients, and on whom."""
+    """Fitted coefficients, and the listeners they were fitted to."""
 
     known_aid: Logistic
     any_aid: Logistic
@@ -107,22 +108,22 @@ class WordsCorrect:
     rows: int
 
     def predict(self, haspi: float, audiogram: Audiogram) -> float:
-        """Share of words that a listener with this audiogram repeats of a clip of our own."""
+        """Share of words that a listener with this audiogram repeats, for a clip of our own."""
         clip = np.array([haspi]), np.array([unaided(audiogram)])
         return float(self.any_aid.shares(Rows(*clip, *(np.array([""]) for _ in range(4))))[0])
 
     def shares(self, rows: Rows) -> np.ndarray:
-        """Predicted shares, each row's aid known or not. # (rows,)"""
+        """Predicted shares; rows with an unknown aid use the coefficients without aids. # (rows,)"""
         known = np.array([name in self.known_aid.systems for name in rows.system], dtype=bool)
         return np.where(known, self.known_aid.shares(rows), self.any_aid.shares(rows))
 
     def plain_shares(self, rows: Rows) -> np.ndarray:
-        """By the plain logistic. # (rows,)"""
+        """Shares predicted by the plain logistic. # (rows,)"""
         return expit(self.haspi_only[0] + self.haspi_only[1] * rows.haspi)
 
 
 def load(path: Path = SHIPPED) -> WordsCorrect:
-    """Coefficients that `posttrain hearing fit` wrote; those of the package by default."""
+    """Load coefficients that `posttrain hearing fit` wrote; InputError if the file holds none."""
     try:
         content = json_lines.parse(path.read_text(encoding="utf-8-sig"))
         return WordsCorrect(
@@ -140,14 +141,14 @@ def load(path: Path = SHIPPED) -> WordsCorrect:
 
 
 def save(model: WordsCorrect, path: Path) -> None:
-    """As JSON, to four digits."""
+    """Save as JSON, to four significant digits."""
     files.write_json(path, _rounded(asdict(model)))
 
 
 def validate(
     responses: Sequence[Response], audiograms: dict[str, Audiogram], model: WordsCorrect, seed: int = 0
 ) -> dict[str, Any]:
-    """How well the model predicts people: RMSE in percentage points and correlation, beside HASPI's plain logistic."""
+    """How well the model predicts people: RMSE in percentage points and correlation, also for the plain logistic."""
     rows = Rows.of(responses, audiograms)
     return _figures(rows, model.shares(rows), model.plain_shares(rows), seed) | {
         "dropped": len(responses) - len(rows.haspi),
@@ -168,7 +169,7 @@ def fit(rows: Rows, penalties: Penalties) -> WordsCorrect:
 
 
 def choose(rows: Rows, options: Iterable[Penalties]) -> Penalties:
-    """The penalties that predict listeners left out best."""
+    """The penalties that best predict listeners left out of the fit."""
 
     def error(penalties: Penalties) -> float:
         parts = [(rows.where(rows.listener != name), rows.where(rows.listener == name)) for name in _names(rows)]
@@ -178,16 +179,17 @@ def choose(rows: Rows, options: Iterable[Penalties]) -> Penalties:
 
 
 def grid(parts: Iterable[str] = tuple(CHOICES)) -> list[Penalties]:
-    """Every choice of penalties for a model of these parts beside HASPI."""
+    """Every choice of penalties for a model with these parts in addition to HASPI."""
     return [
         Penalties(*values) for values in itertools.product(*(CHOICES[p] if p in parts else (None,) for p in CHOICES))
     ]
 
 
 def assess(rows: Rows, seed: int = 0, progress: Callable[[str], None] = lambda _: None) -> dict[str, dict[str, Any]]:
-    """Figures on listeners left out, of models with fewer and all parts, and of all where the aid is new too.
+    """Figures on listeners left out, for models with fewer and all parts, and for all parts if the aid is new too.
 
-    Penalties are chosen in every fold, on the rows that its model is fitted on: what is predicted has no part in it.
+    Penalties are chosen in every fold, on the rows that its model is fitted to, never on the rows it predicts.
+    InputError with fewer than three listeners.
     """
     if len(_names(rows)) < 3:
         raise InputError(
@@ -205,7 +207,7 @@ def assess(rows: Rows, seed: int = 0, progress: Callable[[str], None] = lambda _
         progress("aids left out")
         new = [(rows.listener == who, rows.system == aid) for who in _names(rows) for aid in aids]
         folds = [(listener & aid, ~listener & ~aid) for listener, aid in new if (listener & aid).any()]
-        parts = ("audibility", "scene")  # what a model without aids has, and such a model predicts a new aid
+        parts = ("audibility", "scene")  # the parts of a model without aids, which predicts a new aid
         found["all, of an aid left out"] = _left_out(rows, folds, lambda seen: choose(seen, grid(parts)), seed)
     return found
 
@@ -216,7 +218,7 @@ def _left_out(
     penalties: Callable[[Rows], Penalties],
     seed: int,
 ) -> dict[str, Any]:
-    """Figures of predictions for each fold's first rows by a model of its second."""
+    """Figures of predictions; a fold is a mask of rows to predict and one of rows to fit."""
     predicted, plain = np.zeros(len(rows.haspi)), np.zeros(len(rows.haspi))
     for new, seen in folds:
         model = fit(rows.where(seen), penalties(rows.where(seen)))
@@ -284,7 +286,7 @@ def _logit(haspi: Any) -> Any:
 
 
 def _figures(rows: Rows, predicted: np.ndarray, plain: np.ndarray, seed: int) -> dict[str, Any]:
-    """RMSE in points with intervals over listeners and scenes, and the difference of the two, paired."""
+    """RMSE in percentage points with intervals over listeners and scenes, and the two models' paired difference."""
     ones = [1.0] * len(predicted)
     shared = Clusters.of(
         [(scene or f"row {i}", who) for i, (scene, who) in enumerate(zip(rows.scene, rows.listener, strict=True))]
@@ -307,7 +309,7 @@ def _figures(rows: Rows, predicted: np.ndarray, plain: np.ndarray, seed: int) ->
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float | None:
-    """None where one of the two does not vary."""
+    """Pearson correlation; None if one of the two does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else None
 
 

@@ -1,4 +1,4 @@
-"""`align`: frame stacking and the projector learn to speak the Llama's embedding space (Fathullah et al. 2023, R = 0).
+"""`align`: train a projector of stacked frames into the Llama's embedding space (Fathullah et al. 2023, R = 0).
 
 Encoder and Llama stay frozen, so every text figure of this stage equals the base's exactly.
 """
@@ -16,7 +16,7 @@ from posttrain.stages.supervised import train_supervised
 def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
     """Train the projector: CTC over the Llama's words first, then transcription through the Llama.
 
-    Metrics hold the alignment of speech and text embeddings (section 4).
+    Metrics include the alignment of speech and text embeddings (section 4).
     """
     assert context.table is not None
     llama = checkpoint.create(

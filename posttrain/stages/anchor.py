@@ -1,7 +1,7 @@
-"""What holds the Llama to its base while it learns: KL(base ‖ model) on typed rows, beside the loss of the tasks.
+"""Keep the Llama close to its base during training: KL(base ‖ model) on typed rows, added to the loss of the tasks.
 
 Learning without Forgetting (Li & Hoiem 2016) with rehearsed rows: the base's own predictions are the targets, so the
-rows need no right answers. Typed text does not go through the projector, which stays free to learn to hear.
+rows need no right answers. Typed text does not go through the projector, which the KL therefore does not constrain.
 """
 
 import copy
@@ -23,9 +23,9 @@ from posttrain.stages.distill import divergence
 
 
 class Reference:
-    """The base, on typed text: the same weights with adapters off, or without an adapter a frozen copy.
+    """The base, on typed text: the same weights with adapters off or, without an adapter, a frozen copy.
 
-    Make it before anything trains. The copy takes as much memory as the model once more.
+    Create it before training starts. The copy takes as much memory as the model itself.
     """
 
     def __init__(self, llama: SpeechLlama):
@@ -35,7 +35,7 @@ class Reference:
 
     @contextmanager
     def loaded(self) -> Iterator[Any]:
-        """The model to run, in this block."""
+        """The reference model to run inside this block."""
         if self.copy is not None:
             yield self.copy
         else:
@@ -44,7 +44,7 @@ class Reference:
 
 
 class Anchor:
-    """KL(base ‖ model) in nats a token, over the answers and the running text of a few typed rows at a time."""
+    """KL(base ‖ model) in nats per token, over the answers and the running text of a few typed rows at a time."""
 
     def __init__(
         self, llama: SpeechLlama, reference: Reference, examples: list[Example], weight: float, batch_size: int
@@ -71,13 +71,13 @@ class Anchor:
         return self.weight * apart
 
     def metrics(self) -> dict[str, float]:
-        """Mean over the last ten steps."""
+        """Mean KL over the last ten steps."""
         last = self.seen[-10:]
         return {"kl_to_base_last": sum(last) / len(last)} if last else {}
 
 
 class AnchoredTrainer(SFTTrainer):
-    """TRL's trainer with the anchor's loss added. The reference goes first: it switches adapters off and on again."""
+    """TRL's trainer with the anchor's loss added; it is computed first, since it switches adapters off and on again."""
 
     anchor: Anchor
 

@@ -1,4 +1,4 @@
-"""`base`: the language model that everything else is built on. Tiny: made and trained here; real: named."""
+"""`base`: the language model that everything else builds on. Tiny: created and trained here; real: named by config."""
 
 import random
 import sys
@@ -33,10 +33,10 @@ EMBEDDING_STD = 0.3
 
 
 def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
-    """Leave a plain Llama folder, or a checkpoint.json that names the model; train_metrics with loss, tokens, steps.
+    """Write a plain Llama folder, or a checkpoint.json that names the model; returns loss, tokens and steps.
 
     With a parent `full_precision` the checkpoint is that base, to be loaded in 4 bits. RuntimeError with the step and
-    the batch's ids when the loss becomes NaN; InputError when a training row holds a test text.
+    the batch's ids if the loss becomes NaN; InputError if a training row contains a test text.
     """
     if "full_precision" in context.parents:
         parent = checkpoint.read_spec(context.parents["full_precision"])
@@ -52,7 +52,7 @@ def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 
 
 def _name(context: StageContext, model: str, revision: str | None, dtype: str, quantization: str) -> dict[str, Any]:
-    """Refer to a model that lies elsewhere; its configuration and tokenizer are read, its weights are not."""
+    """Refer to a model stored elsewhere; its configuration and tokenizer are read, its weights are not."""
     try:
         shape = read_config(model, revision)
         load_tokenizer(model, revision)
@@ -95,7 +95,7 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 
 
 def typed_rows(corpus: Corpus, count: int, seed: int, own_tests: Iterable[str] = ()) -> list[Example]:
-    """`count` typed rows as the tiny base learns from; none says a held-out text or one of a person's `own_tests`."""
+    """`count` typed rows for the tiny base; none contains a held-out text or one of a person's `own_tests`."""
     left_out = overlap.held_out(corpus, own_tests).keys() | {item.text for item in corpus.items}
     recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
     said = [text for text in recorded if text and text not in left_out]
@@ -105,8 +105,8 @@ def typed_rows(corpus: Corpus, count: int, seed: int, own_tests: Iterable[str] =
 def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:
     """An untrained Llama 3.1-shaped model: grouped-query attention, `llama3` RoPE scaling, untied head.
 
-    Embeddings begin larger than Llama's 0.02 and the head as their scaled copy: a small model then learns to copy words
-    in a third of the steps, because each word need not be tied to itself by training alone. Both are free from then on.
+    Embeddings start larger than Llama's 0.02, and the head as their scaled copy: a small model then learns to copy
+    words in a third of the steps, because training need not link each word to itself. After that, both train freely.
     """
     shape = LlamaConfig(
         vocab_size=config.vocab_size,
@@ -159,9 +159,9 @@ def rows(tokenizer: SpeechTokenizer, examples: list[Example]) -> list[dict[str, 
 
 
 def by_length(rows: list[dict[str, Any]], batch_size: int, seed: int) -> list[dict[str, Any]]:
-    """The rows in an order whose batches, taken one after the other, hold rows of like length.
+    """The rows, ordered so that consecutive batches hold rows of similar length.
 
-    The Trainer's own grouping puts the long batches of every fifty first; then tasks take turns, which trains worse.
+    The Trainer's own grouping puts the long batches of every fifty first; tasks then come in turns, which trains worse.
     """
     pool = POOL_BATCHES * batch_size
     batches = []

@@ -1,4 +1,4 @@
-"""What a stage is given, all of it named by the caller."""
+"""Everything a stage is given, passed explicitly by the caller."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,21 +9,21 @@ from posttrain.model.frame_table import FrameTable
 
 @dataclass(frozen=True)
 class StageContext:
-    """No hidden inputs: a stage reads its config, this, and nothing else."""
+    """Inputs of a stage; it reads its config, this, and nothing else."""
 
     seed: int
-    """Of everything random in the stage."""
+    """Seed of everything random in the stage."""
     device: str
     """cpu or cuda."""
     folder: Path
-    """Empty; the checkpoint is written here."""
+    """Empty folder; the checkpoint is written here."""
     parents: dict[str, Path]
     """Role → checkpoint folder."""
     corpus: Corpus
-    """What is said and asked."""
+    """Clips, examples and items."""
     table: FrameTable | None = None
     """The frozen encoder's frames of every clip; None before there is an encoder."""
     report_to: tuple[str, ...] = ()
-    """Where training curves go."""
+    """Where training curves are reported."""
     logs: Path | None = None
     """TensorBoard folder."""

@@ -1,4 +1,4 @@
-"""`ctc`: the conformer encoder with its CTC head. Tiny: trained here on made speech, then on with real; real: named."""
+"""`ctc`: the conformer encoder with its CTC head. Tiny: trained on synthetic, then also real speech; real: named."""
 
 import itertools
 import random
@@ -25,21 +25,20 @@ from posttrain.stages.trainer import arguments, print_trainable, train
 
 CLEAN = ("clean", "snr20", "snr15")
 CLEAN_FIRST = 0.2
-"""Share of the steps on made speech that hear only CLEAN clips without further noise: the alignment is found there."""
+"""Share of the steps on synthetic speech, at their start, on CLEAN clips without added noise, which learn to align."""
 REAL_SHARE = 0.6
-"""Of the clips in the steps that go on with real recordings."""
+"""Share of real clips in the later steps, which continue with real recordings."""
 SHORT_SAMPLES = 16_000
 FRAMES_STEP = 32
-"""Batches are padded to a multiple of so many mel frames: kernels are made for each shape, and there are fewer then."""
+"""Batches are padded to a multiple of this many mel frames: kernels are built for each shape, so fewer are needed."""
 SORT_BATCHES = 16
-"""Batches of like length are cut from so many batches of random clips."""
+"""Batches of similar length are cut from this many batches of random clips."""
 
 
 def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
-    """Leave a Parakeet CTC folder, or a checkpoint.json that names one; validation WER among the train_metrics.
+    """Write a Parakeet CTC folder, or a checkpoint.json that names one; returns train_metrics with validation WER.
 
-    RuntimeError with the step and the batch's ids when the loss becomes NaN; InputError when there is nothing to train
-    on.
+    RuntimeError with the step and the batch's ids if the loss becomes NaN; InputError if there is nothing to train on.
     """
     if config.model:
         encoder = encoders.load(config.model, config.revision, context.device)
@@ -63,7 +62,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
 
 
 def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> CTCEncoder:
-    """The tiny encoder as a recipe sizes it; its CTC units are the tokenizer's, or characters."""
+    """The tiny encoder in the recipe's size; its CTC units are the tokenizer's, or characters without one."""
     return encoders.tiny(
         config.hidden_size,
         config.layers,
@@ -98,7 +97,7 @@ def _train(
     steps: int,
     real: bool,
 ) -> dict[str, Any]:
-    """One run of the Trainer over clips in an order that is drawn before it starts."""
+    """One run of the Trainer over clips in an order drawn before it starts."""
     corpus, rng = context.corpus, random.Random(f"{label} {context.seed}")
     usable = [c for c in corpus.clips.values() if c.split == "train" and _fits(encoder, c)]
     made = [c for c in usable if c.source == "made"]
@@ -110,7 +109,7 @@ def _train(
             " raise corpus.train_clips, or set corpus.sources or ctc.real_steps to 0"
         )
     if real:
-        # what was recorded last has the larger part; noise without words stays among the made clips
+        # real speech has the larger share; clips without words come from the synthetic ones only
         order = _order([(made, 1 - REAL_SHARE), (spoken_real, REAL_SHARE)], steps, config.batch_size, rng)
         clean_steps = 0
     else:
@@ -129,7 +128,7 @@ def _train(
         train_sampling_strategy="sequential",
         weight_decay=0.01,
         bf16=_bf16(context.device),
-        dataloader_pin_memory=False,  # the features are made on the GPU
+        dataloader_pin_memory=False,  # the features are computed on the GPU
     )
     matrices = [p for p in model.model.encoder.layers.parameters() if p.ndim == 2]
     among = set(matrices)
@@ -157,7 +156,7 @@ class Collator:
         steps: int,
         clean_batches: int,
     ):
-        """The first `clean_batches` batches get no more noise; short runs draw from fewer noises and rooms."""
+        """The first `clean_batches` batches get no added noise; short runs draw from fewer noises and rooms."""
         self.encoder, self.characters, self.corpus = encoder, characters, context.corpus
         self.clean_batches, self.seen = clean_batches, 0
         self.held_out = overlap.held_out(context.corpus)
@@ -201,8 +200,10 @@ class Collator:
         }
 
     def _said(self, clip: Clip) -> list[Clip]:
-        """The clip; half the time a short recording is followed by others of its speaker: digits become strings, but
-        none that is held out."""
+        """The clip; half of the time a short recording is followed by others of its speaker.
+
+        So digits become strings of digits, but never a held-out one.
+        """
         others = self.short.get(clip.speaker, [])
         rng = self.augment.rng
         if clip not in others or rng.random() < 0.5:
@@ -218,7 +219,7 @@ def _padded(units: list[list[int]]) -> torch.Tensor:
 
 
 def _order(pools: list[tuple[list[Clip], float]], steps: int, batch_size: int, rng: random.Random) -> list[Clip]:
-    """`steps` batches of clips in a row, each of like length; pools are gone through epoch by epoch in their shares."""
+    """`steps` batches of clips, each of similar length; pools are drawn epoch by epoch in their shares."""
     count = steps * batch_size
     drawn: list[Clip] = []
     for pool, share in pools:
@@ -240,14 +241,14 @@ def _order(pools: list[tuple[list[Clip], float]], steps: int, batch_size: int, r
 
 
 def _fits(encoder: CTCEncoder, clip: Clip) -> bool:
-    """CTC needs a frame for each unit and one more between equal ones, also when the clip is sped up."""
+    """Whether the clip, even sped up, has enough frames: CTC needs one per unit and one more between equal units."""
     units = encoder.labels(clip.text)
     needed = len(units) + sum(a == b for a, b in itertools.pairwise(units))
     return encoder.num_encoder_frames(int(clip.samples / max(SPEEDS))) > needed
 
 
 def _bf16(device: str) -> bool:
-    """Autocast where the machine is faster with it."""
+    """Whether to use bfloat16 autocast: only if the machine is faster with it."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported()

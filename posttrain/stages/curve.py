@@ -1,4 +1,4 @@
-"""How forgetting grows while a stage trains: measured on validation data alone, at a few steps."""
+"""Growth of forgetting while a stage trains, measured at a few steps on validation data only."""
 
 import dataclasses
 from typing import Any
@@ -12,10 +12,10 @@ from posttrain.stages.anchor import Reference
 
 
 class Curve(TrainerCallback):
-    """At `looks` steps: {"step", "loss" of the tasks' validation answers, "kl_base" on validation text}, nats a token.
+    """Record {"step", "loss" of the tasks' validation answers, "kl_base" on validation text} at `looks` steps.
 
-    kl_base is KL(base ‖ model), which is L_f of arXiv 2401.05605 (cross-entropy against the base's predictions) less
-    the base's own entropy.
+    Both are in nats per token. kl_base is KL(base ‖ model), which is L_f of arXiv 2401.05605 (cross-entropy against the
+    base's predictions) minus the base's own entropy. ValueError if the corpus has no validation examples or lines.
     """
 
     def __init__(self, llama: SpeechLlama, reference: Reference, corpus: Corpus, looks: int):
@@ -27,7 +27,7 @@ class Curve(TrainerCallback):
         self.seen: list[dict[str, float]] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Look, where it is time."""
+        """Measure if it is time to."""
         if state.global_step % max(1, state.max_steps // self.looks) == 0:
             self.seen.append(
                 {
@@ -39,7 +39,7 @@ class Curve(TrainerCallback):
 
 
 def task_loss(llama: SpeechLlama, examples: list[Example]) -> float:
-    """Cross-entropy of the right answers, nats a token."""
+    """Cross-entropy of the right answers, nats per token."""
     answers = [e.answer for e in examples]
     tokens = [len(llama.tokenizer.answer_ids(answer)) for answer in answers]
     means = llama.logprobs(examples, answers)
@@ -47,7 +47,7 @@ def task_loss(llama: SpeechLlama, examples: list[Example]) -> float:
 
 
 def kl_base(llama: SpeechLlama, reference: Reference, lines: list[str], batch_size: int = 64) -> float:
-    """KL(base ‖ model) on running text, nats a token."""
+    """KL(base ‖ model) on running text, nats per token."""
     rows = sorted((llama.tokenizer.text_ids(line) for line in lines), key=len)
     total = tokens = 0.0
     for start in range(0, len(rows), batch_size):

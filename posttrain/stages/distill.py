@@ -1,8 +1,8 @@
-"""`distill`: the Llama that reads the transcript teaches the same Llama hearing the speech (cross-modal distillation).
+"""`distill`: the Llama reading the transcript teaches the same Llama hearing the speech (cross-modal distillation).
 
 Loss on answer tokens only, over the same answer for both: w · cross-entropy + (1 − w) · T² · divergence.
-Only the projector trains (`student: same`), so the teacher needs no second copy: on a typed row the student *is* it.
-With `student: half` the student is a Llama of every second layer, all of it trained.
+With `student: same` only the projector trains, so the teacher needs no second copy: on a typed row the student is the
+teacher. With `student: half` the student is a Llama with every second layer, and all of it trains.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ IGNORE = -100
 
 
 def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
-    """Train on spoken transcription and spoken open answers; leaves the parent with a better projector."""
+    """Train on spoken transcription and spoken open answers; saves the student."""
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table, trainable=True)
     teacher = llama.model
     if config.student == "half":
@@ -64,7 +64,7 @@ def divergence(
 
     forward_kl is KL(teacher ‖ student), reverse_kl is KL(student ‖ teacher), js is the Jensen–Shannon divergence
     (Hinton et al. 2015 for T²; Gu et al. 2024 for reverse KL). With `top_k`, both are renormalised over the
-    teacher's k likeliest tokens.
+    teacher's k most likely tokens.
     """
     if top_k:
         teacher, kept = teacher.topk(min(top_k, teacher.shape[-1]), dim=-1)  # (L, k)
@@ -105,14 +105,14 @@ class _DistillTrainer(Trainer):
 
 
 def _answer_logits(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Logits at the positions that predict an answer token, rows one after the other.  # (L, V)"""
+    """Logits at the positions that predict an answer token, rows concatenated.  # (L, V)"""
     mask = ids != model.config.pad_token_id
     logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
     return logits[:, :-1][labels[:, 1:] != IGNORE].float()
 
 
 class _Collator:
-    """Pads on the right; labels are IGNORE off the answer."""
+    """Pads on the right; labels are IGNORE outside the answer."""
 
     def __init__(self, pad: int):
         self.pad = pad
@@ -138,7 +138,7 @@ def _row(llama: SpeechLlama, example: Example) -> dict[str, Any]:
 
 
 def _teacher_written(teacher: Any, llama: SpeechLlama, examples: list[Example]) -> list[Example]:
-    """The examples with the answers that the teacher gives when it reads them (greedy)."""
+    """The examples with the teacher's greedy answers to them as text; those with an empty answer are dropped."""
     reader = dataclasses.replace(llama, model=teacher)
     typed = [dataclasses.replace(e, clip=None) for e in examples]
     answers = reader.answer(typed, 64, 48)

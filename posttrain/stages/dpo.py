@@ -1,8 +1,8 @@
 """`dpo`: direct preference optimisation (Rafailov et al. 2023) of the sft adapter and projector, by TRL's DPOTrainer.
 
-The reference is a frozen copy of both, as they are when the stage starts. TRL makes it for a PEFT model: an adapter
-called `ref`, which holds a copy of the projector too. Adapters off would be another projector. A parent without an
-adapter (full fine-tuning) gets a deep copy as its reference.
+The reference is a frozen copy of both as they are when the stage starts. For a PEFT model TRL creates it: an adapter
+called `ref`, which also holds a copy of the projector; with adapters off, the projector would be a different one. A
+parent without an adapter (full fine-tuning) gets a deep copy as its reference.
 """
 
 import copy
@@ -23,7 +23,7 @@ from posttrain.stages.trainer import arguments, drop_reference, keep_trainables,
 
 
 def run(config: DPOConfig, context: StageContext) -> dict[str, Any]:
-    """Train on the preference pairs of the training split; leaves the parent with its adapter and projector changed."""
+    """Train on the preference pairs of the training split; saves the parent with adapter and projector changed."""
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table, trainable=True)
     pairs = train_pairs(context.corpus)
     print_trainable(llama.model, "dpo")

@@ -1,7 +1,7 @@
-"""CTC in the Llama's own embedding space: `align` begins with it, since it needs no pass through the Llama.
+"""CTC in the Llama's own embedding space: `align` starts with it, since it needs no pass through the Llama.
 
-A speech token's cosine with every word embedding is its score for that word; the embedding of a written pause is the
-blank. So the projector learns to say, in the Llama's words and in their order, what is said and when nothing new is.
+A speech token's cosine with a word embedding is its score for that word; the embedding of a written pause is the blank.
+So the projector learns to output what is said, in the Llama's words and in order, and when nothing new is said.
 CTC over a language model's words is from Ma et al. 2025 (LegoSLM, arXiv 2505.11352). Deviations: 1. the frozen word
 embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings.
 """
@@ -23,11 +23,11 @@ from posttrain.stages.context import StageContext
 from posttrain.stages.trainer import arguments, train
 
 MARGIN = 5.0
-"""Nats by which a perfect match outweighs a vocabulary of unrelated words; with less, cosines go higher and slower."""
+"""Nats by which a perfect match outweighs a vocabulary of unrelated words; less gives higher cosines, more slowly."""
 
 
 def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageContext) -> dict[str, Any]:
-    """Train the projector on every training clip, those without words too; leaves it at the words' own length."""
+    """Train the projector on every training clip, also those without words; its outputs end as long as words."""
     model = EmbeddingCTC(llama)
     clips = [clip for clip in context.corpus.clips.values() if clip.split == "train" and clip.id in model.spans]
     rows = [{"id": clip.id, "units": llama.tokenizer.word_ids(f" {clip.text}") if clip.text else []} for clip in clips]
@@ -46,7 +46,7 @@ def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageC
 
 
 class EmbeddingCTC(nn.Module):
-    """A SpeechLlama's projector and, frozen, its word embeddings as a CTC output layer."""
+    """A SpeechLlama's projector, with its frozen word embeddings as a CTC output layer."""
 
     def __init__(self, llama: SpeechLlama):
         super().__init__()
@@ -61,7 +61,7 @@ class EmbeddingCTC(nn.Module):
         self.sharpness = math.log(len(words)) + MARGIN
 
     def forward(self, speech: torch.Tensor, counts: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Table rows (N_all,) of the clips one after the other, their counts (B,), words (B, U) padded with −100."""
+        """CTC loss of concatenated clips: table rows (N_all,), counts (B,), words (B, U) padded with −100."""
         scores = self.scores(speech)  # (N_all, V)
         log_probs = pad_sequence(scores.split(counts.tolist())).log_softmax(-1)  # (N, B, V)
         said = labels != -100  # (B, U)
@@ -71,12 +71,12 @@ class EmbeddingCTC(nn.Module):
         return {"loss": loss / said.sum().clamp(min=1)}
 
     def scores(self, speech: torch.Tensor) -> torch.Tensor:
-        """Sharpness times the cosines of speech tokens, by table rows (N,), with every word  # (N, V)"""
+        """Sharpness times the cosine of each speech token, given as table rows (N,), with every word. # (N, V)"""
         spoken = self.projector(self.table.rows(speech).to(self.words.device))  # (N, D)
         return self.sharpness * F.normalize(spoken, dim=-1) @ self.words.T
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Clip ids and their words' ids → what `forward` takes."""
+        """Clip ids and their words' ids → the arguments of `forward`."""
         spans = [self.spans[row["id"]] for row in rows]
         return {
             "speech": torch.cat([torch.arange(first, first + count) for first, count in spans]),
@@ -87,11 +87,11 @@ class EmbeddingCTC(nn.Module):
         }
 
     def to_unit_length(self) -> None:
-        """Scale the output layer so that one learning rate serves every Llama; cosines stay as they are."""
+        """Scale the projector's output layer so that one learning rate suits every Llama; cosines do not change."""
         self._scale(self.words.shape[-1] ** 0.5 / self.word_length)
 
     def to_word_length(self, clips: list[str]) -> None:
-        """Scale the output layer so that these clips' speech tokens are on average as long as words."""
+        """Scale the projector's output layer so that these clips' speech tokens are on average as long as words."""
         spans = [self.spans[clip] for clip in clips]
         speech = torch.cat([torch.arange(first, first + count) for first, count in spans])
         with torch.no_grad():

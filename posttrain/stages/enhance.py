@@ -1,6 +1,8 @@
-"""`enhance`: a causal speech enhancer that knows the listener, trained against a discriminator (a DNN-GAN denoiser in
-the spirit of Diehl et al. 2023 and of MetricGAN+, Fu et al. 2021). It needs the corpus alone or,
-with a weight for the machine, `ctc`; no other stage needs it."""
+"""`enhance`: a causal speech enhancer that knows the listener's audiogram, trained against a discriminator.
+
+A DNN-GAN denoiser in the spirit of Diehl et al. 2023 and of MetricGAN+ (Fu et al. 2021). It needs only the corpus or,
+with a weight for the machine, also `ctc`; no other stage needs it.
+"""
 
 import math
 from collections.abc import Iterator
@@ -29,23 +31,23 @@ from posttrain.stages.enhance_losses import Critic, Recogniser, adversarial_loss
 
 LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 TALKER_DB_SPL = (55.0, 75.0)
-"""At which speech reaches the listener."""
+"""Range of the level at which speech reaches the listener."""
 CRITIC_FROM = 0.5
-"""Share of the steps before the discriminator is heeded: it would judge noise before."""
+"""Share of the steps before the discriminator is used; earlier it would judge noise."""
 WARMUP = 0.1
 MAX_GRAD_NORM = 1.0
 BETAS = (0.9, 0.98)
 CRITIC_LEARNING_RATE = 5e-4
 ENCODER_LEARNING_RATE = 5e-4
-"""Peak of the encoder that learns with it."""
+"""Peak learning rate of the encoder that trains with the enhancer."""
 VALID_SNR_DB = 0.0
 
 
 def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
-    """Leave enhancer.safetensors, enhancer.json and, with a weight for the machine, the encoder that learned with them;
-    the gain on validation voices and noises among the train_metrics.
+    """Write enhancer.safetensors, enhancer.json and, with a weight for the machine, the encoder trained with them.
 
-    RuntimeError with the step when the loss becomes NaN; InputError when there is no clean speech to train on.
+    The returned train_metrics include the gain on validation voices and noises. RuntimeError with the step if the
+    gradient becomes NaN or infinite; InputError if there is no clean speech to train on.
     """
     torch.manual_seed(context.seed)
     made = Enhancer(EnhancerSpec(config.width, config.hidden, config.conditioned)).to(context.device)
@@ -66,7 +68,7 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
 
 
 def clean_speech(corpus: Corpus, split: str, source: str | None = None) -> list[Clip]:
-    """Clips of a split in which somebody speaks and nothing else is mixed in; of one source or of all."""
+    """Clips of a split with speech and nothing else mixed in, from one source or from all."""
     clean = [c for c in corpus.clips.values() if c.split == split and c.text and c.condition in ("clean", "real")]
     return [c for c in clean if source is None or c.source == source]
 
@@ -77,18 +79,18 @@ def recorded_noises(corpus: Corpus, split: str) -> list[Clip]:
 
 
 def listener(name: str) -> Audiogram:
-    """One of LISTENERS."""
+    """Audiogram of one of LISTENERS."""
     return audiogram.normal() if name == "normal" else audiogram.bisgaard(name)
 
 
 def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    """Each row through its own causal filter: (B, S) and (B, K) → (B, S)."""
+    """Filter each row with its own causal filter: (B, S) and (B, K) → (B, S)."""
     padded = F.pad(waveforms, (taps.shape[1] - 1, 0))
     return F.conv1d(padded[None], taps.flip(1)[:, None], groups=len(taps))[0]
 
 
 def valid_gain(made: Enhancer, corpus: Corpus) -> dict[str, float]:
-    """SI-SDR improvement (dB) at 0 dB for normal hearing on validation voices and kinds of noise, made ones."""
+    """SI-SDR improvement (dB) at 0 dB SNR for normal hearing, on synthetic validation voices and kinds of noise."""
     speech = [(clip.id, clip.speaker) for clip in clean_speech(corpus, "valid", "made")]
     hearing, gains = listener("normal").levels(), []
     for mixture in mixtures.fixed(speech, audio_of(corpus), scenes.VALID_KINDS, [VALID_SNR_DB]):
@@ -124,7 +126,7 @@ def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
 def _train(
     made: Enhancer, machine: Recogniser | None, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext
 ) -> dict[str, Any]:
-    """One run over mixtures and listeners as they are drawn; means of each loss over the last ten steps."""
+    """Train on mixtures and listeners as they are drawn; returns means of each loss over the last ten steps."""
     device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
     ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
     generator = torch.Generator().manual_seed(context.seed)
@@ -147,7 +149,7 @@ def _train(
             aids = taps[who].to(device)
             level = float(torch.empty(()).uniform_(*TALKER_DB_SPL, generator=generator))
             recorded = made(noisy, hl_db)
-            # at the talker's level at the ear, so that no loss of an ear's hangs on how loud a recording was
+            # at the talker's level at the ear, so that no loss at the ear depends on how loud a recording was
             enhanced, target = (levels.present(part, level, reference=clean) for part in (recorded, clean))
             losses = {"air": distance(enhanced, target)}
             total = losses["air"]
@@ -190,7 +192,7 @@ def _train(
 
 
 def _rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
+    """Learning-rate factor: linear warm-up, then a cosine to zero."""
     warm = max(1, math.ceil(WARMUP * steps))
     if step < warm:
         return (step + 1) / warm
@@ -199,7 +201,7 @@ def _rate(step: int, steps: int) -> float:
 
 @contextmanager
 def _curves(context: StageContext) -> Iterator[Any]:
-    """A function (step, losses) that writes to TensorBoard, where the recipe reports there."""
+    """A function (step, losses) that writes to TensorBoard if the recipe reports there, else does nothing."""
     if context.logs is None or "tensorboard" not in context.report_to:
         yield lambda step, losses: None
         return

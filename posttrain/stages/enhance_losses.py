@@ -1,6 +1,8 @@
-"""What the enhancer is trained on beside what reaches the ear (`modulations`): the distance between enhanced and clean
-speech in the air, a discriminator that learns to tell them apart and, by option, an encoder that is to hear the one as
-the other."""
+"""Losses of the enhancer other than the one at the ear (`modulations`).
+
+They are the distance between enhanced and clean speech in the air, a discriminator that learns to distinguish them and,
+optionally, an encoder that learns to encode the one like the other.
+"""
 
 import torch
 import torchaudio
@@ -11,26 +13,26 @@ from posttrain.acoustics.levels import rms_at
 from posttrain.model.encoder import CTCEncoder
 
 SDR_CAP = 1e-3
-"""Noise-to-speech power added: beyond 30 dB there is nothing to gain."""
+"""Noise-to-speech power that is added, so that the SDR cannot exceed 30 dB."""
 RESOLUTIONS = (256, 512, 1024)
 COMPRESSION = 0.3
-"""Exponent of magnitudes, which weighs quiet parts about as the ear does."""
+"""Exponent of magnitudes; it weights quiet parts about as the ear does."""
 SPECTRAL_DB = 10.0
-"""Brings the spectral distance, some tenths, to the scale of decibels."""
+"""Scales the spectral distance (a few tenths) to that of decibels."""
 INAUDIBLE_DB_SPL = 0.0
 CRITIC_RESOLUTIONS = ((512, 64), (1024, 80))
-"""Samples of the window and mel bands of each of the discriminator's views."""
+"""Window length in samples and number of mel bands of each of the discriminator's views."""
 
 
 def distance(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """−SDR (dB) and the multi-resolution spectral distance, added; (B, S) twice → (), levels as of `levels`."""
+    """Sum of −SDR (dB) and the scaled spectral distance; (B, S) twice → (), levels as in `acoustics.levels`."""
     return -sdr(enhanced, clean).mean() + SPECTRAL_DB * spectral(enhanced, clean)
 
 
 def sdr(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Signal-to-distortion ratio in dB, (B, S) twice → (B,): SI-SDR with the scale held at 1, since levels matter here.
+    """Signal-to-distortion ratio in dB, (B, S) twice → (B,): SI-SDR with scale fixed at 1, since levels matter here.
 
-    At most 30 dB; 0 dB where the clean signal cannot be heard.
+    At most 30 dB; 0 dB if both signals are inaudible.
     """
     floor = rms_at(INAUDIBLE_DB_SPL) ** 2
     signal = clean.square().mean(-1) + floor
@@ -39,7 +41,7 @@ def sdr(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 
 def spectral(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of compressed magnitudes over three resolutions (Yamamoto et al. 2020), () ."""
+    """Mean absolute difference of compressed magnitudes over three resolutions (Yamamoto et al. 2020); → ()."""
     total = enhanced.new_zeros(())
     for size in RESOLUTIONS:
         window = torch.hann_window(size, device=enhanced.device)
@@ -48,9 +50,9 @@ def spectral(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 
 class Critic(nn.Module):
-    """A discriminator of realism: log-mel views of a waveform at several resolutions → a score each piece of time.
+    """A discriminator of realism: log-mel views of a waveform at several resolutions → a score per piece of time.
 
-    Clean speech is to score 1, enhanced speech 0 (least squares, Mao et al. 2017), in the spirit of Diehl et al. 2023;
+    Clean speech should score 1, enhanced speech 0 (least squares, Mao et al. 2017), in the spirit of Diehl et al. 2023;
     it is not shown the noisy speech.
     """
 
@@ -80,20 +82,20 @@ class Critic(nn.Module):
 
 
 def critic_loss(critic: Critic, enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Squared error of the scores: 0 where clean scores 1 and enhanced 0 everywhere."""
+    """Squared error of the scores: 0 if clean speech scores 1 and enhanced speech 0 everywhere."""
     pairs = zip(critic(clean), critic(enhanced.detach()), strict=True)
     return torch.stack([(1 - real).square().mean() + fake.square().mean() for real, fake in pairs]).mean()
 
 
 def adversarial_loss(critic: Critic, enhanced: torch.Tensor) -> torch.Tensor:
-    """Squared error from 1 of the enhanced speech's scores: 0 where all of it passes for clean."""
+    """Squared error of the enhanced speech's scores from 1: 0 if all of it passes for clean."""
     return torch.stack([(1 - fake).square().mean() for fake in critic(enhanced)]).mean()
 
 
 class Recogniser(nn.Module):
-    """An encoder that learns to hear, through a denoiser, what another hears of clean speech (B, S) twice → ().
+    """Loss of an encoder that learns to encode denoised speech as another encodes clean speech; (B, S) twice → ().
 
-    The squared distance of their frames, beside that of the clean frames from their mean: from 0, where nothing is
+    The squared distance of their frames, divided by that of the clean frames from their mean: from 0, if nothing is
     missed, to about 1. Gradients go to learner and denoiser; batch normalisation and dropout stay in eval().
     """
 

@@ -1,9 +1,9 @@
 """`grpo`: reinforcement learning from verifiable rewards on speech (Shao et al. 2024), by TRL's GRPOTrainer.
 
-The model answers spoken prompts that no stage before has heard, several times by sampling; each answer is graded as
-evaluation grades it: 1 − WER of a transcript, the right command, the right answer, saying that nothing was heard,
-refusing the harmful and only that. The group's mean is the baseline; KL to the frozen reference, weighted by β, keeps
-the model near its parent. The reward model's score is an optional extra reward.
+The model answers spoken prompts that no earlier stage has used, several times by sampling; each answer is graded as in
+evaluation: 1 − WER of a transcript, the right command, the right answer, saying that nothing was heard, refusing
+harmful requests and only those. The group's mean is the baseline; KL to the frozen reference, weighted by β, keeps the
+model near its parent. The reward model's score is an optional extra reward.
 
 PEFT only: for a model without an adapter TRL would reload a reference by name, which would lose the projector.
 """
@@ -36,9 +36,9 @@ ANSWERED_AT_ONCE = 64
 
 
 def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
-    """Train on the spoken prompts of split rl; leaves the parent with its adapter and projector changed.
+    """Train on the spoken prompts of split rl; saves the parent with adapter and projector changed.
 
-    Raises InputError for a parent without an adapter, and for a weighted reward model that is not there.
+    Raises InputError for a parent without an adapter, and if the reward model has a weight but does not exist.
     """
     parent = context.parents["model"]
     llama = checkpoint.load(parent, context.device, table=context.table, trainable=True)
@@ -59,7 +59,7 @@ def run(config: GRPOConfig, context: StageContext) -> dict[str, Any]:
 
 
 def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, examples: list[Example]) -> GRPOTrainer:
-    """TRL's trainer with the rewards; `prompts_per_step` × `generations` answers a step."""
+    """TRL's trainer with the rewards; `prompts_per_step` × `generations` answers per step."""
     if len(examples) < config.prompts_per_step:
         raise InputError(
             f"grpo.prompts_per_step is {config.prompts_per_step}, but there are {len(examples)} spoken examples "
@@ -105,9 +105,10 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
 
 
 def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
-    """Every spoken example of split rl, shuffled within its kind (task and grader; nothing audible is one), by turns.
+    """Every spoken example of split rl, shuffled within its kind, taken from the kinds in turn.
 
-    So each step sees all kinds, however many examples a kind has. InputError if there is none.
+    A kind is a task and a grader; clips with nothing audible count as one task. So each step sees all kinds, however
+    many examples a kind has. InputError if there is none.
     """
     kinds: dict[tuple[str, str], list[Example]] = defaultdict(list)
     for example in corpus.examples:
@@ -123,12 +124,13 @@ def spoken_prompts(corpus: Corpus, seed: int) -> list[Example]:
 
 
 def worth_practising(llama: SpeechLlama, examples: list[Example], config: GRPOConfig, seed: int) -> list[Example]:
-    """All that the model's greedy answers get wrong, wholly or in part, and right ones in the share that is left.
+    """Every prompt that the model's greedy answer gets wrong, wholly or in part, and right ones for the share left.
 
-    Answers of one grade have no advantage: a group teaches where some are better than others, which is why DAPO (Yu et
-    al. 2025, arXiv 2503.14476, section 3.2) samples until a batch has such groups alone. Deviation: chosen once, before
-    training, by one greedy answer; right ones stay in, so that what is known is not worn down. Fewer right ones than
-    wanted are all taken; too few for a step, or none wrong, and everything is practised.
+    Answers with equal grades have no advantage: a group teaches only if some answers are better than others, which is
+    why DAPO (Yu et al. 2025, arXiv 2503.14476, section 3.2) samples until a batch has only such groups. Deviation:
+    chosen once, before training, by one greedy answer; right ones stay in, so that known answers do not degrade. If
+    there are fewer right ones than wanted, all are taken. If the choice is too small for a step, or no answer is wrong,
+    all prompts are used.
     """
     say(f"grpo: grading greedy answers to {len(examples):,} prompts")
     answers = llama.answer(examples, ANSWERED_AT_ONCE, config.max_new_tokens)

@@ -1,4 +1,4 @@
-"""CTC with two kinds of units at two depths, which is how the tiny encoder learns."""
+"""CTC with two kinds of units at two depths, used to train the tiny encoder."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ import torch
 from transformers import ParakeetForCTC, ParakeetTokenizer
 
 LOWER_WEIGHT = (0.9, 0.1)
-"""Of the characters' loss beside the units': at the first step, and from LOWER_UNTIL of the steps on made speech."""
+"""Weight of the characters' loss against the units', at first and from LOWER_UNTIL of the steps on synthetic speech."""
 LOWER_UNTIL = 0.6
 
 
 class HierarchicalCTC(torch.nn.Module):
     """The encoder in training: its own units after the last layer, characters after the middle one.
 
-    A word's sound is found by its letters first; the last layers then learn whole words and word pieces, which is what
-    a projector can carry into a Llama's embedding space (Sanabria and Metze 2018, arXiv 1807.07104; Lee and
-    Watanabe 2021, arXiv 2102.03216). So the weight moves from characters to units; the character head is dropped after
-    training. The loss is in nats per unit said: ParakeetForCTC's own mean divides each clip's loss by its own units, so
-    that a clip in which nothing is said would weigh as much as thirty others.
+    A word's sound is learned first from its letters; the last layers then learn whole words and word pieces, which a
+    projector can map into a Llama's embedding space (Sanabria and Metze 2018, arXiv 1807.07104; Lee and Watanabe 2021,
+    arXiv 2102.03216). So the weight moves from characters to units; the character head is dropped after training. The
+    loss is in nats per unit said: ParakeetForCTC's own mean divides each clip's loss by its own units, so that a clip
+    without speech would weigh as much as thirty others.
     """
 
     def __init__(self, model: ParakeetForCTC, characters: ParakeetTokenizer, steps: int):
-        """`steps`: those on made speech, over which the weight moves."""
+        """`steps`: the number of steps on synthetic speech, over which the weight moves."""
         super().__init__()
         self.model, self.characters = model, characters
         self.moving_steps, self.seen = max(1, LOWER_UNTIL * steps), 0

@@ -1,10 +1,11 @@
 """`personalise`: a small LoRA on top of the parent's, from a person's few utterances: own names, own places, own voice.
 
-Each utterance is heard many times over, at other speeds, in noise and rooms, and half of the times through the hearing
-aid's gain for the person's audiogram. From each copy their own words are also cut out and put into sentences of the
-corpus: else the few sentences are learned by heart, and a name is heard in these alone. Half of them take the place of
-what the parent hears in their stead, so that the two are told apart. No such sentence is worded as a test sentence of
-the person. The parent's own examples, spoken and typed, go with them, so that it forgets little.
+Each utterance is used many times, at different speeds, in noise and rooms, and half of the time through the hearing
+aid's gain for the person's audiogram. The person's own words are also cut out of each copy and spliced into sentences
+of the corpus; otherwise the model memorises the few sentences and recognises a name only in them. Half of the splices
+replace words that the parent mistakes the own word for, so that the model learns to distinguish the two. No spliced
+sentence is worded like a test sentence of the person. The parent's own examples, spoken and typed, are mixed in, so
+that it forgets little.
 """
 
 import dataclasses
@@ -42,23 +43,23 @@ from posttrain.stages.context import StageContext
 from posttrain.stages.supervised import train_supervised
 
 ITEMS, FRAMES = "personal_items.json", "personal_frames.safetensors"
-"""The test utterances: what is said, and the encoder's frames of each, which are personal data too."""
+"""Files of the test utterances: their text, and the encoder's frames of each, which are personal data too."""
 NOISE, ROOM = 0.2, 0.1
-"""Shares of the copies; what noise hides would be learned by heart."""
+"""Shares of the copies with noise and with a room; words hidden by noise would be memorised."""
 NOISES = 60
 BATCH, MAX_NEW_TOKENS = 64, 32
-"""With which the parent is asked what it hears."""
+"""Settings for the parent's transcripts of the copies."""
 TRIES = 100
-"""Hosts drawn for one splice before it is given up."""
+"""Number of host sentences drawn for one splice before giving up."""
 Heard = tuple[Example, torch.Tensor]
-"""What is said, and the encoder's frames of it (T, D)."""
+"""An example, and the encoder's frames of it (T, D)."""
 
 
 def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
-    """Leave the parent with a personal LoRA on, and the test utterances for the evaluation.
+    """Write the parent with a personal LoRA added, and the test utterances for the evaluation.
 
-    InputError where the manifest is wrong, an utterance to learn from says a held-out text of the corpus, or the
-    listener is not known.
+    InputError if the manifest is wrong, a training utterance contains a held-out text of the corpus, or the listener is
+    unknown.
     """
     utterances = recordings.load(config.manifest or "")
     train = [utterance for utterance in utterances if utterance.split == "train"]
@@ -71,7 +72,7 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     heard = list(zip([example for example, _ in copies], _frames(encoder, copies), strict=True))
     known = known_words(context)
     own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
-    mistaken = _mistaken(llama, heard, own)  # the parent, since what is new changes nothing yet
+    mistaken = _mistaken(llama, heard, own)  # the parent's mistakes: the new LoRA changes nothing yet
     tests = PersonTests.of(utterances, known)
     heard += _spliced(heard, own, mistaken, encoder, config, context, tests)
     kept = _replay(len(copies), config, context, tests.texts)
@@ -86,32 +87,34 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PersonTests:
-    """What a person is measured on, which nothing that is trained on may say or be worded like."""
+    """What a person is tested on; no training row may contain it or be worded like it."""
 
     texts: frozenset[str] = frozenset()
     """Their test sentences."""
     own: frozenset[str] = frozenset()
-    """Their own words, in whatever sentence."""
+    """Their own words, in any sentence."""
     wordings: frozenset[tuple[str, ...]] = frozenset()
-    """How the test sentences are put: overlap.wording, without their own words."""
+    """Wordings of the test sentences (overlap.wording), without their own words."""
 
     @staticmethod
     def of(utterances: list[Utterance], known: set[str]) -> "PersonTests":
-        """That of a person's recordings; `known` words are none of their own unless the manifest names them."""
+        """The tests in a person's recordings; `known` words are not their own unless the manifest names them."""
         own = frozenset(word for utterance in utterances for word in recordings.own_words(utterance, known))
         texts = frozenset(utterance.text for utterance in utterances if utterance.split == "test")
         return PersonTests(texts, own, frozenset(overlap.wording(text, own) for text in texts))
 
     def overlaps(self, text: str) -> bool:
-        """Whether a sentence is, or holds, one of the tests or words worded like one, whatever its names, numbers and
-        things: of several sentences in a row, each counts."""
+        """Whether a sentence is or contains a test sentence, or any part of it is worded like one.
+
+        Names, numbers and things make no difference. Parts count so that each of several sentences in a row is checked.
+        """
         worded = overlap.wording(text, self.own)
         parts = {worded, *(worded[i:j] for i, j in combinations(range(len(worded) + 1), 2))}
         return text in self.texts or overlap.holds(text, self.texts) or not parts.isdisjoint(self.wordings)
 
 
 def known_words(context: StageContext) -> set[str]:
-    """Every word of the corpus that was there to learn from."""
+    """Every word of the corpus that was available for training."""
     typed = (f"{example.text} {example.answer}" for example in context.corpus.examples)
     spoken = (clip.text for clip in context.corpus.clips.values() if clip.split != "test")
     return {word for text in (*typed, *spoken) for word in text.split()}
@@ -120,7 +123,7 @@ def known_words(context: StageContext) -> set[str]:
 def _copies(
     train: list[Utterance], fitting: NALR, config: PersonaliseConfig, context: StageContext
 ) -> list[tuple[Example, torch.Tensor]]:
-    """Each utterance `config.copies` times, every time another way."""
+    """Each utterance `config.copies` times, augmented differently each time."""
     waveforms = [torch.from_numpy(utterance.waveform) for utterance in train]
     augmenter = Augmenter(waveforms, [], NOISE, ROOM, context.seed, NOISES)
     made = []
@@ -141,7 +144,7 @@ def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> 
 
 
 def _mistaken(llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]]) -> Counter[str]:
-    """What the parent hears where the person says one of their own words, and how often."""
+    """The words that the parent transcribes where the person says one of their own words, with counts."""
     llama.attach(FrameTable.of({f"{example.clip}": frames for example, frames in heard}))
     found: Counter[str] = Counter()
     answers = llama.answer([example for example, _ in heard], BATCH, MAX_NEW_TOKENS)
@@ -162,11 +165,12 @@ def _spliced(
     context: StageContext,
     tests: PersonTests = PersonTests(),
 ) -> list[Heard]:
-    """Each of the person's own words, out of every copy, in the place of words of sentences of the corpus: by turns of
-    words that the parent mistakes it for, and of any, where rare words come up as often as common ones.
+    """The person's own words, cut out of every copy and spliced into sentences of the corpus.
 
-    Neither the host nor what comes of it is worded like a test sentence of the person, nor says a held-out text of the
-    corpus; where no host allows that, there is no splice.
+    Splices alternate between replacing words that the parent mistakes own words for, and any words, with rare ones as
+    often as common ones. Neither the host sentence nor the result is worded like a test sentence of the person, and the
+    result contains no held-out text of the corpus; if no host allows that, there is no splice. InputError if no
+    sentence of the corpus can be a host.
     """
     assert context.table is not None
     rng = np.random.default_rng(context.seed)
@@ -215,7 +219,7 @@ def _held_out(text: str, held_out: Collection[str]) -> bool:
 
 
 def _put(word: str, host: Example, place: int) -> tuple[Example, int, str]:
-    """The host, the place and the host's text with a word in that place."""
+    """The host, the place, and the host's text with `word` in that place."""
     words = host.text.split()
     return host, place, " ".join([*words[:place], word, *words[place + 1 :]])
 
@@ -223,8 +227,10 @@ def _put(word: str, host: Example, place: int) -> tuple[Example, int, str]:
 def _replay(
     count: int, config: PersonaliseConfig, context: StageContext, own_tests: Collection[str] = ()
 ) -> list[Example]:
-    """`config.replay` times `count` examples of the corpus, drawn by the seed, and `count` typed rows; none says a test
-    sentence of the person."""
+    """`config.replay` × `count` examples of the corpus, drawn by the seed, and `count` typed rows.
+
+    None contains a test sentence of the person.
+    """
     spoken = [example for example in context.corpus.examples if example.split == "train"]
     spoken = [e for e in spoken if not (overlap.says_any(e, own_tests) or overlap.holds(e.text, own_tests))]
     order = np.random.default_rng(context.seed).permutation(len(spoken))[: config.replay * count]
@@ -243,7 +249,7 @@ def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: Sta
 
 
 def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageContext) -> None:
-    """As they were recorded: the evaluation is of speech in quiet."""
+    """Save the test utterances as recorded, since the evaluation is of speech in quiet."""
     known = known_words(context)
     frames = encoder.encode([torch.from_numpy(utterance.waveform) for utterance in tests])
     items = [{"id": u.id, "name": u.name, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
@@ -252,7 +258,7 @@ def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageConte
 
 
 def tests_of(folder: Path) -> tuple[list[dict[str, Any]], FrameTable]:
-    """The test utterances (id, text, names) of a finished stage, and the frames of each, under its number."""
+    """The test utterances (id, name, text, names) of a finished stage, and the frames of each, under its number."""
     from safetensors.torch import load_file
 
     items = json.loads((folder / ITEMS).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Remedies against forgetting that are data: what `sft` learns beside the tasks' own rows, or in their place."""
+"""Remedies against forgetting by data: what `sft` trains on in addition to the tasks' own rows, or instead of them."""
 
 import dataclasses
 import random
@@ -16,13 +16,13 @@ from posttrain.sections import SFTConfig
 from posttrain.stages import base
 
 SAFETY_GRADERS = ("refusal", "helpful")
-"""Of the harmful requests, and of their harmless look-alikes."""
+"""Graders of the harmful requests, and of their harmless look-alikes."""
 
 
 def mixture(config: SFTConfig, examples: list[Example], corpus: Corpus, seed: int) -> list[Example]:
-    """The tasks' examples with as many harmful requests and typed rows as `config` wants shares of.
+    """The tasks' examples, plus harmful requests and typed rows in the shares that `config` sets.
 
-    Too few harmful requests are taken several times. InputError where the corpus has none.
+    Harmful requests are repeated if there are too few. InputError if the corpus has none.
     """
     safety = config.safety_share
     harmful = [e for e in examples if e.grader == "refusal"]
@@ -36,9 +36,9 @@ def mixture(config: SFTConfig, examples: list[Example], corpus: Corpus, seed: in
 
 
 def typed_rows(kind: str, corpus: Corpus, count: int, seed: int, own_tests: Collection[str] = ()) -> list[Example]:
-    """`count` rows such as the base knows: `world`, what the tiny one learned from; `text`, the corpus's lines.
+    """`count` rows of a kind the base knows: `world`, what the tiny base learned from; `text`, the corpus's lines.
 
-    Rows that say one of a person's test sentences `own_tests` are left out.
+    Rows that contain one of a person's test sentences `own_tests` are left out. InputError if no line remains.
     """
     if not count:
         return []
@@ -54,11 +54,11 @@ def typed_rows(kind: str, corpus: Corpus, count: int, seed: int, own_tests: Coll
 
 
 def self_distilled(llama: SpeechLlama, examples: list[Example]) -> tuple[list[Example], dict[str, Any]]:
-    """Targets as the model would put them: its greedy answer to the typed request, where that is graded 1; else as they
-    were. And how many were kept, and of these how many are other words.
+    """Targets in the model's own words: its greedy answer to the typed request if that is graded 1, else unchanged.
 
-    Self-distillation fine-tuning (Yang et al. 2024, arXiv 2402.13669). Deviation: the model is not shown the target to
-    rewrite, since the tiny base knows no such instruction; the grader alone says what stands for it.
+    Also returned: how many answers were kept, and how many of these differ from the target. Self-distillation
+    fine-tuning (Yang et al. 2024, arXiv 2402.13669). Deviation: the model is not shown the target to rewrite, since the
+    tiny base knows no such instruction; the grader alone decides what may replace it.
     """
     typed = [dataclasses.replace(e, clip=None) for e in examples]
     answers = llama.answer(typed, 64, 48)

@@ -1,7 +1,7 @@
 """`reward`: a Bradley–Terry reward model on preference pairs (Ouyang et al. 2022), by TRL's RewardTrainer.
 
-The sft model, its adapter merged in memory, with a sequence-classification head and a LoRA of its own. What trained is
-saved; the parent it stands on is named.
+The sft model, its adapter merged in memory, with a sequence-classification head and a LoRA of its own. Only what
+trained is saved; checkpoint.json names the parent.
 """
 
 import dataclasses
@@ -36,13 +36,13 @@ class RewardModel:
     """Scores answers to prompts, typed or spoken."""
 
     model: PeftModel
-    """A LlamaForSequenceClassification with one label, wrapped."""
+    """A LlamaForSequenceClassification with one label, wrapped by PEFT."""
     tokenizer: SpeechTokenizer
-    """The parent's, with its clips."""
+    """The parent's tokenizer, with its clips."""
 
 
 def run(config: RewardConfig, context: StageContext) -> dict[str, Any]:
-    """Train on the preference pairs of the training split; leaves head + LoRA in `adapter/`, and checkpoint.json."""
+    """Train on the preference pairs of the training split; writes head + LoRA to `adapter/`, and checkpoint.json."""
     parent = context.parents["model"]
     llama = checkpoint.load(parent, context.device, table=context.table)
     adapter = adapters.Adapter("reward", "a reward model's own", "lora", rank=config.rank, alpha=2 * config.rank)
@@ -106,7 +106,7 @@ def score(reward: RewardModel, answers: list[tuple[Example, str]], batch_size: i
 
 
 def rows(tokenizer: SpeechTokenizer, pairs: list[Pair]) -> Dataset:
-    """Columns id, chosen_ids, rejected_ids (prompt and answer), length (of the longer)."""
+    """Columns id, chosen_ids, rejected_ids (prompt and answer), length (of the longer row)."""
     made = []
     for pair in pairs:
         prompt = tokenizer.prompt_ids(prompt_of(pair))
@@ -117,7 +117,7 @@ def rows(tokenizer: SpeechTokenizer, pairs: list[Pair]) -> Dataset:
 
 
 def _save(context: StageContext, model: PeftModel, llama: SpeechLlama) -> None:
-    """`adapter/` (LoRA and head), then checkpoint.json with its hashes; read back."""
+    """Write `adapter/` (LoRA and head), then checkpoint.json with its hashes, and read both back."""
     model.peft_config["default"].base_model_name_or_path = llama.spec.base
     model.save_pretrained(context.folder / "adapter")
     saved = sorted(path for path in (context.folder / "adapter").iterdir() if path.is_file())
@@ -132,7 +132,7 @@ def _save(context: StageContext, model: PeftModel, llama: SpeechLlama) -> None:
 
 
 def _check_loaded(folder: Path, model: PeftModel) -> None:
-    """InputError unless every tensor of the folder is in the model, and no other."""
+    """Raise InputError unless the folder's tensors are exactly the model's."""
     path = folder / "adapter" / "adapter_model.safetensors"
     saved, state = load_file(path), get_peft_model_state_dict(model)
     if saved.keys() != state.keys() or any(not torch.equal(saved[name], state[name].cpu()) for name in saved):

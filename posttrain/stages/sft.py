@@ -1,8 +1,8 @@
-"""`sft`: the hearing tasks, learned with the adapter that the recipe names.
+"""`sft`: fine-tuning on the hearing tasks with the adapter that the recipe names.
 
 LoRA r = 8, α = 16 on q, k, v, o by default (Fathullah et al. 2023); QLoRA, DoRA, prompt tuning, full and rank 0 are
-options. The projector goes on training with it. `train_encoder` is the paper's joint setting. Remedies against
-forgetting are options too: rows beside the tasks' (remedies.py), a tie to the base (anchor.py), less of the change.
+options. The projector keeps training with it. `train_encoder` is the paper's joint setting. Remedies against forgetting
+are options too: additional rows (remedies.py), a KL loss towards the base (anchor.py), keeping part of the change.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ from posttrain.stages.validation import StopAtWER, valid_wer
 
 
 def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
-    """Train on every spoken task of the training split; leaves parent + adapter.
+    """Train on every spoken task of the training split; saves parent + adapter.
 
-    With a `match` parent, training stops at that node's validation WER: two methods are then compared at equal gain.
+    With a `match` parent, training stops at that node's validation WER, so that two methods compare at equal gain.
     """
     if config.seed is not None:
         context = dataclasses.replace(context, seed=config.seed)
@@ -62,7 +62,7 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
 
 
 def _examples(llama: SpeechLlama, config: SFTConfig, context: StageContext) -> tuple[list[Example], dict[str, Any]]:
-    """What is trained on, and figures of its making. `llama` is the parent, which writes the targets of SDFT."""
+    """The training examples, and figures on how they were made; `llama` is the parent, which writes SDFT's targets."""
     examples = [e for e in context.corpus.examples if e.split == "train"]
     found: dict[str, Any] = {}
     if config.self_distilled:
@@ -71,14 +71,14 @@ def _examples(llama: SpeechLlama, config: SFTConfig, context: StageContext) -> t
 
 
 def _anchor(llama: SpeechLlama, reference: Reference, config: SFTConfig, context: StageContext) -> Anchor:
-    """With a quarter as many typed rows a step as rows of the tasks."""
+    """An anchor with a quarter as many typed rows per step as task rows."""
     rows = max(1, config.batch_size // 4)
     typed = remedies.typed_rows(config.typed_rows, context.corpus, max(1, config.steps) * rows, context.seed)
     return Anchor(llama, reference, typed, config.kl_weight, rows)
 
 
 def _hear_from(llama: SpeechLlama, context: StageContext) -> None:
-    """Put the frozen frames back: what is saved is the Llama's; the encoder has a folder of its own."""
+    """Put the frozen frames back: only the Llama's part is saved here; the encoder has a folder of its own."""
     assert context.table is not None
     embedding = speech_embedding_of(llama.model)
     del embedding.table
@@ -86,7 +86,7 @@ def _hear_from(llama: SpeechLlama, context: StageContext) -> None:
 
 
 def _hear_live(llama: SpeechLlama, context: StageContext) -> CTCEncoder:
-    """Put the encoder itself where its frozen frames were; it trains with the rest."""
+    """Replace the encoder's frozen frames with the encoder itself, which trains with the rest."""
     encoder = load_encoder(llama.spec.encoder or "", device=context.device)
     embedding = speech_embedding_of(llama.model)
     embedding.table = LiveTable(encoder, context.corpus, embedding.table)

@@ -1,4 +1,4 @@
-"""Supervised training for `align` and `sft`: examples → rows of ids → TRL's SFTTrainer, loss on the answer."""
+"""Supervised training for `align`, `sft` and `personalise`: examples → rows of ids → TRL's SFTTrainer; answer loss."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,10 +28,10 @@ def train_supervised(
     anchor: Anchor | None = None,
     own_tests: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Train what is trainable of `llama` on the examples; `config` has steps, batch_size, learning_rate.
+    """Train the trainable parts of `llama` on the examples; `config` has steps, batch_size, learning_rate.
 
-    `anchor`: a second loss, which holds what is typed to the base. `own_tests`: a person's test sentences, which no row
-    may say.
+    `anchor`: a second loss, which keeps the model close to the base on typed text. `own_tests`: a person's test
+    sentences, which no row may contain.
     """
     args = arguments(
         SFTArguments,
@@ -63,8 +63,7 @@ def train_supervised(
 
 
 def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
-    """AdamW with learning rates of their own for projector and encoder, where `config` has them; else None: the Trainer
-    makes its own."""
+    """AdamW with separate learning rates for projector and encoder if `config` has them, else None (Trainer's own)."""
     own = {"projector": getattr(config, "projector_learning_rate", None)}
     if getattr(config, "train_encoder", False):
         own["encoder"] = config.encoder_learning_rate
@@ -81,7 +80,7 @@ def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
 def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:
     """Columns id, input_ids, completion_mask (1 on the answer, `<|eot_id|>` included), length.
 
-    Raises ValueError when an answer holds a clip: labels are words only.
+    Raises ValueError if an answer contains a clip: labels are words only.
     """
     made = base.rows(llama.tokenizer, examples)
     for row in made:

@@ -1,4 +1,4 @@
-"""What every stage on the Hugging Face Trainer shares: arguments, progress bar, NaN stop, and what is reported."""
+"""Shared by all stages on the Hugging Face Trainer: arguments, progress bar, stopping at NaN, and reported metrics."""
 
 import math
 import sys
@@ -37,9 +37,9 @@ def arguments(
 ) -> A:
     """Training arguments of class `cls` (TRL's configs are TrainingArguments) for `steps` optimizer steps.
 
-    `warmup` is the share of the steps; `by_length` batches rows of like length (the dataset's `length` column where it
-    has one). `extra` goes to `cls` as it is and overrides what is chosen here. Every step is logged, which is how a NaN
-    is seen at once; TRL's own defaults (bf16 and activation checkpointing on) are not ours.
+    `warmup` is a share of the steps; `by_length` batches rows of similar length (by the dataset's `length` column if it
+    has one). `extra` goes to `cls` unchanged and overrides what is chosen here. Every step is logged, so that a NaN is
+    noticed at once; TRL's own defaults (bf16 and activation checkpointing on) are not used.
     """
     on_cuda = context.device.startswith("cuda")
     chosen: dict[str, Any] = {
@@ -67,7 +67,7 @@ def arguments(
         "disable_tqdm": False,
         "report_to": list(context.report_to) or "none",
     }
-    with warnings.catch_warnings():  # TRL's own name for activation checkpointing is the old one
+    with warnings.catch_warnings():  # TRL uses the old name of activation checkpointing
         warnings.simplefilter("ignore", FutureWarning)
         return cls(**{**chosen, **extra})
 
@@ -80,19 +80,20 @@ def train(
     keep: Sequence[str] = (),
     own_tests: Iterable[str] = (),
 ) -> dict[str, float]:
-    """Train to the end with a progress bar called `label`; the stage's train_metrics.
+    """Train to the end with a progress bar called `label`; returns the stage's train_metrics.
 
-    `rows` are the examples, pairs or clips that the trainer's dataset was made of. InputError where one says a text of
-    the test or validation split, or one of a person's test sentences `own_tests`.
+    `rows` are the examples, pairs or clips that the trainer's dataset was made from. InputError if one contains a text
+    of the test or validation split, or one of a person's test sentences `own_tests`.
 
-    `loss_first` and `loss_last` are means over the first and last ten steps, as `NAME_last` is of every logged value
-    named in `keep`; `tokens` are those that went through the model, where the trainer counts them. No clocks.
-    The dataset's `id` column, which must be there, names the batch if the loss is NaN: RuntimeError.
+    `loss_first` and `loss_last` are means over the first and last ten steps; `NAME_last` is the mean over the last ten
+    of each logged value named in `keep`; `tokens` are those that went through the model, if the trainer counts them. No
+    times are reported. The dataset must have an `id` column, which names the batch in the RuntimeError if the loss is
+    NaN.
     """
     overlap.check(label, rows, context.corpus, own_tests)
     batches = _RememberIds(trainer.data_collator)
     trainer.data_collator = batches
-    trainer.remove_callback(DEFAULT_PROGRESS_CALLBACK)  # in a notebook, a table with a row a step
+    trainer.remove_callback(DEFAULT_PROGRESS_CALLBACK)  # in a notebook it shows a table with a row per step
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressBar(label))
     trainer.add_callback(StopOnNaN(label, batches))
@@ -117,16 +118,16 @@ def train(
 
 
 def print_trainable(model: torch.nn.Module, label: str) -> None:
-    """Tell on stderr what trains and what is frozen, per part, and by how many parameters."""
+    """Print on stderr what trains and what is frozen, per part, with parameter counts."""
     print(f"{label}: {trainable_summary(model)}", file=sys.stderr)
 
 
 @contextmanager
 def keep_trainables(model: torch.nn.Module) -> Iterator[None]:
-    """Build a TRL trainer in this block: what trains keeps its values and type.
+    """Build a TRL trainer in this block: trainable parameters keep their values and dtype.
 
-    On a 4-bit base TRL casts it to bfloat16, where small updates of a projector vanish, and where the policy would no
-    longer be what its reference is.
+    On a 4-bit base TRL casts them to bfloat16: small updates of a projector would vanish, and the policy would no
+    longer equal its reference.
     """
     kept = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
     yield
@@ -137,9 +138,10 @@ def keep_trainables(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def projector_on_four_bits(model: Any) -> Iterator[None]:
-    """Build a trainer in this block: the Trainer lets a 4-bit Llama train with a PEFT adapter alone.
+    """Build a trainer in this block, which otherwise refuses a 4-bit Llama without a PEFT adapter.
 
-    So that nobody trains quantised weights; a projector is no adapter to it, and trains here alone or beside one.
+    The refusal is there so that nobody trains quantised weights; but the Trainer does not count a projector as an
+    adapter, and here a projector trains, alone or with an adapter.
     """
     quantised = getattr(model, "is_quantized", False)
     if quantised:
@@ -152,16 +154,16 @@ def projector_on_four_bits(model: Any) -> Iterator[None]:
 
 
 def drop_reference(model: torch.nn.Module) -> None:
-    """Take away the frozen copy of the adapter that TRL made, called `ref`, if it made one."""
+    """Remove the frozen copy of the adapter that TRL created, called `ref`, if it created one."""
     if isinstance(model, PeftModel) and "ref" in model.peft_config:
         model.delete_adapter("ref")
 
 
 class StopOnNaN(TrainerCallback):
-    """Stop with the step and the batch's ids when the loss or the gradient's norm is NaN or infinite.
+    """Stop with the step and the batch's ids if the loss or the gradient norm is NaN or infinite.
 
-    The Trainer's own answer is to log another number instead. The loader reads one batch ahead, so the ids are counted
-    off in the order they were collated, not taken from the last batch seen.
+    The Trainer itself would log another number instead. The loader reads one batch ahead, so the ids are taken in the
+    order they were collated, not from the last batch seen.
     """
 
     def __init__(self, label: str, batches: "_RememberIds"):
@@ -191,7 +193,7 @@ class StopOnNaN(TrainerCallback):
 
 
 class ProgressBar(ProgressCallback):
-    """Steps, time left and the loss in one line on stderr; the Trainer's would print every log as a dict."""
+    """Steps, time left and the loss in one line on stderr; the Trainer's bar would print every log as a dict."""
 
     def __init__(self, label: str):
         super().__init__()
@@ -208,7 +210,7 @@ class ProgressBar(ProgressCallback):
 
 
 class _RememberIds:
-    """A data collator that passes rows on and keeps their ids, batch by batch."""
+    """Wraps a data collator and keeps the rows' ids, batch by batch."""
 
     def __init__(self, collator: Any):
         self.collator = collator

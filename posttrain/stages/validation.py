@@ -1,4 +1,4 @@
-"""Validation WER while a stage trains: the one figure that choices of model and stopping may look at."""
+"""Validation WER while a stage trains: the only figure that model choice and stopping may use."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def valid_wer(llama: SpeechLlama, corpus: Corpus, batch_size: int = 64) -> float
 
 
 class StopAtWER(TrainerCallback):
-    """Stop as soon as validation WER, looked at `looks` times, is no higher than `target`."""
+    """Stop as soon as validation WER, measured `looks` times, is no higher than `target`."""
 
     def __init__(self, llama: SpeechLlama, corpus: Corpus, target: float, looks: int = 20):
         self.llama, self.corpus, self.target, self.looks = llama, corpus, target, looks
@@ -28,8 +28,8 @@ class StopAtWER(TrainerCallback):
         """(step, validation WER)."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Look, and stop when it is good enough."""
+        """Measure, and stop if the target is reached."""
         if state.global_step % max(1, state.max_steps // self.looks) == 0:
             self.seen.append((state.global_step, valid_wer(self.llama, self.corpus)))
-            control.should_training_stop |= self.seen[-1][1] <= self.target  # the last step has stopped it already
+            control.should_training_stop |= self.seen[-1][1] <= self.target  # keeps the stop at the last step
         return control
