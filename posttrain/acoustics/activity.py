@@ -41,7 +41,8 @@ GAP_S = 0.3
 SURE_DB = 15.0
 MARGIN_S = 0.2
 """Kept on both sides of activity, for soft consonants and the pauses at both ends of training clips."""
-LONGEST_S = 6.0
+LONGEST_S = 4.0
+"""Longest window by default. The tiny Llama drops whole sentences from longer windows, and words from shorter ones."""
 PAUSE_S = 1.0
 """A longer pause always separates two windows."""
 BUFFER_S = 30.0
