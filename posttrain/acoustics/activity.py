@@ -41,8 +41,11 @@ GAP_S = 0.3
 SURE_DB = 15.0
 MARGIN_S = 0.2
 """Kept on both sides of activity, for soft consonants and the pauses at both ends of training clips."""
-LONGEST_S = 4.0
-"""Longest window by default. The tiny Llama drops whole sentences from longer windows, and words from shorter ones."""
+LONGEST_S = 6.0
+"""Longest window by default."""
+SEVERAL_S = 4.0
+"""Windows longer than this are cut at their longest pause if they have one: the tiny Llama drops whole sentences from
+them. A sentence without a pause stays whole, because cutting inside it costs words."""
 PAUSE_S = 1.0
 """A longer pause always separates two windows."""
 BUFFER_S = 30.0
@@ -78,8 +81,8 @@ def trim(waveform: np.ndarray) -> np.ndarray:
 def windows(waveform: np.ndarray, longest_s: float = LONGEST_S) -> list[tuple[int, int]]:
     """Spans of at most `longest_s` that hold all activity in order, cut at the longest pauses.
 
-    Pauses over PAUSE_S always separate windows. Speech longer than `longest_s` without a pause is cut where it is
-    quietest.
+    Pauses over PAUSE_S always separate windows, shorter ones only in windows over SEVERAL_S. Speech longer than
+    `longest_s` without a pause is cut where it is quietest.
     """
     groups: list[list[_Span]] = []
     pause = 0
@@ -211,7 +214,7 @@ def _around(active: np.ndarray, samples: int, sure: bool) -> list[_Span]:
 def _split(group: list[_Span], longest: int, loudness: np.ndarray) -> list[tuple[int, int]]:
     """One group of spans as windows of at most `longest` samples, split at its longest pauses."""
     first, last = group[0].first, group[-1].last
-    if last - first <= longest:
+    if last - first <= (longest if len(group) == 1 else min(longest, int(SEVERAL_S * SAMPLE_RATE))):
         return [(first, last)]
     if len(group) == 1:
         cut = _quietest(first, last, longest, loudness)
