@@ -46,6 +46,8 @@ LONGEST_S = 6.0
 SEVERAL_S = 4.0
 """Windows longer than this are cut at their longest pause if they have one: the tiny Llama drops whole sentences from
 them. A sentence without a pause stays whole, because cutting inside it costs words."""
+DEEP_DB, BRIEF_FRAMES, APART_FRAMES = 25.0, 20, 75
+"""In such a window, sound so far below its loudest tenth for 0.2 s, and 0.75 s from either end, is a pause as well."""
 PAUSE_S = 1.0
 """A longer pause always separates two windows."""
 BUFFER_S = 30.0
@@ -214,14 +216,28 @@ def _around(active: np.ndarray, samples: int, sure: bool) -> list[_Span]:
 def _split(group: list[_Span], longest: int, loudness: np.ndarray) -> list[tuple[int, int]]:
     """One group of spans as windows of at most `longest` samples, split at its longest pauses."""
     first, last = group[0].first, group[-1].last
-    if last - first <= (longest if len(group) == 1 else min(longest, int(SEVERAL_S * SAMPLE_RATE))):
+    if last - first <= min(longest, int(SEVERAL_S * SAMPLE_RATE)):
         return [(first, last)]
     if len(group) == 1:
-        cut = _quietest(first, last, longest, loudness)
+        cut = _brief_pause(first, last, loudness)
+        if cut is None and last - first <= longest:
+            return [(first, last)]
+        cut = _quietest(first, last, longest, loudness) if cut is None else cut
+        if cut - first > longest:
+            return _split([_Span(first, cut)], longest, loudness) + _split([_Span(cut, last)], longest, loudness)
         return [(first, cut), *_split([_Span(cut, last)], longest, loudness)]
     middle = (first + last) / 2
     at = max(range(len(group) - 1), key=lambda i: (group[i].pause, -abs(group[i].last - middle)))
     return _split(group[: at + 1], longest, loudness) + _split(group[at + 1 :], longest, loudness)
+
+
+def _brief_pause(first: int, last: int, loudness: np.ndarray) -> int | None:
+    """The middle of the deepest pause inside a window; None if it has none."""
+    levels = _smooth(loudness[first // HOP : last // HOP], BRIEF_FRAMES)
+    inner = levels[APART_FRAMES:-APART_FRAMES]
+    if not len(inner) or inner.min() > np.quantile(levels, 0.9) - DEEP_DB:
+        return None
+    return first + (APART_FRAMES + int(np.argmin(inner))) * HOP
 
 
 def _quietest(first: int, last: int, longest: int, loudness: np.ndarray) -> int:
