@@ -25,6 +25,7 @@ LAYERS = (
         "files",
         "lock",
         "disk",
+        "outputs",
         "origin",
         "ledger",
         "side_by_side",

@@ -1,9 +1,8 @@
 """Intervals, paired differences and detectable differences, each with its source; 95 % throughout.
 
-The unit is the widest that items share (`clusters`): content, and for speech content and voice both ways. Proportions
-get Wilson and Tango score intervals with effective numbers of items, because a bootstrap of 0/n has no width; exact
-tests flip whole clusters. Ratios of sums (WER) are resampled by cluster. With one item per cluster, all are the
-ordinary methods.
+The unit is the widest that items share (`clusters`): content, for speech also voice. Proportions get Wilson and Tango
+score intervals with effective numbers of items, because a bootstrap of 0/n has no width; exact tests flip clusters.
+Ratios of sums (WER) are resampled by cluster. With one item per cluster, all are the ordinary methods.
 """
 
 import math
@@ -30,10 +29,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Power:
-    """What determines the smallest detectable difference: n and changed for proportions, se for other figures.
-
-    A ledger stores its fields under `power`; `Power(**metric["power"])` reads them back.
-    """
+    """What determines the smallest detectable difference, as a ledger has it under `power`: n and changed, else se."""
 
     n: float = 0.0
     """Effective number of items."""
@@ -49,9 +45,8 @@ class Power:
     def detectable(self, alpha: float = 0.05) -> float:
         """Smallest true difference that this many items show with 80 % power in a two-sided test at level alpha.
 
-        Under Holm's correction over m figures use alpha = 0.05 / m, the level for the smallest of m p values. With
-        fewer than 1 − log₂ alpha clusters an exact test cannot reach alpha at all; the result is then 1 for a
-        proportion.
+        Under Holm's correction over m figures use alpha = 0.05 / m, the level for the smallest of m p values. A
+        proportion of fewer than 1 − log₂ alpha clusters gives 1: an exact test cannot reach alpha there.
         """
         if self.n:
             return detectable_difference(self.n, self.changed, alpha, self.df, self.units)
@@ -165,8 +160,7 @@ def paired_shares(after: Sequence[float], before: Sequence[float], clusters: Clu
     """Difference of two means of scores in 0..1 on the same items, which share contents and voices.
 
     Right and wrong: Tango's interval with effective counts and t for z; p is the largest of exact McNemar by item,
-    `flip_test` by content and by voice, and t with the two-way variance if both are shared. Grades: t with the
-    clustered variance. If no item changed, each content counts as one item.
+    `flip_test` by content and by voice, and t if both are shared. Grades: clustered t. No change: contents count.
     """
     new, old = np.asarray(after, dtype=float), np.asarray(before, dtype=float)
     change, n = new - old, len(new)
@@ -230,8 +224,8 @@ def deciding_n(value: float, interval: tuple[float, float], limit: float, n: int
 def unpaired_difference(after: Interval, before: Interval, df: float | None = None) -> Difference:
     """Difference of two independent figures from their own intervals (Newcombe 1998b, method 10; Zou & Donner 2008).
 
-    For proportions of different items, such as a precision; conservative if the two agree. p from the interval
-    (Altman & Bland 2011); df: degrees of freedom of the side with fewer clusters, whose t the intervals used.
+    For proportions of different items; p from the interval (Altman & Bland 2011). df: that of the side with fewer
+    clusters, whose t the intervals used.
     """
     value = after.value - before.value
     lo = value - math.hypot(after.value - after.lo, before.hi - before.value)
@@ -276,10 +270,9 @@ def ratio_of_sums(
 ) -> Interval:
     """Σ numerators / Σ denominators, such as WER, with an interval over clusters (Bisani & Ney 2004, by speaker).
 
-    clusters: labels of one way, or Clusters of contents and voices. Items, contents or voices are resampled, whichever
-    have the largest variance, and the samples are widened to the two-way variance (`widened`). With one cluster the
-    items are resampled: the interval then holds for that speaker alone. transform: applied to the ratio, such as exp
-    for perplexity.
+    clusters: labels of one way, or Clusters. Items, contents or voices are resampled, whichever have the largest
+    variance, and the samples are widened to the two-way variance (`widened`). With one cluster the items are
+    resampled: the interval holds for that speaker alone. transform: applied to the ratio, such as exp for perplexity.
     """
     clusters = clusters if isinstance(clusters, Clusters) else Clusters.by(clusters)
     columns = np.array([numerators, denominators], dtype=float)  # (2, items)

@@ -31,9 +31,9 @@ def test_an_answer_has_the_content_of_its_item_typed_and_spoken_and_the_voice_of
     assert evaluate._line(example("c0", "some words"), "", corpus(), None)["content"] == "some words"
 
 
-def test_a_clip_in_which_nothing_is_said_is_its_own_content_and_has_no_voice():
+def test_a_clip_in_which_nothing_is_said_has_its_kind_of_sound_for_content_and_no_voice():
     line = evaluate._line(example("c1", ""), "", corpus(), None)
-    assert line["speaker"] == "voice-b" and unit(line) == ("i",)
+    assert line["speaker"] == "voice-b" and unit(line) == ("hum",)
 
 
 def test_a_ranked_pair_has_the_content_and_the_voice_of_its_prompt():
