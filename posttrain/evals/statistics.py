@@ -187,9 +187,8 @@ def detectable_difference(
 ) -> float:
     """Smallest paired difference in proportion that n items show with 80 % power in a two-sided test at level alpha.
 
-    discordant: share of items expected to change either way; at least the difference itself must change. Solves
-    n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ = max(discordant, δ) (Connor 1987; Miettinen 1968), for clusters with
-    effective n and t of df for z. 1 if n is too small, or if the signs of so few units cannot reach alpha.
+    discordant: share of items expected to change either way. Solves n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ =
+    max(discordant, δ) (Connor 1987; Miettinen 1968), t for z. 1 if n or units are too few to reach alpha.
     """
     z = critical(df, alpha)
 
