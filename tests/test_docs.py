@@ -111,7 +111,7 @@ def test_every_section_of_a_recipe_is_explained_on_some_page():
 
 def test_the_table_of_options_is_read_from_the_code():
     made = script("docs/options.py").on_page_markdown("before\nFields are here. <!-- options: dpo -->\nafter")
-    assert "| `dpo.beta` | `0.1` | Strength of the tie to the reference. |" in made
+    assert "| `dpo.beta` | `0.1` | How strongly the model is held to the reference. |" in made
     assert made.startswith("before\n| option |") and made.endswith("\nafter")
     with pytest.raises(KeyError):
         script("docs/options.py").table("nothing")

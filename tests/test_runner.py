@@ -164,9 +164,7 @@ def test_a_data_root_with_held_out_text_adds_its_figures_and_changes_no_other(fi
         kept = {n for n in before[stage] if not n.startswith("cost/")}
         assert {n: found[stage][n] for n in kept} == {n: before[stage][n] for n in kept}
     assert found["align"]["language/perplexity/wikitext"]["delta_vs_base"] == 0
-    assert (
-        found["align"]["language/perplexity/wikitext"]["value"] > 1.5 * before["base"]["language/perplexity"]["value"]
-    )
+    assert found["align"]["language/perplexity/wikitext"]["value"] > before["base"]["language/perplexity"]["value"]
 
 
 def test_a_lost_evaluation_is_made_again_with_the_same_figures_and_without_training(recipe, finished):

@@ -85,14 +85,14 @@ def ask(
         raise InputError("--labelled is for --judge; name a judge, or see: posttrain safety calibrate --answers")
     by_path = prompts.endswith((".csv", ".tsv")) or "/" in prompts
     read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
-    if missing := checkpoint_problems(checkpoint, hears=spoken):
-        raise InputError(missing)
     known = labelled_answers.read(labelled) if labelled else []
     refusals = sum(answer.is_refusal for answer in known)
     if known and not 0 < refusals < len(known):
         raise InputError(
             f"{refusals} of {len(known)} labelled answers are refusals, expected both kinds; give more answers"
         )
+    if missing := checkpoint_problems(checkpoint, hears=spoken):
+        raise InputError(missing)
     if dry_run:
         line(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
         return
