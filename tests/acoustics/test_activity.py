@@ -111,3 +111,16 @@ def test_a_long_stream_holds_every_sentence_once_and_little_at_a_time(said):
         start, end = end + int(0.6 * RATE), end + int(0.6 * RATE) + len(clip)
         cut += not any(first <= start + 0.05 * RATE and last >= end - 0.05 * RATE for first, last in windows)
     assert cut == 0
+
+
+@pytest.mark.parametrize(("seconds", "gap_s", "windows"), [(5.0, 0.0, 1), (5.0, 0.3, 2), (3.5, 0.3, 1), (8.0, 0.0, 2)])
+def test_a_window_over_four_seconds_is_cut_at_a_brief_pause_and_whole_without_one(seconds, gap_s, windows):
+    time = np.arange(int(seconds * RATE)) / RATE
+    syllables = 0.1 * (1 + 0.5 * np.sin(2 * np.pi * 4 * time))
+    sound = (syllables * np.random.default_rng(0).standard_normal(len(time))).astype(np.float32)
+    middle, half = len(sound) // 2, int(gap_s * RATE / 2)
+    sound[middle - half : middle + half] = 0
+    found = activity.windows(sound)
+    assert len(found) == windows and found[0][0] <= 0.3 * RATE and found[-1][1] >= len(sound) - 0.3 * RATE
+    if gap_s and windows == 2:
+        assert abs(found[0][1] - middle) < 0.3 * RATE and abs(found[1][0] - middle) < 0.3 * RATE
