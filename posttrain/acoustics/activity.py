@@ -220,12 +220,11 @@ def _split(group: list[_Span], longest: int, loudness: np.ndarray) -> list[tuple
         return [(first, last)]
     if len(group) == 1:
         cut = _brief_pause(first, last, loudness)
-        if cut is None and last - first <= longest:
-            return [(first, last)]
-        cut = _quietest(first, last, longest, loudness) if cut is None else cut
-        if cut - first > longest:
-            return _split([_Span(first, cut)], longest, loudness) + _split([_Span(cut, last)], longest, loudness)
-        return [(first, cut), *_split([_Span(cut, last)], longest, loudness)]
+        if cut is None:
+            if last - first <= longest:
+                return [(first, last)]
+            cut = _quietest(first, last, longest, loudness)
+        return _split([_Span(first, cut)], longest, loudness) + _split([_Span(cut, last)], longest, loudness)
     middle = (first + last) / 2
     at = max(range(len(group) - 1), key=lambda i: (group[i].pause, -abs(group[i].last - middle)))
     return _split(group[: at + 1], longest, loudness) + _split(group[at + 1 :], longest, loudness)

@@ -75,12 +75,12 @@ def says(text: str) -> Iterator[str]:
         yield part
         words = part.split()
         if not _FILLERS.isdisjoint(words):
-            yield " ".join(word for word in words if word not in _FILLERS)
+            yield grammar.without_fillers(part)
 
 
 def says_any(row: Row, texts: Collection[str]) -> bool:
     """Whether a row's words contain one of these texts, or its answers one of more than one word."""
-    return any(True for _ in _said(row, texts))
+    return any(_said(row, texts))
 
 
 def holds(text: str, sentences: Iterable[str]) -> bool:
