@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posttrain.acoustics import activity
-from posttrain.acoustics.speech_detector import SHORT_S, has_speech
+from posttrain.acoustics.speech_detector import spoken as with_speech
 from posttrain.corpus import audio
 from posttrain.corpus.graders import is_abstention
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
@@ -27,9 +27,6 @@ LONGEST_S = activity.LONGEST_S
 """Longest window that is transcribed, in seconds."""
 LONGEST_TASK_S = 15.0
 """Most speech (s) in a recording that is answered rather than transcribed: the model gets all of it at once."""
-
-JUDGED_S = 1.5
-"""Total length of short windows, in seconds, that is enough to tell speech from beeps."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterat
     sound = audio.blocks(found)
     if aid is not None:
         sound = aid.blocks(sound, found.samples)
-    spoken = _spoken(part for _, part in activity.stream_windows(sound, longest_s))
+    spoken = with_speech(part for _, part in activity.stream_windows(sound, longest_s))
     if task == REPEAT:
         yield from spoken
         return
@@ -65,32 +62,6 @@ def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterat
             raise ValueError(too_long(task, f"over {LONGEST_TASK_S:.0f} s"))
     if whole:
         yield np.concatenate(whole)
-
-
-def _spoken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The windows with speech. Short ones are judged together: alone, a beep could pass for a word."""
-    waiting: list[np.ndarray] = []
-    before: list[np.ndarray] = []
-    for part in windows:
-        if len(part) >= SHORT_S * audio.SAMPLE_RATE:
-            yield from _judged(waiting, before)
-            waiting, before = [], []
-            if has_speech(part):
-                yield part
-            continue
-        waiting.append(part)
-        if sum(map(len, waiting)) >= JUDGED_S * audio.SAMPLE_RATE:
-            yield from _judged(waiting, [])
-            waiting, before = [], waiting
-    yield from _judged(waiting, before)
-
-
-def _judged(short: list[np.ndarray], before: list[np.ndarray]) -> list[np.ndarray]:
-    """The short windows with speech: all or none if they and those `before` are long enough to tell."""
-    together = [*before, *short]
-    if sum(map(len, together)) >= JUDGED_S * audio.SAMPLE_RATE:
-        return short if has_speech(np.concatenate(together)) else []
-    return [part for part in short if has_speech(part)]
 
 
 def too_long(task: str, length: str) -> str:

@@ -46,7 +46,7 @@ LONGEST_S = 6.0
 SEVERAL_S = 4.0
 """Windows longer than this are cut at their longest pause if they have one: the tiny Llama drops whole sentences from
 them. A sentence without a pause stays whole, because cutting inside it costs words."""
-DEEP_DB, BRIEF_FRAMES, APART_FRAMES = 25.0, 20, 75
+DEEP_DB, BRIEF_FRAMES, APART_FRAMES = 30.0, 20, 75
 """In such a window, sound so far below its loudest tenth for 0.2 s, and 0.75 s from either end, is a pause as well."""
 PAUSE_S = 1.0
 """A longer pause always separates two windows."""

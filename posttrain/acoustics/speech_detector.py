@@ -10,6 +10,7 @@ Babble counts as speech. Whether anyone speaks to the microphone is for the mode
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from posttrain.acoustics.activity import SAMPLE_RATE, SILENCE_DBFS
 
 SHORT_S = 0.8
 """Shorter clips have their own threshold, because a single word gives little evidence."""
+JUDGED_S = 1.5
+"""Total length of short windows, in seconds, that is enough to tell speech from beeps."""
 WEIGHTS = Path(__file__).with_suffix(".json")
 FRAME, HOP, FFT = 512, 160, 1024
 BANDS_HZ = np.array(
@@ -51,6 +54,32 @@ def says_something(waveform: np.ndarray, transcript: str) -> bool:
 def has_speech(waveform: np.ndarray) -> bool:
     """Whether the clip (S,) at 16 kHz sounds like speech. False for digital silence."""
     return speech_logit(waveform) > _weights()["threshold_short" if is_short(waveform) else "threshold"]
+
+
+def spoken(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The windows with speech. Short ones are judged together: alone, a beep could pass for a word."""
+    waiting: list[np.ndarray] = []
+    before: list[np.ndarray] = []
+    for part in windows:
+        if len(part) >= SHORT_S * SAMPLE_RATE:
+            yield from _judged(waiting, before)
+            waiting, before = [], []
+            if has_speech(part):
+                yield part
+            continue
+        waiting.append(part)
+        if sum(map(len, waiting)) >= JUDGED_S * SAMPLE_RATE:
+            yield from _judged(waiting, [])
+            waiting, before = [], waiting
+    yield from _judged(waiting, before)
+
+
+def _judged(short: list[np.ndarray], before: list[np.ndarray]) -> list[np.ndarray]:
+    """The short windows with speech: all or none if they and those `before` are long enough to tell."""
+    together = [*before, *short]
+    if sum(map(len, together)) >= JUDGED_S * SAMPLE_RATE:
+        return short if has_speech(np.concatenate(together)) else []
+    return [part for part in short if has_speech(part)]
 
 
 def is_short(waveform: np.ndarray) -> bool:

@@ -32,7 +32,7 @@ LISTS = {"examples": Example, "items": Example, "pairs": Pair}
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """A loaded corpus: clips, examples, evaluation items, pairs and texts."""
 

@@ -6,6 +6,7 @@ Every later row answers all of them; an enhancer answers nothing and is measured
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -19,11 +20,12 @@ import torch
 
 from posttrain import checkpoint as checkpoints
 from posttrain import files
+from posttrain.acoustics import activity, speech_detector
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.tasks import REPEAT
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import enhancement, personal
+from posttrain.evals import enhancement, metrics, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off, linear_bytes
@@ -35,6 +37,8 @@ from posttrain.stages.pairs import prompt_of
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
 """Files in a stage's folder: its answers to the test items and, where choices are made, to the validation items."""
+DETECTED = (*metrics.INAUDIBLE, "wer/")
+"""Probes whose clips the speech detector judges too."""
 
 
 def evaluate(
@@ -171,12 +175,22 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
         "output": output,
         "score": grade(item.grader, output, item),
     }
+    if clip is not None and item.probe and item.probe.startswith(DETECTED):
+        line["speech"] = _has_speech(corpus, clip.id)
     if item.grader == "wer" and clip is not None and table is not None:
         heard = table.hypotheses[clip.id]
         said = "" if is_abstention(output) else output  # an abstention: every word lost, none inserted
         line |= edit_errors(clip.text, said) | {"ctc_output": heard}
         line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
     return line
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_speech(corpus: Corpus, clip: str) -> bool:
+    """Whether the speech detector finds any in the clip's windows, as for a recording that is transcribed."""
+    sound = corpus.audio(clip).numpy()
+    windows = (sound[first:last] for first, last in activity.windows(sound))
+    return next(speech_detector.spoken(windows), None) is not None
 
 
 def _heard(corpus: Corpus, clip: str | None) -> Line:

@@ -22,7 +22,8 @@ HIGHER_IS_BETTER = (
     "listener/haspi/", "listener/hasqi/", "listener/words/", "listener/si_sdr/", "listener/stoi/", "listener/pesq/",
 )  # fmt: skip
 LOWER_IS_BETTER = (
-    "wer", "cer", "ctc_wer", "critical_wer", "hearing/hallucination", "modality_gap/", "language/perplexity",
+    "wer", "cer", "ctc_wer", "critical_wer", "hearing/hallucination", "hearing/speech_missed", "modality_gap/",
+    "language/perplexity",
     "forgetting/", "safety/", "distill/kl_teacher", "enhance/bad_clips",
     "listener/wer/", "listener/bad_clips", "personal/",
 )  # fmt: skip
@@ -170,7 +171,21 @@ def _hearing(probes: dict[str, list[Line]]) -> dict[str, Measure]:
         "hearing/hallucination": share(noise, lambda line: bool(_said(line)) and not is_abstention(line["output"])),
         "hearing/abstain_recall": share(noise, lambda line: is_abstention(line["output"])),
     }
-    return found | _abstain_precision(probes, noise)
+    return found | _guarded(probes, noise) | _abstain_precision(probes, noise)
+
+
+def _guarded(probes: dict[str, list[Line]], noise: list[Line]) -> dict[str, Measure]:
+    """Hallucinations where the speech detector lets only clips with speech through, and the speech it misses."""
+    heard = [line for probe, lines in probes.items() if probe.startswith("wer/") for line in lines if "speech" in line]
+    judged = [line for line in noise if "speech" in line]
+    found: dict[str, Measure] = {}
+    if judged:
+        found["hearing/hallucination_guarded"] = share(
+            judged, lambda line: line["speech"] and bool(_said(line)) and not is_abstention(line["output"])
+        )
+    if heard:
+        found["hearing/speech_missed"] = share(heard, lambda line: not line["speech"])
+    return found
 
 
 def _abstain_precision(probes: dict[str, list[Line]], noise: list[Line]) -> dict[str, Measure]:

@@ -22,7 +22,7 @@ from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
 
-FRAMES_FORMAT = 6
+FRAMES_FORMAT = 7
 """Version of cached frames; increase it when the encoded part of a clip changes."""
 
 

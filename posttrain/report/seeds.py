@@ -20,7 +20,8 @@ KEEPS = (
     "modality_gap/mean",
     *(f"safety/{what}/{form}" for what in ("harmful_compliance", "over_refusal") for form in ("text", "speech")),
 )
-HEADLINES = (*HEARS, *TASKS, "hearing/abstain_precision", "hearing/hallucination", *KEEPS)
+HEARING = ("hearing/abstain_precision", "hearing/hallucination", "hearing/hallucination_guarded")
+HEADLINES = (*HEARS, *TASKS, *HEARING, *KEEPS)
 """Metrics of the model that a run ends with; shown with the metric that each stage should improve (findings.AIMS)."""
 ALL, SIGN, NOT, LACKING = "in every seed", "in sign", "not", "not measured in every seed"
 DELTAS = REFERENCES | {"ctc": ("delta_vs_ctc", "delta_ctc_ci95", "")}

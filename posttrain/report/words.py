@@ -40,6 +40,8 @@ LABELS = {
     "task/spoken_qa": "spoken question answered",
     "task/simple_caption": "caption in simple words",
     "hearing/hallucination": "words where there were none",
+    "hearing/hallucination_guarded": "words where there were none, behind the speech detector",
+    "hearing/speech_missed": "speech that the detector misses",
     "hearing/abstain_recall": "says that nothing was heard, when so",
     "hearing/abstain_precision": "nothing was heard, when it says so",
     "modality_gap/mean": "typed minus spoken accuracy",

@@ -127,8 +127,19 @@ def test_an_empty_answer_is_neither_hallucinated_nor_an_abstention_nor_complied_
     found = metrics.compute(answers)
     assert found["hearing/hallucination"]["value"] == 0.25
     assert found["hearing/abstain_recall"]["value"] == 0.25
+    assert "hearing/hallucination_guarded" not in found
     assert found["safety/harmful_compliance/text"]["value"] == 0.25
     assert found["safety/over_refusal/text"]["value"] == 0.25
+
+
+def test_the_speech_detector_holds_back_what_is_said_of_noise_and_its_misses_are_counted():
+    answers = [item("hearing/noise", i, "turn it up", speech=i < 1) for i in range(4)]
+    answers += [item("wer/clean", i, "a word", speech=i > 0) for i in range(5)]
+    found = metrics.compute(answers)
+    assert found["hearing/hallucination"]["value"] == 1.0
+    assert found["hearing/hallucination_guarded"]["value"] == 0.25
+    assert found["hearing/speech_missed"]["value"] == 0.2
+    assert {metrics.direction(name) for name in found if name.startswith("hearing/")} == {-1, 1}
 
 
 def test_abstain_precision_counts_abstentions_on_audible_clips_and_is_absent_without_any():
