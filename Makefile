@@ -164,7 +164,7 @@ figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ fr
 	.venv/bin/python docs/figures.py $(if $(RUN),"$(run_folder)") $(if $(DRY_RUN),--check)
 
 bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI and encoder on one core, compared with other packages
-	.venv/bin/python -m posttrain.bench
+	.venv/bin/python -m posttrain.use.bench
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run --fresh-code,$(options))

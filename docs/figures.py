@@ -4,7 +4,7 @@
 run, and `python docs/figures.py --check` says how each block stands: status 1 where one is stale without saying so.
 
 A block lies between two lines: `<!-- figures: KIND; from=RUN,…; command=…; commit=…; code=STAGE:HASH,… -->` and
-`<!-- /figures -->`. The code is that of the stages on which its figures depend (`posttrain.machine.stage_code`), as the
+`<!-- /figures -->`. The code is that of the stages on which its figures depend (`machine.source.stage_code`), as the
 run's ledger has it. Once the code of one of them changes, the block is stale: run its command and this script, or add
 `; stale=REASON`, which the page then shows. No figure is typed by hand: `unstamped` finds what is outside of a block.
 """
@@ -17,10 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from posttrain import ledger
 from posttrain.errors import InputError
-from posttrain.ledger import Row
-from posttrain.machine import stage_code
+from posttrain.machine.device import stage_code
 from posttrain.report import summary
 from posttrain.report.compare import compare
 from posttrain.report.findings import costs
@@ -28,6 +26,8 @@ from posttrain.report.lineage import kind
 from posttrain.report.listeners import measured
 from posttrain.report.markdown import listener_tables, table
 from posttrain.report.words import between, change, duration, label, number, unit
+from posttrain.run import ledger
+from posttrain.run.ledger import Row
 
 ROOT = Path(__file__).parent.parent
 START = re.compile(r"^<!-- figures: (\w+); (.*) -->$", re.MULTILINE)

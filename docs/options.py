@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from posttrain import config, gate_config, sections
+from posttrain.config import gate as gate_config
+from posttrain.config import recipe as config
+from posttrain.config import sections
 
 MARK = re.compile(r"^.*<!-- options: (\w+) -->$", re.MULTILINE)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from posttrain.cli import streams
+from posttrain.machine import streams
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = {"width": 1180, "height": 1120}

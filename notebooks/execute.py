@@ -11,7 +11,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from posttrain.cli import streams
+from posttrain.machine import streams
 
 FOLDER = Path(__file__).parent
 

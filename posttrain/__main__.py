@@ -38,8 +38,8 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit status. Errors that are not the user's are raised: a traceback and status 1."""
-    from posttrain.cli import streams
     from posttrain.cli.app import app
+    from posttrain.machine import streams
 
     with streams.patient():
         try:
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
                 print(f"posttrain: {streams.visible(problem)}", file=sys.stderr)
             return 2
         except Exception as error:
-            from posttrain import disk
+            from posttrain.machine import disk
 
             message = str(error) if isinstance(error, DiskFullError) else disk.told(error, Path.cwd())
             if message is None:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from posttrain import checkpoint
 from posttrain.corpus.types import Example
+from posttrain.model import checkpoint
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tiny_tokenizer import SPECIAL_TOKENS, train_tokenizer

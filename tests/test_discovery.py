@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from posttrain import assets, config, runner
 from posttrain.__main__ import run
+from posttrain.config import assets
+from posttrain.config import recipe as config
+from posttrain.run import runner
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "posttrain" / "recipes").rglob("*.yaml"))

@@ -103,7 +103,7 @@ def test_every_link_leads_somewhere(page):
 
 def test_every_section_of_a_recipe_is_explained_on_some_page():
     shown = {name for page in PAGES for name in re.findall(r"<!-- options: (\w+) -->", page.read_text())}
-    from posttrain import config
+    from posttrain.config import recipe as config
 
     fields = dataclasses.fields(config.Recipe)
     assert shown == {field.name for field in fields if dataclasses.is_dataclass(field.default)}
@@ -122,7 +122,7 @@ def test_the_table_of_options_is_read_from_the_code():
 
 
 def test_the_bare_page_says_where_its_options_are():
-    from posttrain import config
+    from posttrain.config import recipe as config
 
     sections = {field.name: type(field.default) for field in dataclasses.fields(config.Recipe)}
     for page in PAGES:

@@ -13,30 +13,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "posttrain").rglob("*.py"))
 LAYERS = (
-    (
-        "errors",
-        "yaml_config",
-        "sections",
-        "config",
-        "gate_config",
-        "assets",
-        "machine",
-        "source",
-        "files",
-        "lock",
-        "disk",
-        "outputs",
-        "origin",
-        "ledger",
-        "side_by_side",
-    ),
-    ("corpus", "acoustics", "content", "graph"),
-    ("model", "checkpoint"),
+    ("errors",),
+    ("files",),
+    ("machine",),
+    ("config",),
+    ("readers",),
+    ("acoustics",),
+    ("corpus",),
+    ("model",),
     ("stages",),
     ("evals",),
-    ("preflight", "planning", "runner", "combinations"),
+    ("run",),
     ("report",),
-    ("listen", "transcribe", "enhance", "listeners", "bench", "doctor", "cli", "notebook", "__main__"),
+    ("use",),
+    ("export",),
+    ("cli",),
+    ("__main__",),
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
@@ -126,7 +118,7 @@ def test_help_imports_nothing_heavy():
 
 def test_importing_the_package_sets_nothing():
     code = (
-        "import os; before = dict(os.environ); import posttrain.__main__, posttrain.cli.app, posttrain.config;"
+        "import os; before = dict(os.environ); import posttrain.__main__, posttrain.cli.app, posttrain.config.recipe;"
         "assert dict(os.environ) == before"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

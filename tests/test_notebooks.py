@@ -10,8 +10,8 @@ from conftest import script
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from posttrain import runner
-from posttrain.config import load_recipe
+from posttrain.config.recipe import load_recipe
+from posttrain.run import runner
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))

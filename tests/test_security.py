@@ -14,14 +14,15 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from posttrain import checkpoint
 from posttrain.errors import InputError
-from posttrain.evals import harness, labelled_answers, standalone
-from posttrain.evals.judge import Judge
+from posttrain.evals import harness, standalone
+from posttrain.evals.safety import labelled_answers
+from posttrain.evals.safety.judge import Judge
+from posttrain.model import checkpoint, untrusted
 from posttrain.model import encoder as encoders
-from posttrain.model import memory, untrusted
 from posttrain.model.folder import check_folder
 from posttrain.model.speech_llama import load_llama
+from posttrain.run import memory
 from tests.evals.test_harness import items
 from tests.stages.toy_run import sft_folder
 
@@ -276,7 +277,7 @@ def test_processes_of_a_command_do_not_look_into_the_working_folder():
     [{"stage": "../x"}, {"stage": ".."}, {"run": "a/b"}, {"run": "\x1b[2J"}, {"checkpoint": "runs/one/.."}],
 )
 def test_names_in_a_ledger_are_names_of_folders(entry, tmp_path):
-    from posttrain import ledger
+    from posttrain.run import ledger
     from tests.report.made_run import make_run
 
     make_run(tmp_path / "one", ["base"], items=4, bootstrap=20)
@@ -296,7 +297,7 @@ def test_a_cell_is_no_formula_and_is_read_as_it_was_said(tmp_path):
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "../adapters/lora", ".", "..", "a\x00b"])
 def test_names_of_adapters_and_sources_do_not_leave_their_folder(name):
-    from posttrain import assets
+    from posttrain.config import assets
 
     for kind in ("adapters", "data"):  # nor by a way back in
         with pytest.raises((InputError, ValueError)):

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from posttrain import assets
 from posttrain.acoustics import thresholds
 from posttrain.acoustics.thresholds import RANGE_DB_HL
-from posttrain.corpus import json_lines, paths, tables, text_files
+from posttrain.config import assets
 from posttrain.errors import InputError
-from posttrain.machine import say
+from posttrain.machine.device import say
+from posttrain.readers import json_lines, paths, tables, text_files
 
 Ear = Literal["left", "right"]
 PTA_HZ = (500.0, 1000.0, 2000.0, 4000.0)

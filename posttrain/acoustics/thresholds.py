@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from posttrain.corpus import tables
+from posttrain.readers import tables
 
 RANGE_DB_HL = (-10.0, 120.0)
 """Range of audiometers (IEC 60645-1)."""

@@ -162,7 +162,7 @@ def evaluate(
     from posttrain.cli import show
     from posttrain.corpus.probes import read_probes
     from posttrain.errors import InputError
-    from posttrain.machine import pick_device
+    from posttrain.machine.device import pick_device
 
     tasks = [name.strip() for name in (lm_eval or "").split(",") if name.strip()]
     if (probes and lm_eval is not None) or (limit and not tasks) or (lm_eval is not None and not tasks):
@@ -313,7 +313,7 @@ def transcribe(
     posttrain transcribe noisy.wav --checkpoint runs/tiny/sft --enhance --audiogram N3
     """
     from posttrain.cli import show
-    from posttrain.transcribe import transcribe as run_transcribe
+    from posttrain.use.transcribe import transcribe as run_transcribe
 
     hide_loading()
     with quiet_stdout():
@@ -353,7 +353,7 @@ def enhance(
     posttrain enhance noisy.wav better.wav --audiogram listeners.json:L0001 --checkpoint runs/tiny/enhance --json
     """
     from posttrain.cli import show
-    from posttrain.enhance import enhance as run_enhance
+    from posttrain.use.enhance import enhance as run_enhance
 
     with quiet_stdout():
         result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run)

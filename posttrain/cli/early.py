@@ -7,10 +7,10 @@ from typing import Any
 import typer
 import yaml
 
-from posttrain import ledger
-from posttrain.config import ASIDE
+from posttrain.config.recipe import ASIDE
 from posttrain.errors import InputError
 from posttrain.model.folder import checkpoint_problems
+from posttrain.run import ledger
 
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 

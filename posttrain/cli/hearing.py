@@ -65,10 +65,10 @@ def validate(
     posttrain hearing validate --responses listener_responses.csv --data-root DATA_ROOT
     posttrain hearing validate --responses mine.csv --listeners listeners.json --json
     """
-    from posttrain.evals import responses as people
+    from posttrain.evals.hearing import responses as people
 
     rows, audiograms = people.load(responses, listeners or [], data_root)
-    from posttrain.evals import words_correct
+    from posttrain.evals.hearing import words_correct
 
     model = words_correct.load(coefficients or words_correct.SHIPPED)
     found = words_correct.validate(rows, audiograms, model)
@@ -99,16 +99,16 @@ def fit(
     \b
     posttrain hearing fit --responses mine.csv --listeners listeners.json --out mine.json
     posttrain hearing fit --responses DATA_ROOT/clarity/listener_responses.csv --data-root DATA_ROOT \\
-      --out posttrain/evals/words_correct.json
+      --out posttrain/evals/hearing/words_correct.json
     """
-    from posttrain import outputs
     from posttrain.errors import InputError
-    from posttrain.evals import responses as people
+    from posttrain.evals.hearing import responses as people
+    from posttrain.use import outputs
 
     if wrong := outputs.problem(out, [responses, *(listeners or [])]):
         raise InputError(wrong)
     everyone, audiograms = people.load(responses, listeners or [], data_root)
-    from posttrain.evals import words_correct
+    from posttrain.evals.hearing import words_correct
 
     rows = words_correct.Rows.of(everyone, audiograms)
     left_out = words_correct.assess(
@@ -170,8 +170,8 @@ def evaluate(
 
     folder = run_folder(run)
     early.rows(folder, lacks="finished enhance stage")
-    from posttrain import listeners
-    from posttrain.machine import pick_device
+    from posttrain.machine.device import pick_device
+    from posttrain.use import listeners
 
     show.hide_loading()
     wanted = listeners.plan(folder, listener or (), data_root, model, source or (), snr or (5.0,), clips, denoise)

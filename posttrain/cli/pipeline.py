@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from posttrain import config, disk
 from posttrain.cli import early, show
+from posttrain.config import recipe as config
 from posttrain.errors import InputError
-from posttrain.lock import alone
+from posttrain.machine import disk
+from posttrain.machine.lock import alone
 
 
 def run_folder(run: str) -> Path:
@@ -31,7 +32,7 @@ def run(
     fresh_code: bool = False,
 ) -> None:
     """Run the recipe, or the stage `until` and the stages it depends on, then write the report."""
-    from posttrain import runner
+    from posttrain.run import runner
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
@@ -66,7 +67,7 @@ def data(
     fresh_code: bool = False,
 ) -> None:
     """Build only the corpus and print what it contains."""
-    from posttrain import preflight, runner
+    from posttrain.run import preflight, runner
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
@@ -116,7 +117,7 @@ def study(run: str, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         show.line(f"would write study.html, study.md and study.json in {folder} from its ledger")
         return
-    from posttrain.report import study_page
+    from posttrain.report.study import study_page
 
     page = study_page.build(folder)
     if as_json:
@@ -139,7 +140,7 @@ def gate(run: str, stage: str | None, recipe: str | None, changes: list[str] | N
 
 def doctor(recipe: str, changes: list[str] | None, run: str | None, branch_from: str | None, as_json: bool) -> int:
     """Print the checks' results; returns 0 if nothing stops the recipe, else 1."""
-    from posttrain.doctor import examine
+    from posttrain.run.doctor import examine
 
     loaded = config.load_recipe(recipe, changes)
     with show.quiet_stdout():
@@ -170,7 +171,7 @@ def _plan(
     fresh_code: bool = False,
 ) -> list[Any]:
     """The plan. Raises InputError with the recipe's problems and those of everything it names, in one list."""
-    from posttrain import preflight, runner
+    from posttrain.run import preflight, runner
 
     steps: list[Any] = []
     found = list(problems)
@@ -187,7 +188,7 @@ def _plan(
 
 
 def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: bool) -> None:
-    from posttrain import doctor
+    from posttrain.run import doctor
 
     with show.quiet_stdout():
         needs = doctor.needs_here(recipe, folder, steps)

@@ -72,12 +72,12 @@ def ask(
     posttrain safety ask --checkpoint runs/tiny/sft --prompts xstest --judge meta-llama/Llama-Guard-3-8B \\
         --labelled xstest/completions_gpt4.csv
     """
-    from posttrain import outputs
     from posttrain.corpus import prompts as prompt_files
     from posttrain.errors import InputError
-    from posttrain.evals import labelled_answers
-    from posttrain.machine import pick_device
+    from posttrain.evals.safety import labelled_answers
+    from posttrain.machine.device import pick_device
     from posttrain.model.folder import checkpoint_problems
+    from posttrain.use import outputs
 
     if wrong := outputs.problem(out, [Path(prompts), *([labelled] if labelled else [])]):
         raise InputError(wrong)
@@ -96,14 +96,14 @@ def ask(
     if dry_run:
         line(f"would put {len(read)} prompts of {prompts} to {checkpoint}{', typed and spoken' * spoken}")
         return
-    from posttrain.evals import asked
+    from posttrain.evals.safety import asked
 
     if not judge:
         hide_loading()
     with quiet_stdout():
         guard = None
         if judge:
-            from posttrain.evals.judge import Judge
+            from posttrain.evals.safety.judge import Judge
 
             guard = Judge.load(judge, pick_device(device))
         counts = guard.counts(known) if guard and known else None
@@ -149,10 +149,10 @@ def calibrate(
     posttrain safety calibrate --answers completions_mymodel.csv --json
     posttrain safety calibrate --answers completions_mymodel.csv --judge meta-llama/Llama-Guard-3-8B
     """
-    from posttrain.evals import labelled_answers, refusal
+    from posttrain.evals.safety import labelled_answers, refusal
 
     rows, rule = labelled_answers.read(answers), refusal.load(detector or refusal.SHIPPED)
-    from posttrain.evals import calibration
+    from posttrain.evals.safety import calibration
 
     if dry_run:
         rules = "a judge and two rules" if judge else "two rules"
@@ -160,8 +160,8 @@ def calibrate(
         return
     judged = None
     if judge:
-        from posttrain.evals.judge import Judge
-        from posttrain.machine import pick_device
+        from posttrain.evals.safety.judge import Judge
+        from posttrain.machine.device import pick_device
 
         with quiet_stdout():
             guard = Judge.load(judge, pick_device(device))
@@ -193,11 +193,11 @@ def fit(
     \b
     How the shipped weights were fitted, to XSTest's completions of two models:
     posttrain safety fit --answers xstest/completions_gpt4.csv --answers xstest/completions_llama2new.csv \\
-        --out posttrain/evals/refusal.json
+        --out posttrain/evals/safety/refusal.json
     """
-    from posttrain import outputs
     from posttrain.errors import InputError
-    from posttrain.evals import labelled_answers
+    from posttrain.evals.safety import labelled_answers
+    from posttrain.use import outputs
 
     if wrong := outputs.problem(out, answers):
         raise InputError(wrong)
@@ -206,7 +206,7 @@ def fit(
         return
     for path in answers:
         labelled_answers.read(path)
-    from posttrain.evals import refusal_fit
+    from posttrain.evals.safety import refusal_fit
 
     made, report = refusal_fit.fit(answers)
     refusal_fit.write(made, out)

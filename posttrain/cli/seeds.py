@@ -11,7 +11,7 @@ import typer
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
-    from posttrain.config import Recipe
+    from posttrain.config.recipe import Recipe
 
 
 def seeds(
@@ -45,8 +45,8 @@ def seeds(
     posttrain seeds tiny --seeds 0,1,2 --jobs 2
     posttrain seeds tiny --seeds 5 --dry-run
     """
-    from posttrain import config
     from posttrain.cli import pipeline, show
+    from posttrain.config import recipe as config
 
     loaded, problems = config.read_recipe(recipe, changes)
     if problems:
@@ -63,7 +63,7 @@ def seeds(
     together = home.with_name(f"{home.name}_seeds")
     with show.quiet_stdout():
         each.run_all(jobs if _on_cpu(loaded) else 1, together / "logs")
-    from posttrain.report import seeds_page
+    from posttrain.report.study import seeds_page
 
     page = seeds_page.build(folders, together)
     if as_json:
@@ -107,7 +107,8 @@ class _Each:
 
     def plan(self, seed: int) -> list[Any]:
         """The steps of that seed's run. Raises InputError listing everything that is wrong."""
-        from posttrain import config, runner
+        from posttrain.config import recipe as config
+        from posttrain.run import runner
 
         return runner.plan(config.load_recipe(self.recipe, self.set(seed)), self.folders[seed])
 
@@ -120,8 +121,8 @@ class _Each:
 
     def run_all(self, jobs: int, logs: Path) -> None:
         """Run all seeds; for a finished one this takes seconds and writes its report if that is missing."""
-        from posttrain.machine import say
-        from posttrain.side_by_side import run_all
+        from posttrain.machine.device import say
+        from posttrain.machine.side_by_side import run_all
 
         names = [folder.name for folder in self.folders.values()]
         if jobs > 1:
@@ -133,7 +134,7 @@ class _Each:
 
 
 def _on_cpu(recipe: "Recipe") -> bool:
-    from posttrain.machine import pick_device
+    from posttrain.machine.device import pick_device
 
     return pick_device(recipe.device) == "cpu"
 

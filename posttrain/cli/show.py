@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from posttrain.cli.streams import CONTROL, is_unicode, visible
+from posttrain.machine.streams import CONTROL, is_unicode, visible
 
 if TYPE_CHECKING:
-    from posttrain.preflight import Finding
     from posttrain.report.gate import Verdict
-    from posttrain.runner import Step
-    from posttrain.transcribe import Result
+    from posttrain.run.preflight import Finding
+    from posttrain.run.runner import Step
+    from posttrain.use.transcribe import Result
 
 HALVES = re.compile("[\ud800-\udfff]")
 """Halves of surrogate pairs: bytes in a file's name that are not text."""

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import overlap, sources, speech, store, world
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Clip, Example
 from posttrain.corpus.world import SpokenText
-from posttrain.sections import CorpusConfig
 
 TRAIN_CONDITIONS = {"clean": 0.4, "snr20": 0.12, "snr15": 0.12, "snr10": 0.16, "snr5": 0.12, "snr0": 0.08}
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from posttrain import assets
+from posttrain.config import assets
 from posttrain.errors import InputError
 
 CARDS = ("wikitext",)

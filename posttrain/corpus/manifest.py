@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from posttrain.corpus import paths, tables
 from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES, audio
 from posttrain.corpus.normalise import normalise, read_out
 from posttrain.errors import InputError
+from posttrain.readers import paths, tables
 
 
 @dataclass(frozen=True)

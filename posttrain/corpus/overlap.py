@@ -1,6 +1,6 @@
 """Keeps held-out texts out of training: one check of every text that a stage is about to train on.
 
-`posttrain.stages.trainer.train` calls it for every stage, with the final rows: generated, replayed, self-distilled,
+`stages.training.trainer.train` calls it for every stage, with the final rows: generated, replayed, self-distilled,
 preferred or rejected, spoken or typed, and a person's own.
 """
 

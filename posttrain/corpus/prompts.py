@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from posttrain import assets
-from posttrain.corpus import tables
+from posttrain.config import assets
 from posttrain.errors import InputError
+from posttrain.readers import tables
 
 LABELS = {"safe": False, "unsafe": True}
 FORMATS = (("prompt", "label"), ("goal", "target"), ("behavior", "behaviorid"))

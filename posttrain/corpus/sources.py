@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from posttrain import assets
+from posttrain.config import assets
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import audio, manifest
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
 from posttrain.errors import InputError
-from posttrain.sections import CorpusConfig
 
 DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
 NOISE_PIECE_S = 4.0

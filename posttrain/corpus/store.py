@@ -21,9 +21,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from posttrain import files
-from posttrain.corpus import json_lines
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
+from posttrain.readers import json_lines
 
 SAMPLE_RATE = 16_000
 FULL_SCALE = 32_768.0

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import abilities, asks, complaints, deeds, grammar, overlap, requests, validation_items
 from posttrain.corpus.asks import Ask
 from posttrain.corpus.normalise import number_words
@@ -23,7 +24,6 @@ from posttrain.corpus.tasks import (
 )
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
-from posttrain.sections import CorpusConfig
 
 BASE_SHARES = {
     "text": 0.055,

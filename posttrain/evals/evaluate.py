@@ -18,21 +18,22 @@ from typing import Any
 
 import torch
 
-from posttrain import checkpoint as checkpoints
 from posttrain import files
 from posttrain.acoustics import activity, speech_detector
+from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.store import SAMPLE_RATE, Corpus
 from posttrain.corpus.tasks import REPEAT
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import enhancement, metrics, personal
+from posttrain.evals import metrics, personal
 from posttrain.evals.errors import edit_errors
+from posttrain.evals.hearing import enhancement
+from posttrain.model import checkpoint as checkpoints
 from posttrain.model import encoder as encoders
 from posttrain.model.adapters import adapters_off, linear_bytes
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.sections import EvaluationConfig
-from posttrain.stages.pairs import prompt_of
+from posttrain.stages.training.pairs import prompt_of
 
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"

@@ -9,9 +9,11 @@ import zlib
 from typing import Any
 
 from posttrain.corpus.graders import is_abstention, is_refusal
-from posttrain.evals import listener_metrics, personal_metrics, safety
+from posttrain.evals import personal_metrics
 from posttrain.evals.clusters import Unit
+from posttrain.evals.hearing import listener_metrics
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, finite
+from posttrain.evals.safety import safety
 from posttrain.evals.units import key, share, unit, units
 
 Line = dict[str, Any]

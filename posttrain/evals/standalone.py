@@ -5,17 +5,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from posttrain import checkpoint as checkpoints
-from posttrain.config import ASIDE
+from posttrain.config.recipe import ASIDE
+from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus import general_text
 from posttrain.corpus.probes import read_probes
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import evaluate, harness, metrics
+from posttrain.model import checkpoint as checkpoints
 from posttrain.model.corpus_table import corpus_table
-from posttrain.origin import Origin, resolve
-from posttrain.sections import EvaluationConfig
+from posttrain.model.origin import Origin, resolve
 
 
 def evaluate_checkpoint(
@@ -23,7 +23,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Metrics of the checkpoint, with differences from row zero if the items are the run's own.
 
-    Corpus, encoder, references and options are those of its own run, wherever that is now (see posttrain/origin.py).
+    Corpus, encoder, references and options are those of its own run, wherever that is now (see `model.origin`).
     `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names a corpus clip.
     `data_root`: where to look for held-out text, in addition to the run's own items.
     """

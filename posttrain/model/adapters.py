@@ -10,8 +10,8 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, PromptTuningInit, Ta
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from posttrain.model.adapter_file import Adapter as Adapter
-from posttrain.model.adapter_file import read as read
+from posttrain.config.adapter_file import Adapter as Adapter
+from posttrain.config.adapter_file import read as read
 
 LAYER = r"model\.(?:language_model\.)?layers\.\d+\.(?:self_attn|mlp)\."
 

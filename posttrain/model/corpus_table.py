@@ -17,7 +17,7 @@ from posttrain import files
 from posttrain.acoustics import activity
 from posttrain.acoustics.frontend import SAMPLE_RATE
 from posttrain.corpus.store import Corpus
-from posttrain.machine import say
+from posttrain.machine.device import say
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable

@@ -23,10 +23,11 @@ from transformers import (
     ParakeetTokenizer,
 )
 
-from posttrain import files, origin
+from posttrain import files
 from posttrain.acoustics.enhancer import SPEC
 from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard, settings
 from posttrain.errors import InputError
+from posttrain.model import origin
 from posttrain.model.untrusted import read_config
 
 SPEC_FILE = "checkpoint.json"

@@ -13,8 +13,8 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from posttrain.config.adapter_file import Adapter
 from posttrain.errors import InputError
-from posttrain.model.adapter_file import Adapter
 from posttrain.model.adapters import lora_config
 from posttrain.model.untrusted import check_adapter
 

@@ -64,7 +64,7 @@ class Spec:
 
 @dataclass
 class SpeechLlama:
-    """Model, tokenizer and table; created by posttrain.checkpoint."""
+    """Model, tokenizer and table; created by posttrain.model.checkpoint."""
 
     model: Any
     """LlamaForCausalLM or a PeftModel around one."""

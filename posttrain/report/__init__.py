@@ -8,10 +8,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from posttrain import files, ledger
+from posttrain import files
 from posttrain.errors import InputError
-from posttrain.evals.safety import detector_error
-from posttrain.ledger import Row
+from posttrain.evals.safety.safety import detector_error
 from posttrain.report import code_versions
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
@@ -25,6 +24,8 @@ from posttrain.report.terminal import summary
 from posttrain.report.trajectory import Trajectory, trajectory, trajectory_table
 from posttrain.report.verdict import verdict
 from posttrain.report.words import label, ordered
+from posttrain.run import ledger
+from posttrain.run.ledger import Row
 
 __all__ = ["build", "compare", "summary"]
 

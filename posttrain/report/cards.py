@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from posttrain import files, ledger
+from posttrain import files
 from posttrain.evals.metrics import direction
-from posttrain.ledger import Row
 from posttrain.report.findings import difference, figure, findings, own
 from posttrain.report.lineage import lineage
 from posttrain.report.markdown import plain, table
 from posttrain.report.words import duration, label, ordered, reference
+from posttrain.run import ledger
+from posttrain.run.ledger import Row
 
 SPEC = "checkpoint.json"
 TASKS = {

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain import origin
 from posttrain.errors import InputError
-from posttrain.ledger import Row
 from posttrain.report.findings import OTHERS, final
 from posttrain.report.lineage import kind
+from posttrain.run import place
+from posttrain.run.ledger import Row
 
 Line = dict[str, Any]
 LONGEST = 240
@@ -66,7 +66,7 @@ def read_answers(run_folder: Path, rows: Iterable[Row]) -> dict[str, list[Line]]
     """
     found = {}
     for row in rows:
-        folder = origin.of_row(run_folder, row)
+        folder = place.of_row(run_folder, row)
         path = folder and folder / "answers.jsonl"
         if path and path.is_file():
             found[row.stage] = _read(path)

@@ -18,7 +18,7 @@ from posttrain.evals.seeds import (
     over_seeds,
     power_law,
 )
-from posttrain.report.study import Arm, changed, difference
+from posttrain.report.study.study import Arm, changed, difference
 from posttrain.report.words import between, change, number
 
 REPRODUCED, NOT_SHOWN, DISAGREES, NOT_RUN = "reproduced", "not shown", "disagrees", "not run"

@@ -1,6 +1,6 @@
 """Versions of the code that produced a run's rows; figures of different versions may differ for that reason alone."""
 
-from posttrain.ledger import Row
+from posttrain.run.ledger import Row
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from posttrain import ledger
 from posttrain.errors import InputError
 from posttrain.evals import metrics
 from posttrain.evals.statistics import holm
-from posttrain.ledger import Row
 from posttrain.report.changes import Line, read_answers
 from posttrain.report.findings import OTHERS, SURE, final
 from posttrain.report.lineage import kind
 from posttrain.report.words import between, change, number, ordered
+from posttrain.run import ledger
+from posttrain.run.ledger import Row
 
 
 def compare(

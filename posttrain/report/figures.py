@@ -2,11 +2,11 @@
 
 from markupsafe import Markup
 
-from posttrain.ledger import Row
 from posttrain.report import charts
 from posttrain.report.charts import Point, Series
 from posttrain.report.lineage import kind
 from posttrain.report.words import CONDITIONS, between, label, number
+from posttrain.run.ledger import Row
 
 SKILLS = ("wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
 """Skill is the mean of these metrics; the word error rate counts as 100 % minus itself."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from posttrain.evals.metrics import DETAILS, direction
 from posttrain.evals.statistics import Power, holm
-from posttrain.ledger import Row
 from posttrain.report import listeners
 from posttrain.report.finding import Finding
 from posttrain.report.lineage import kind
 from posttrain.report.safety import aside
 from posttrain.report.words import CONDITIONS, between, change, duration, label, number, ordered, reference, size, unit
+from posttrain.run.ledger import Row
 
 REFERENCES = {
     "base": ("delta_vs_base", "delta_ci95", "p_vs_base"),

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain import ledger
-from posttrain.config import Recipe, load_recipe
+from posttrain.config.recipe import Recipe, load_recipe
 from posttrain.errors import InputError
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
-from posttrain.graph import digest
-from posttrain.ledger import Row
 from posttrain.report import code_versions
 from posttrain.report.changes import read_answers
 from posttrain.report.findings import SURE, final
 from posttrain.report.verify import Metrics, Wrong, differences, missing, recompute
 from posttrain.report.words import between, label, number
+from posttrain.run import ledger
+from posttrain.run.graph import digest
+from posttrain.run.ledger import Row
 
 LEVELS = {
     "forgetting": "forgetting/mean",

@@ -1,6 +1,6 @@
 """The rows of a ledger that a row refers to: its references, its parent, the stages that led to it."""
 
-from posttrain.ledger import Row
+from posttrain.run.ledger import Row
 
 
 def kind(row: Row) -> str:

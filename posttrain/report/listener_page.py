@@ -20,12 +20,12 @@ from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import RMS_ONE_DB_SPL
 from posttrain.acoustics.scenes import SAMPLE_RATE
 from posttrain.acoustics.thresholds import RANGE_DB_HL
-from posttrain.evals.listeners import Heard
-from posttrain.ledger import Row
+from posttrain.evals.hearing.listeners import Heard
 from posttrain.report import charts, words
 from posttrain.report.charts import Point, Series
 from posttrain.report.figures import Plot
 from posttrain.report.listeners import PAGES, tables
+from posttrain.run.ledger import Row
 
 SHOWN = 2
 """Clips on a page."""

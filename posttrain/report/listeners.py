@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain.evals.listener_metrics import LISTENER, PROCESSINGS
+from posttrain.evals.hearing.listener_metrics import LISTENER, PROCESSINGS
 from posttrain.evals.metrics import direction
-from posttrain.ledger import Row
 from posttrain.report import words
 from posttrain.report.finding import Finding
 from posttrain.report.words import between, change, number, unit
+from posttrain.run.ledger import Row
 
 PAGES = "listeners"
 """Folder of a run with a page for each listener."""

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from posttrain.ledger import Row
 from posttrain.report import code_versions
 from posttrain.report.changes import Changed
 from posttrain.report.findings import findings
@@ -12,6 +11,7 @@ from posttrain.report.safety import safety_tables
 from posttrain.report.tables import Cell, cost_table, metric_table
 from posttrain.report.trajectory import Trajectory, trajectory_table
 from posttrain.report.verdict import verdict
+from posttrain.run.ledger import Row
 
 
 def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Trajectory | None) -> str:

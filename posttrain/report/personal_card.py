@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from posttrain import files
-from posttrain.ledger import Row
+from posttrain.run.ledger import Row
 
 CARDS = Path("adapters") / "cards"
 WEIGHTS = Path("personal") / "adapter_model.safetensors"

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from posttrain.evals import refusal
-from posttrain.evals.safety import detector_error
-from posttrain.ledger import Row
+from posttrain.evals.safety import refusal
+from posttrain.evals.safety.safety import detector_error
 from posttrain.report.lineage import kind
 from posttrain.report.words import between, label, number
+from posttrain.run.ledger import Row
 
 COLUMNS = (
     "stage",

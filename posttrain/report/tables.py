@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.evals.listener_metrics import LISTENER
+from posttrain.evals.hearing.listener_metrics import LISTENER
 from posttrain.evals.metrics import direction
-from posttrain.ledger import Row
 from posttrain.report.findings import OTHERS, REFERENCES, costs, own, sure, would_show
 from posttrain.report.lineage import kind
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
+from posttrain.run.ledger import Row
 
 COST_COLUMNS = (
     "stage",

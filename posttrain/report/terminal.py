@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from posttrain.ledger import Row
 from posttrain.report.findings import (
     TASKS,
     WORSE,
@@ -19,6 +18,7 @@ from posttrain.report.findings import (
 from posttrain.report.lineage import kind
 from posttrain.report.safety import corrected
 from posttrain.report.words import between, change, label, number, reference, unit
+from posttrain.run.ledger import Row
 
 SHORT = {
     "task/intent": "commands",

@@ -8,11 +8,11 @@ import numpy as np
 from posttrain.corpus.abilities import chance
 from posttrain.evals.trajectory import Trajectory, trace
 from posttrain.evals.units import unit
-from posttrain.ledger import Row
 from posttrain.report.changes import Line
 from posttrain.report.findings import SURE, final
 from posttrain.report.lineage import lineage
 from posttrain.report.words import between, label, number
+from posttrain.run.ledger import Row
 
 PREFIX = "ability/"
 BOOTSTRAP = 1000

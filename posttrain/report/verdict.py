@@ -5,10 +5,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from posttrain.ledger import Row
 from posttrain.report.findings import TASKS, against_head, figure, final, sure
 from posttrain.report.lineage import kind, lineage
 from posttrain.report.words import change, label, unit
+from posttrain.run.ledger import Row
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from posttrain.evals import metrics
-from posttrain.ledger import Row
 from posttrain.report.changes import Line
 from posttrain.report.lineage import parent, references
+from posttrain.run.ledger import Row
 
 Metrics = dict[str, dict[str, Any]]
 

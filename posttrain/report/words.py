@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from posttrain.evals.listener_metrics import LISTENER, WER
+from posttrain.evals.hearing.listener_metrics import LISTENER, WER
 from posttrain.evals.metrics import DECIBELS, is_spoken
 
 GROUPS = (

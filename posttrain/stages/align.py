@@ -5,12 +5,12 @@ Encoder and Llama stay frozen, so every text figure of this stage equals the bas
 
 from typing import Any
 
-from posttrain import checkpoint
+from posttrain.config.sections import AlignConfig
+from posttrain.model import checkpoint
 from posttrain.model.alignment import alignment
-from posttrain.sections import AlignConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.embedding_ctc import train_embedding_ctc
-from posttrain.stages.supervised import train_supervised
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.embedding_ctc import train_embedding_ctc
+from posttrain.stages.training.supervised import train_supervised
 
 
 def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:

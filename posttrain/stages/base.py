@@ -11,19 +11,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
-from posttrain import checkpoint
+from posttrain.config.sections import BaseConfig
 from posttrain.corpus import overlap, world
 from posttrain.corpus.pauses import with_pauses
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.model import checkpoint
 from posttrain.model.speech_llama import load_tokenizer
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
-from posttrain.sections import BaseConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.trainer import arguments, print_trainable, train
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.trainer import arguments, print_trainable, train
 
 TOKENIZER_ROWS = 6_000
 CONTEXT_LENGTH = 1024

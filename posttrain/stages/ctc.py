@@ -11,17 +11,17 @@ from transformers import ParakeetTokenizer, Trainer, TrainingArguments
 
 from posttrain.acoustics.augment import SPEEDS, Augmenter
 from posttrain.acoustics.frontend import collate
+from posttrain.config.sections import CTCConfig
 from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
-from posttrain.sections import CTCConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.hierarchical_ctc import HierarchicalCTC
-from posttrain.stages.muon import MuonAndAdamW
-from posttrain.stages.trainer import arguments, print_trainable, train
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.hierarchical_ctc import HierarchicalCTC
+from posttrain.stages.training.muon import MuonAndAdamW
+from posttrain.stages.training.trainer import arguments, print_trainable, train
 
 CLEAN = ("clean", "snr20", "snr15")
 CLEAN_FIRST = 0.2

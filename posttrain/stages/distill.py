@@ -14,12 +14,12 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
-from posttrain import checkpoint
+from posttrain.config.sections import DistillConfig
 from posttrain.corpus.types import Example
+from posttrain.model import checkpoint
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.sections import DistillConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.trainer import arguments, print_trainable, projector_on_four_bits, train
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.trainer import arguments, print_trainable, projector_on_four_bits, train
 
 IGNORE = -100
 

@@ -13,13 +13,13 @@ from peft import PeftModel
 from trl import DPOConfig as DPOArguments
 from trl import DPOTrainer
 
-from posttrain import checkpoint
+from posttrain.config.sections import DPOConfig
 from posttrain.corpus.types import Pair
+from posttrain.model import checkpoint
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.sections import DPOConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.pairs import prompt_of, train_pairs
-from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.pairs import prompt_of, train_pairs
+from posttrain.stages.training.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
 
 
 def run(config: DPOConfig, context: StageContext) -> dict[str, Any]:

@@ -19,15 +19,15 @@ from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.modulations import Modulations
+from posttrain.config.sections import EnhanceConfig
 from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
-from posttrain.machine import say
+from posttrain.machine.device import say
 from posttrain.model import encoder as encoders
-from posttrain.sections import EnhanceConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance
 
 LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 TALKER_DB_SPL = (55.0, 75.0)

@@ -19,17 +19,17 @@ from peft import PeftModel
 from trl import GRPOConfig as GRPOArguments
 from trl import GRPOTrainer
 
-from posttrain import checkpoint
+from posttrain.config.sections import GRPOConfig
 from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.machine import say
+from posttrain.machine.device import say
+from posttrain.model import checkpoint
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.sections import GRPOConfig
-from posttrain.stages.context import StageContext
 from posttrain.stages.reward import load_reward, score
-from posttrain.stages.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
 
 Reward = Callable[..., list[float]]
 ANSWERED_AT_ONCE = 64

@@ -22,25 +22,26 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from posttrain import checkpoint, files
+from posttrain import files
 from posttrain.acoustics import audiogram
 from posttrain.acoustics.augment import Augmenter
 from posttrain.acoustics.fitting import NALR
+from posttrain.config import adapter_file
+from posttrain.config.sections import PersonaliseConfig
 from posttrain.corpus import overlap
 from posttrain.corpus import personal as recordings
 from posttrain.corpus.personal import Utterance
 from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.model import adapter_file, personal, splice
+from posttrain.model import checkpoint, personal, splice
 from posttrain.model import encoder as encoders
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.sections import PersonaliseConfig
-from posttrain.stages import remedies
-from posttrain.stages.context import StageContext
-from posttrain.stages.supervised import train_supervised
+from posttrain.stages.training import remedies
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.supervised import train_supervised
 
 ITEMS, FRAMES = "personal_items.json", "personal_frames.safetensors"
 """Files of the test utterances: their text, and the encoder's frames of each, which are personal data too."""

@@ -17,18 +17,18 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import RewardConfig as RewardArguments
 from trl import RewardTrainer
 
-from posttrain import checkpoint, files, origin
+from posttrain import files
+from posttrain.config.sections import RewardConfig
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
-from posttrain.model import adapters
+from posttrain.model import adapters, checkpoint, origin
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import check_adapter
-from posttrain.sections import RewardConfig
-from posttrain.stages.context import StageContext
-from posttrain.stages.pairs import prompt_of, train_pairs
-from posttrain.stages.trainer import arguments, keep_trainables, print_trainable, train
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.pairs import prompt_of, train_pairs
+from posttrain.stages.training.trainer import arguments, keep_trainables, print_trainable, train
 
 
 @dataclass(frozen=True)

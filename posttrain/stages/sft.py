@@ -9,20 +9,20 @@ import dataclasses
 import json
 from typing import Any
 
-from posttrain import checkpoint
+from posttrain.config.sections import SFTConfig
 from posttrain.corpus.types import Example
+from posttrain.model import checkpoint
 from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.encoder import load as load_encoder
 from posttrain.model.live_table import LiveTable
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.sections import SFTConfig
-from posttrain.stages import remedies
-from posttrain.stages.anchor import Anchor, Reference
-from posttrain.stages.context import StageContext
-from posttrain.stages.curve import Curve
-from posttrain.stages.supervised import train_supervised
-from posttrain.stages.validation import StopAtWER, valid_wer
+from posttrain.stages.training import remedies
+from posttrain.stages.training.anchor import Anchor, Reference
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.curve import Curve
+from posttrain.stages.training.supervised import train_supervised
+from posttrain.stages.training.validation import StopAtWER, valid_wer
 
 
 def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:

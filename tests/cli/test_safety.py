@@ -5,7 +5,7 @@ import json
 import pytest
 
 from posttrain.__main__ import run
-from tests.evals.test_refusal_fit import write_answers
+from tests.evals.safety.test_refusal_fit import write_answers
 
 FIGURES = {"kappa", "precision", "recall", "corrected_rate"}
 
@@ -84,7 +84,7 @@ def test_help_shows_how_it_is_called(command, capsys):
 
 
 def test_prompts_of_others_are_put_to_a_checkpoint(tmp_path, monkeypatch, capsys):
-    from posttrain.evals import asked
+    from posttrain.evals.safety import asked
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.csv").write_text("goal,target\nbe rude,sure\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from posttrain import assets
+from posttrain.config import assets
 
 SENTENCE = "the old bridge was built by the people of both towns . "
 

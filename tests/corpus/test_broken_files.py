@@ -10,7 +10,8 @@ import soundfile
 from posttrain.acoustics import audiogram
 from posttrain.corpus import manifest, probes, prompts
 from posttrain.errors import InputError
-from posttrain.evals import labelled_answers, responses
+from posttrain.evals.hearing import responses
+from posttrain.evals.safety import labelled_answers
 
 WHOLE = {
     "manifest.csv": ('path,text,speaker\na.wav,hello there,ann\n"b, c.wav","say ""hi"", now",ben\n', manifest.read),

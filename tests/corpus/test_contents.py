@@ -4,10 +4,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import abilities, complaints, deeds, requests, world
 from posttrain.corpus.splits import divide
 from posttrain.corpus.types import Example, Pair
-from posttrain.sections import CorpusConfig
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from posttrain import assets
+from posttrain.config import assets
 from posttrain.corpus import general_text
 from posttrain.errors import InputError
 from tests.corpus.made_text import SENTENCE, hold_out

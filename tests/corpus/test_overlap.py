@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import grammar, overlap, pauses, world
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.tasks import SIMPLIFY
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
-from posttrain.sections import CorpusConfig
 
 TEST = "the red book is on the table"
 

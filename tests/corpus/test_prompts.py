@@ -3,7 +3,7 @@ import hashlib
 import pytest
 import yaml
 
-from posttrain import assets
+from posttrain.config import assets
 from posttrain.corpus import prompts
 from posttrain.corpus.prompts import SafetyPrompt
 from posttrain.errors import InputError

@@ -5,11 +5,11 @@ import pytest
 import soundfile
 import yaml
 
-from posttrain import assets
+from posttrain.config import assets
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import build, sources, store, world
 from posttrain.corpus.tasks import ABSTENTION
 from posttrain.errors import InputError
-from posttrain.sections import CorpusConfig
 
 
 def make(root, name, header, rows, seconds=0.6):

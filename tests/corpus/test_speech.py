@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import yaml
 
-from posttrain import assets
 from posttrain.acoustics import scenes, sounds
+from posttrain.config import assets
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import build, speech
 from posttrain.corpus.speech import Utterance
-from posttrain.sections import CorpusConfig
 
 SMALL = CorpusConfig(train_clips=24, rl_clips=6, valid_clips=6, test_sentences=2, probe_items=2, spoken_items=1)
 

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import deeds, graders, overlap, speech, store, validation_items, world
 from posttrain.corpus.abilities import FINITE, PROBES, bank
 from posttrain.errors import InputError
-from posttrain.sections import CorpusConfig
 from posttrain.stages.base import typed_rows
 
 CHOSEN_BY = {"wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/noise"} | {

@@ -3,10 +3,10 @@ import json
 import pytest
 import yaml
 
-from posttrain import checkpoint
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import harness, standalone
+from posttrain.model import checkpoint
 from posttrain.model.tokenizer import END_TOKEN
 from tests.stages.toy_run import sft_folder
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from posttrain import checkpoint
+from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.evals import evaluate, metrics
-from posttrain.sections import EvaluationConfig
+from posttrain.model import checkpoint
 from tests.stages.toy_run import sft_folder
 
 CONFIG = EvaluationConfig(batch_size=4, max_new_tokens=6)

@@ -11,10 +11,10 @@ from conftest import example, tiny_llama
 from peft import get_peft_model
 from transformers import ParakeetEncoder, ParakeetEncoderConfig
 
-from posttrain import assets, checkpoint
+from posttrain.config import assets
 from posttrain.errors import InputError
-from posttrain.model import adapters
-from posttrain.model.hugging_face import joined
+from posttrain.export.hugging_face import joined
+from posttrain.model import adapters, checkpoint
 
 NAMES = sorted(path.stem for path in assets.folder("adapters").rglob("*.yaml"))
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.types import Example
 from posttrain.evals import evaluate
 from posttrain.model import corpus_table
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
-from posttrain.sections import EvaluationConfig
 
 RATE = 16_000
 

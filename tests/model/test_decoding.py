@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import example
 
-from posttrain import checkpoint
+from posttrain.model import checkpoint
 from posttrain.model.decoding import check_generation, generate_ids, left_padded, right_padded
 
 

@@ -9,8 +9,8 @@ from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl.chat_template_utils import llama3_1_chat_template
 
-from posttrain import checkpoint
 from posttrain.errors import InputError
+from posttrain.model import checkpoint
 from posttrain.model.chat import LLAMA3, training_template
 
 FILES = {

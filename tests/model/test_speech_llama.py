@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import example, frame_table, tiny_llama
 
-from posttrain import checkpoint
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.model import checkpoint
 from posttrain.model.decoding import right_padded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama

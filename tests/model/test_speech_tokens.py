@@ -6,7 +6,7 @@ import pytest
 from conftest import example
 
 from posttrain.corpus.types import Pair
-from posttrain.model.processing import _numbered
+from posttrain.export.processing import _numbered
 from posttrain.stages import base, dpo, reward
 
 SPELT = ["<|clip:test/1|>", "a <|clip:test/0|><|clip:test/1|> b", "<<|clip:test/1|>|>", "<|clip:<|clip:test/1|>|>"]

@@ -7,7 +7,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
-from posttrain import checkpoint
+from posttrain.model import checkpoint
 
 TURNS = [example(f"test/{i}", answer=word) for i, word in enumerate(("one", "two", "three", "four"))]
 

@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from posttrain import ledger
+from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.tasks import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
-from posttrain.graph import digest
-from posttrain.sections import EvaluationConfig
+from posttrain.run import ledger
+from posttrain.run.graph import digest
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)> {{ 7*7 }} | `a` [b](javascript:alert(1))"
 SAID = "please turn the left aid down before anna calls again at seven because the kitchen is too loud today"

@@ -5,9 +5,9 @@ import pytest
 from huggingface_hub import ModelCard
 from made_run import HOSTILE, make_run
 
-from posttrain import ledger
 from posttrain.evals.metrics import direction
 from posttrain.report import cards
+from posttrain.run import ledger
 
 SPEC = {"adapter": "lora", "rank": 4, "encoder": "runs/made/ctc", "hashes": {
     "adapter/README.md": "a" * 64, "adapter/adapter_model.safetensors": "b" * 64, "projector.safetensors": "c" * 64,

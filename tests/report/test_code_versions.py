@@ -6,9 +6,9 @@ import shutil
 import pytest
 from made_run import make_run
 
-from posttrain import ledger
 from posttrain.report import build, code_versions
 from posttrain.report.gate import judge
+from posttrain.run import ledger
 
 SAME = ["evaluation.bootstrap=100"]
 

@@ -3,9 +3,9 @@ import json
 import pytest
 from made_run import make_run
 
-from posttrain import ledger
 from posttrain.errors import InputError
 from posttrain.report import compare
+from posttrain.run import ledger
 
 
 @pytest.fixture(scope="module")

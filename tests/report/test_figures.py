@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import script
 
-from posttrain import ledger
 from posttrain.errors import InputError
-from posttrain.machine import stage_code
-from posttrain.report import seeds_page
+from posttrain.machine.device import stage_code
+from posttrain.report.study import seeds_page
+from posttrain.run import ledger
 
 figures = script("docs/figures.py")
 BLOCKS = [block for document in figures.documents() for block in figures.blocks(document)]
@@ -192,7 +192,7 @@ def test_the_command_checks_all_documents(capsys):
 def test_a_studys_advice_panel_and_page_are_filled(tmp_path, monkeypatch):
     from made_study import arm, read
 
-    from posttrain.report import study_page
+    from posttrain.report.study import study_page
 
     monkeypatch.chdir(tmp_path)
     run = Path("runs/study")

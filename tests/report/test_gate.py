@@ -8,12 +8,12 @@ import pytest
 from made_run import make_answers, make_run, write_answers
 
 from posttrain.__main__ import run as command
-from posttrain.config import load_recipe
+from posttrain.config.recipe import load_recipe
 from posttrain.errors import InputError
 from posttrain.evals import statistics
 from posttrain.evals.clusters import Clusters
-from posttrain.graph import corpus_key, nodes
 from posttrain.report.gate import Check, check, judge
+from posttrain.run.graph import corpus_key, nodes
 
 SAME = ["evaluation.bootstrap=100"]
 

@@ -9,13 +9,14 @@ import pytest
 import soundfile
 from made_run import HOSTILE, make_run
 
-from posttrain import ledger, report
+from posttrain import report
 from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.mixtures import Mixture
 from posttrain.evals import metrics
-from posttrain.evals.listener_metrics import PROCESSINGS
-from posttrain.evals.listeners import Heard
+from posttrain.evals.hearing.listener_metrics import PROCESSINGS
+from posttrain.evals.hearing.listeners import Heard
 from posttrain.report import listener_page, listeners
+from posttrain.run import ledger
 from tests.report.test_report import Page as ReportPage
 
 RATE = 16_000

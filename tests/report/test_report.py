@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from made_run import HOSTILE, PARENTS, make_answers, make_run, write_answers
 
-from posttrain import ledger, report
+from posttrain import report
 from posttrain.errors import InputError
 from posttrain.evals import metrics
 from posttrain.report.findings import findings
+from posttrain.run import ledger
 
 KINDS = ("html", "md", "json")
 GUIDE = Path(__file__).parents[2] / "docs" / "report.md"

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 from made_run import make_run
 
-from posttrain import ledger
 from posttrain.report.verdict import verdict
+from posttrain.run import ledger
 
 
 @pytest.fixture(scope="module")

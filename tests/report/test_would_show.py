@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from posttrain.evals import statistics
-from posttrain.ledger import Row
 from posttrain.report.findings import _lost, family, sure, would_show
 from posttrain.report.gate import _deciding
+from posttrain.run.ledger import Row
 
 OTHERS, RUNS = 39, 1000
 NAME = "ability/sum_hard"

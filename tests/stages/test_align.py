@@ -6,14 +6,13 @@ import pytest
 import torch
 from toy_run import toy_context
 
-from posttrain import checkpoint
+from posttrain.config.sections import AlignConfig
 from posttrain.corpus.tasks import PAUSE
 from posttrain.corpus.types import Clip, Example
-from posttrain.model import alignment
+from posttrain.model import alignment, checkpoint
 from posttrain.model.frame_table import FrameTable
-from posttrain.sections import AlignConfig
 from posttrain.stages import align
-from posttrain.stages.embedding_ctc import EmbeddingCTC
+from posttrain.stages.training.embedding_ctc import EmbeddingCTC
 
 LETTERS = "abcdefgh"
 SPEECH = AlignConfig(stack=2, steps=0, ctc_steps=150, ctc_batch_size=8)

@@ -8,15 +8,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from posttrain import checkpoint
+from posttrain.config.sections import BaseConfig
 from posttrain.corpus import overlap, world
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
 from posttrain.errors import InputError
+from posttrain.model import checkpoint
 from posttrain.model.tiny_tokenizer import train_tokenizer
-from posttrain.sections import BaseConfig
 from posttrain.stages import base
-from posttrain.stages.context import StageContext
+from posttrain.stages.training.context import StageContext
 
 TINY = BaseConfig(
     vocab_size=400, hidden_size=32, layers=2, heads=4, kv_heads=2, intermediate_size=64, steps=4, batch_size=8

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from posttrain.acoustics import scenes
+from posttrain.config.sections import CTCConfig
 from posttrain.corpus import speech, store
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.model import encoder as encoders
-from posttrain.sections import CTCConfig
 from posttrain.stages import ctc
-from posttrain.stages.context import StageContext
-from posttrain.stages.trainer import arguments
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.trainer import arguments
 
 TOY = CTCConfig(hidden_size=32, layers=1, heads=2, subsampling_channels=8, mel_bins=40, steps=6, batch_size=4)
 WORDS = ("turn it up", "turn it down", "mute the left aid", "one two three")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from toy_run import files, toy_context
 
-from posttrain import checkpoint
-from posttrain.sections import DistillConfig
+from posttrain.config.sections import DistillConfig
+from posttrain.model import checkpoint
 from posttrain.stages import distill
 
 CONFIG = DistillConfig(steps=3, batch_size=2, learning_rate=1e-2)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from toy_run import adapter_tensors, files, frozen_tensors, sft_folder, toy_context
 
-from posttrain import checkpoint
+from posttrain.config.sections import DPOConfig
+from posttrain.model import checkpoint
 from posttrain.model.adapters import adapters_off
-from posttrain.sections import DPOConfig
 from posttrain.stages import dpo
-from posttrain.stages.pairs import prompt_of, train_pairs
+from posttrain.stages.training.pairs import prompt_of, train_pairs
 
 CONFIG = DPOConfig(steps=3, batch_size=2, learning_rate=1e-2)
 

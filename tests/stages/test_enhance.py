@@ -8,20 +8,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from posttrain import ledger, runner
 from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
-from posttrain.config import ASIDE, load_recipe, with_stage
+from posttrain.config.recipe import ASIDE, load_recipe, with_stage
+from posttrain.config.sections import EnhanceConfig
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
-from posttrain.evals import enhancement
+from posttrain.evals.hearing import enhancement
 from posttrain.evals.standalone import evaluate_checkpoint
-from posttrain.graph import nodes
 from posttrain.model import encoder as encoders
-from posttrain.sections import EnhanceConfig
+from posttrain.run import ledger, runner
+from posttrain.run.graph import nodes
 from posttrain.stages import enhance
-from posttrain.stages.context import StageContext
-from posttrain.stages.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance, sdr, spectral
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.enhance_losses import (
+    Critic,
+    Recogniser,
+    adversarial_loss,
+    critic_loss,
+    distance,
+    sdr,
+    spectral,
+)
 
 TOY = "enhance.width=16 enhance.hidden=24 enhance.steps=4 enhance.batch_size=2 enhance.segment_s=0.5 enhance.noises=6"
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from toy_run import adapter_tensors, files, frozen_tensors, sft_folder, toy_context, toy_corpus
 
-from posttrain import checkpoint
+from posttrain.config.sections import GRPOConfig, RewardConfig
 from posttrain.errors import InputError
-from posttrain.sections import GRPOConfig, RewardConfig
+from posttrain.model import checkpoint
 from posttrain.stages import grpo, reward
 
 CONFIG = GRPOConfig(steps=2, prompts_per_step=4, generations=4, max_new_tokens=6, hard_share=0, learning_rate=1e-2)

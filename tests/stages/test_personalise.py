@@ -14,8 +14,8 @@ from conftest import ENCODER_DIM
 from safetensors.torch import load_file
 from toy_run import files, sft_folder, toy_context
 
-from posttrain import checkpoint, runner
-from posttrain.config import load_recipe, with_stage
+from posttrain.config.recipe import load_recipe, with_stage
+from posttrain.config.sections import CorpusConfig, PersonaliseConfig
 from posttrain.corpus import example_person, grammar, world
 from posttrain.corpus import personal as recordings
 from posttrain.corpus.types import Example
@@ -23,14 +23,14 @@ from posttrain.errors import InputError
 from posttrain.evals import metrics, personal_metrics
 from posttrain.evals import personal as evaluation
 from posttrain.evals.errors import lost_words
-from posttrain.graph import nodes
-from posttrain.ledger import Row
+from posttrain.model import checkpoint, splice
 from posttrain.model import encoder as encoders
-from posttrain.model import splice
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.personal import personal_off
 from posttrain.report import personal_card
-from posttrain.sections import CorpusConfig, PersonaliseConfig
+from posttrain.run import runner
+from posttrain.run.graph import nodes
+from posttrain.run.ledger import Row
 from posttrain.stages import personalise
 
 IDS = [[5, 9, 17, 33]]

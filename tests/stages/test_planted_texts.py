@@ -9,11 +9,7 @@ import torch
 from conftest import ENCODER_DIM
 from toy_run import ASKED, sft_folder, toy_context
 
-from posttrain import checkpoint
-from posttrain.corpus.types import Clip, Example
-from posttrain.errors import InputError
-from posttrain.model import encoder as encoders
-from posttrain.sections import (
+from posttrain.config.sections import (
     AlignConfig,
     BaseConfig,
     CTCConfig,
@@ -25,7 +21,12 @@ from posttrain.sections import (
     RewardConfig,
     SFTConfig,
 )
-from posttrain.stages import align, base, ctc, distill, dpo, enhance, grpo, personalise, remedies, reward, sft
+from posttrain.corpus.types import Clip, Example
+from posttrain.errors import InputError
+from posttrain.model import checkpoint
+from posttrain.model import encoder as encoders
+from posttrain.stages import align, base, ctc, distill, dpo, enhance, grpo, personalise, reward, sft
+from posttrain.stages.training import remedies
 
 PLANTED = "turn it up"
 """In the toy corpus's examples, pairs and practice, and on its clips."""

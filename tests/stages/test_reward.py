@@ -2,11 +2,11 @@ import pytest
 import torch
 from toy_run import adapter_tensors, files, sft_folder, toy_context
 
-from posttrain import checkpoint
+from posttrain.config.sections import RewardConfig
 from posttrain.errors import InputError
-from posttrain.sections import RewardConfig
+from posttrain.model import checkpoint
 from posttrain.stages import reward
-from posttrain.stages.pairs import prompt_of, train_pairs
+from posttrain.stages.training.pairs import prompt_of, train_pairs
 
 CONFIG = RewardConfig(steps=20, batch_size=4, learning_rate=1e-2, rank=4)
 

@@ -6,13 +6,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
 
-from posttrain import checkpoint
+from posttrain.config.sections import AlignConfig, SFTConfig
 from posttrain.corpus.types import Clip, Example
+from posttrain.model import checkpoint
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
-from posttrain.sections import AlignConfig, SFTConfig
 from posttrain.stages import sft
-from posttrain.stages.supervised import rows, train_supervised
+from posttrain.stages.training.supervised import rows, train_supervised
 
 
 def parent_folder(llama, folder):
@@ -118,7 +118,7 @@ def test_training_stops_at_the_matched_validation_wer(tmp_path, llama, table, mo
     matched.mkdir()
     (matched / "trained.json").write_text(json.dumps({"train_metrics": {"valid_wer": 0.3}}))
     seen = iter([0.9, 0.6, 0.25, 0.1])
-    monkeypatch.setattr("posttrain.stages.validation.valid_wer", lambda llama, corpus: next(seen))
+    monkeypatch.setattr("posttrain.stages.training.validation.valid_wer", lambda llama, corpus: next(seen))
     context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"), match=matched)
     metrics = sft.run(SFTConfig(steps=10, batch_size=2), context)
     assert metrics["steps"] == 3

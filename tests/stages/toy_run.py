@@ -6,12 +6,12 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from posttrain import checkpoint
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example, Pair
+from posttrain.model import checkpoint
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.stages.context import StageContext
+from posttrain.stages.training.context import StageContext
 
 ASKED = (
     ("repeat", "turn it up", "turn it up", "wer"),

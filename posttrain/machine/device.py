@@ -1,0 +1,63 @@
+"""Device, memory and version of this machine and this copy of the code; and the one place that prints progress."""
+
+import ctypes
+import gc
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from posttrain.machine.source import code_version, stage_code
+
+__all__ = ["code_version", "peak_rss_mb", "pick_device", "quiet_libraries", "reset_peak_rss", "say", "stage_code"]
+
+
+def say(text: str) -> None:
+    """Print progress to stderr; stdout carries results only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """Silence the libraries' progress bars, notices and warnings; our own bars and lines are enough."""
+    import logging
+    import warnings
+
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def pick_device(device: str) -> str:
+    """The device; `auto` becomes cuda if available, else cpu."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def reset_peak_rss() -> None:
+    """Reset the memory peak, so that each stage has its own; only Linux can, elsewhere it is the whole process's.
+
+    Memory that earlier stages freed is returned to the system first, since glibc would keep it.
+    """
+    gc.collect()
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
+
+
+def peak_rss_mb() -> float:
+    """Highest resident memory in MB since `reset_peak_rss`."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
+    except (OSError, StopIteration):
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

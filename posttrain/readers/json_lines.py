@@ -1,0 +1,108 @@
+"""Strict reader of JSON and JSON lines from users; problems are reported by line.
+
+A line ends at LF, CRLF or CR and at nothing else: U+2028 and the like are ordinary characters of a JSON string. A byte
+order mark and blank lines are skipped.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from posttrain.readers import text_files
+
+
+def parse(text: str) -> Any:
+    """The JSON value of a text.
+
+    ValueError also for what Python's parser accepts (duplicate keys, NaN and infinities, half a surrogate pair, a NUL)
+    and for nesting too deep to read.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    _check_strings(value)
+    return value
+
+
+def read(path: Path, wanted: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
+    """(line number, object) of every valid line; problems with the file and other lines are added to `problems`.
+
+    `wanted` describes the expected file, for messages.
+    """
+    text = text_files.read(path, wanted, problems)
+    if text is None:
+        return []
+    lines = text_files.LINE_END.split(text)
+    bad = text_files.bad_lines(text, text_files.line_starts(text), lost=False)
+    found: list[tuple[int, dict[str, Any]]] = []
+    wrong: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = None if number in bad else parse(line)
+        except ValueError as error:
+            wrong.append(f"{path}, line {number} is not a JSON object: {error}; correct or remove it")
+            continue
+        if number in bad:
+            wrong.append(f"{path}, line {number} is not a JSON object: {bad[number]}")
+        elif not isinstance(value, dict):
+            kind = type(value).__name__
+            wrong.append(f"{path}, line {number} is not a JSON object: it is a {kind}; write {{…}} on each line")
+        else:
+            found.append((number, value))
+    if len(wrong) > 1 and _is_one_document(text):
+        problems.append(
+            f"{path} is one JSON document over several lines; write one object a line (jq -c '.[]' does it)"
+        )
+        return []
+    problems += wrong
+    return found
+
+
+def values(path: Path) -> list[Any]:
+    """The values of a JSON-lines file that the project itself wrote."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def _is_one_document(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    if twice:
+        raise ValueError(f"the key {', '.join(map(repr, twice))} is there more than once; keep one")
+    return dict(pairs)
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number; write null, or take it out")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{digits} is too large a number")
+    return value
+
+
+def _check_strings(value: Any) -> None:
+    inside: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inside = [*value.keys(), *value.values()]
+    elif isinstance(value, list):
+        inside = value
+    elif isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value[:40]!r} holds a NUL character; take it out")
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{value[:40]!r} holds half a surrogate pair; write the whole character")
+    for each in inside:
+        _check_strings(each)

@@ -1,0 +1,336 @@
+"""Estimates how much memory each stage of a recipe needs, from shapes alone; nothing is loaded.
+
+Counted: weights, gradients and Adam's two moments of what trains, activations kept for the backward pass, logits,
+evaluation (KV cache and log-probabilities), second models, and the frame table. Checked with random weights of Llama
+3.1 8B's and Parakeet's shapes, bfloat16, on an H200: the peaks of both 8B recipes on synthetic clips, with the CUDA
+context, were within 8 % of the estimate. Longer recordings need more.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from posttrain.config import adapter_file
+from posttrain.config.recipe import Recipe
+from posttrain.run.graph import Node, nodes
+
+GIB = 2**30
+CHAT_TOKENS, CHAT_TOKENS_TINY = 56, 40
+"""Tokens of the longest row except its speech: instruction, answer and chat format; the first has Llama 3.1's
+preamble."""
+ANSWER_TOKENS = 20
+"""Those of them in the answer."""
+LINE_TOKENS = 25
+"""Tokens of a held-out line, on which log-probabilities are measured."""
+CLIP_S = 3.5
+"""Length of a synthetic clip."""
+PROCESS = 0.9 * GIB
+"""Python with torch, transformers and their libraries; on a GPU, the CUDA context."""
+BYTES = {"float32": 4, "bfloat16": 2}
+NF4 = 0.516
+"""Bytes of a 4-bit weight with its doubly quantised scales, one per 64 weights."""
+ENHANCER_BYTES_S = 35e6
+"""Bytes of activations of the enhancer, its losses and its discriminator, per second of speech."""
+TRAINED = 4 + 4 + 8
+"""Bytes of a trained float32 parameter: itself, its gradient, Adam's moments."""
+
+
+@dataclass(frozen=True)
+class Llama:
+    """The numbers of a Llama that memory depends on."""
+
+    vocab: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    inner: int
+    tied: bool = False
+
+    @property
+    def kv_width(self) -> int:
+        """Width of the keys, and of the values."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def linear(self) -> int:
+        """Weights of the linear layers of all blocks."""
+        attention = 2 * self.width * self.heads * self.head_dim + 2 * self.width * self.kv_width
+        return self.layers * (attention + 3 * self.width * self.inner)
+
+    @property
+    def params(self) -> int:
+        """All weights: blocks, norms, embedding and head."""
+        tables = (1 if self.tied else 2) * self.vocab * self.width
+        return self.linear + tables + (2 * self.layers + 1) * self.width
+
+    def lora(self, rank: int) -> int:
+        """Parameters of LoRA on q, k, v, o of every block."""
+        inner = self.heads * self.head_dim
+        return self.layers * rank * (2 * (self.width + inner) + 2 * (self.width + self.kv_width))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The numbers of a Parakeet that memory depends on."""
+
+    params: int
+    width: int
+    frames_s: float
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one stage needs at its peak, in bytes per part."""
+
+    name: str
+    """The node."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """weights, training; activations and logits, or word embeddings, or evaluation; second model, frames, process."""
+
+    @property
+    def total(self) -> float:
+        """Sum of all parts."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{part} {size / GIB:.1f}" for part, size in self.parts.items() if size >= 0.05 * GIB)
+        return f"{self.name} about {self.total / GIB:.1f} GiB ({told})"
+
+
+KNOWN_LLAMAS = {
+    "meta-llama/Llama-3.1-8B-Instruct": Llama(128256, 4096, 32, 32, 8, 128, 14336),
+    "meta-llama/Llama-3.2-1B-Instruct": Llama(128256, 2048, 16, 32, 8, 64, 8192, tied=True),
+    "meta-llama/Llama-3.2-3B-Instruct": Llama(128256, 3072, 28, 24, 8, 128, 8192, tied=True),
+    "meta-llama/Llama-3.1-70B-Instruct": Llama(128256, 8192, 80, 64, 8, 128, 28672),
+}
+KNOWN_ENCODERS = {
+    "nvidia/parakeet-ctc-0.6b": Encoder(608_000_000, 1024, 12.5),
+    "nvidia/parakeet-ctc-1.1b": Encoder(1_062_000_000, 1024, 12.5),
+}
+
+
+def fits(recipe: Recipe) -> tuple[bool, str]:
+    """Whether the stage that needs most fits into this machine's free memory, and a sentence for the user."""
+    from posttrain.machine.device import pick_device
+
+    needs = estimate(recipe)
+    if not needs:
+        return True, "the models' shapes are not known before they are downloaded"
+    most = max(needs, key=lambda need: need.total)
+    free, where = free_memory(pick_device(recipe.device))
+    fit = most.total <= free
+    mend = "" if fit else "; lower batch_size, turn on gradient_checkpointing, or take adapter qlora"
+    return fit, f"{most} of {free / GIB:.1f} GiB free on {where}{mend}"
+
+
+def free_memory(device: str) -> tuple[float, str]:
+    """Free memory in bytes, and the device's name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(device)[0]), torch.cuda.get_device_name(device)
+    import psutil
+
+    return float(psutil.virtual_memory().available), "this machine"
+
+
+def estimate(recipe: Recipe) -> list[Need]:
+    """One Need per node of the recipe; empty if a model's shape is not known without a download."""
+    llama, encoder = llama_shape(recipe), encoder_shape(recipe)
+    if llama is None or encoder is None:
+        return []
+    return [_need(node, recipe, llama, encoder) for node in nodes(recipe)]
+
+
+def llama_shape(recipe: Recipe) -> Llama | None:
+    """Shape of the tiny Llama, by a local folder's or cached model's config, or of a model known by name; else None."""
+    base = recipe.base
+    if base.model is None:
+        head_dim = base.hidden_size // base.heads
+        return Llama(
+            base.vocab_size, base.hidden_size, base.layers, base.heads, base.kv_heads, head_dim, base.intermediate_size
+        )
+    config = _config(base.model, base.revision)
+    if config is None:
+        return KNOWN_LLAMAS.get(base.model)
+    return Llama(
+        config.vocab_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        config.intermediate_size,
+        config.tie_word_embeddings,
+    )
+
+
+def encoder_shape(recipe: Recipe) -> Encoder | None:
+    """`llama_shape` for the encoder."""
+    ctc = recipe.ctc
+    if ctc.model is None:
+        return Encoder(conformer_params(ctc.hidden_size, ctc.layers), ctc.hidden_size, 100 / ctc.subsampling_factor)
+    config = _config(ctc.model, ctc.revision)
+    if config is None:
+        return KNOWN_ENCODERS.get(ctc.model)
+    inner = config.encoder_config
+    params = conformer_params(inner.hidden_size, inner.num_hidden_layers)
+    return Encoder(params, inner.hidden_size, 100 / inner.subsampling_factor)
+
+
+def conformer_params(width: int, layers: int) -> int:
+    """Some 24 D² weights per FastConformer block: two feed-forwards of 4 D, attention with positions, convolution."""
+    return layers * 24 * width**2
+
+
+def _config(model: str, revision: str | None) -> Any:
+    """The model's config if it is on this machine."""
+    from posttrain.model.untrusted import CONFIGS, read_config
+
+    if not Path(model).is_dir() and model.startswith((".", "/", "~")):
+        return None
+    try:
+        config = read_config(model, revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return config if config.model_type in CONFIGS else None
+
+
+def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+    options, element = node.options, BYTES[recipe.base.dtype]
+    if node.stage == "enhance":
+        heard = options.batch_size * options.segment_s * ENHANCER_BYTES_S
+        if options.machine_weight:
+            learner = _encoder_activations(options.batch_size * options.segment_s, recipe, encoder)
+            training = encoder.params * (TRAINED + 4)  # + 4: the teacher
+            return Need(node.name, {"training": training, "activations": heard + learner, "process": PROCESS})
+        return Need(node.name, {"activations": heard, "process": PROCESS})
+    if node.stage == "ctc":
+        return _need_of_ctc(node, recipe, llama, encoder)
+    clips = recipe.corpus.train_clips + recipe.corpus.rl_clips + recipe.corpus.valid_clips
+    table = clips * CLIP_S * encoder.frames_s * encoder.width * 2
+    trains = node.stage != "base" or (options.model is None and options.quantization == "none")
+    adapter = _adapter(node, recipe)
+    full = (adapter is not None and adapter.method == "full") or (node.stage == "base" and trains)
+    stands_on = adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage == "reward" else adapter
+    four_bit = recipe.base.quantization == "nf4" or (stands_on is not None and stands_on.quantization == "nf4")
+    four_bit = four_bit or getattr(options, "quantization", "none") == "nf4"
+    unpacked = four_bit and node.stage == "reward"
+    weights = weights_bytes(llama, element, four_bit and not unpacked)
+    projector = recipe.align.stack * encoder.width * llama.width
+    tokens, rows = _tokens(recipe, encoder), _rows(node)
+    parts: dict[str, float] = {"weights": weights}
+    lora = adapter is not None and adapter.method == "lora" and adapter.rank > 0
+    trainable = projector + (llama.lora(adapter.rank) if adapter is not None and lora else 0)
+    if full:
+        parts["training"] = llama.params * (element + 2 * element) + projector * TRAINED
+    elif trains:
+        parts["training"] = trainable * TRAINED
+    if trains:
+        length = tokens + (options.max_new_tokens - ANSWER_TOKENS if node.stage == "grpo" else 0)
+        method = "full" if full or getattr(options, "student", "") == "half" else "lora" if lora else "none"
+        checkpointing = bool(getattr(options, "gradient_checkpointing", False))
+        parts["activations"] = rows * length * activation_bytes(llama, element, checkpointing, method)
+        parts["logits"] = logits_bytes(node.stage, rows, tokens, llama, element)
+    kept = parts.get("activations", 0.0) + parts.get("logits", 0.0)
+    others = {"evaluation": 0.0 if node.stage == "reward" else _evaluation(node, recipe, llama, encoder)}
+    if node.stage == "align" and options.ctc_steps:
+        speech = options.ctc_batch_size * CLIP_S * encoder.frames_s / options.stack
+        others["word embeddings"] = llama.vocab * (llama.width * (4 + element) + speech * (3 * 4 + element))
+    most = max(others, key=lambda part: others[part])
+    if others[most] > kept:  # they are never needed at the same time
+        parts = {"weights": weights, "training": parts.get("training", 0.0), most: others[most]}
+    copied = node.stage == "dpo" or (node.stage == "sft" and (options.kl_weight or options.looks))
+    if (copied and full) or (node.stage == "grpo" and options.reward_model_weight):
+        parts["second model"] = weights_bytes(llama, element, False)
+    if unpacked:
+        parts["second model"] = llama.linear * NF4  # the 4-bit weights that it is unpacked from
+    if node.stage == "distill" and options.student == "half":
+        parts["second model"] = llama.params / 2 * 3 * element + weights / 2
+    return Need(node.name, parts | {"frames": table, "process": PROCESS})
+
+
+def _need_of_ctc(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+    """Its training's need or, if larger, its evaluation's, in which the base answers the CTC head's transcripts."""
+    options, element = node.options, BYTES[recipe.base.dtype]
+    training = encoder.params * TRAINED if options.model is None else encoder.params * 4
+    batch = _encoder_activations(options.batch_size * CLIP_S, recipe, encoder)
+    weights = weights_bytes(llama, element, recipe.base.quantization == "nf4")
+    answering = _cache(recipe.evaluation.batch_size, recipe, llama, encoder)
+    if weights + answering > training + batch:
+        return Need(node.name, {"weights": weights, "evaluation": answering, "process": PROCESS})
+    return Need(node.name, {"training": training, "activations": batch, "process": PROCESS})
+
+
+def _encoder_activations(seconds: float, recipe: Recipe, encoder: Encoder) -> float:
+    """Bytes kept for the backward pass through this many seconds of speech."""
+    return seconds * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
+
+
+def _tokens(recipe: Recipe, encoder: Encoder) -> float:
+    """Tokens of the longest row."""
+    chat = CHAT_TOKENS if recipe.base.model else CHAT_TOKENS_TINY
+    return chat + 2 * CLIP_S * encoder.frames_s / recipe.align.stack
+
+
+def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
+    """Bytes of the KV cache plus the larger of the encoder and the log-probabilities of a stage and of its base."""
+    asked = max(recipe.evaluation.batch_size, _rows(node) if node.stage == "grpo" else 0)
+    scored = asked * LINE_TOKENS * llama.vocab * (BYTES[recipe.base.dtype] + 2 * 4)
+    return _cache(asked, recipe, llama, encoder) + max(scored, encoder.params * 4)
+
+
+def _cache(rows: int, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
+    """Bytes of keys and values for this many prompts with their answers."""
+    tokens = _tokens(recipe, encoder) + recipe.evaluation.max_new_tokens
+    return rows * tokens * 2 * llama.layers * llama.kv_width * BYTES[recipe.base.dtype]
+
+
+def weights_bytes(llama: Llama, element: int, four_bit: bool) -> float:
+    """Bytes of the loaded Llama; in 4 bits, embedding, head and norms keep their type."""
+    if not four_bit:
+        return llama.params * element
+    return llama.linear * NF4 + (llama.params - llama.linear) * element
+
+
+def activation_bytes(llama: Llama, element: int, checkpointing: bool, adapter: str) -> float:
+    """Bytes kept per token for the backward pass: every block or, checkpointed, each block's input and one block.
+
+    `adapter` is full, lora, or anything else if no weight of a block trains. A frozen linear layer keeps nothing, so a
+    block keeps the norms' inputs in float32, queries, keys, values (repeated for their queries) and attention's output,
+    and three tensors of the MLP. LoRA keeps its four inputs, a trained layer or norm its own.
+    """
+    block = (4 * llama.width + 3 * llama.inner) * element + 2 * 4 * llama.width
+    if adapter == "full":
+        block += (4 * llama.width + llama.inner) * element
+    elif adapter == "lora":
+        block += 4 * llama.width * element
+    return llama.layers * llama.width * element + block if checkpointing else llama.layers * block
+
+
+def logits_bytes(stage: str, rows: int, tokens: float, llama: Llama, element: int) -> float:
+    """Bytes of logits; TRL's trainers score in tiles and keep none, distillation has the student's and two answers'."""
+    if stage == "distill":
+        return rows * (tokens * (element + 4) + 2 * ANSWER_TOKENS * 4) * llama.vocab
+    return 0.0 if stage == "reward" else min(1024, rows * ANSWER_TOKENS) * llama.vocab * 4.0
+
+
+def _rows(node: Node) -> int:
+    """Rows in one forward and backward pass."""
+    options = node.options
+    if node.stage == "grpo":
+        return options.prompts_per_step * options.generations
+    return options.batch_size * (2 if node.stage in ("reward", "dpo") else 1)
+
+
+def _adapter(node: Node, recipe: Recipe) -> adapter_file.Adapter | None:
+    """The adapter that trains: the node's own, or the recipe's for dpo and grpo; None in other stages."""
+    if node.stage == "sft":
+        return adapter_file.read(node.options.adapter, node.options.rank)
+    if node.stage == "reward":
+        return adapter_file.read("lora", node.options.rank)
+    if node.stage == "personalise":
+        return adapter_file.personal(node.options.rank)
+    return adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None

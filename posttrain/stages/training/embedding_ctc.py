@@ -1,0 +1,104 @@
+"""CTC in the Llama's own embedding space: `align` starts with it, since it needs no pass through the Llama.
+
+A speech token's cosine with a word embedding is its score for that word; the embedding of a written pause is the blank.
+So the projector learns to output what is said, in the Llama's words and in order, and when nothing new is said.
+CTC over a language model's words is from Ma et al. 2025 (LegoSLM, arXiv 2505.11352). Deviations: 1. the frozen word
+embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Trainer, TrainingArguments
+
+from posttrain.config.sections import AlignConfig
+from posttrain.model.adapters import projector_of, speech_embedding_of
+from posttrain.model.alignment import pause_id
+from posttrain.model.speech_llama import SpeechLlama
+from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.trainer import arguments, train
+
+MARGIN = 5.0
+"""Nats by which a perfect match outweighs a vocabulary of unrelated words; less gives higher cosines, more slowly."""
+
+
+def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageContext) -> dict[str, Any]:
+    """Train the projector on every training clip, also those without words; its outputs end as long as words."""
+    model = EmbeddingCTC(llama)
+    clips = [clip for clip in context.corpus.clips.values() if clip.split == "train" and clip.id in model.spans]
+    rows = [{"id": clip.id, "units": llama.tokenizer.word_ids(f" {clip.text}") if clip.text else []} for clip in clips]
+    args = arguments(
+        TrainingArguments,
+        context,
+        steps=config.ctc_steps,
+        batch_size=config.ctc_batch_size,
+        learning_rate=config.ctc_learning_rate,
+    )
+    model.to_unit_length()
+    trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=model.collate)
+    metrics = train(trainer, context, "align, ctc", clips)
+    model.to_word_length([clip.id for clip in clips[:200]])
+    return {f"ctc_{name}": value for name, value in metrics.items()}
+
+
+class EmbeddingCTC(nn.Module):
+    """A SpeechLlama's projector, with its frozen word embeddings as a CTC output layer."""
+
+    def __init__(self, llama: SpeechLlama):
+        super().__init__()
+        embedding = speech_embedding_of(llama.model)
+        self.projector: Any = projector_of(llama.model)
+        self.table = embedding.table
+        self.spans: dict[str, tuple[int, int]] = self.table.spans
+        words = embedding.weight.detach().float()  # (V, D)
+        self.word_length = words.norm(dim=-1).mean().item()
+        self.words = F.normalize(words, dim=-1)
+        self.blank = pause_id(llama.tokenizer)
+        self.sharpness = math.log(len(words)) + MARGIN
+
+    def forward(self, speech: torch.Tensor, counts: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """CTC loss of concatenated clips: table rows (N_all,), counts (B,), words (B, U) padded with −100."""
+        scores = self.scores(speech)  # (N_all, V)
+        log_probs = pad_sequence(scores.split(counts.tolist())).log_softmax(-1)  # (N, B, V)
+        said = labels != -100  # (B, U)
+        loss = F.ctc_loss(
+            log_probs, labels[said], counts, said.sum(-1), blank=self.blank, reduction="sum", zero_infinity=True
+        )
+        return {"loss": loss / said.sum().clamp(min=1)}
+
+    def scores(self, speech: torch.Tensor) -> torch.Tensor:
+        """Sharpness times the cosine of each speech token, given as table rows (N,), with every word. # (N, V)"""
+        spoken = self.projector(self.table.rows(speech).to(self.words.device))  # (N, D)
+        return self.sharpness * F.normalize(spoken, dim=-1) @ self.words.T
+
+    def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Clip ids and their words' ids → the arguments of `forward`."""
+        spans = [self.spans[row["id"]] for row in rows]
+        return {
+            "speech": torch.cat([torch.arange(first, first + count) for first, count in spans]),
+            "counts": torch.tensor([count for _, count in spans]),
+            "labels": pad_sequence(
+                [torch.tensor(row["units"] or [-100]) for row in rows], batch_first=True, padding_value=-100
+            ),
+        }
+
+    def to_unit_length(self) -> None:
+        """Scale the projector's output layer so that one learning rate suits every Llama; cosines do not change."""
+        self._scale(self.words.shape[-1] ** 0.5 / self.word_length)
+
+    def to_word_length(self, clips: list[str]) -> None:
+        """Scale the projector's output layer so that these clips' speech tokens are on average as long as words."""
+        spans = [self.spans[clip] for clip in clips]
+        speech = torch.cat([torch.arange(first, first + count) for first, count in spans])
+        with torch.no_grad():
+            spoken = self.projector(self.table.rows(speech).to(self.words.device)).norm(dim=-1).mean().item()
+        self._scale(self.word_length / spoken)
+
+    @torch.no_grad()
+    def _scale(self, factor: float) -> None:
+        self.projector.out.weight.mul_(factor)
+        self.projector.out.bias.mul_(factor)

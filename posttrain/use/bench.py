@@ -1,0 +1,229 @@
+"""`make bench`: processing time on one core of this machine, compared with similar code of other packages.
+
+The two of each pair are timed alternately. A figure is the median of RUNS; the minimum and maximum bound the true
+median with more than 95 % confidence (1 − 2 · 0.5ⁿ). The sound is synthetic; the times depend neither on its content
+nor on trained weights.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from posttrain.acoustics import audiogram, enhancer, scenes
+from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ, Audiogram
+from posttrain.acoustics.enhancer import Enhancer
+from posttrain.acoustics.fitting import NALR, TAPS
+from posttrain.acoustics.hearing_loss import HearingLoss
+from posttrain.acoustics.scenes import SAMPLE_RATE
+from posttrain.config.sections import CTCConfig
+from posttrain.evals.hearing import perception
+from posttrain.evals.hearing.perception import EAR_HZ, Task
+from posttrain.machine import streams
+from posttrain.stages.ctc import untrained
+
+RUNS = 7
+SECONDS = 2.0
+CLIPS = 8
+"""Clips per encoder batch."""
+LISTENER = "N3"
+STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
+MSBG_HZ = 44_100
+PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "scipy", "pyclarity", "pyroomacoustics")
+Work = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of our code to time, and a peer that does a similar job."""
+
+    name: str
+    work: Work
+    peer_name: str
+    peer: Work
+    seconds: float
+    """Seconds of sound that each of them processes."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per second of sound as (median, minimum, maximum): ours, the peer's, and their ratio run by run."""
+
+    case: Case
+    ours: tuple[float, float, float]
+    peers: tuple[float, float, float]
+    ratio: tuple[float, float, float]
+
+
+def main() -> None:
+    """Print the machine, the latencies and the table of times."""
+    torch.set_num_threads(1)
+    print("\n".join(machine()))
+    print("\nalgorithmic latency, ms")
+    for name, milliseconds in latencies().items():
+        print(f"  {name:<68} {milliseconds:6.2f}")
+    print(f"\nprocessor seconds for a second of sound, one core: median [least, greatest] of {RUNS} runs")
+    head = f"  {'':<44} {'ours':>28} {'peer':>28} {'ours / peer':>24}"
+    print(head)
+    for found in map(timed, cases()):
+        figures = f"{_figure(found.ours):>28} {_figure(found.peers):>28} {_figure(found.ratio):>24}"
+        print(f"  {found.case.name:<44} {figures}  {found.case.peer_name}", flush=True)
+
+
+def machine() -> list[str]:
+    """Processor and versions."""
+    model = platform.processor() or platform.machine()
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        names = [
+            line.partition(":")[2].strip()
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if "model name" in line
+        ]
+        model = names[0] if names else model
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return [f"{model}, {platform.system()}, Python {platform.python_version()}", packages]
+
+
+def latencies() -> dict[str, float]:
+    """Algorithmic latencies in ms, computed from windows and filters; nothing is timed."""
+    fitting = {name: NALR(audiogram.bisgaard(name)).delay_ms for name in STANDARD}
+    most = max(fitting, key=lambda name: fitting[name])
+    own, window = Enhancer().latency_ms, 512
+    return {
+        "enhancer, window and hop": own,
+        f"its peer, pyroomacoustics' spectral subtraction, window of {window}": 1000 * window / SAMPLE_RATE,
+        f"NAL-R as a minimum-phase filter, greatest group delay ({most})": fitting[most],
+        f"its peer, pyclarity's linear-phase filter of {TAPS} taps": 1000 * (TAPS - 1) / 2 / SAMPLE_RATE,
+        "enhancer and NAL-R": own + fitting[most],
+    }
+
+
+def cases(seconds: float = SECONDS) -> Iterator[Case]:
+    """All cases to time. InputError if the extra `hearing` is not installed."""
+    from pyroomacoustics.denoise import apply_iterative_wiener, apply_spectral_sub
+
+    perception.available()
+    clean, noisy = sound(seconds)
+    waveform, hl_db = torch.from_numpy(noisy), audiogram.bisgaard(LISTENER).levels()
+    denoiser = Enhancer().requires_grad_(False).eval()
+
+    def subtract() -> Any:
+        return apply_spectral_sub(noisy, nfft=512)
+
+    yield Case(
+        "enhancer, whole clip",
+        lambda: denoiser.enhance(noisy, hl_db),
+        "pyroomacoustics' iterative Wiener filter",
+        lambda: apply_iterative_wiener(noisy, frame_len=512),
+        seconds,
+    )
+    yield Case(
+        "enhancer, streamed in hops of 4 ms",
+        lambda: _stream(denoiser, waveform, torch.from_numpy(hl_db).float()),
+        "pyroomacoustics' spectral subtraction, blocks of 16 ms",
+        subtract,
+        seconds,
+    )
+    yield Case("NAL-R", *_nal_r(noisy, audiogram.bisgaard(LISTENER)), seconds)
+    yield Case("simulated loss", *_loss(noisy, hl_db), seconds)
+    ear = tuple(float(level) for level in audiogram.bisgaard(LISTENER).at(EAR_HZ, "left"))
+    tasks = {name: Task(name, noisy, clean, ear) for name in ("haspi", "hasqi", "stoi")}
+    for name in ("haspi", "hasqi"):
+        yield Case(
+            f"{name.upper()}, by pyclarity",
+            lambda name=name: perception.MEASURES[name][1](tasks[name]),  # type: ignore[misc]
+            "STOI, by pystoi",
+            lambda: perception.MEASURES["stoi"][1](tasks["stoi"]),
+            seconds,
+        )
+    yield Case(f"encoder, {CLIPS} clips", *_encoder(noisy), CLIPS * seconds)
+
+
+def timed(case: Case, runs: int = RUNS) -> Timing:
+    """Time the case and its peer alternately, after one warm-up run of each."""
+    ours, peers = [], []
+    case.work(), case.peer()
+    for _ in range(runs):
+        ours.append(_seconds(case.work) / case.seconds)
+        peers.append(_seconds(case.peer) / case.seconds)
+    ratios = [own / other for own, other in zip(ours, peers, strict=True)]
+    return Timing(case, _spread(ours), _spread(peers), _spread(ratios))
+
+
+def sound(seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """A speech-like signal at conversational level, alone and in noise; each float32 (S,)."""
+    rng = np.random.default_rng(0)
+    samples = int(seconds * SAMPLE_RATE)
+    clean = scenes.noise("modulated", samples, rng)
+    return clean, scenes.mix(clean, scenes.noise("pink", samples, rng), 5.0)
+
+
+def _stream(denoiser: Enhancer, waveform: torch.Tensor, hl_db: torch.Tensor) -> None:
+    stream = denoiser.stream(hl_db)
+    for piece in waveform.split(enhancer.HOP):
+        stream.push(piece)
+
+
+def _nal_r(noisy: np.ndarray, listener: Audiogram) -> tuple[Work, str, Work]:
+    from clarity.enhancer.nalr import NALR as Theirs
+    from clarity.utils.audiogram import Audiogram as TheirAudiogram
+
+    ours, theirs = NALR(listener), Theirs(TAPS - 1, SAMPLE_RATE)
+    ear = TheirAudiogram(levels=np.array(listener.left_db_hl), frequencies=np.array(listener.frequencies_hz))
+    taps, _ = theirs.build(ear)
+    waveform = torch.from_numpy(noisy)[None]
+    return lambda: ours(waveform), "pyclarity's NAL-R", lambda: theirs.apply(taps, noisy)
+
+
+def _loss(noisy: np.ndarray, hl_db: np.ndarray) -> tuple[Work, str, Work]:
+    """Forward pass only, like pyclarity's, which runs at its own rate; the resampling is not timed."""
+    import soxr
+    from clarity.evaluator.msbg.msbg import Ear
+    from clarity.utils.audiogram import Audiogram as TheirAudiogram
+
+    ours, theirs = HearingLoss(), Ear(equiv_0db_spl=65, ahr=0)
+    theirs.set_audiogram(TheirAudiogram(levels=hl_db, frequencies=np.array(AUDIOMETRIC_HZ)))
+    waveform, thresholds = torch.from_numpy(noisy)[None], torch.from_numpy(hl_db).float()[None]
+    resampled = soxr.resample(noisy.astype(float), SAMPLE_RATE, MSBG_HZ)
+    return lambda: ours(waveform, thresholds), "pyclarity's MSBG, 44.1 kHz", lambda: theirs.process(resampled)
+
+
+def _encoder(noisy: np.ndarray) -> tuple[Work, str, Work]:
+    """Our features and batches against Transformers' extractor, with the same untrained weights of tiny's size."""
+    made = untrained(CTCConfig())
+    made.model.eval()
+    clips = [noisy] * CLIPS
+
+    def theirs() -> None:
+        given = made.extractor(clips, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        with torch.no_grad():
+            made.model(**given)
+
+    return lambda: made.run([torch.from_numpy(clip) for clip in clips]), "Transformers' extractor and model", theirs
+
+
+def _seconds(work: Work) -> float:
+    clock = time.process_time()
+    work()
+    return time.process_time() - clock
+
+
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    return median(values), min(values), max(values)
+
+
+def _figure(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:.3g} [{values[1]:.3g}, {values[2]:.3g}]"
+
+
+if __name__ == "__main__":
+    with streams.patient():
+        main()

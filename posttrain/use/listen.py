@@ -1,0 +1,156 @@
+"""Process recordings window by window: read blocks, cut at pauses, encode and answer windows with speech, stitch.
+
+Memory holds one batch of windows and half a minute of sound, however long a recording is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from posttrain.acoustics import activity
+from posttrain.acoustics.speech_detector import spoken as with_speech
+from posttrain.corpus import audio
+from posttrain.corpus.graders import is_abstention
+from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+
+if TYPE_CHECKING:
+    from posttrain.model.encoder import CTCEncoder
+    from posttrain.model.speech_llama import SpeechLlama
+    from posttrain.use.enhance import Aid
+
+LONGEST_S = activity.LONGEST_S
+"""Longest window that is transcribed, in seconds."""
+LONGEST_TASK_S = 15.0
+"""Most speech (s) in a recording that is answered rather than transcribed: the model gets all of it at once."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The models' output for a window or a whole recording."""
+
+    output: str
+    """The Llama's answer; without speech, ABSTENTION (no words were heard)."""
+    ctc: str
+    """The CTC head's transcript; empty without speech."""
+    cut: bool = False
+    """Whether the answer was cut off at the token limit."""
+
+
+def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterator[np.ndarray]:
+    """The windows of a recording that hold speech, float32 (S,); for tasks other than repeat, one with all its speech.
+
+    Raises ValueError as `audio.header` and `audio.blocks` do, and for such a task if there is too much speech.
+    """
+    found = audio.header(path, 1, audio.LONGEST_S)
+    sound = audio.blocks(found)
+    if aid is not None:
+        sound = aid.blocks(sound, found.samples)
+    spoken = with_speech(part for _, part in activity.stream_windows(sound, longest_s))
+    if task == REPEAT:
+        yield from spoken
+        return
+    whole, samples = [], 0
+    for part in spoken:
+        whole.append(part)
+        samples += len(part)
+        if samples > LONGEST_TASK_S * audio.SAMPLE_RATE:
+            raise ValueError(too_long(task, f"over {LONGEST_TASK_S:.0f} s"))
+    if whole:
+        yield np.concatenate(whole)
+
+
+def too_long(task: str, length: str) -> str:
+    """Message for a recording that has too much speech to be answered."""
+    limit = f"expected at most {LONGEST_TASK_S:.0f} s for --task {task}"
+    return f"audio has {length} of speech, {limit}; cut it into shorter files, or transcribe it"
+
+
+def listen(
+    sources: Iterable[Iterator[np.ndarray]], hear: Callable[[list[np.ndarray]], list[Heard]], batch_size: int
+) -> Iterator[list[Heard] | ValueError]:
+    """For each source, in order: the results of `hear` for its windows, or the error that stopped its reading.
+
+    Windows of several sources share batches of `batch_size`.
+    """
+    results: list[list[Heard] | ValueError] = []
+    waiting: list[tuple[list[Heard], np.ndarray]] = []
+
+    def flush() -> None:
+        for (result, _), heard in zip(waiting, hear([window for _, window in waiting]), strict=True):
+            result.append(heard)
+        waiting.clear()
+
+    for source in sources:
+        result: list[Heard] = []
+        results.append(result)
+        try:
+            for window in source:
+                waiting.append((result, window))
+                if len(waiting) == batch_size:
+                    flush()
+        except ValueError as error:
+            waiting[:] = [(other, window) for other, window in waiting if other is not result]
+            results[-1] = error
+        if not waiting:
+            yield from results
+            results = []
+    if waiting:
+        flush()
+    yield from results
+
+
+def stitched(windows: Sequence[Heard]) -> Heard:
+    """Join the results of a recording's windows: the words in order; an abstention if no window has any."""
+    said = [heard for heard in windows if not is_abstention(heard.output)]
+    ctc, cut = " ".join(heard.ctc for heard in windows if heard.ctc), any(heard.cut for heard in windows)
+    if not said:
+        return Heard(ABSTENTION, ctc, cut)
+    return Heard(" ".join(heard.output for heard in said).strip(), ctc, cut)
+
+
+def hearer(
+    llama: "SpeechLlama", encoder: "CTCEncoder", task: str, batch_size: int, max_new_tokens: int
+) -> Callable[[list[np.ndarray]], list[Heard]]:
+    """A function from windows to the outputs of encoder and Llama; the Llama gets only windows with CTC words.
+
+    So a window without a word in the encoder's own transcript cannot yield an answer, and thus no command.
+    """
+    import torch
+
+    from posttrain.model.corpus_table import table_of
+
+    shortest = llama.spec.stack * encoder.frame_samples
+
+    def hear(windows: list[np.ndarray]) -> list[Heard]:
+        padded = [np.pad(window, (0, max(0, shortest - len(window)))) for window in windows]
+        table = table_of(encoder, {str(number): torch.tensor(window) for number, window in enumerate(padded)})
+        llama.attach(table)
+        asked = [name for name in table.spans if table.hypotheses[name].split()]
+        examples = [Example(name, "test", task, INSTRUCTIONS[task], "", name, "", "wer") for name in asked]
+        answers = dict(zip(asked, llama.complete(examples, batch_size, max_new_tokens), strict=True))
+        nothing = (ABSTENTION, False)
+        return [
+            Heard(output, table.hypotheses[name], cut)
+            for name in table.spans
+            for output, cut in [answers.get(name, nothing)]
+        ]
+
+    return hear
+
+
+def room_s(llama: "SpeechLlama", encoder: "CTCEncoder", task: str, max_new_tokens: int) -> float:
+    """Seconds of speech that fit into the Llama's context with instruction and answer; InputError below one second."""
+    example = Example("", "test", task, INSTRUCTIONS[task], "", None, "", "wer")
+    room = llama.model.config.max_position_embeddings - max_new_tokens - len(llama.tokenizer.prompt_ids(example))
+    seconds = room * llama.spec.stack * encoder.frame_samples / audio.SAMPLE_RATE
+    if seconds < 1:
+        raise InputError(
+            f"the Llama holds {llama.model.config.max_position_embeddings} tokens, which leaves {max(room, 0)} for"
+            " speech; use a model with a longer context"
+        )
+    return seconds

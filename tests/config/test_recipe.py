@@ -1,0 +1,143 @@
+"""Recipes: read safely, checked whole, with every problem in one error."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from posttrain.config import gate as gate_config
+from posttrain.config import recipe as config
+from posttrain.config import sections
+from posttrain.config.recipe import load_recipe, read_recipe, section
+from posttrain.errors import InputError
+
+WRONG = """
+nam: x
+stages: [base, ctc, {name: a, stage: align, options: {stak: 3, steps: -1}}]
+sft: {learning_rte: 3, rank: true, steps: abc}
+corpus: {sources: fsdd, on_bad_audio: maybe}
+dpo:
+grpo: 5
+reward: {learning_rate: .nan}
+"""
+
+
+def recipe(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_every_problem_of_a_recipe_is_in_one_error(tmp_path):
+    with pytest.raises(InputError) as error:
+        load_recipe(recipe(tmp_path, WRONG), ["sft.x", "base.model=[1", "name.x=3", "base.heads=0"])
+    listed = "\n".join(error.value.problems)
+    for part in (
+        "--set sft.x: expected",
+        "--set base.model=[1",
+        "nam is not an option; did you mean name?",
+        "corpus.sources is 'fsdd'",
+        "corpus.on_bad_audio is 'maybe'",
+        "--set base.heads=0: base.heads is 0",
+        "sft.learning_rte is not an option; did you mean learning_rate?",
+        "sft.rank is True",
+        "sft.steps is 'abc'",
+        "grpo is 5",
+        "reward.learning_rate is nan",
+        "stages.a.options: stak is not an option; did you mean stack?",
+        "stages.a.options: steps is -1",
+    ):
+        assert part in listed
+    assert all("mine.yaml" in problem or "--set" in problem for problem in error.value.problems)
+
+
+def test_defaults_stand_in_for_wrong_entries_and_right_ones_stay(tmp_path):
+    loaded, problems = read_recipe(recipe(tmp_path, "seed: 7\nsft: {steps: abc, batch_size: 3}\nwrong: 1"))
+    assert len(problems) == 2
+    assert (loaded.seed, loaded.sft.batch_size, loaded.sft.steps) == (7, 3, sections.SFTConfig().steps)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "x: [", "just words", "sft: !!python/object/apply:os.getcwd []", "\x00"])
+def test_what_is_not_a_safe_mapping_is_refused(tmp_path, text):
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        load_recipe(recipe(tmp_path, text))
+
+
+def test_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_recipe(path)
+
+
+def test_an_unknown_recipe_is_answered_with_those_there_are():
+    with pytest.raises(InputError, match=r"recipe nope is not there .*smoke, .*tiny"):
+        load_recipe("nope")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "a b"])
+def test_a_name_that_would_leave_the_runs_folder_is_refused(name):
+    with pytest.raises(InputError, match="name is"):
+        load_recipe("tiny", [f"name='{name}'"])
+
+
+def test_overrides_reach_into_sections_and_are_yaml(tmp_path):
+    path = recipe(tmp_path, "sft: {steps: 5}")
+    loaded = load_recipe(path, ["sft.learning_rate=1e-4", "sft.rank=0", "corpus.sources=[fsdd, noise]", "seed=3"])
+    assert loaded.sft == dataclasses.replace(sections.SFTConfig(), steps=5, learning_rate=1e-4, rank=0)
+    assert loaded.corpus.sources == ("fsdd", "noise")
+    assert loaded.seed == 3
+
+
+def test_a_nodes_options_change_that_node_alone(tmp_path):
+    stages = "[base, ctc, align, {name: sft_a, stage: sft, options: {rank: 4}}, {name: sft_b, stage: sft}]"
+    loaded = load_recipe(recipe(tmp_path, f"stages: {stages}"))
+    assert [section(loaded, node).rank for node in loaded.stages[-2:]] == [4, None]
+
+
+def test_a_recipe_is_not_changed_by_its_use():
+    loaded = load_recipe("tiny")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loaded.seed = 1  # type: ignore[misc]
+
+
+def test_every_option_says_what_it_is_and_no_section_has_more_than_twenty():
+    bodies = [ast.parse(Path(module.__file__).read_text()).body for module in (config, gate_config, sections)]
+    classes = [n for body in bodies for n in body if isinstance(n, ast.ClassDef)]
+    assert len(classes) >= 13
+    for cls in classes:
+        fields = [n for n in cls.body if isinstance(n, ast.AnnAssign)]
+        assert len(fields) <= 20, cls.name
+        for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and not (cls.name == "Recipe" and "Config" in ast.unparse(field)):
+                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                assert said, f"{cls.name}.{ast.unparse(field.target)} has no docstring"
+
+
+PLACES = ("base.model", "ctc.model", "corpus.data_root", "personalise.manifest", "personalise.listener")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("written", ["~/a/b", "$HOME/a/b", "${HOME}/a/b"])
+def test_paths_are_expanded_once_when_a_recipe_is_read(place, written, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    part, option = place.split(".")
+    by_file = load_recipe(recipe(tmp_path, f"{part}: {{{option}: '{written}'}}"))
+    by_change = load_recipe("tiny", [f"{place}={written}"])
+    for loaded in (by_file, by_change):
+        assert getattr(getattr(loaded, part), option) == "/home/anna/a/b"
+
+
+def test_a_nodes_own_paths_are_expanded_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    stages = "[{name: mine, stage: personalise, options: {manifest: ~/m.csv, listener: '~/l.json:L1'}}]"
+    loaded = load_recipe(recipe(tmp_path, f"stages: {stages}"))
+    options = section(loaded, loaded.stages[0])
+    assert (options.manifest, options.listener) == ("/home/anna/m.csv", "/home/anna/l.json:L1")
+
+
+def test_what_is_no_path_stays_as_it_is():
+    loaded = load_recipe("tiny", ["base.model=meta-llama/Llama-3.1-8B-Instruct", "personalise.listener=N3"])
+    assert (loaded.base.model, loaded.personalise.listener) == ("meta-llama/Llama-3.1-8B-Instruct", "N3")
+    assert load_recipe("tiny", ["corpus.data_root=$NOT_SET/x"]).corpus.data_root == "$NOT_SET/x"

@@ -1,0 +1,79 @@
+import pytest
+import torch
+from datasets import Dataset
+from toy_run import toy_context
+from transformers import Trainer, TrainingArguments
+
+from posttrain.stages.training.trainer import arguments, keep_trainables, train
+
+
+class Line(torch.nn.Module):
+    """y = w x; the loss is NaN where x is."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, y):
+        return {"loss": ((self.w * x - y) ** 2).mean()}
+
+
+def collate(rows):
+    return {key: torch.tensor([row[key] for row in rows]) for key in ("x", "y")}
+
+
+def line_trainer(context, values, **options):
+    rows = Dataset.from_list([{"id": f"clip/{i}", "x": x, "y": 2.0} for i, x in enumerate(values)])
+    args = arguments(TrainingArguments, context, **{"steps": 8, "batch_size": 2, "learning_rate": 0.5, **options})
+    return Trainer(model=Line(), args=args, train_dataset=rows, data_collator=collate)
+
+
+def test_training_reports_steps_and_losses_and_writes_nothing(tmp_path, table):
+    context = toy_context(tmp_path, "toy", table)
+    metrics = train(line_trainer(context, [1.0] * 6), context, "toy", [])
+    assert metrics["steps"] == 8
+    assert metrics["trainable_params"] == 1
+    assert metrics["loss_last"] < metrics["loss_first"] or metrics["loss_last"] == pytest.approx(metrics["loss_first"])
+    assert not list(context.folder.iterdir())
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_nan_loss_stops_with_the_step_and_the_ids_of_its_batch(tmp_path, table, accumulation):
+    context = toy_context(tmp_path, "toy", table)
+    values = [1.0] * 15 + [float("nan")]
+    trainer = line_trainer(
+        context, values, train_sampling_strategy="sequential", gradient_accumulation_steps=accumulation
+    )
+    with pytest.raises(RuntimeError, match=f"toy: loss is nan at step {8 // accumulation}") as stopped:
+        train(trainer, context, "toy", [])
+    held = [f"clip/{i}" for i in range(16 - 2 * accumulation, 16)]
+    assert f"the batch held {', '.join(held)};" in str(stopped.value)
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path, table):
+    context = toy_context(tmp_path, "toy", table)
+    trainer = line_trainer(context, [1.0, 1.0])
+    trainer.model.w.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(RuntimeError, match=r"toy: grad_norm is (inf|nan) at step 1"):
+        train(trainer, context, "toy", [])
+
+
+def test_zero_steps_train_nothing(tmp_path, table):
+    context = toy_context(tmp_path, "toy", table)
+    trainer = line_trainer(context, [1.0, 1.0], steps=0)
+    assert train(trainer, context, "toy", []) == {"steps": 0, "tokens": 0}
+    assert trainer.model.w.item() == 0
+
+
+def test_a_value_to_keep_that_is_never_logged_is_an_error(tmp_path, table):
+    context = toy_context(tmp_path, "toy", table)
+    with pytest.raises(ValueError, match="no logged value is called margin"):
+        train(line_trainer(context, [1.0, 1.0]), context, "toy", [], keep=("margin",))
+
+
+def test_what_trains_keeps_its_type_and_value_while_a_trainer_is_built():
+    model = torch.nn.Linear(2, 2)
+    before = model.weight.clone()
+    with keep_trainables(model):
+        model.weight.data = model.weight.data.to(torch.bfloat16)
+    assert torch.equal(model.weight, before)

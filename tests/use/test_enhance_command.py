@@ -1,0 +1,141 @@
+"""posttrain enhance: what it writes and says; a stream gives the same samples; every bad input is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from posttrain.__main__ import run
+from posttrain.acoustics import enhancer
+from posttrain.acoustics.audiogram import bisgaard
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
+from posttrain.acoustics.fitting import NALR
+from posttrain.run import ledger
+from posttrain.use.enhance import DEFAULT_RUN, newest
+
+STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands run in an empty folder with one recording, stereo at 44.1 kHz."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    soundfile.write("in.wav", 0.1 * rng.standard_normal((44_100, 2)), 44_100)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """An untrained enhancer."""
+    folder = tmp_path / "aid"
+    folder.mkdir()
+    torch.manual_seed(0)
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=24)))
+    return folder
+
+
+def finish(folder, started: str) -> None:
+    """A row of a finished enhance stage in run tiny."""
+    row = dict.fromkeys(("run", "code", "base", "data", "device"), "x") | {"stage": folder.name, "seed": 0}
+    row |= {"checkpoint": str(folder), "config": {"stage": "enhance"}, "parents": {}, "train_metrics": {}}
+    ledger.append(DEFAULT_RUN / "ledger.jsonl", row | {"metrics": {}, "started": started, "wall_s": 1.0})
+
+
+def enhance(*arguments, capsys) -> dict:
+    assert run(["enhance", "in.wav", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_it_writes_a_recording_as_long_and_says_levels_latency_and_time(checkpoint, capsys):
+    said = enhance("out.wav", "--checkpoint", checkpoint, capsys=capsys)
+    samples, rate = soundfile.read("out.wav")
+    assert rate == 16_000 and len(samples) == 16_000 and np.abs(samples).max() > 0.01
+    assert said["latency_ms"] == said["latency_parts_ms"]["enhancer"] <= 8
+    assert said["latency_parts_ms"]["fitting"] == 0 and said["audiogram"] == "normal"
+    assert said["levels"]["out_db_spl"] < said["levels"]["in_db_spl"] and said["rtf"] > 0
+    assert said["checkpoint"] == str(checkpoint)
+
+
+def test_an_audiogram_gives_gain_and_the_whole_stays_within_10_ms(checkpoint, capsys):
+    plain = enhance("plain.wav", "--checkpoint", checkpoint, capsys=capsys)
+    fitted = enhance("fitted.wav", "--checkpoint", checkpoint, "--audiogram", "N4", capsys=capsys)
+    assert fitted["levels"]["out_db_spl"] > plain["levels"]["out_db_spl"] + 5
+    assert fitted["latency_parts_ms"]["fitting"] > 0 and fitted["latency_ms"] <= 10
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_the_total_latency_is_at_most_10_ms_for_every_standard_audiogram(name):
+    assert Enhancer().latency_ms + NALR(bisgaard(name)).delay_ms <= 10
+
+
+@pytest.mark.parametrize("audiogram", [(), ("--audiogram", "S2")])
+def test_a_stream_gives_the_same_samples(checkpoint, audiogram, capsys):
+    enhance("whole.wav", "--checkpoint", checkpoint, *audiogram, capsys=capsys)
+    assert enhance("stream.wav", "--checkpoint", checkpoint, *audiogram, "--stream", capsys=capsys)["stream"]
+    whole, stream = (soundfile.read(name)[0] for name in ("whole.wav", "stream.wav"))
+    assert len(whole) == len(stream) and np.abs(whole - stream).max() < 1e-5
+
+
+def test_no_strength_is_no_change(checkpoint, capsys):
+    enhance("none.wav", "--checkpoint", checkpoint, "--denoise", 0, capsys=capsys)
+    enhance("all.wav", "--checkpoint", checkpoint, capsys=capsys)
+    mono = soundfile.read("in.wav")[0].mean(axis=1)
+    assert np.sqrt((soundfile.read("none.wav")[0] ** 2).mean()) == pytest.approx(np.sqrt((mono**2).mean()), rel=0.7)
+    assert np.abs(soundfile.read("none.wav")[0] - soundfile.read("all.wav")[0]).max() > 0.01
+
+
+def test_a_persons_file_and_the_other_ear(checkpoint, capsys):
+    levels = {
+        "audiogram_cfs": [500, 1000, 4000],
+        "audiogram_levels_l": [60, 60, 70],
+        "audiogram_levels_r": [20, 30, 40],
+    }
+    with open("listeners.json", "w") as file:
+        json.dump({"L1": levels}, file)
+    better = enhance("a.wav", "--checkpoint", checkpoint, "--audiogram", "listeners.json:L1", capsys=capsys)
+    worse = enhance(
+        "b.wav", "--checkpoint", checkpoint, "--audiogram", "listeners.json", "--ear", "left", capsys=capsys
+    )
+    assert (better["ear"], worse["ear"], worse["audiogram"]) == ("right", "left", "L1")
+    assert worse["levels"]["out_db_spl"] > better["levels"]["out_db_spl"]
+
+
+def test_without_a_checkpoint_it_takes_the_newest_of_run_tiny_and_names_it(checkpoint, capsys):
+    finish(checkpoint, "2026-01-02T00:00:00+00:00")
+    finish(checkpoint.with_name("older"), "2026-01-01T00:00:00+00:00")
+    assert newest().absolute() == checkpoint
+    assert run(["enhance", "in.wav", "out.wav", "--audiogram", "N3"]) == 0
+    said = capsys.readouterr().out
+    assert str(newest()) in said and "N3" in said and "dB SPL in" in said and "latency" in said
+
+
+def test_a_dry_run_says_what_it_would_use_and_writes_nothing(checkpoint, capsys, tmp_path):
+    said = enhance("out.wav", "--checkpoint", checkpoint, "--dry-run", capsys=capsys)
+    assert said["latency_ms"] == 8.0 and not (tmp_path / "out.wav").exists()
+
+
+def test_everything_wrong_is_said_at_once_with_status_2(checkpoint, capsys, tmp_path):
+    (tmp_path / "bad.wav").write_text("no sound")
+    assert run(["enhance", "bad.wav", "nowhere/out.wav", "--checkpoint", "nowhere", "--audiogram", "N9"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "Traceback" not in printed.err
+    for named in ("bad.wav", "nowhere/out.wav", "nowhere holds no enhancer", "N9"):
+        assert named in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["in.wav", "in.wav"], "name another OUT"),
+        (["in.wav", "out.mp3"], "out.mp3"),
+        (["gone.wav", "out.wav"], "gone.wav"),
+        (["in.wav", "out.wav", "--denoise", "2"], "--denoise"),
+        (["in.wav", "out.wav", "--ear", "both"], "both"),
+        (["in.wav"], "OUT"),
+    ],
+)
+def test_a_wrong_argument_is_named(checkpoint, arguments, named, capsys):
+    assert run(["enhance", *arguments, "--checkpoint", str(checkpoint)]) == 2
+    assert named in capsys.readouterr().err

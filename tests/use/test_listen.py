@@ -1,0 +1,145 @@
+"""Windows of several recordings are heard together, put back in order, and a bad one does not lose the others."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+
+from posttrain.acoustics import scenes
+from posttrain.corpus import audio, speech
+from posttrain.corpus.tasks import ABSTENTION, COMMAND, REPEAT
+from posttrain.use import listen
+from posttrain.use.listen import Heard
+
+RATE = audio.SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def said():
+    espeak = speech.Espeak()
+    texts = ("turn the left one up please", "it is too loud in here", "call anna at six")
+    spoken = [
+        espeak.say(text, voice, 120, 50, 50) for text, voice in zip(texts, speech.voices("valid")[:6:2], strict=True)
+    ]
+    return [(clip * 10 ** (-28 / 20) / scenes.active_rms(clip)).astype(np.float32) for clip in spoken]
+
+
+def put(path, *pieces):
+    soundfile.write(path, np.concatenate(pieces), RATE, subtype="FLOAT")
+    return path
+
+
+def silence(seconds):
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
+def lengths(windows):
+    return [Heard(str(len(window)), "c") for window in windows]
+
+
+def numbered(*counts):
+    return (iter([np.zeros(100 * n + i) for i in range(count)]) for n, count in enumerate(counts))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_what_windows_are_heard_with_does_not_matter(batch_size):
+    found = [[heard.output for heard in one] for one in listen.listen(numbered(2, 0, 5, 1), lengths, batch_size)]
+    assert found == [["0", "1"], [], ["200", "201", "202", "203", "204"], ["300"]]
+
+
+def test_a_recording_is_done_as_soon_as_its_windows_are_heard():
+    heard = []
+    results = listen.listen(numbered(2, 2, 2), lambda windows: heard.append(len(windows)) or lengths(windows), 2)
+    next(results)
+    assert heard == [2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_a_recording_that_breaks_off_does_not_lose_the_others(batch_size):
+    def broken():
+        yield np.zeros(1)
+        raise ValueError("gone")
+
+    first, _, third = numbered(3, 3, 3)
+    results = list(listen.listen(iter([first, broken(), third]), lengths, batch_size))
+    assert [heard.output for heard in results[0]] == ["0", "1", "2"]
+    assert isinstance(results[1], ValueError)
+    assert [heard.output for heard in results[2]] == ["200", "201", "202"]
+
+
+def test_windows_are_stitched_in_order_and_those_without_words_left_out():
+    nothing = Heard(ABSTENTION, "", False)
+    whole = listen.stitched([Heard("one two", "won", False), nothing, Heard("three", "tree", True)])
+    assert whole == Heard("one two three", "won tree", True)
+    assert listen.stitched([nothing, nothing]) == listen.stitched([]) == nothing
+
+
+def test_each_sentence_of_a_long_recording_is_in_one_window_and_silence_in_none(tmp_path, said):
+    path = put(tmp_path / "a.wav", silence(3), *[part for clip in said for part in (clip, silence(1.6))], silence(20))
+    windows = list(listen.pieces(path, None, REPEAT, listen.LONGEST_S))
+    assert len(windows) == len(said)
+    for window, clip in zip(windows, said, strict=True):
+        assert np.correlate(window, clip, "valid").max() == pytest.approx(np.square(clip).sum(), rel=1e-3)
+        assert len(window) < len(clip) + 0.6 * RATE
+
+
+def test_another_task_gets_all_speech_at_once_and_no_more_than_its_limit(tmp_path, said):
+    path = put(tmp_path / "a.wav", silence(5), said[0], silence(30), said[1])
+    (whole,) = listen.pieces(path, None, COMMAND, listen.LONGEST_S)
+    assert len(said[0]) + len(said[1]) < len(whole) < len(said[0]) + len(said[1]) + RATE
+    long = put(tmp_path / "b.wav", *[part for _ in range(4) for clip in said for part in (clip, silence(0.4))])
+    with pytest.raises(ValueError, match="expected at most 15 s for --task command"):
+        list(listen.pieces(long, None, COMMAND, listen.LONGEST_S))
+    assert len(list(listen.pieces(long, None, REPEAT, listen.LONGEST_S))) > 3
+
+
+@pytest.mark.parametrize("task", [REPEAT, COMMAND])
+def test_nothing_is_heard_in_sound_without_speech(tmp_path, task):
+    time = np.arange(20 * RATE) / RATE
+    chord = sum(np.sin(2 * np.pi * hz * time[: 3 * RATE]) for hz in (262, 330, 392)) / 10
+    sounds = {
+        "zeros": silence(20),
+        "hiss": 10**-3 * np.random.default_rng(0).standard_normal(20 * RATE),
+        "constant": np.full(3 * RATE, 0.4),
+        "chord": chord,
+        "tone": 0.2 * np.sin(2 * np.pi * 1000 * time),
+        "hum": sum(np.sin(2 * np.pi * 50 * k * time) / k for k in range(1, 12)) / 20,
+        "beeps": 0.2 * np.sin(2 * np.pi * 2000 * time) * (np.sin(2 * np.pi * 2 * time) > 0),
+    }
+    for name, sound in sounds.items():
+        path = put(tmp_path / f"{name}.wav", sound.astype(np.float32))
+        assert list(listen.pieces(path, None, task, listen.LONGEST_S)) == [], name
+
+
+def test_a_long_recording_takes_little_memory(tmp_path, said):
+    path = tmp_path / "long.flac"
+    once = np.concatenate([part for clip in said for part in (clip, silence(0.5))])
+    with soundfile.SoundFile(path, "w", RATE, 2, format="FLAC") as file:
+        for _ in range(40):
+            file.write(np.stack([once, once], 1))
+    tracemalloc.start()
+    windows = sum(1 for _ in listen.pieces(path, None, REPEAT, listen.LONGEST_S))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert windows >= 40 * len(once) / RATE / 6.5
+    assert peak < 35_000_000 < 40 * len(once) * 2 * 4
+
+
+def test_alarms_of_short_beeps_are_no_words_and_short_words_are(tmp_path, said):
+    time = np.arange(20 * RATE) / RATE
+    chord = sum(np.sin(2 * np.pi * hz * time) for hz in (220, 277, 330)) / 10
+    alarms = {
+        "every two seconds": 0.2 * np.sin(2 * np.pi * 1000 * time) * (time % 2 < 0.3),
+        "short": 0.2 * np.sin(2 * np.pi * 1500 * time) * (time % 1.5 < 0.2),
+        "chords": chord * (time % 3 < 0.3),
+    }
+    for name, sound in alarms.items():
+        path = put(tmp_path / f"{name}.wav", sound.astype(np.float32))
+        for task in (REPEAT, COMMAND):
+            assert list(listen.pieces(path, None, task, listen.LONGEST_S)) == [], name
+    espeak = speech.Espeak()
+    words = [espeak.say(word, speech.voices("valid")[n], 120, 50, 50) for n, word in enumerate(["one", "stop", "six"])]
+    apart = [part for word in words for part in (word / 4, silence(2))]
+    assert len(list(listen.pieces(put(tmp_path / "w.wav", *apart), None, REPEAT, listen.LONGEST_S))) == 3
+    assert len(list(listen.pieces(put(tmp_path / "1.wav", words[0] / 4), None, REPEAT, listen.LONGEST_S))) == 1
