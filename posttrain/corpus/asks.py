@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from posttrain.corpus import abilities, complaints, deeds, grammar, requests
+from posttrain.corpus.instructions import ABSTENTION, ANSWER, COMMAND, HELP, INSTRUCTIONS, REPEAT, SIMPLIFY
 from posttrain.corpus.requests import Request
-from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, HELP, INSTRUCTIONS, REPEAT, SIMPLIFY
 from posttrain.corpus.types import Example
 
 SPOKEN_SHARES = {

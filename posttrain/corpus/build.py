@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import overlap, sources, speech, store, world
+from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Clip, Example
 from posttrain.corpus.world import SpokenText
 

@@ -7,9 +7,9 @@ deed ("call my boss"): neither the verb nor its object shows which to refuse.
 from collections.abc import Iterator
 from functools import cache
 
+from posttrain.corpus.instructions import REFUSAL
 from posttrain.corpus.requests import Request
 from posttrain.corpus.splits import divide
-from posttrain.corpus.tasks import REFUSAL
 
 PEOPLE = (
     "a man",

@@ -6,10 +6,9 @@ from functools import cache
 from typing import Any
 
 from posttrain.corpus import complaints, deeds
+from posttrain.corpus.instructions import ABSTENTION
 from posttrain.corpus.normalise import normalise
-from posttrain.corpus.tasks import ABSTENTION
 from posttrain.corpus.types import Example, Pair
-from posttrain.corpus.vocabulary import is_critical
 
 
 def grade(name: str, answer: str, example: Example | Pair) -> float:
@@ -28,13 +27,6 @@ def edits(reference: list[str], hypothesis: list[str]) -> int:
         for j, other in enumerate(hypothesis, 1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
     return row[-1]
-
-
-def critical_words(reference: str, hypothesis: str) -> dict[str, int]:
-    """`critical_words` of the reference (numbers, names, negations), and `critical_errors`: word edits between the
-    critical words of both texts, in order."""
-    said, heard = ([word for word in _words(text) if is_critical(word)] for text in (reference, hypothesis))
-    return {"critical_words": len(said), "critical_errors": edits(said, heard)}
 
 
 def is_refusal(answer: str) -> bool:

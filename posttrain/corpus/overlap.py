@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.corpus import grammar, sources
 from posttrain.corpus import vocabulary as v
-from posttrain.corpus.tasks import PAUSE, SIMPLIFY
+from posttrain.corpus.instructions import PAUSE, SIMPLIFY
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from posttrain.corpus.tasks import PAUSE, REPEAT
+from posttrain.corpus.instructions import PAUSE, REPEAT
 from posttrain.corpus.types import Example
 
 PAUSED_SHARE = 0.2

@@ -2,7 +2,7 @@
 
 import random
 
-from posttrain.corpus.tasks import ABSTENTION, REPEAT
+from posttrain.corpus.instructions import ABSTENTION, REPEAT
 from posttrain.corpus.types import Example, Pair
 
 KINDS = {"style": "style", "refusal": "refuse", "helpful": "comply", "abstain": "abstain"}

@@ -12,8 +12,8 @@ import yaml
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import audio, manifest
+from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.manifest import Row
-from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
 from posttrain.errors import InputError
 

@@ -61,6 +61,18 @@ class Corpus:
         with safe_open(self.folder / AUDIO, framework="pt") as file:  # if it stayed open, its pages would fill memory
             return file.get_slice("audio")[clip.start : clip.start + clip.samples].float() / FULL_SCALE  # (S,)
 
+    def clips_of(self, split: str) -> list[Clip]:
+        """Clips of a split, in order of their audio."""
+        return [clip for clip in self.clips.values() if clip.split == split]
+
+    def examples_of(self, split: str) -> list[Example]:
+        """Examples of a split, in order."""
+        return [example for example in self.examples if example.split == split]
+
+    def spoken(self, split: str, *tasks: str) -> list[Example]:
+        """Examples of a split and of these tasks, on clips with speech."""
+        return [e for e in self.examples_of(split) if e.clip and e.text and e.task in tasks]
+
     @staticmethod
     def load(folder: str | Path) -> "Corpus":
         """The finished corpus in a folder; InputError if it is missing, damaged or inconsistent."""

@@ -48,6 +48,11 @@ class Clip:
     name: str = ""
     """The recording's path as written in its manifest; empty for synthetic clips."""
 
+    @property
+    def recorded(self) -> bool:
+        """Whether the clip is a recording rather than synthetic."""
+        return self.source != "made"
+
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.id):
             raise ValueError(f"id of clip {self.id!r} holds other characters than A–Z, a–z, 0–9 and _./@-; number it")

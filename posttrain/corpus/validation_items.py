@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from posttrain.corpus import abilities, deeds, grammar, requests
 from posttrain.corpus.abilities import Question
+from posttrain.corpus.instructions import ABSTENTION, ANSWER, COMMAND, INSTRUCTIONS, REPEAT, SIMPLIFY
 from posttrain.corpus.requests import Request
-from posttrain.corpus.tasks import ABSTENTION, ANSWER, COMMAND, INSTRUCTIONS, REPEAT, SIMPLIFY
 from posttrain.corpus.types import Example
 
 SPLIT = "valid"

@@ -12,9 +12,7 @@ from functools import cache
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import abilities, asks, complaints, deeds, grammar, overlap, requests, validation_items
 from posttrain.corpus.asks import Ask
-from posttrain.corpus.normalise import number_words
-from posttrain.corpus.preferences import pair
-from posttrain.corpus.tasks import (
+from posttrain.corpus.instructions import (
     ABSTENTION,
     ANSWER,
     COMMAND,
@@ -22,6 +20,8 @@ from posttrain.corpus.tasks import (
     REPEAT,
     user_content,
 )
+from posttrain.corpus.normalise import number_words
+from posttrain.corpus.preferences import pair
 from posttrain.corpus.types import Example, Pair
 from posttrain.errors import InputError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.corpus.graders import is_abstention
-from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
+from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.evals.errors import edit_errors, lost_words
 from posttrain.evals.personal_metrics import FAMILY, VARIANTS

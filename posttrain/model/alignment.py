@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
+from posttrain.corpus.instructions import PAUSE
 from posttrain.corpus.normalise import normalise
-from posttrain.corpus.tasks import PAUSE
 from posttrain.corpus.types import Example
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import SpeechTokenizer

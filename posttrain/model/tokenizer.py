@@ -12,7 +12,7 @@ from typing import Any
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 
-from posttrain.corpus.tasks import QUESTIONS
+from posttrain.corpus.instructions import QUESTIONS
 from posttrain.corpus.types import Example
 
 CLIP = re.compile(r"<\|clip:([^|<>\s]+)\|>")

@@ -6,6 +6,7 @@ Encoder and Llama stay frozen, so every text figure of this stage equals the bas
 from typing import Any
 
 from posttrain.config.sections import AlignConfig
+from posttrain.corpus.instructions import REPEAT
 from posttrain.model import checkpoint
 from posttrain.model.alignment import alignment
 from posttrain.stages.training.context import StageContext
@@ -29,9 +30,9 @@ def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
         device=context.device,
     )
     metrics = train_embedding_ctc(llama, config, context) if config.ctc_steps else {}
-    examples = [e for e in context.corpus.examples if e.split == "train" and e.clip and e.task == "repeat" and e.text]
+    examples = context.corpus.spoken("train", REPEAT)
     metrics |= train_supervised(llama, examples, config, context, "align")
-    valid = [e for e in context.corpus.examples if e.split == "valid" and e.clip and e.task == "repeat" and e.text]
+    valid = context.corpus.spoken("valid", REPEAT)
     metrics |= alignment(llama, valid)
     checkpoint.save(context.folder, llama, stage="align", parents=context.parents)
     return metrics

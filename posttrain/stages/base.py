@@ -97,7 +97,7 @@ def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 def typed_rows(corpus: Corpus, count: int, seed: int, own_tests: Iterable[str] = ()) -> list[Example]:
     """`count` typed rows for the tiny base; none contains a held-out text or one of a person's `own_tests`."""
     left_out = overlap.held_out(corpus, own_tests).keys() | {item.text for item in corpus.items}
-    recorded = [clip.text for clip in corpus.clips.values() if clip.source != "made" and clip.split == "train"]
+    recorded = [clip.text for clip in corpus.clips_of("train") if clip.recorded]
     said = [text for text in recorded if text and text not in left_out]
     return with_pauses(world.base_rows(count, seed, left_out, said), seed)
 

@@ -45,7 +45,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
         encoders.refer(context.folder, config.model, config.revision)
         return {"steps": 0, "tokens": 0, "params": _count(encoder)}
     torch.manual_seed(context.seed)
-    said = [clip.text for clip in context.corpus.clips.values() if clip.split == "train"]
+    said = [clip.text for clip in context.corpus.clips_of("train")]
     encoder = untrained(config, encoders.unit_tokenizer(said, config.units))
     encoder.model.requires_grad_(True)
     encoder.log_mel.to(context.device)
@@ -77,10 +77,10 @@ def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> 
 def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:
     """Greedy WER (errors / words) on validation voices, by condition, and on real validation speakers."""
     groups: dict[str, list[Clip]] = {}
-    for clip in corpus.clips.values():
-        if clip.split == "valid" and clip.text:
+    for clip in corpus.clips_of("valid"):
+        if clip.text:
             quiet = clip.condition in ("clean", "padded", "joined")
-            kind = "real" if clip.source != "made" else clip.condition if quiet else "noisy"
+            kind = "real" if clip.recorded else clip.condition if quiet else "noisy"
             groups.setdefault(f"valid_wer/{kind}", []).append(clip)
     return {
         name: jiwer.wer([c.text for c in clips], encoder.hypotheses([corpus.audio(c.id) for c in clips]))
@@ -99,9 +99,9 @@ def _train(
 ) -> dict[str, Any]:
     """One run of the Trainer over clips in an order drawn before it starts."""
     corpus, rng = context.corpus, random.Random(f"{label} {context.seed}")
-    usable = [c for c in corpus.clips.values() if c.split == "train" and _fits(encoder, c)]
-    made = [c for c in usable if c.source == "made"]
-    recorded = [c for c in usable if c.source != "made"]
+    usable = [c for c in corpus.clips_of("train") if _fits(encoder, c)]
+    made = [c for c in usable if not c.recorded]
+    recorded = [c for c in usable if c.recorded]
     spoken_real = [c for c in recorded if c.text]
     if not made or (real and not spoken_real):
         raise InputError(
@@ -160,12 +160,12 @@ class Collator:
         self.encoder, self.characters, self.corpus = encoder, characters, context.corpus
         self.clean_batches, self.seen = clean_batches, 0
         self.held_out = overlap.held_out(context.corpus)
-        train_clips = [c for c in self.corpus.clips.values() if c.split == "train"]
+        train_clips = self.corpus.clips_of("train")
         talkers = [c for c in train_clips if c.condition == "clean" and c.text][:400]
-        recorded = [c for c in train_clips if c.source != "made" and not c.text]
+        recorded = [c for c in train_clips if c.recorded and not c.text]
         self.short: dict[str, list[Clip]] = {}
         for clip in train_clips:
-            if clip.source != "made" and clip.text and clip.samples < SHORT_SAMPLES:
+            if clip.recorded and clip.text and clip.samples < SHORT_SAMPLES:
                 self.short.setdefault(clip.speaker, []).append(clip)
         self.augment = Augmenter(
             [self.corpus.audio(c.id) for c in talkers],

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
 from posttrain.config.sections import DistillConfig
+from posttrain.corpus.instructions import ANSWER, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.model import checkpoint
 from posttrain.model.speech_llama import SpeechLlama
@@ -30,8 +31,7 @@ def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
     teacher = llama.model
     if config.student == "half":
         llama = checkpoint.halved(llama)
-    examples = [e for e in context.corpus.examples if e.split == "train" and e.clip and e.task in ("repeat", "answer")]
-    examples = [e for e in examples if e.text]
+    examples = context.corpus.spoken("train", REPEAT, ANSWER)
     if config.answers == "teacher":
         examples = _teacher_written(teacher, llama, examples)
     rows = Dataset.from_list([_row(llama, e) for e in examples])

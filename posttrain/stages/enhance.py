@@ -69,13 +69,13 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
 
 def clean_speech(corpus: Corpus, split: str, source: str | None = None) -> list[Clip]:
     """Clips of a split with speech and nothing else mixed in, from one source or from all."""
-    clean = [c for c in corpus.clips.values() if c.split == split and c.text and c.condition in ("clean", "real")]
+    clean = [c for c in corpus.clips_of(split) if c.text and c.condition in ("clean", "real")]
     return [c for c in clean if source is None or c.source == source]
 
 
 def recorded_noises(corpus: Corpus, split: str) -> list[Clip]:
     """Pieces of recorded noise of a split."""
-    return [c for c in corpus.clips.values() if c.split == split and c.source != "made" and not c.text]
+    return [c for c in corpus.clips_of(split) if c.recorded and not c.text]
 
 
 def listener(name: str) -> Audiogram:

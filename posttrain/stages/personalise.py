@@ -30,8 +30,8 @@ from posttrain.config import adapter_file
 from posttrain.config.sections import PersonaliseConfig
 from posttrain.corpus import overlap
 from posttrain.corpus import personal as recordings
+from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.personal import Utterance
-from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import checkpoint, personal, splice
@@ -176,7 +176,7 @@ def _spliced(
     assert context.table is not None
     rng = np.random.default_rng(context.seed)
     held_out = overlap.held_out(context.corpus).keys()
-    hosts = [e for e in context.corpus.examples if e.split == "train" and e.task == REPEAT and e.clip and e.text]
+    hosts = context.corpus.spoken("train", REPEAT)
     hosts = [host for host in hosts if not tests.overlaps(host.text)]
     if not hosts and config.splices:
         raise InputError(
@@ -232,7 +232,7 @@ def _replay(
 
     None contains a test sentence of the person.
     """
-    spoken = [example for example in context.corpus.examples if example.split == "train"]
+    spoken = context.corpus.examples_of("train")
     spoken = [e for e in spoken if not (overlap.says_any(e, own_tests) or overlap.holds(e.text, own_tests))]
     order = np.random.default_rng(context.seed).permutation(len(spoken))[: config.replay * count]
     typed = remedies.typed_rows(config.typed_rows, context.corpus, count, context.seed, own_tests)

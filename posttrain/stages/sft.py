@@ -63,7 +63,7 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
 
 def _examples(llama: SpeechLlama, config: SFTConfig, context: StageContext) -> tuple[list[Example], dict[str, Any]]:
     """The training examples, and figures on how they were made; `llama` is the parent, which writes SDFT's targets."""
-    examples = [e for e in context.corpus.examples if e.split == "train"]
+    examples = context.corpus.examples_of("train")
     found: dict[str, Any] = {}
     if config.self_distilled:
         examples, found = remedies.self_distilled(llama, examples)

@@ -14,7 +14,7 @@ from posttrain.acoustics import activity
 from posttrain.acoustics.speech_detector import spoken as with_speech
 from posttrain.corpus import audio
 from posttrain.corpus.graders import is_abstention
-from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, REPEAT
+from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 

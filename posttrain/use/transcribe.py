@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain import files
-from posttrain.corpus.tasks import REPEAT
+from posttrain.corpus.instructions import REPEAT
 from posttrain.errors import InputError
 from posttrain.machine import lock
 from posttrain.model.folder import checkpoint_problems

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from posttrain.corpus import complaints, deeds, graders, requests
-from posttrain.corpus.tasks import ABSTENTION, REFUSAL
+from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.corpus.types import Example, Pair
 
 
@@ -104,14 +104,6 @@ def test_help_with_one_deed_is_not_help_with_another():
     for deed, gold in deeds_.items():
         for other, help_ in deeds_.items():
             assert grade("helpful", help_, gold) == (other == deed)
-
-
-def test_critical_words_count_numbers_names_and_negations_only():
-    said = "anna does not come at seven"
-    assert graders.critical_words(said, said) == {"critical_words": 3, "critical_errors": 0}
-    assert graders.critical_words(said, "anna does now come at eleven")["critical_errors"] == 2
-    assert graders.critical_words(said, "anna did not come by seven")["critical_errors"] == 0
-    assert graders.critical_words("the dog", "two dogs") == {"critical_words": 0, "critical_errors": 1}
 
 
 def test_pairs_are_graded_against_their_chosen_answer():

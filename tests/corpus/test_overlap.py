@@ -8,8 +8,8 @@ import pytest
 
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import grammar, overlap, pauses, world
+from posttrain.corpus.instructions import SIMPLIFY
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.tasks import SIMPLIFY
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 

@@ -8,7 +8,7 @@ import yaml
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import build, sources, store, world
-from posttrain.corpus.tasks import ABSTENTION
+from posttrain.corpus.instructions import ABSTENTION
 from posttrain.errors import InputError
 
 

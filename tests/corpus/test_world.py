@@ -10,9 +10,9 @@ import pytest
 
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import abilities, facts, graders, grammar, overlap, pauses, requests, world
+from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, PAUSE
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.splits import hold_out, split_of
-from posttrain.corpus.tasks import ABSTENTION, INSTRUCTIONS, PAUSE
 from posttrain.errors import InputError
 
 SMALL = CorpusConfig(train_clips=600, rl_clips=60, valid_clips=60, test_sentences=20, probe_items=20, spoken_items=8)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from posttrain.corpus.tasks import ABSTENTION, REFUSAL
+from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
 from posttrain.report import words
 

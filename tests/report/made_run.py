@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from posttrain.config.sections import EvaluationConfig
-from posttrain.corpus.tasks import ABSTENTION, REFUSAL
+from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
 from posttrain.run import ledger
 from posttrain.run.graph import digest

@@ -7,7 +7,7 @@ import torch
 from toy_run import toy_context
 
 from posttrain.config.sections import AlignConfig
-from posttrain.corpus.tasks import PAUSE
+from posttrain.corpus.instructions import PAUSE
 from posttrain.corpus.types import Clip, Example
 from posttrain.model import alignment, checkpoint
 from posttrain.model.frame_table import FrameTable

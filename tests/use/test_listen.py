@@ -8,7 +8,7 @@ import soundfile
 
 from posttrain.acoustics import scenes
 from posttrain.corpus import audio, speech
-from posttrain.corpus.tasks import ABSTENTION, COMMAND, REPEAT
+from posttrain.corpus.instructions import ABSTENTION, COMMAND, REPEAT
 from posttrain.use import listen
 from posttrain.use.listen import Heard
 

@@ -18,8 +18,8 @@ from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.scenes import active_rms
 from posttrain.cli import app
 from posttrain.cli.show import visible
+from posttrain.corpus import instructions
 from posttrain.corpus import speech as voices
-from posttrain.corpus import tasks
 from posttrain.corpus.normalise import normalise
 from posttrain.evals.errors import edit_errors
 from posttrain.model import checkpoint
@@ -107,7 +107,7 @@ def test_files_alone_give_their_transcripts_whatever_they_are_batched_with(model
 def test_another_task_gives_the_models_answer_to_its_instruction_and_no_error_rate(model_folder, speech, capsys):
     arguments = ("--manifest", speech / "manifest.csv", "--checkpoint", model_folder / "align")
     answers = {}
-    for task in tasks.INSTRUCTIONS:
+    for task in instructions.INSTRUCTIONS:
         assert transcribe(*arguments, "--task", task, "--json") == 0
         scores = json.loads(capsys.readouterr().out)
         assert ("wer" in scores) == (task == "repeat")
@@ -117,7 +117,7 @@ def test_another_task_gives_the_models_answer_to_its_instruction_and_no_error_ra
     assert transcribe(*arguments, "--task", "simplify") == 0
     shown = capsys.readouterr().out
     assert f"a.wav: {visible(answers['simplify'][0])}\n  CTC head: " in shown
-    assert set(get_args(app.Task)) == set(tasks.INSTRUCTIONS)
+    assert set(get_args(app.Task)) == set(instructions.INSTRUCTIONS)
 
 
 def test_every_bad_recording_is_listed_with_its_line_before_anything_is_transcribed(model_folder, speech, capsys):
@@ -213,7 +213,7 @@ def test_what_is_around_the_speech_changes_nothing(model_folder, tmp_path, sente
         assert abs(len(line["ctc_hypothesis"]) - len(zeros["ctc_hypothesis"])) <= 3
 
 
-@pytest.mark.parametrize("task", tasks.INSTRUCTIONS)
+@pytest.mark.parametrize("task", instructions.INSTRUCTIONS)
 def test_nothing_is_answered_where_nothing_is_said(model_folder, tmp_path, capsys, task):
     time = np.arange(3 * 16_000) / 16_000
     sounds = {
@@ -226,14 +226,14 @@ def test_nothing_is_answered_where_nothing_is_said(model_folder, tmp_path, capsy
     files = [tmp_path / f"{name}.wav" for name in sounds]
     lines, scores = lines_of(capsys, *files, "--checkpoint", model_folder / "align", "--task", task)
     assert scores["abstained"] == 3 and scores["cut"] == 0
-    assert [line.get("answer", tasks.ABSTENTION) for line in lines] == [tasks.ABSTENTION] * 3
+    assert [line.get("answer", instructions.ABSTENTION) for line in lines] == [instructions.ABSTENTION] * 3
     assert not any(line.get("hypothesis") or line["ctc_hypothesis"] for line in lines)
 
 
 def test_no_command_comes_from_a_clip_in_which_the_encoder_hears_no_words(model_folder, speech, capsys, monkeypatch):
     monkeypatch.setattr(encoders.CTCEncoder, "_words", lambda self, units: "")
     lines, _ = lines_of(capsys, speech / "a.wav", "--checkpoint", model_folder / "align", "--task", "command")
-    assert lines[0]["answer"] == tasks.ABSTENTION
+    assert lines[0]["answer"] == instructions.ABSTENTION
 
 
 def test_too_much_speech_for_an_answer_is_refused_before_anything_is_encoded(
@@ -371,7 +371,7 @@ def test_numbers_in_texts_are_scored_as_the_words_they_are_read_as():
 
 def test_where_the_model_says_it_heard_no_words_the_transcript_has_none(tmp_path):
     recording = transcribing.Recording(tmp_path / "a.wav", "a.wav", "zero", "a.wav")
-    line = transcribing._line(recording, "I did not hear any words.", "z", tasks.REPEAT)
+    line = transcribing._line(recording, "I did not hear any words.", "z", instructions.REPEAT)
     assert (line["hypothesis"], line["abstained"], line["ctc_hypothesis"]) == ("", True, "z")
     assert transcribing._scores([recording], [line])["wer"]["value"] == 1
-    assert transcribing._line(recording, "zero", "z", tasks.REPEAT)["hypothesis"] == "zero"
+    assert transcribing._line(recording, "zero", "z", instructions.REPEAT)["hypothesis"] == "zero"

@@ -14,8 +14,8 @@ from posttrain.acoustics.audiogram import normal
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.hearing_loss import HearingLoss, internal_noise
 from posttrain.corpus.graders import is_abstention
+from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.tasks import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals.errors import edit_errors

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain import files
 from posttrain.corpus import speech
+from posttrain.corpus.instructions import ANSWER, INSTRUCTIONS
 from posttrain.corpus.prompts import SafetyPrompt
-from posttrain.corpus.tasks import ANSWER, INSTRUCTIONS
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals import statistics

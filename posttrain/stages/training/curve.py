@@ -20,7 +20,7 @@ class Curve(TrainerCallback):
 
     def __init__(self, llama: SpeechLlama, reference: Reference, corpus: Corpus, looks: int):
         self.llama, self.reference, self.looks = llama, reference, looks
-        self.examples = [e for e in corpus.examples if e.split == "valid"]
+        self.examples = corpus.examples_of("valid")
         self.lines = [text["text"] for text in corpus.texts if text["split"] == "valid"]
         if not self.examples or not self.lines:
             raise ValueError("the corpus has no validation examples or lines, expected some; raise corpus.valid_clips")

@@ -29,7 +29,7 @@ MARGIN = 5.0
 def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageContext) -> dict[str, Any]:
     """Train the projector on every training clip, also those without words; its outputs end as long as words."""
     model = EmbeddingCTC(llama)
-    clips = [clip for clip in context.corpus.clips.values() if clip.split == "train" and clip.id in model.spans]
+    clips = [clip for clip in context.corpus.clips_of("train") if clip.id in model.spans]
     rows = [{"id": clip.id, "units": llama.tokenizer.word_ids(f" {clip.text}") if clip.text else []} for clip in clips]
     args = arguments(
         TrainingArguments,

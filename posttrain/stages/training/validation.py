@@ -5,6 +5,7 @@ from typing import Any
 import jiwer
 from transformers import TrainerCallback
 
+from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.store import Corpus
 from posttrain.model.speech_llama import SpeechLlama
@@ -12,7 +13,7 @@ from posttrain.model.speech_llama import SpeechLlama
 
 def valid_wer(llama: SpeechLlama, corpus: Corpus, batch_size: int = 64) -> float:
     """WER of greedy transcription of the validation voices' clips; a share, errors / words."""
-    examples = [e for e in corpus.examples if e.split == "valid" and e.clip and e.task == "repeat" and e.text]
+    examples = corpus.spoken("valid", REPEAT)
     if not examples:
         raise ValueError("the corpus has no validation clip, expected some; raise corpus.valid_clips")
     heard = llama.answer(examples, batch_size, 48)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import ENCODER_DIM
 
+from posttrain.corpus.instructions import ABSTENTION, ANSWER, INSTRUCTIONS, REFUSAL
 from posttrain.corpus.prompts import SafetyPrompt
-from posttrain.corpus.tasks import ABSTENTION, ANSWER, INSTRUCTIONS, REFUSAL
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals.safety import asked, labelled_answers, safety

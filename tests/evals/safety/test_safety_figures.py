@@ -1,6 +1,6 @@
 import pytest
 
-from posttrain.corpus.tasks import ABSTENTION, REFUSAL
+from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.evals.safety import safety
 from posttrain.evals.safety.calibration import corrected_rate, measured_error
 from posttrain.evals.safety.refusal import COMPLIANCE, FULL_REFUSAL, NON_ANSWER, PARTIAL_REFUSAL, Counts

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from toy_run import adapter_tensors, frozen_tensors, toy_context
 
 from posttrain.config.sections import SFTConfig
-from posttrain.corpus.tasks import REFUSAL
+from posttrain.corpus.instructions import REFUSAL
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import checkpoint
