@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from posttrain.acoustics import SAMPLE_RATE
+
 HOP = 160
 FRAME = 400
 FFT = 512

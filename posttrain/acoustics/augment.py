@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 import torchaudio
 
-from posttrain.acoustics import scenes
+from posttrain.acoustics import SAMPLE_RATE, scenes
 from posttrain.acoustics.frontend import collate
 
 SPEEDS = (0.88, 0.94, 1.0, 1.0, 1.0, 1.06, 1.12)
@@ -36,12 +36,12 @@ class Augmenter:
         self.noise_probability = noise_probability
         self.room_probability = room_probability
         voices = [talker.numpy() for talker in talkers]
-        samples = int(NOISE_S * scenes.SAMPLE_RATE)
+        samples = int(NOISE_S * SAMPLE_RATE)
         kinds = [scenes.TRAIN_KINDS[i % len(scenes.TRAIN_KINDS)] for i in range(variety)]
         self.noises = [scenes.noise(kind, samples, self.rng, voices) for kind in kinds] if noise_probability else []
         self.recorded = [noise.numpy() for noise in recorded]
         self.rooms = scenes.rooms("train", max(2, variety // 6)) if room_probability else []
-        self.speeds = [torchaudio.transforms.Speed(scenes.SAMPLE_RATE, speed) for speed in SPEEDS]
+        self.speeds = [torchaudio.transforms.Speed(SAMPLE_RATE, speed) for speed in SPEEDS]
         self.spec = torchaudio.transforms.SpecAugment(
             n_time_masks=2, time_mask_param=12, n_freq_masks=2, freq_mask_param=12, p=0.2, zero_masking=True
         )

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from posttrain import files
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ
 from posttrain.errors import InputError
 
-SAMPLE_RATE = 16_000
 HOP = 64
 ANALYSIS = 512
 SYNTHESIS = 2 * HOP

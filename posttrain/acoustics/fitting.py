@@ -11,12 +11,12 @@ import torch
 from scipy import signal
 from torch import nn
 
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.audibility import OCTAVE_HZ, speech_levels
 from posttrain.acoustics.audiogram import Audiogram, Ear
 from posttrain.acoustics.hearing_loss import CATCH_UP_DB_SPL, MAXIMUM_DB_HL
 from posttrain.acoustics.levels import db_spl, rms_at
 
-SAMPLE_RATE = 16_000
 NAL_R_HZ = (250.0, 500.0, 1000.0, 2000.0, 4000.0, 6000.0)
 NAL_R_DB = (-17.0, -8.0, 1.0, -1.0, -2.0, -2.0)
 """The constants k of Byrne and Dillon (1986, table 2) at the frequencies that pyclarity uses."""

@@ -5,9 +5,8 @@ import torchaudio
 from torch import nn
 from transformers import ParakeetFeatureExtractor
 
-from posttrain.acoustics import activity
+from posttrain.acoustics import SAMPLE_RATE, activity
 
-SAMPLE_RATE = 16_000
 LOG_GUARD = 2**-24
 STD_GUARD = 1e-5
 SPEECH_RANGE = 10**-3.5

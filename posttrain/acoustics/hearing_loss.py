@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.audibility import NORMAL_THRESHOLD_DB, OCTAVE_HZ
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ
 from posttrain.acoustics.levels import RMS_ONE_DB_SPL, db_spl
 
-SAMPLE_RATE = 16_000
 CATCH_UP_DB_SPL = 105.0
 """Level at which sounds are as loud to an impaired ear as to a normal one (MSBG)."""
 MAXIMUM_DB_HL = 100.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posttrain.acoustics import scenes
+from posttrain.acoustics import SAMPLE_RATE, scenes
 
 LEVEL_DBFS = (-44.0, -18.0)
 """Level of the speech in training mixtures."""
@@ -44,7 +44,7 @@ class Drawn:
         self.snr_db, self.quiet_share, self.room_share = snr_db, quiet_share, room_share
         talkers = [audio(self.speech[i]) for i in self.rng.permutation(len(self.speech))[:BABBLE_TALKERS]]
         kinds = [scenes.TRAIN_KINDS[i % len(scenes.TRAIN_KINDS)] for i in range(variety)]
-        samples = int(NOISE_S * scenes.SAMPLE_RATE)
+        samples = int(NOISE_S * SAMPLE_RATE)
         self.noises = [scenes.noise(kind, samples, self.rng, talkers) for kind in kinds]
         self.recorded = [audio(clip) for clip in recorded]
         self.rooms = scenes.rooms("train", max(2, variety // 6)) if room_share else []

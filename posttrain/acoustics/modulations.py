@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from posttrain.acoustics.hearing_loss import BAND_FFT, BAND_FRAME, BAND_HOP, SAMPLE_RATE, band_power
+from posttrain.acoustics import SAMPLE_RATE
+from posttrain.acoustics.hearing_loss import BAND_FFT, BAND_FRAME, BAND_HOP, band_power
 from posttrain.acoustics.levels import db_spl
 
 RATES_HZ = (2.0, 6.0, 10.0, 16.0, 25.0, 40.0, 64.0)

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from posttrain.acoustics import sounds
+from posttrain.acoustics import SAMPLE_RATE, sounds
 
-SAMPLE_RATE = 16_000
 TRAIN_KINDS = (
     "white", "pink", "brown", "hum", "fan", "tones", "speech_shaped", "modulated",
     "drawn", "drawn", "drawn", "drawn", "babble", "babble", "babble", "babble",

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from posttrain.acoustics import SAMPLE_RATE
+
 KINDS = {
     "train": ("chord", "melody", "tone", "beeps", "broken_hum", "drums", "sweep"),
     "valid": ("music_box", "two_tone_alarm", "buzz"),

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from posttrain.acoustics.activity import SAMPLE_RATE, SILENCE_DBFS
+from posttrain.acoustics import SAMPLE_RATE
+from posttrain.acoustics.activity import SILENCE_DBFS
 
 SHORT_S = 0.8
 """Shorter clips have their own threshold, because a single word gives little evidence."""

@@ -16,7 +16,7 @@ from IPython.display import HTML, Audio, Image
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from posttrain.acoustics.frontend import SAMPLE_RATE
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.cli import pipeline, show
 from posttrain.config.recipe import load_recipe, with_stage
 from posttrain.corpus.store import Corpus

@@ -20,7 +20,8 @@ import numpy as np
 import soundfile
 import soxr
 
-SAMPLE_RATE = 16_000
+from posttrain.acoustics import SAMPLE_RATE
+
 MINIMUM_SAMPLES = 1_920
 """120 ms, one speech token of the default recipe: three encoder frames of 40 ms."""
 LONGEST_S = 4 * 3600.0

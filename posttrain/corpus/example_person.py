@@ -14,6 +14,7 @@ from pathlib import Path
 
 import soundfile
 
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.corpus import grammar, personal, speech
 from posttrain.corpus.build import RATE_WPM
 
@@ -54,7 +55,7 @@ def write(folder: Path, number: int) -> Path:
     rows: list[tuple[str, str, str, str]] = []
     for u, (waveform, _) in zip(utterances, speech.synthesise([utterances], folder / "shards"), strict=True):
         name = f"{u.split}_{len(rows):03d}.wav"
-        soundfile.write(folder / name, waveform, speech.SAMPLE_RATE)
+        soundfile.write(folder / name, waveform, SAMPLE_RATE)
         own = [word for word in u.text.split() if word in person.people + person.places]
         rows.append((name, u.text, u.split, " ".join(own)))
     shutil.rmtree(folder / "shards")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import audio, manifest
@@ -175,7 +176,7 @@ def _clip_id(split: str, source: str, row: Row) -> str:
 
 
 def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
-    size = int(NOISE_PIECE_S * audio.SAMPLE_RATE)
+    size = int(NOISE_PIECE_S * SAMPLE_RATE)
     for start in range(0, max(len(waveform) - size // 2, 1), size):
         yield waveform[start : start + size]
 

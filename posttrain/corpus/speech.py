@@ -20,11 +20,10 @@ import espeakng_loader
 import numpy as np
 import soxr
 
-from posttrain.acoustics import scenes
+from posttrain.acoustics import SAMPLE_RATE, scenes
 from posttrain.corpus.splits import fraction
 
 ESPEAK_RATE_HZ = 22_050
-SAMPLE_RATE = 16_000
 CLIPS_PER_SHARD = 384
 ROOMS = 24
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-us-nyc")

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 from scipy.optimize import minimize
 
-from posttrain.acoustics import activity, scenes, sounds
+from posttrain.acoustics import SAMPLE_RATE, activity, scenes, sounds
 from posttrain.acoustics.speech_detector import QUANTILES, WEIGHTS, is_short, logits, measurements, terms
 from posttrain.corpus import speech
 from posttrain.corpus.vocabulary import COLOURS, DAYS, FOODS, NAMES
@@ -49,7 +49,7 @@ def clips(split: str, spoken: int, other: int, seed: int) -> Iterator[tuple[np.n
         if draw.random() < 0.25:
             said = scenes.reverberate(said, draw.choice(rooms))
         longest_pause_s = (0.0, 0.05, 0.25, 1.5 if snr_db is not None else 0.25)[number % 4]
-        said = np.pad(said, [int(draw.uniform(0, longest_pause_s) * scenes.SAMPLE_RATE) for _ in range(2)])
+        said = np.pad(said, [int(draw.uniform(0, longest_pause_s) * SAMPLE_RATE) for _ in range(2)])
         if snr_db is not None:
             kind = draw.choice([*noises, "babble"])
             said = scenes.mix(said, scenes.noise(kind, len(said), rng, talkers), snr_db)
@@ -57,7 +57,7 @@ def clips(split: str, spoken: int, other: int, seed: int) -> Iterator[tuple[np.n
         said = said + (rng.standard_normal(len(said)) * 10**-3.6).astype(np.float32)
         yield recorded(said, draw), "speech", snr_db
     for number in range(other):
-        samples = int(draw.uniform(0.3, 4) * scenes.SAMPLE_RATE)
+        samples = int(draw.uniform(0.3, 4) * SAMPLE_RATE)
         kind = draw.choice(noises if number % 2 else sounds.KINDS[split])
         made = scenes.noise(kind, samples, rng, talkers) if number % 2 else sounds.sound(kind, samples, rng)
         yield recorded(made * np.float32(10 ** (draw.uniform(-38, -15) / 20)), draw), kind, None
@@ -68,7 +68,7 @@ def recorded(waveform: np.ndarray, draw: random.Random) -> np.ndarray:
     tilt = draw.uniform(-0.5, 0.7)
     waveform = np.concatenate([waveform[:1], waveform[1:] - np.float32(tilt) * waveform[:-1]])
     if draw.random() < 0.25:
-        waveform = soxr.resample(soxr.resample(waveform, 16_000, 8_000), 8_000, 16_000)
+        waveform = soxr.resample(soxr.resample(waveform, SAMPLE_RATE, 8_000), 8_000, SAMPLE_RATE)
     return waveform.astype(np.float32)
 
 

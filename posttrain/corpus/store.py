@@ -25,7 +25,6 @@ from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 from posttrain.readers import json_lines
 
-SAMPLE_RATE = 16_000
 FULL_SCALE = 32_768.0
 AUDIO, VALID_ITEMS = "audio.safetensors", "valid_items.jsonl"
 LISTS = {"examples": Example, "items": Example, "pairs": Pair}

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from posttrain import files
-from posttrain.acoustics import activity, speech_detector
+from posttrain.acoustics import SAMPLE_RATE, activity, speech_detector
 from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.instructions import REPEAT
-from posttrain.corpus.store import SAMPLE_RATE, Corpus
+from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
 from posttrain.evals import metrics, personal
 from posttrain.evals.errors import edit_errors

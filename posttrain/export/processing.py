@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from transformers import BatchFeature, ParakeetEncoder, ParakeetEncoderConfig, PreTrainedTokenizerBase, ProcessorMixin
 
-from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard
+from posttrain.acoustics import SAMPLE_RATE
+from posttrain.acoustics.frontend import LogMel, collate, heard
 from posttrain.model.frame_table import num_speech_tokens
 from posttrain.model.tokenizer import SpeechTokenizer, broken_up
 

@@ -14,8 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from posttrain import files
-from posttrain.acoustics import activity
-from posttrain.acoustics.frontend import SAMPLE_RATE
+from posttrain.acoustics import SAMPLE_RATE, activity
 from posttrain.corpus.store import Corpus
 from posttrain.machine.device import say
 from posttrain.model import encoder as encoders

@@ -24,8 +24,9 @@ from transformers import (
 )
 
 from posttrain import files
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.enhancer import SPEC
-from posttrain.acoustics.frontend import SAMPLE_RATE, LogMel, collate, heard, settings
+from posttrain.acoustics.frontend import LogMel, collate, heard, settings
 from posttrain.errors import InputError
 from posttrain.model import origin
 from posttrain.model.untrusted import read_config

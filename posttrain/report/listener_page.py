@@ -14,11 +14,11 @@ from markupsafe import Markup
 from scipy import signal
 
 from posttrain import files
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.audiogram import Audiogram, Ear
 from posttrain.acoustics.fitting import nal_r_at
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import RMS_ONE_DB_SPL
-from posttrain.acoustics.scenes import SAMPLE_RATE
 from posttrain.acoustics.thresholds import RANGE_DB_HL
 from posttrain.evals.hearing.listeners import Heard
 from posttrain.report import charts, words

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from transformers import ParakeetTokenizer, Trainer, TrainingArguments
 
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.augment import SPEEDS, Augmenter
 from posttrain.acoustics.frontend import collate
 from posttrain.config.sections import CTCConfig
@@ -28,7 +29,7 @@ CLEAN_FIRST = 0.2
 """Share of the steps on synthetic speech, at their start, on CLEAN clips without added noise, which learn to align."""
 REAL_SHARE = 0.6
 """Share of real clips in the later steps, which continue with real recordings."""
-SHORT_SAMPLES = 16_000
+SHORT_SAMPLES = SAMPLE_RATE  # one second
 FRAMES_STEP = 32
 """Batches are padded to a multiple of this many mel frames: kernels are built for each shape, so fewer are needed."""
 SORT_BATCHES = 16

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from posttrain.acoustics import audiogram, enhancer, levels, mixtures, scenes
+from posttrain.acoustics import SAMPLE_RATE, audiogram, enhancer, levels, mixtures, scenes
 from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
@@ -127,7 +127,7 @@ def _train(
     made: Enhancer, machine: Recogniser | None, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext
 ) -> dict[str, Any]:
     """Train on mixtures and listeners as they are drawn; returns means of each loss over the last ten steps."""
-    device, samples = context.device, round(config.segment_s * scenes.SAMPLE_RATE)
+    device, samples = context.device, round(config.segment_s * SAMPLE_RATE)
     ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
     generator = torch.Generator().manual_seed(context.seed)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])

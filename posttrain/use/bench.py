@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from posttrain.acoustics import audiogram, enhancer, scenes
+from posttrain.acoustics import SAMPLE_RATE, audiogram, enhancer, scenes
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ, Audiogram
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR, TAPS
 from posttrain.acoustics.hearing_loss import HearingLoss
-from posttrain.acoustics.scenes import SAMPLE_RATE
 from posttrain.config.sections import CTCConfig
 from posttrain.evals.hearing import perception
 from posttrain.evals.hearing.perception import EAR_HZ, Task

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain import files
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.errors import InputError
 from posttrain.use import outputs
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RUN = Path("runs/tiny")
 DECIMALS = 2
-LONG_SAMPLES, BLOCK = 60 * 16_000, 5 * 16_000
+LONG_SAMPLES, BLOCK = 60 * SAMPLE_RATE, 5 * SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def enhance(
     out = aid.stream(waveform) if stream else aid.apply(waveform)
     took = time.perf_counter() - clock
     _write(target, out)
-    duration = len(waveform) / audio.SAMPLE_RATE
+    duration = len(waveform) / SAMPLE_RATE
     levels = {"in_db_spl": _level(waveform), "out_db_spl": _level(out)}
     return used | {"levels": levels, "rtf": round(took / duration, 4), "duration_s": round(duration, 3)}
 
@@ -185,8 +186,6 @@ def _level(waveform: "np.ndarray") -> float:
 def _write(target: Path, waveform: "np.ndarray") -> None:
     """Write float samples: an aid's gain may exceed ±1, and nothing may be clipped."""
     import soundfile
-
-    from posttrain.corpus.audio import SAMPLE_RATE
 
     with files.beside(target) as partial:
         soundfile.write(str(partial), waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from posttrain.acoustics import activity
+from posttrain.acoustics import SAMPLE_RATE, activity
 from posttrain.acoustics.speech_detector import spoken as with_speech
 from posttrain.corpus import audio
 from posttrain.corpus.graders import is_abstention
@@ -58,7 +58,7 @@ def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterat
     for part in spoken:
         whole.append(part)
         samples += len(part)
-        if samples > LONGEST_TASK_S * audio.SAMPLE_RATE:
+        if samples > LONGEST_TASK_S * SAMPLE_RATE:
             raise ValueError(too_long(task, f"over {LONGEST_TASK_S:.0f} s"))
     if whole:
         yield np.concatenate(whole)
@@ -147,7 +147,7 @@ def room_s(llama: "SpeechLlama", encoder: "CTCEncoder", task: str, max_new_token
     """Seconds of speech that fit into the Llama's context with instruction and answer; InputError below one second."""
     example = Example("", "test", task, INSTRUCTIONS[task], "", None, "", "wer")
     room = llama.model.config.max_position_embeddings - max_new_tokens - len(llama.tokenizer.prompt_ids(example))
-    seconds = room * llama.spec.stack * encoder.frame_samples / audio.SAMPLE_RATE
+    seconds = room * llama.spec.stack * encoder.frame_samples / SAMPLE_RATE
     if seconds < 1:
         raise InputError(
             f"the Llama holds {llama.model.config.max_position_embeddings} tokens, which leaves {max(room, 0)} for"

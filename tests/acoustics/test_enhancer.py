@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from posttrain.acoustics import enhancer
+from posttrain.acoustics import SAMPLE_RATE, enhancer
 from posttrain.acoustics.audiogram import bisgaard
-from posttrain.acoustics.enhancer import HOP, LATENCY_SAMPLES, SAMPLE_RATE, Enhancer, EnhancerSpec
+from posttrain.acoustics.enhancer import HOP, LATENCY_SAMPLES, Enhancer, EnhancerSpec
 from posttrain.errors import InputError
 
 NORMAL = torch.zeros(8)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from posttrain.acoustics import scenes
-from posttrain.corpus import audio, speech
+from posttrain.acoustics import SAMPLE_RATE, scenes
+from posttrain.corpus import speech
 from posttrain.corpus.instructions import ABSTENTION, COMMAND, REPEAT
 from posttrain.use import listen
 from posttrain.use.listen import Heard
 
-RATE = audio.SAMPLE_RATE
+RATE = SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from posttrain.acoustics import enhancer, mixtures, scenes
+from posttrain.acoustics import SAMPLE_RATE, enhancer, mixtures, scenes
 from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR
@@ -72,7 +72,7 @@ def real_time_factor(made: Enhancer, waveforms: list[torch.Tensor]) -> float:
         for piece in waveform.to(device).split(enhancer.HOP):
             stream.push(piece)
         samples += len(waveform)
-    return (time.process_time() - clock) / (samples / scenes.SAMPLE_RATE)
+    return (time.process_time() - clock) / (samples / SAMPLE_RATE)
 
 
 def stoi(estimate: np.ndarray, target: np.ndarray) -> float:
@@ -83,7 +83,7 @@ def stoi(estimate: np.ndarray, target: np.ndarray) -> float:
         warnings.simplefilter("error", RuntimeWarning)
         try:
             found = short_time_objective_intelligibility(
-                torch.from_numpy(estimate), torch.from_numpy(target), scenes.SAMPLE_RATE
+                torch.from_numpy(estimate), torch.from_numpy(target), SAMPLE_RATE
             )
         except RuntimeWarning:
             return math.nan

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.levels import RMS_ONE_DB_SPL
 from posttrain.acoustics.mixtures import si_sdr
-from posttrain.acoustics.scenes import SAMPLE_RATE
 from posttrain.errors import InputError
 from posttrain.evals.hearing.enhancement import stoi
 

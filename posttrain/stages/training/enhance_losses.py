@@ -8,7 +8,7 @@ import torch
 import torchaudio
 from torch import nn
 
-from posttrain.acoustics.enhancer import SAMPLE_RATE
+from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.levels import rms_at
 from posttrain.model.encoder import CTCEncoder
 
