@@ -167,9 +167,22 @@ def _tail(path: Path) -> bytes:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(content: bytes | str | Iterable[bytes | str]) -> str:
+    """The SHA-256 of bytes, of a text (as UTF-8), or of several of them one after the other, in hex."""
+    digest = hashlib.sha256()
+    for part in (content,) if isinstance(content, bytes | str) else content:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+def value_hash(value: Any) -> str:
+    """16 hex digits of the hash of a value as JSON with sorted keys; what JSON does not know counts as its text."""
+    return content_hash(json.dumps(value, sort_keys=True, default=str))[:16]
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from posttrain import files
 from posttrain.cli.options import DeviceOption, JsonOption
 from posttrain.cli.show import hide_loading, line, metrics, print_json, quiet_stdout
 
@@ -167,7 +168,7 @@ def calibrate(
             guard = Judge.load(judge, pick_device(device))
             judged = guard.labels([a.prompt for a in rows], [a.completion for a in rows], rule.label)
     found = calibration.calibrate(rows, rule, judged=judged)
-    found["fitted_on_this_file"] = labelled_answers.sha256(answers) in rule.fitted_on
+    found["fitted_on_this_file"] = files.sha256(answers) in rule.fitted_on
     print_json(_plain(found)) if as_json else _show(found)
 
 

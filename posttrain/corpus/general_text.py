@@ -1,12 +1,12 @@
 """Third-party held-out text, never trained on: a card in data/ describes it, DATA_ROOT/NAME holds it."""
 
-import hashlib
 from pathlib import Path
 
 import yaml
 
 from posttrain.config import assets
 from posttrain.errors import InputError
+from posttrain.files import content_hash
 
 CARDS = ("wikitext",)
 CHARACTERS = 500
@@ -31,7 +31,7 @@ def _of_card(name: str, data_root: str | Path) -> list[str]:
     if not file.is_file():
         return []
     content = file.read_bytes()
-    found, wanted = hashlib.sha256(content).hexdigest(), about["sha256"][about["held_out"]]
+    found, wanted = content_hash(content), about["sha256"][about["held_out"]]
     if found != wanted:
         raise InputError(
             f"{file} has SHA-256 {found}, expected {wanted}; get the text that {path.name} names, or move it away"

@@ -1,6 +1,5 @@
 """Manifests: `path,text[,split,speaker,…]` in CSV, paths below a root. All problems are listed at once, by line."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,11 +86,6 @@ def load(
 
     with ThreadPoolExecutor() as pool:
         yield from tqdm(pool.map(one, rows), total=len(rows), desc="reading", unit="clip", disable=not progress)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _row(path: Path, root: Path, line: tables.Row, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:

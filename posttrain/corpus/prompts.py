@@ -1,6 +1,5 @@
 """Third-party safety prompts: XSTest by its data card, other files by path."""
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from posttrain import files
 from posttrain.config import assets
 from posttrain.errors import InputError
 from posttrain.readers import tables
@@ -53,7 +53,7 @@ def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
     file = data_root / name / about["prompts"]
     if not file.is_file():
         raise InputError(f"{file} is not there; get it from {about['origin'].strip()}")
-    found, wanted = hashlib.sha256(file.read_bytes()).hexdigest(), about["sha256"][about["prompts"]]
+    found, wanted = files.sha256(file), about["sha256"][about["prompts"]]
     if found != wanted:
         raise InputError(f"{file} has SHA-256 {found}, expected {wanted}; get the revision that {path.name} names")
     prompts = read(file)

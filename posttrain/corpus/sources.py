@@ -1,6 +1,5 @@
 """Recordings of real people and real noises: a card data/NAME.yaml describes them, DATA_ROOT/NAME holds them."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
 from posttrain.errors import InputError
+from posttrain.files import content_hash
 
 DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
 NOISE_PIECE_S = 4.0
@@ -171,7 +171,7 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
 def _clip_id(split: str, source: str, row: Row) -> str:
     """Split, source and the row's line in the manifest: file names may contain what an id may not, or differ only in
     their suffix."""
-    safe = source if CLIP_ID.fullmatch(source) else hashlib.sha256(source.encode()).hexdigest()[:8]
+    safe = source if CLIP_ID.fullmatch(source) else content_hash(source)[:8]
     return f"{split}/{safe}/{row.line:06d}"
 
 

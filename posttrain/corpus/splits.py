@@ -1,12 +1,13 @@
 """The train, valid or test split of a text: determined by its words, so that no seed changes it."""
 
-import hashlib
 from collections.abc import Sequence
+
+from posttrain.files import content_hash
 
 
 def fraction(text: str) -> float:
     """A fixed number in [0, 1), hashed from the text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    return int(content_hash(text)[:16], 16) / 2**64
 
 
 def split_of(text: str, test: float = 0.15, valid: float = 0.05) -> str:

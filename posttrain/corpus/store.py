@@ -6,7 +6,6 @@ complete.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -126,7 +125,7 @@ def write(
         placed.append(dataclasses.replace(clip, start=start, samples=len(array)))
         start += len(array)
     audio = np.concatenate(arrays) if arrays else np.zeros(0, np.int16)  # (S_all,)
-    hashes = {"audio": hashlib.sha256(audio.tobytes()).hexdigest()}
+    hashes = {"audio": files.content_hash(audio.tobytes())}
     lists: dict[str, list[Any]] = {
         "clips": placed,
         "examples": examples,
@@ -139,9 +138,9 @@ def write(
         save_file({"audio": torch.from_numpy(audio)}, beside / AUDIO)
         for name, rows in lists.items():
             text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
-            hashes[name] = hashlib.sha256(text.encode()).hexdigest()
+            hashes[name] = files.content_hash(text)
             (beside / f"{name}.jsonl").write_text(text, encoding="utf-8")
-        fingerprint = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+        fingerprint = files.value_hash(hashes)
         files.write_json(beside / "corpus.json", {"fingerprint": fingerprint, "hashes": hashes, **summary})
     return Corpus.load(folder)
 

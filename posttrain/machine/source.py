@@ -5,14 +5,16 @@ old.
 """
 
 import ast
-import hashlib
 import io
 import subprocess
 import tokenize
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from posttrain.files import content_hash
 
 PACKAGE = Path(__file__).parent.parent
 ROOTS = {
@@ -39,11 +41,7 @@ def stage_code(stage: str) -> str:
     roots = ROOTS.get(stage, (f"posttrain.stages.{stage}",))
     if any(_file(root) is None for root in roots):
         raise KeyError(f"no stage {stage}; expected one in posttrain/stages, or one of {', '.join(ROOTS)}")
-    digest = hashlib.sha256()
-    for path in sorted(_reached(roots)):
-        content = _read(path).statements if path.suffix == ".py" else path.read_bytes()
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + content + b"\0")
-    return digest.hexdigest()[:12]
+    return _hash(_reached(roots), lambda path: _read(path).statements if path.suffix == ".py" else path.read_bytes())
 
 
 @cache
@@ -53,22 +51,24 @@ def code_of(stage: str) -> dict[str, str]:
     `source` hashes the bytes of every file that the stage reaches, with comments and modules that change no weight.
     """
     roots = ROOTS.get(stage, (f"posttrain.stages.{stage}",))
-    digest = hashlib.sha256()
-    for path in sorted(_reached(roots, frozenset())):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return {"version": code_version(), "training": stage_code(stage), "source": digest.hexdigest()[:12]}
+    source = _hash(_reached(roots, frozenset()), Path.read_bytes)
+    return {"version": code_version(), "training": stage_code(stage), "source": source}
 
 
 @cache
 def code_version() -> str:
     """The git commit, with `-dirty` where the package differs from it, and a hash of the package's Python files."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
+    paths = sorted(PACKAGE.rglob("*.py"))
+    code = content_hash(part for p in paths for part in (p.relative_to(PACKAGE).as_posix(), p.read_bytes()))
     tracked = _git("ls-files", "__init__.py")  # an installed package may lie in another project's repository
     commit = _git("rev-parse", "--short=12", "HEAD") if tracked else ""
     dirty = "-dirty" if commit and _git("status", "--porcelain", "--", ":(glob)**/*.py") else ""
-    return f"{commit or 'no-git'}{dirty}+{digest.hexdigest()[:12]}"
+    return f"{commit or 'no-git'}{dirty}+{code[:12]}"
+
+
+def _hash(paths: set[Path], content: Callable[[Path], bytes]) -> str:
+    parts = (part for p in sorted(paths) for part in (p.relative_to(PACKAGE).as_posix(), b"\0", content(p), b"\0"))
+    return content_hash(parts)[:12]
 
 
 def _git(*arguments: str) -> str:

@@ -40,7 +40,6 @@ __all__ = [
 SPEC_FILE = "checkpoint.json"
 PROJECTOR_FILE = "projector.safetensors"
 FORMAT = 1
-file_hash = files.sha256
 
 
 def create(

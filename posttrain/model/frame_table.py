@@ -3,7 +3,6 @@
 A clip is a run of ids, so a prompt with speech in it is one id sequence, and trainers for text accept it unchanged.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from posttrain.files import content_hash
 from posttrain.model.projector import Projector
 
 
@@ -43,8 +43,8 @@ class FrameTable:
                     f"{len(self.frames)}; encode the corpus again"
                 )
         if not self.table_id:
-            digest = hashlib.sha256(repr((tuple(self.frames.shape), sorted(self.spans.items()))).encode())
-            object.__setattr__(self, "table_id", digest.hexdigest()[:16])
+            of = repr((tuple(self.frames.shape), sorted(self.spans.items())))
+            object.__setattr__(self, "table_id", content_hash(of)[:16])
 
     @classmethod
     def of(cls, frames: Mapping[str, torch.Tensor], hypotheses: dict[str, str] | None = None) -> "FrameTable":

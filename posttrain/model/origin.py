@@ -6,8 +6,6 @@ versions wrote give only paths relative to the project; these are looked for bes
 """
 
 import dataclasses
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -175,24 +173,21 @@ def model_hash(folder: Path) -> str | None:
     Of a file above 64 MiB, the size and 16 evenly spread pieces of 1 MiB count: separately trained weights differ in
     all of them.
     """
-    digest, found = hashlib.sha256(), False
-    for path in sorted(p for p in folder.glob("*") if p.suffix in MODEL_FILES and p.is_file()):
-        found = True
-        digest.update(f"{path.name} {path.stat().st_size}\0".encode())
-        digest.update(_sampled(path))
-    return digest.hexdigest() if found else None
+    paths = sorted(p for p in folder.glob("*") if p.suffix in MODEL_FILES and p.is_file())
+    parts = (part for p in paths for part in (f"{p.name} {p.stat().st_size}\0", _sampled(p)))
+    return files.content_hash(parts) if paths else None
 
 
 def _sampled(path: Path) -> bytes:
     size = path.stat().st_size
     if size <= WHOLE:
         return files.sha256(path).encode()
-    digest = hashlib.sha256()
+    pieces = []
     with path.open("rb") as file:
         for number in range(SAMPLES):
             file.seek(number * (size - SAMPLE) // (SAMPLES - 1))
-            digest.update(file.read(SAMPLE))
-    return digest.digest()
+            pieces.append(file.read(SAMPLE))
+    return bytes.fromhex(files.content_hash(pieces))
 
 
 def _find(
@@ -280,7 +275,7 @@ def _recorded_evaluation(recipe: str, wanted: Any, folder: Path) -> EvaluationCo
 
 def _old_hash(options: EvaluationConfig) -> str:
     first = {name: getattr(options, name) for name in ("batch_size", "max_new_tokens", "bootstrap")}
-    return hashlib.sha256(json.dumps(first, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return files.value_hash(first)
 
 
 def _read(path: Path) -> dict[str, Any]:

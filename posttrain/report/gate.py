@@ -16,13 +16,13 @@ from typing import Any
 from posttrain.config.recipe import Recipe, load_recipe
 from posttrain.errors import InputError
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
+from posttrain.files import value_hash
 from posttrain.report import code_versions
 from posttrain.report.changes import read_answers
 from posttrain.report.findings import SURE, final
 from posttrain.report.verify import Metrics, Wrong, differences, missing, recompute
 from posttrain.report.words import between, label, number
 from posttrain.run import ledger
-from posttrain.run.graph import digest
 from posttrain.run.ledger import Row
 
 LEVELS = {
@@ -155,7 +155,7 @@ def judge(
             notes.append(f"{each.stage} was not compared with its answers: no answers.jsonl of {', '.join(gone)}")
             continue
         found = recompute(each, rows, answers, loaded.evaluation.bootstrap)
-        same = each.config.get("evaluation") == digest(dataclasses.asdict(loaded.evaluation))
+        same = each.config.get("evaluation") == value_hash(dataclasses.asdict(loaded.evaluation))
         if not same:
             notes.append(f"{each.stage}: evaluated with other options than the recipe's; intervals were not compared")
         wrong += differences(each, found, resampled=same)

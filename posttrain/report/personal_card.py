@@ -3,7 +3,6 @@
 It depends only on the ledger row and the weights.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def card(row: Row) -> dict[str, Any]:
         "gained": {name: _figure(row, name, "without") for name in GAINED if name in row.metrics},
         "cost": {name: _figure(row, name, "parent") for name in COST if name in row.metrics},
         "safety": {name: _figure(row, name, "parent") for name in SAFETY if name in row.metrics},
-        "weights_sha256": hashlib.sha256((Path(row.checkpoint) / WEIGHTS).read_bytes()).hexdigest(),
+        "weights_sha256": files.sha256(Path(row.checkpoint) / WEIGHTS),
         "removal": f"Use {parent}: without {WEIGHTS.parent}/ the model is its parent, bit for bit.",
     }
 

@@ -1,13 +1,12 @@
 """The stage graph: a recipe's nodes, their parents by role, and a key for everything a node's result depends on."""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from posttrain.config.recipe import ASIDE, Recipe, StageConfig, section
 from posttrain.errors import InputError
+from posttrain.files import value_hash
 from posttrain.run import content
 
 PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -52,7 +51,7 @@ class Node:
 def corpus_key(recipe: Recipe) -> str:
     """Hash of what the corpus is built from: config, seed, and the cards, manifests and recordings of its sources."""
     options = {k: v for k, v in dataclasses.asdict(recipe.corpus).items() if k != "data_root"}
-    return digest([options, recipe.seed, content.of_sources(recipe.corpus)])
+    return value_hash([options, recipe.seed, content.of_sources(recipe.corpus)])
 
 
 def nodes(recipe: Recipe) -> list[Node]:
@@ -90,7 +89,7 @@ def nodes(recipe: Recipe) -> list[Node]:
                 parents[role] = ""
         lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
         lineage += _read_by(spec.stage, options)
-        key = digest([spec.stage, dataclasses.asdict(options), recipe.seed, corpus, *lineage])
+        key = value_hash([spec.stage, dataclasses.asdict(options), recipe.seed, corpus, *lineage])
         made[spec.name] = Node(spec.name, spec.stage, options, parents, key)
     if problems:
         raise InputError(problems)
@@ -167,7 +166,3 @@ def seed_of(name: str) -> tuple[str, int]:
     """A node's name without its seed number, and that number: sft@2 → sft, 2; sft → sft, 0."""
     arm, _, number = name.rpartition("@")
     return (arm, int(number)) if number.isdigit() else (name, 0)
-
-
-def digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,7 +1,6 @@
 """Plan a run: which stages it trains, evaluates, reuses from another run, or leaves as they are, and why."""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,11 @@ from posttrain import files
 from posttrain.config.recipe import ASIDE, Recipe, with_stage
 from posttrain.corpus import general_text
 from posttrain.errors import InputError
+from posttrain.files import content_hash, value_hash
 from posttrain.machine.source import code_of
 from posttrain.model import origin
 from posttrain.run import combinations
-from posttrain.run.graph import Node, ancestors, corpus_key, digest, nodes
+from posttrain.run.graph import Node, ancestors, corpus_key, nodes
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ def plan(
 
 def evaluation_key(recipe: Recipe) -> str:
     """Hash of the evaluation's options."""
-    return digest(dataclasses.asdict(recipe.evaluation))
+    return value_hash(dataclasses.asdict(recipe.evaluation))
 
 
 def held_out_key(recipe: Recipe) -> str | None:
     """Hash of the held-out text in the data root; None if there is none."""
     held_out = general_text.passages(recipe.corpus.data_root)
-    return digest(held_out) if held_out else None
+    return value_hash(held_out) if held_out else None
 
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None, fresh_code: bool) -> Step:
@@ -241,7 +241,7 @@ def _corpus_damage(home: Path) -> tuple[str, ...]:
             found.append(files.broken_tensors(home / "audio.safetensors"))
         elif name == "valid_items" and not path.is_file():
             continue  # a corpus of an older version; the run refuses it if it needs these items
-        elif content != hashlib.sha256().hexdigest() or not path.is_file():
+        elif content != content_hash("") or not path.is_file():
             found.append(files.damage(path))
     return tuple(problem for problem in found if problem)
 

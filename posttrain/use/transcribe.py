@@ -1,6 +1,5 @@
 """Transcribe or answer recordings with a checkpoint and its CTC head; error rates if the texts are known."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -271,7 +270,7 @@ def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: s
         state = recording.path.stat() if recording.path.is_file() else None
         used.append((recording.name, recording.text, str(recording.path)))
         used.append((state.st_size, state.st_mtime_ns) if state else None)
-    return hashlib.sha256(repr(used).encode()).hexdigest()[:16]
+    return files.content_hash(repr(used))[:16]
 
 
 def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from posttrain import files
 from posttrain.errors import InputError
 from posttrain.model import adapters, checkpoint
 from posttrain.model.adapters import adapters_off
@@ -298,7 +299,7 @@ class TestWrongInput:
 def rehash(folder):
     path = folder / "checkpoint.json"
     spec = json.loads(path.read_text())
-    spec["hashes"] = {name: checkpoint.file_hash(folder / name) for name in spec["hashes"]}
+    spec["hashes"] = {name: files.sha256(folder / name) for name in spec["hashes"]}
     path.write_text(json.dumps(spec))
 
 

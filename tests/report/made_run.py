@@ -9,8 +9,8 @@ from pathlib import Path
 from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.evals import metrics
+from posttrain.files import value_hash
 from posttrain.run import ledger
-from posttrain.run.graph import digest
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)> {{ 7*7 }} | `a` [b](javascript:alert(1))"
 SAID = "please turn the left aid down before anna calls again at seven because the kitchen is too loud today"
@@ -59,7 +59,7 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
                 "stage": stage,
                 "options": {"note": HOSTILE},
                 "references": references,
-                "evaluation": digest(dataclasses.asdict(EvaluationConfig(bootstrap=bootstrap))),
+                "evaluation": value_hash(dataclasses.asdict(EvaluationConfig(bootstrap=bootstrap))),
             },
             "code": "abc+123",
             "base": "tiny",

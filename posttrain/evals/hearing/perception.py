@@ -4,7 +4,6 @@ The cache key is what the score was computed from: the measure, its library's ve
 interrupted run resumes, and a second run measures nothing again.
 """
 
-import hashlib
 import importlib.util
 import json
 import math
@@ -26,6 +25,7 @@ from posttrain.acoustics.levels import RMS_ONE_DB_SPL
 from posttrain.acoustics.mixtures import si_sdr
 from posttrain.errors import InputError
 from posttrain.evals.hearing.enhancement import stoi
+from posttrain.files import content_hash
 
 if TYPE_CHECKING:
     from clarity.utils.audiogram import Audiogram as ClarityAudiogram
@@ -53,10 +53,8 @@ class Task:
     def key(self) -> str:
         """Hash of everything that the score depends on."""
         package = MEASURES[self.measure][0]
-        digest = hashlib.sha256(repr([self.measure, version(package), SEED, self.thresholds_db_hl]).encode())
-        for waveform in (self.processed, self.reference):
-            digest.update(waveform.tobytes() + b"|")
-        return digest.hexdigest()[:24]
+        of = repr([self.measure, version(package), SEED, self.thresholds_db_hl])
+        return content_hash([of, self.processed.tobytes(), "|", self.reference.tobytes(), "|"])[:24]
 
 
 def haspi(task: Task) -> float:

@@ -1,6 +1,5 @@
 """Answers that people labelled: a CSV with prompt, completion, final_label, the format of XSTest's completions."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +50,6 @@ def inert(cell: str) -> str:
 def as_said(cell: str) -> str:
     """The cell without the apostrophe that `inert` adds."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _answer(path: Path, line: int, row: dict[str, str], problems: list[str]) -> LabelledAnswer | None:

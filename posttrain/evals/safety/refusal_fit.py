@@ -1,6 +1,5 @@
 """Fit the refusal detector to labelled answers, and measure it on answers held out of the fit."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ def fit(paths: Sequence[Path], seed: int = 0) -> tuple[Detector, dict[str, Any]]
             "three_labels": {"value": cohen([a.label for a in m.answers], prompt_labels), "n": len(m.answers)}
         }
     intercept, weights = _weights(models, [m.usable for m in models])
-    hashes = [labelled_answers.sha256(m.path) for m in models]
+    hashes = [files.sha256(m.path) for m in models]
     fitted_on = {key: m.path.name for key, m in zip(hashes, models, strict=True)}
     return Detector(intercept, weights, fitted_on, dict(zip(hashes, counts, strict=True))), report
 
@@ -121,7 +120,7 @@ def _read(paths: Sequence[Path]) -> list[Model]:
 def _model(path: Path) -> Model:
     answers = labelled_answers.read(path)
     rows = [list(evidence(features(a.completion)).values()) for a in answers]
-    folds = [int(hashlib.sha256(a.prompt.encode()).hexdigest(), 16) % FOLDS for a in answers]
+    folds = [int(files.content_hash(a.prompt), 16) % FOLDS for a in answers]
     usable = [not is_non_answer(a.completion) for a in answers]
     return Model(path, answers, np.array(rows), np.array(folds), np.array(usable))
 
