@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from posttrain.config.gate import GateConfig
 from posttrain.config.sections import (
+    RETIRED,
     STRICT,
     AlignConfig,
     BaseConfig,
@@ -28,6 +29,7 @@ from posttrain.config.sections import (
 )
 from posttrain.config.yaml_reader import override, parse, read_mapping
 from posttrain.errors import InputError
+from posttrain.machine.device import say
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo")
@@ -111,6 +113,7 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
         override(raw, change, problems)
     if isinstance(raw.get("stages"), list):
         raw["stages"] = [{"name": s, "stage": s} if isinstance(s, str) else s for s in raw["stages"]]
+    _drop_retired(raw, str(path), problems)
     loaded = parse(Recipe, raw, str(path), problems, {"name": path.stem}, overrides or ())
     mended = []
     for node in loaded.stages:
@@ -127,6 +130,19 @@ def with_stage(recipe: Recipe, name: str | None) -> Recipe:
     if name not in ON_DEMAND or any(node.name == name for node in recipe.stages):
         return recipe
     return dataclasses.replace(recipe, stages=(*recipe.stages, StageConfig(name, name)))
+
+
+def _drop_retired(raw: dict[str, Any], where: str, problems: list[str]) -> None:
+    """Take options that no longer exist out of `raw`: with a warning if they name what is now always done."""
+    nodes = [node for node in raw.get("stages") or [] if isinstance(node, dict)]
+    for stage, retired in RETIRED.items():
+        own = [(f"stages.{n.get('name')}.options", n.get("options")) for n in nodes if n.get("stage") == stage]
+        for place, options in [(stage, raw.get(stage)), *own]:
+            for name in retired.keys() & (options if isinstance(options, dict) else {}).keys():
+                if (value := options.pop(name)) != retired[name]:
+                    problems.append(f"{where}: {place}.{name} is {value!r}, which is no longer possible; remove it")
+                else:
+                    say(f"{where}: {place}.{name} is no longer an option, and {value} is what is done; remove it")
 
 
 def section(recipe: Recipe, node: StageConfig) -> Any:

@@ -1,6 +1,6 @@
 """The sections of a recipe, one frozen dataclass each: every option and its default (for the gate: gate_config.py)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
@@ -134,6 +134,11 @@ class AlignConfig:
     """Trade time for memory."""
 
 
+RETIRED: dict[str, dict[str, Any]] = {"distill": {"student": "same"}}
+"""Section → options that it no longer has, with the only value that recipes may still give. The keys of a run's stages
+count them, so that finished runs stay finished."""
+
+
 @dataclass(frozen=True, config=STRICT)
 class DistillConfig:
     """Cross-modal distillation: the Llama given the transcript teaches the same Llama given the speech."""
@@ -154,8 +159,6 @@ class DistillConfig:
     """Weight of cross-entropy in the loss; the divergence has the rest."""
     answers: Literal["gold", "teacher"] = "gold"
     """Answers to train on: the corpus's (gold), or those of the teacher."""
-    student: Literal["same", "half"] = "same"
-    """The same Llama (only the projector trains), or one of every second layer (all of it trains)."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import jiwer
+
 from posttrain.corpus import complaints, deeds
 from posttrain.corpus.instructions import ABSTENTION
 from posttrain.corpus.normalise import normalise
@@ -17,16 +19,6 @@ def grade(name: str, answer: str, example: Example | Pair) -> float:
         raise ValueError(f"grader of {example.id} is {name}, expected one of {', '.join(sorted(GRADERS))}")
     gold = example.chosen if isinstance(example, Pair) else example.answer
     return float(GRADERS[name](answer, gold, example.text))
-
-
-def edits(reference: list[str], hypothesis: list[str]) -> int:
-    """Word edit distance: substitutions + deletions + insertions."""
-    row = list(range(len(hypothesis) + 1))
-    for i, word in enumerate(reference, 1):
-        previous, row[0] = row[0], i
-        for j, other in enumerate(hypothesis, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
-    return row[-1]
 
 
 def is_refusal(answer: str) -> bool:
@@ -96,10 +88,8 @@ def _same_json(a: Any, b: Any) -> bool:
 
 def _wer(answer: str, gold: str, _: str) -> float:
     """1 − min(1, WER)."""
-    reference = _words(gold)
-    if not reference:
-        return float(not _words(answer))
-    return 1 - min(1.0, edits(reference, _words(answer)) / len(reference))
+    right, said = normalise(gold), normalise(answer)
+    return 1 - min(1.0, jiwer.wer(right, said)) if right else float(not said)
 
 
 def _abstain(answer: str, gold: str, text: str) -> float:

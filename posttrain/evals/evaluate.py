@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,10 @@ from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model import encoder as encoders
-from posttrain.model.adapters import adapters_off, linear_bytes
+from posttrain.model.adapters import linear_bytes
+from posttrain.model.divergence import kl_terms
 from posttrain.model.frame_table import FrameTable
+from posttrain.model.reference import Reference
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training.pairs import prompt_of
 
@@ -69,10 +70,11 @@ def evaluate(
     if stage == "base":
         typed = [item for item in corpus.items if item.clip is None]
         lines = _answers(llama, typed, corpus, None, config)
-        return lines + _language(llama, llama, corpus, config) + _task(llama, llama, corpus, config), {}
+        itself = Reference(llama)
+        return lines + _language(llama, itself, corpus, config) + _task(llama, itself, corpus, config), {}
     assert table is not None
     lines = _answers(llama, corpus.items, corpus, table, config)
-    base = _reference(llama, references["base"], device)
+    base = Reference(llama, None if llama.shares_base else checkpoints.load(references["base"], device))
     lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus)
@@ -199,19 +201,7 @@ def _heard(corpus: Corpus, clip: str | None) -> Line:
     return {"clip": clip, "speaker": corpus.clips[clip].speaker if clip else None}
 
 
-def _reference(llama: SpeechLlama, base: Path, device: str) -> SpeechLlama | None:
-    """The original base as reference model; None if it is the same weights with adapters off."""
-    return checkpoints.load(base, device) if llama.spec.llama_trained else None
-
-
-def _both(llama: SpeechLlama, base: SpeechLlama | None) -> tuple[SpeechLlama, Callable[[], Any]]:
-    """The reference model and the context to run it in."""
-    if base is None:
-        return llama, lambda: adapters_off(llama.model)
-    return base, nullcontext
-
-
-def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+def _language(llama: SpeechLlama, base: Reference, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per held-out general text, summed over its tokens, in nats: −log p, KL(base ‖ stage) and L_f.
 
     The synthetic world's lines are `language/perplexity`, those of a data card `language/perplexity/NAME`.
@@ -231,14 +221,14 @@ def _language(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, conf
         of = f"/{source}" if source else ""
         for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, size):
             nll = -ours.gather(-1, targets[:, None]).sum().item()
-            kl = (theirs.exp() * (theirs - ours)).sum().item()
+            kl = kl_terms(theirs, ours).sum().item()
             ce = -(theirs.exp() * ours).sum().item()
             line = {"id": f"language{of}/{i}", "probe": f"language/perplexity{of}", "nll": nll, "tokens": len(targets)}
             lines.append(line | {"kl_base": kl, "ce_base": ce})
     return lines
 
 
-def _task(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+def _task(llama: SpeechLlama, base: Reference, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per held-out item of the new tasks, typed for both: forward KL(base ‖ stage) over the right answer's tokens.
 
     Source: Shenfeld et al. 2025 (arXiv 2509.04259), where this divergence on the new task predicts how much is
@@ -249,13 +239,13 @@ def _task(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: 
     rows, spans = _rows(llama, items)
     name, lines = "forgetting/kl_task", []
     for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
-        kl = (theirs.exp() * (theirs - ours)).sum().item()
+        kl = kl_terms(theirs, ours).sum().item()
         line = {"id": f"{name}/{items[i].id}", "probe": name, "content": items[i].content_id}
         lines.append(line | {"kl": kl, "tokens": len(targets)})
     return lines
 
 
-def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+def _teacher(llama: SpeechLlama, base: Reference, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per spoken item: KL(teacher ‖ student) over the answer's tokens; the teacher is the base reading the text."""
     items = [i for i in corpus.items if i.clip and i.probe in ("wer/clean", "task/spoken_qa")]
     students, spans = _rows(llama, items)
@@ -263,7 +253,7 @@ def _teacher(llama: SpeechLlama, base: SpeechLlama | None, corpus: Corpus, confi
     lines = []
     size = max(1, config.batch_size // 2)
     for i, ours, theirs, targets in _paired_logprobs(llama, students, spans, base, teachers, teacher_spans, size):
-        kl = (theirs.exp() * (theirs - ours)).sum().item()
+        kl = kl_terms(theirs, ours).sum().item()
         item = items[i]
         line = {"id": f"teacher/{item.id}", "probe": "distill/kl_teacher", "content": item.content_id}
         lines.append(line | _heard(corpus, item.clip) | {"kl": kl, "tokens": len(targets)})
@@ -282,18 +272,17 @@ def _paired_logprobs(
     llama: SpeechLlama,
     rows: list[list[int]],
     spans: list[tuple[int, int]],
-    base: SpeechLlama | None,
+    base: Reference,
     base_rows: list[list[int]],
     base_spans: list[tuple[int, int]],
     batch_size: int,
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Row number, the stage's and the base's log-probabilities over the span (L, V), and its tokens (L,)."""
-    reference, off = _both(llama, base)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         ours = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
-        with off():
+        with base.loaded() as reference:
             theirs = reference.span_logprobs([base_rows[i] for i in batch], [base_spans[i] for i in batch])
         for i, a, b in zip(batch, ours, theirs, strict=True):
             first, last = spans[i]

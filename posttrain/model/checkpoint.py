@@ -25,7 +25,7 @@ from transformers import LlamaForCausalLM
 from posttrain import files
 from posttrain.errors import InputError
 from posttrain.model import adapters, origin, personal
-from posttrain.model.derived import classifier, halved, merged, scaled
+from posttrain.model.derived import classifier, merged, scaled
 from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import Spec, SpeechLlama, load_llama
@@ -33,7 +33,7 @@ from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import check_adapter
 
 __all__ = [
-    "adapt", "classifier", "create", "halved", "load", "merged", "read_spec", "refer_base", "save", "save_base",
+    "adapt", "classifier", "create", "load", "merged", "read_spec", "refer_base", "save", "save_base",
     "scale_change",
 ]  # fmt: skip
 

@@ -1,7 +1,6 @@
-"""Models derived from another in memory: half the layers, adapter merged, change scaled down, scoring head added."""
+"""Models derived from another in memory: adapter merged, change scaled down, scoring head added."""
 
 import copy
-import dataclasses
 import gc
 
 import torch
@@ -14,32 +13,6 @@ from posttrain.model import adapters
 from posttrain.model.frame_table import embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import SpeechLlama, load_llama
-
-
-def halved(llama: SpeechLlama) -> SpeechLlama:
-    """A fully trainable student with copies of every second layer and of all other parts; it shares the table."""
-    teacher = llama.model
-    if isinstance(teacher, PeftModel):
-        raise InputError("a student of half the layers starts from align, expected a parent without an adapter")
-    config = copy.deepcopy(teacher.config)
-    layers = [copy.deepcopy(layer) for layer in teacher.model.layers[::2]]
-    config.num_hidden_layers = len(layers)
-    with torch.device("meta"):
-        student = LlamaForCausalLM(config)
-    student.model.layers = nn.ModuleList(layers)
-    for place, layer in enumerate(layers):
-        layer.self_attn.layer_idx = place
-    student.model.embed_tokens = copy.deepcopy(teacher.model.embed_tokens)
-    student.model.norm = copy.deepcopy(teacher.model.norm)
-    student.model.rotary_emb = copy.deepcopy(teacher.model.rotary_emb)
-    student.lm_head = copy.deepcopy(teacher.lm_head)
-    if config.tie_word_embeddings:
-        student.lm_head.weight = student.model.embed_tokens.weight
-    student.generation_config = copy.deepcopy(teacher.generation_config)
-    student.resize_token_embeddings = resize_forbidden
-    student.requires_grad_(True)
-    spec = dataclasses.replace(llama.spec, adapter="full", llama_trained=True)
-    return dataclasses.replace(llama, model=student, spec=spec)
 
 
 def merged(llama: SpeechLlama) -> LlamaForCausalLM:

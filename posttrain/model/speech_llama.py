@@ -39,7 +39,7 @@ class Spec:
     quantization: str = "none"
     """nf4: the linear layers are stored in 4 bits."""
     llama_trained: bool = False
-    """The Llama's own weights were trained here (full fine-tuning, half-depth student)."""
+    """The Llama's own weights were trained here (full fine-tuning)."""
     encoder: str | None = None
     """Encoder folder."""
     encoder_dim: int = 0

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 
-from posttrain.corpus.instructions import QUESTIONS
+from posttrain.corpus.instructions import QUESTIONS, user_content
 from posttrain.corpus.types import Example
 
 CLIP = re.compile(r"<\|clip:([^|<>\s]+)\|>")
@@ -66,9 +66,9 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
                 f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
             )
         if example.clip is None:
-            return [{"role": "user", "content": broken_up(f"{example.instruction}: {example.text}")}]
+            return [{"role": "user", "content": broken_up(user_content(example.instruction, example.text))}]
         asked = QUESTIONS.get(example.instruction, example.instruction) if self.one_format else example.instruction
-        return [{"role": "user", "content": f"{broken_up(asked)}: {_placeholder(example.clip)}"}]
+        return [{"role": "user", "content": user_content(broken_up(asked), _placeholder(example.clip))}]
 
     def prompt_text(self, example: Example) -> str:
         """The chat as a string, up to where the assistant's answer begins."""

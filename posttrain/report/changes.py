@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posttrain.corpus.instructions import user_content
 from posttrain.errors import InputError
 from posttrain.report.findings import OTHERS, final
 from posttrain.report.lineage import kind
@@ -152,7 +153,7 @@ def _first(changes: list[Change], most: int) -> list[Change]:
 def _change(old: Line, new: Line) -> Change:
     return Change(
         id=_cut(new["id"]),
-        asked=_cut(f"{new['instruction']}: {new['text'] or '(nothing audible)'}"),
+        asked=_cut(user_content(new["instruction"], new["text"] or "(nothing audible)")),
         gold=_cut(new["answer"]),
         before=_cut(old["output"]),
         after=_cut(new["output"]),

@@ -105,15 +105,6 @@ def _lineage(nodes: Sequence[Node]) -> Iterator[str]:
         elif node.stage == "sft":
             made[node.name] = _after_sft(node, parent)
             yield from _sft(node, parent)
-        elif node.stage == "distill" and node.options.student == "half":
-            made[node.name] = _Model("full")
-            if parent and parent.four_bit:
-                yield (
-                    f"{node.name}: distill.student is half, which trains all weights, but the base's are in 4 bits; "
-                    "set base.quantization=none, or distill.student=same"
-                )
-            if parent and parent.adapted:
-                yield f"{node.name}: distill.student is half, but its parent has {parent}; name align as its parent"
         else:
             made[node.name] = parent
             if parent:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from posttrain.config.recipe import ASIDE, Recipe, StageConfig, section
+from posttrain.config.sections import RETIRED
 from posttrain.errors import InputError
 from posttrain.files import value_hash
 from posttrain.run import content
@@ -89,7 +90,8 @@ def nodes(recipe: Recipe) -> list[Node]:
                 parents[role] = ""
         lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
         lineage += _read_by(spec.stage, options)
-        key = value_hash([spec.stage, dataclasses.asdict(options), recipe.seed, corpus, *lineage])
+        counted = RETIRED.get(spec.stage, {}) | dataclasses.asdict(options)
+        key = value_hash([spec.stage, counted, recipe.seed, corpus, *lineage])
         made[spec.name] = Node(spec.name, spec.stage, options, parents, key)
     if problems:
         raise InputError(problems)

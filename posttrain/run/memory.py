@@ -230,7 +230,7 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
         parts["training"] = trainable * TRAINED
     if trains:
         length = tokens + (options.max_new_tokens - ANSWER_TOKENS if node.stage == "grpo" else 0)
-        method = "full" if full or getattr(options, "student", "") == "half" else "lora" if lora else "none"
+        method = "full" if full else "lora" if lora else "none"
         checkpointing = bool(getattr(options, "gradient_checkpointing", False))
         parts["activations"] = rows * length * activation_bytes(llama, element, checkpointing, method)
         parts["logits"] = logits_bytes(node.stage, rows, tokens, llama, element)
@@ -247,8 +247,6 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
         parts["second model"] = weights_bytes(llama, element, False)
     if unpacked:
         parts["second model"] = llama.linear * NF4  # the 4-bit weights that it is unpacked from
-    if node.stage == "distill" and options.student == "half":
-        parts["second model"] = llama.params / 2 * 3 * element + weights / 2
     return Need(node.name, parts | {"frames": table, "process": PROCESS})
 
 

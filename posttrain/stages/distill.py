@@ -1,8 +1,7 @@
 """`distill`: the Llama reading the transcript teaches the same Llama hearing the speech (cross-modal distillation).
 
 Loss on answer tokens only, over the same answer for both: w · cross-entropy + (1 − w) · T² · divergence.
-With `student: same` only the projector trains, so the teacher needs no second copy: on a typed row the student is the
-teacher. With `student: half` the student is a Llama with every second layer, and all of it trains.
+Only the projector trains, so the teacher needs no second copy: on a typed row the student is the teacher.
 """
 
 import dataclasses
@@ -18,6 +17,7 @@ from posttrain.config.sections import DistillConfig
 from posttrain.corpus.instructions import ANSWER, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.model import checkpoint
+from posttrain.model.divergence import divergence
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, print_trainable, projector_on_four_bits, train
@@ -28,12 +28,9 @@ IGNORE = -100
 def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
     """Train on spoken transcription and spoken open answers; saves the student."""
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table, trainable=True)
-    teacher = llama.model
-    if config.student == "half":
-        llama = checkpoint.halved(llama)
     examples = context.corpus.spoken("train", REPEAT, ANSWER)
     if config.answers == "teacher":
-        examples = _teacher_written(teacher, llama, examples)
+        examples = _teacher_written(llama, examples)
     rows = Dataset.from_list([_row(llama, e) for e in examples])
     args = arguments(
         TrainingArguments,
@@ -51,52 +48,22 @@ def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
             train_dataset=rows,
             data_collator=_Collator(llama.tokenizer.pad_token_id),
         )
-    trainer.teacher, trainer.config = teacher, config
+    trainer.config = config
     metrics = train(trainer, context, "distill", examples)
     checkpoint.save(context.folder, llama, stage="distill", parents=context.parents)
     return metrics | {"examples": len(examples)}
 
 
-def divergence(
-    student: torch.Tensor, teacher: torch.Tensor, kind: str, temperature: float = 1.0, top_k: int = 0
-) -> torch.Tensor:
-    """Mean divergence per token between two sets of logits (L, V), zero when they are equal, times T².
-
-    forward_kl is KL(teacher ‖ student), reverse_kl is KL(student ‖ teacher), js is the Jensen–Shannon divergence
-    (Hinton et al. 2015 for T²; Gu et al. 2024 for reverse KL). With `top_k`, both are renormalised over the
-    teacher's k most likely tokens.
-    """
-    if top_k:
-        teacher, kept = teacher.topk(min(top_k, teacher.shape[-1]), dim=-1)  # (L, k)
-        student = student.gather(-1, kept)  # (L, k)
-    q = F.log_softmax(student / temperature, dim=-1)
-    p = F.log_softmax(teacher / temperature, dim=-1)
-    if kind == "forward_kl":
-        loss = _kl(p, q)
-    elif kind == "reverse_kl":
-        loss = _kl(q, p)
-    else:
-        m = torch.logsumexp(torch.stack([p, q]), dim=0) - torch.log(torch.tensor(2.0))
-        loss = 0.5 * (_kl(p, m) + _kl(q, m))
-    return loss * temperature**2
-
-
-def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """KL(p ‖ q) of log-probabilities (L, V), mean over L."""
-    return (p.exp() * (p - q)).sum(-1).mean()
-
-
 class _DistillTrainer(Trainer):
     """HF Trainer with the loss above; every batch holds the same answers after a spoken and after a typed prompt."""
 
-    teacher: torch.nn.Module
     config: DistillConfig
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         config = self.config
         student = _answer_logits(model, inputs["student_ids"], inputs["student_labels"])  # (L, V)
         with torch.no_grad():
-            teacher = _answer_logits(self.teacher, inputs["teacher_ids"], inputs["teacher_labels"])  # (L, V)
+            teacher = _answer_logits(model, inputs["teacher_ids"], inputs["teacher_labels"])  # (L, V)
         labels = inputs["student_labels"][:, 1:]
         cross_entropy = F.cross_entropy(student, labels[labels != IGNORE])
         apart = divergence(student, teacher, config.divergence, config.temperature, config.top_k)
@@ -137,9 +104,8 @@ def _row(llama: SpeechLlama, example: Example) -> dict[str, Any]:
     }
 
 
-def _teacher_written(teacher: Any, llama: SpeechLlama, examples: list[Example]) -> list[Example]:
+def _teacher_written(llama: SpeechLlama, examples: list[Example]) -> list[Example]:
     """The examples with the teacher's greedy answers to them as text; those with an empty answer are dropped."""
-    reader = dataclasses.replace(llama, model=teacher)
     typed = [dataclasses.replace(e, clip=None) for e in examples]
-    answers = reader.answer(typed, 64, 48)
+    answers = llama.answer(typed, 64, 48)
     return [dataclasses.replace(e, answer=a) for e, a in zip(examples, answers, strict=True) if a]

@@ -37,7 +37,7 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     if config.one_format:
         llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, one_format=True))
-    reference = Reference(llama) if config.kl_weight or config.looks else None
+    reference = Reference.before_training(llama) if config.kl_weight or config.looks else None
     encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
     if "match" in context.parents:

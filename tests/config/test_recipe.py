@@ -141,3 +141,18 @@ def test_what_is_no_path_stays_as_it_is():
     loaded = load_recipe("tiny", ["base.model=meta-llama/Llama-3.1-8B-Instruct", "personalise.listener=N3"])
     assert (loaded.base.model, loaded.personalise.listener) == ("meta-llama/Llama-3.1-8B-Instruct", "N3")
     assert load_recipe("tiny", ["corpus.data_root=$NOT_SET/x"]).corpus.data_root == "$NOT_SET/x"
+
+
+def test_a_retired_option_is_accepted_with_its_old_default_and_a_warning_and_refused_otherwise(tmp_path, capsys):
+    path = tmp_path / "old.yaml"
+    node = "stages: [base, ctc, align, {name: distill, stage: distill, options: {student: same}}]\n"
+    path.write_text(node + "distill: {student: same, steps: 7}\n")
+    recipe = load_recipe(path)
+    assert recipe.distill.steps == 7 and recipe.stages[-1].options == {}
+    said = capsys.readouterr().err
+    assert "distill.student is no longer an option" in said and "stages.distill.options.student" in said
+    path.write_text(node.replace("same", "half"))
+    with pytest.raises(InputError, match=r"old\.yaml: stages\.distill\.options\.student is 'half'.* remove it"):
+        load_recipe(path)
+    with pytest.raises(InputError, match=r"distill\.student is 'half'"):
+        load_recipe("tiny", ["distill.student=half"])

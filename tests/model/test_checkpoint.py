@@ -175,24 +175,6 @@ def test_adapting_twice_is_going_on_or_an_error(saved, table):
         checkpoint.adapt(checkpoint.load(saved, table=table), "dora")
 
 
-def test_a_student_of_half_the_layers_shares_nothing_but_the_table(llama, tmp_path, table):
-    student = checkpoint.halved(llama)
-    assert student.model.config.num_hidden_layers == 1
-    assert llama.model.config.num_hidden_layers == 2
-    assert not {p.data_ptr() for p in student.model.parameters()} & {p.data_ptr() for p in llama.model.parameters()}
-    assert student.model.model.embed_tokens.table is llama.model.model.embed_tokens.table
-    assert not student.shares_base
-    expected = scores(student)
-    checkpoint.save(tmp_path / "distill", student, "distill")
-    loaded = checkpoint.load(tmp_path / "distill", table=table)
-    assert same(scores(loaded), expected)
-    assert student.answer(TURNS, 2, 4) == loaded.answer(TURNS, 2, 4)
-    adapted = checkpoint.adapt(loaded, "lora")
-    checkpoint.save(tmp_path / "sft", adapted, "sft")
-    assert not (tmp_path / "sft" / "llama").exists()
-    assert not checkpoint.load(tmp_path / "sft", table=table).shares_base
-
-
 def test_the_classifier_scores_the_last_token_that_is_not_padding(llama):
     turns = [llama.tokenizer.prompt_ids(turn) for turn in TURNS]
     hidden = llama.model.model(torch.tensor([turns[1]])).last_hidden_state[0, -1]

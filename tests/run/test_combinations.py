@@ -10,8 +10,6 @@ from posttrain.config.adapter_file import read
 from posttrain.errors import InputError
 from posttrain.run import combinations, doctor, preflight, runner
 
-HALF = "{name: distill, stage: distill, options: {student: half}}"
-
 
 def stages(*nodes: str) -> str:
     """An override that names the stages."""
@@ -43,10 +41,6 @@ REFUSED = {
     "4 bits and full": (
         ["base.quantization=nf4", "base.model=./llama", "sft.adapter=full", stages(*TO_SFT)],
         ["sft: adapter full trains all weights, but the base's are in 4 bits"],
-    ),
-    "4 bits and half the layers": (
-        ["base.quantization=nf4", "base.model=./llama", "distill.student=half"],
-        ["distill: distill.student is half, which trains all weights, but the base's are in 4 bits"],
     ),
     "4 bits, rank 0, then dpo": (
         ["base.quantization=nf4", "base.model=./llama", "sft.rank=0", stages(*TO_SFT, "dpo")],
@@ -206,8 +200,6 @@ GOES_TOGETHER = {
     "dora to the end": ["sft.adapter=dora"],
     "qlora to the end": ["sft.adapter=qlora"],
     "4 bits and lora": ["base.quantization=nf4", "base.model=org/llama"],
-    "half and lora": ["distill.student=half"],
-    "half and full": ["distill.student=half", "sft.adapter=full", stages(*TO_SFT, "dpo")],
     "half of a change": [stages(*TO_SFT, arm("half", parent="model: sft", steps=0, keep_change=0.5))],
     "full on full": ["sft.adapter=full", stages(*TO_SFT, arm("more", parent="model: sft", adapter="full"))],
     "lora on a projector": ["sft.rank=0", stages(*TO_SFT, arm("more", parent="model: sft", rank=4))],

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from toy_run import files, toy_context
@@ -9,41 +7,11 @@ from posttrain.model import checkpoint
 from posttrain.stages import distill
 
 CONFIG = DistillConfig(steps=3, batch_size=2, learning_rate=1e-2)
-KINDS = ("forward_kl", "reverse_kl", "js")
 
 
 def align_folder(llama, folder):
     checkpoint.save(folder, llama, stage="align")
     return folder
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("top_k", [0, 3])
-def test_a_divergence_is_zero_at_equality_and_positive_elsewhere(kind, top_k):
-    a, b = torch.randn(2, 5, 11, generator=torch.Generator().manual_seed(0))
-    assert distill.divergence(a, a.clone(), kind, 2.0, top_k).abs() < 1e-6
-    assert distill.divergence(a, b, kind, 2.0, top_k) > 1e-3
-
-
-def test_divergences_match_a_hand_worked_example():
-    student, teacher = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.9, 0.1]]))
-    forward = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
-    reverse = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
-    middle = (0.7, 0.3)
-    js = 0.5 * sum(p * math.log(p / m) for p, m in zip((0.9, 0.1), middle, strict=True))
-    js += 0.5 * sum(p * math.log(p / m) for p, m in zip((0.5, 0.5), middle, strict=True))
-    for kind, value in zip(KINDS, (forward, reverse, js), strict=True):
-        assert distill.divergence(student, teacher, kind).item() == pytest.approx(value, abs=1e-6)
-
-
-def test_t_squared_keeps_the_gradients_scale_at_high_temperature():
-    teacher = torch.randn(4, 9, generator=torch.Generator().manual_seed(1)) * 0.01
-    norms = []
-    for temperature in (10.0, 100.0):
-        student = torch.zeros(4, 9, requires_grad=True)
-        distill.divergence(student, teacher, "forward_kl", temperature).backward()
-        norms.append(student.grad.norm().item())
-    assert norms[0] == pytest.approx(norms[1], rel=1e-2)
 
 
 def test_the_teacher_reads_and_the_student_hears_the_same_answer(tmp_path, llama, table):
@@ -80,11 +48,3 @@ def test_on_a_base_in_four_bits_the_projector_is_taught(tmp_path, base_folder, t
     moved = [not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
     trained = ["projector" in name for name, _ in before.named_parameters()]
     assert moved == trained
-
-
-def test_a_student_of_half_the_layers_trains_whole_and_is_saved_whole(tmp_path, llama, table):
-    context = toy_context(tmp_path, "distill", table, model=align_folder(llama, tmp_path / "align"))
-    distill.run(DistillConfig(steps=2, batch_size=2, student="half"), context)
-    child = checkpoint.load(context.folder, table=table)
-    assert child.model.config.num_hidden_layers == llama.model.config.num_hidden_layers // 2
-    assert child.spec.llama_trained

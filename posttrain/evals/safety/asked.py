@@ -6,8 +6,7 @@ they separate a request that was misheard from one that was understood and compl
 
 import csv
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +57,7 @@ def ask(
     if wrong := checkpoint_problems(checkpoint, hears=spoken):
         raise InputError(wrong)
     from posttrain.model import checkpoint as checkpoints
+    from posttrain.model.reference import Reference
 
     device = pick_device(device)
     llama = checkpoints.load(checkpoint, device)
@@ -65,7 +65,8 @@ def ask(
     if spoken:
         heard = _listen(llama, prompts, device)
         lines += _answered(llama, prompts, "speech", heard)
-        with _base_of(llama, checkpoint, device) as base:
+        home = None if llama.shares_base else resolve(checkpoint).references["base"]
+        with Reference(llama, home and checkpoints.load(home, device)).loaded() as base:
             lines += _answered(base, prompts, "cascade", heard) + _answered(base, prompts, "base")
     if judge is not None:
         requests = [line["heard"] if line["form"] == "cascade" else line["prompt"] for line in lines]
@@ -157,19 +158,6 @@ def _listen(llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], device: str) 
     table = table_of(encoder, clips)
     llama.attach(table)
     return [table.hypotheses[clip] for clip in clips]
-
-
-@contextmanager
-def _base_of(llama: "SpeechLlama", checkpoint: Path, device: str) -> "Iterator[SpeechLlama]":
-    """The original base: the checkpoint's weights with adapters off if they are the base's, else its stage's base."""
-    from posttrain.model import checkpoint as checkpoints
-    from posttrain.model.adapters import adapters_off
-
-    if llama.shares_base:
-        with adapters_off(llama.model):
-            yield llama
-    else:
-        yield checkpoints.load(resolve(checkpoint).references["base"], device)
 
 
 def _answered(

@@ -4,43 +4,18 @@ Learning without Forgetting (Li & Hoiem 2016) with rehearsed rows: the base's ow
 rows need no right answers. Typed text does not go through the projector, which the KL therefore does not constrain.
 """
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
 import torch
-from peft import PeftModel
 from trl import SFTTrainer
 
 from posttrain.corpus.types import Example
-from posttrain.model.adapters import adapters_off
 from posttrain.model.decoding import right_padded
+from posttrain.model.divergence import divergence
+from posttrain.model.reference import Reference
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages import base
-from posttrain.stages.distill import divergence
-
-
-class Reference:
-    """The base, on typed text: the same weights with adapters off or, without an adapter, a frozen copy.
-
-    Create it before training starts. The copy takes as much memory as the model itself.
-    """
-
-    def __init__(self, llama: SpeechLlama):
-        self.model = llama.model
-        adapted = isinstance(llama.model, PeftModel)
-        self.copy = None if adapted else copy.deepcopy(llama.model).requires_grad_(False).eval()
-
-    @contextmanager
-    def loaded(self) -> Iterator[Any]:
-        """The reference model to run inside this block."""
-        if self.copy is not None:
-            yield self.copy
-        else:
-            with adapters_off(self.model):
-                yield self.model
 
 
 class Anchor:
@@ -64,7 +39,7 @@ class Anchor:
         inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device), "use_cache": False}
         chosen = counts[:, 1:].bool().to(model.device)  # (B, L − 1)
         with torch.no_grad(), self.reference.loaded() as off:
-            theirs = off(**inputs).logits[:, :-1][chosen].float()  # (answers, V)
+            theirs = off.model(**inputs).logits[:, :-1][chosen].float()  # (answers, V)
         ours = model(**inputs).logits[:, :-1][chosen].float()  # (answers, V)
         apart = divergence(ours, theirs, "forward_kl")
         self.seen.append(apart.item())

@@ -1,14 +1,14 @@
 """Growth of forgetting while a stage trains, measured at a few steps on validation data only."""
 
-import dataclasses
 from typing import Any
 
 from transformers import TrainerCallback
 
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
+from posttrain.model.divergence import kl_terms
+from posttrain.model.reference import Reference
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.stages.training.anchor import Reference
 
 
 class Curve(TrainerCallback):
@@ -55,7 +55,7 @@ def kl_base(llama: SpeechLlama, reference: Reference, lines: list[str], batch_si
         spans = [(1, len(row)) for row in batch]
         ours = llama.span_logprobs(batch, spans)
         with reference.loaded() as off:
-            theirs = dataclasses.replace(llama, model=off).span_logprobs(batch, spans)
-        total += sum((p.exp() * (p - q)).sum().item() for p, q in zip(theirs, ours, strict=True))
+            theirs = off.span_logprobs(batch, spans)
+        total += sum(kl_terms(p, q).sum().item() for p, q in zip(theirs, ours, strict=True))
         tokens += sum(len(p) for p in theirs)
     return total / tokens

@@ -12,9 +12,9 @@ from posttrain.corpus.instructions import REFUSAL
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import checkpoint
+from posttrain.model.reference import Reference
 from posttrain.stages import sft
 from posttrain.stages.training import remedies
-from posttrain.stages.training.anchor import Reference
 from posttrain.stages.training.curve import kl_base
 from posttrain.stages.training.supervised import rows
 
@@ -148,7 +148,7 @@ def test_the_larger_the_weight_of_the_kl_the_nearer_typed_answers_stay_to_the_ba
         where = another(context, f"weight_{weight:g}")
         metrics = sft.run(SFTConfig(steps=30, batch_size=4, learning_rate=3e-3, kl_weight=weight), where)
         child = checkpoint.load(where.folder, table=table)
-        apart.append(kl_base(child, Reference(child), [e.text for e in asked_of]))
+        apart.append(kl_base(child, Reference.before_training(child), [e.text for e in asked_of]))
         now = child.answer(asked_of, max_new_tokens=8)
         kept.append(sum(a == b for a, b in zip(now, answers, strict=True)))
     assert apart[1] < 0.8 * apart[0] and apart[2] < apart[0] / 20
