@@ -1,5 +1,6 @@
-"""Tiny models built in code, for every test."""
+"""Tiny models built in code and one finished smoke run, for every test."""
 
+import fcntl
 import importlib.util
 import os
 
@@ -82,6 +83,21 @@ def frame_table(clips: int = 4) -> FrameTable:
 def example(clip: str | None = "test/1", text: str = "turn it up", answer: str = "ok", id: str = "e0") -> Example:
     """One chat turn, spoken unless `clip` is None."""
     return Example(id, "test", "repeat", "repeat", text, clip, answer, "exact")
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory, worker_id) -> Path:
+    """A finished run of the smoke recipe, made once for all workers; copy it to change it."""
+    from posttrain.config.recipe import load_recipe
+    from posttrain.run import runner
+
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+    folder = root / "runs_for_all" / "smoke"
+    with (root / "smoke_run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runner.run(load_recipe("smoke"), folder)
+    return folder
 
 
 @pytest.fixture

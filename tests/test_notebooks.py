@@ -1,7 +1,6 @@
 """The notebooks: how they are built, and that each runs at smoke size and keeps its promises."""
 
 import ast
-import fcntl
 from pathlib import Path
 
 import nbformat
@@ -9,9 +8,6 @@ import pytest
 from conftest import script
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-
-from posttrain.config.recipe import load_recipe
-from posttrain.run import runner
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -45,17 +41,6 @@ def below(notebook: NotebookNode) -> dict[str, list[str]]:
         elif cell.cell_type == "code" and found:
             found[list(found)[-1]].append(cell.source)
     return found
-
-
-@pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory, worker_id):
-    """A finished run of the smoke recipe, made once for all workers."""
-    root = tmp_path_factory.getbasetemp()
-    root = root if worker_id == "master" else root.parent
-    with (root / "notebooks.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        runner.run(load_recipe("smoke"), root / "runs_for_notebooks" / "smoke")
-    return root / "runs_for_notebooks" / "smoke"
 
 
 def test_there_are_six():

@@ -75,7 +75,9 @@ _AMBIGUOUS = (
     re.compile(r"(?<![\d,.])\d+,\d{1,2}(?![\d,])"),  # 1,5
     re.compile(r"\d\.\d{3},\d"),  # 1.000,50
     re.compile(r"\d+ +- +\d+"),  # 5 - 3: minus or to
-    re.compile(r"(?<![\w-])\d*[1-9]s\b"),  # 5s: fives or five seconds
+    re.compile(r"(?<![\w-])\d*[1-9]s\b|(?<![\w'-])\d{1,2}0s\b"),  # 5s, 30s: fives, thirties or seconds
+    re.compile(r"\b(?!(?:us|ca|au|nz)[$£€¥])[a-z]{1,3}[$£€¥]\s?\d", re.IGNORECASE),  # C$5: whose dollars
+    re.compile(r"[Ⅰ-ↈ]"),  # Roman numerals of one sign, as in Henry Ⅷ
     re.compile(r"\d+ ?(?:' ?\d|\")"),  # 5' 10"
     # 9/11, 12/25: a date or a fraction
     re.compile(r"(?<![\d/])(?!24/7\b)(?:\d{1,2}/(?:11|1[3-579]|2[1-9]|3[01])|(?:1[3-9]|2\d|3[01])/0?\d)(?![\d/])"),
@@ -267,6 +269,7 @@ _RULES: tuple[tuple[re.Pattern[str], Reading], ...] = tuple(
         (rf"\b(us|ca|au|nz)?([$£€¥])\s?{_AMOUNT}", lambda m: _money(m[2], m[3], m[4])),
         (rf"([$£€¥])\s?{_AMOUNT}", lambda m: _money(m[1], m[2], m[3])),
         (rf"{_AMOUNT}\s?([$£€¥¢])", lambda m: _money(m[3], m[1], m[2])),
+        (r"\b(\d{1,2})[:.]00(?=\s?o'? ?clock\b)", r"\1"),
         (rf"\b{_CLOCK}[:.](?P<minute>[0-5]\d){_HALF}", _time),
         (rf"\b{_CLOCK}(?P<minute>){_HALF}", _time),
         (rf"\b{_CLOCK}:(?P<minute>[0-5]\d)(?P<half>)(?![\d:])", _time),

@@ -67,12 +67,15 @@ class Ratio:
         return len(self.parts)
 
     def interval(self, seed: int, bootstrap: int) -> Interval:
-        """Cluster bootstrap; with no error at all, up to Wilson's limit for the share of contents with an error."""
+        """Cluster bootstrap; with no error or nothing but errors, to Wilson's limit for none of the contents."""
         numerators, denominators = zip(*self.parts.values(), strict=True)
         clusters = Clusters.of_items(self.parts, self.units)
         found = statistics.ratio_of_sums(numerators, denominators, clusters, seed, bootstrap, self._transform)
+        limit = statistics.wilson(0, clusters.contents).hi
         if self.counts != "tokens" and not any(numerators):
-            return Interval(0.0, 0.0, statistics.wilson(0, clusters.contents).hi)
+            return Interval(0.0, 0.0, limit)
+        if self.counts != "tokens" and numerators == denominators:
+            return Interval(1.0, 1.0 - limit, 1.0)
         return found
 
     def difference(self, before: "Ratio", seed: int, bootstrap: int) -> Difference | None:

@@ -110,6 +110,11 @@ def test_no_error_at_all_has_width_over_clips():
     assert found["wer/clean"]["ci95"] == pytest.approx([0.0, 1.959964**2 / (50 + 1.959964**2)])
 
 
+def test_nothing_but_errors_has_width_over_clips():
+    found = metrics.compute([heard("wer/clean", i, 10) for i in range(50)], bootstrap=50)
+    assert found["wer/clean"]["ci95"] == pytest.approx([1 - 1.959964**2 / (50 + 1.959964**2), 1.0])
+
+
 def test_unchanged_word_errors_and_gaps_have_the_width_of_0_of_n_clips():
     answers = [heard("wer/clean", i, i % 3) for i in range(30)] + abilities([1, 1, 0] * 10)
     answers += abilities([1, 0, 0] * 10, "ability_spoken/sum_easy")

@@ -32,8 +32,8 @@ def recipe():
 
 
 @pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "toy"
+def finished(recipe, smoke_run, tmp_path_factory):
+    folder = shutil.copytree(smoke_run, tmp_path_factory.mktemp("runs") / "toy")
     return folder, runner.run(recipe, folder)
 
 
@@ -179,17 +179,8 @@ def test_a_lost_evaluation_is_made_again_with_the_same_figures_and_without_train
 
 def test_a_killed_run_goes_on_from_the_last_finished_step_and_ends_with_the_same_figures(finished, tmp_path):
     _, rows = finished
-    command = [
-        sys.executable,
-        "-m",
-        "posttrain",
-        "run",
-        "smoke",
-        "--run",
-        str(tmp_path / "killed"),
-        "--set",
-        "report_to=[]",
-    ]
+    run = ["--run", str(tmp_path / "killed"), "--set", "report_to=[]"]
+    command = [sys.executable, "-m", "posttrain", "stage", "align", "--recipe", "smoke", *run]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done = tmp_path / "killed" / "base" / "metrics.json"
     _wait(lambda: done.exists() and (tmp_path / "killed" / "ctc.partial").exists(), process)
@@ -198,7 +189,7 @@ def test_a_killed_run_goes_on_from_the_last_finished_step_and_ends_with_the_same
     stamp = done.stat().st_mtime_ns
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert done.stat().st_mtime_ns == stamp
-    assert _figures(ledger.read(tmp_path / "killed" / "ledger.jsonl")) == _figures(rows)
+    assert _figures(ledger.read(tmp_path / "killed" / "ledger.jsonl")) == _figures(rows[:3])
 
 
 def test_the_quantised_base_gets_a_row_before_the_first_qlora():
