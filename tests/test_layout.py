@@ -20,6 +20,7 @@ LAYERS = (
     ("readers",),
     ("acoustics",),
     ("corpus",),
+    ("tasks",),
     ("model",),
     ("stages",),
     ("evals",),

@@ -160,9 +160,9 @@ def evaluate(
      "answer": "four", "grader": "exact"}
     """
     from posttrain.cli import show
-    from posttrain.corpus.probes import read_probes
     from posttrain.errors import InputError
     from posttrain.machine.device import pick_device
+    from posttrain.tasks.probe_file import read_probes
 
     tasks = [name.strip() for name in (lm_eval or "").split(",") if name.strip()]
     if (probes and lm_eval is not None) or (limit and not tasks) or (lm_eval is not None and not tasks):

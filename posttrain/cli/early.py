@@ -35,7 +35,7 @@ def rows(folder: Path, stage: str | None = None, lacks: str = "ledger.jsonl with
 
 def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None) -> None:
     """Raise InputError listing what is wrong with a stage's folder, a file of probes and the data root."""
-    from posttrain.corpus.probes import read_probes
+    from posttrain.tasks.probe_file import read_probes
 
     problems: list[str] = []
     config = folder / "config.yaml"

@@ -1,4 +1,4 @@
-"""Build a corpus: the world's plan → voices and conditions → synthesise and mix on all cores → store.
+"""Build a corpus: its plan → voices and conditions → synthesise and mix on all cores → store.
 
 Recordings of the recipe's sources are read, checked and appended. Like the test texts, test voices, speaking styles
 and noises do not depend on the seed, so that all runs are evaluated on the same clips.
@@ -13,12 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import overlap, sources, speech, store, world
+from posttrain.corpus import overlap, plan, sources, speech, store
 from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
+from posttrain.corpus.plan import Plan, SpokenText
 from posttrain.corpus.speech import Utterance
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
-from posttrain.corpus.world import SpokenText
 
 TRAIN_CONDITIONS = {"clean": 0.4, "snr20": 0.12, "snr15": 0.12, "snr10": 0.16, "snr5": 0.12, "snr0": 0.08}
 ANY_CONDITIONS = ("clean", "snr20", "snr15", "snr10", "snr5")
@@ -26,44 +26,36 @@ RATE_WPM = (100, 150)
 ROOM_SHARE = 0.25
 PADDED_SHARE = 0.15
 """Share of training clips with up to two seconds without speech before and after the speech."""
-HELD_OUT = ("test", "valid")
 
 
-def build(config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:
-    """Build the corpus of `config` and `seed` in `folder` (atomically) and load it.
+def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress: bool = True) -> Corpus:
+    """Build the corpus of a plan and of the recordings of `config` in `folder` (atomically) and load it.
 
     InputError lists every bad recording; if `on_bad_audio` is drop, they are counted in corpus.json instead.
     """
     folder = Path(folder)
     recorded = sources.read(config, progress)
-    plan = world.plan(config, seed)
-    recorded = sources.without(recorded, _held_out(plan))
-    said = {clip.text for clip, _ in recorded.clips if clip.split in HELD_OUT and clip.text}
-    plan = world.without(plan, said)
-    spoken = plan.spoken + _said_as_well(recorded, said | _held_out(plan), seed)
+    recorded = sources.without(recorded, planned.held_out)
+    said = {clip.text for clip, _ in recorded.clips if clip.split in ("test", "valid") and clip.text}
+    planned = plan.without(planned, said)
+    spoken = planned.spoken + _said_as_well(recorded, said | planned.held_out, seed)
     clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
     clips += [clip for clip, _ in recorded.clips]
     pieces += [waveform for _, waveform in recorded.clips]
     asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples
     examples = [example for example in asked if example.split != "test" and not example.probe]
-    valid_items = plan.valid_items + [example for example in asked if example.split == "valid" and example.probe]
-    items = plan.items + [example for example in asked if example.split == "test"]
-    texts = [{"split": split, "text": text} for split, text in plan.general]
+    valid_items = planned.valid_items + [example for example in asked if example.split == "valid" and example.probe]
+    items = planned.items + [example for example in asked if example.split == "test"]
+    texts = [{"split": split, "text": text} for split, text in planned.general]
     summary = {
         "seed": seed,
         "config": dataclasses.asdict(config),
         "clips": _count(clips),
         "dropped": recorded.dropped,
     }
-    made = store.write(folder, clips, pieces, examples, items, plan.pairs, texts, summary, valid_items)
+    made = store.write(folder, clips, pieces, examples, items, planned.pairs, texts, summary, valid_items)
     overlap.check_validation(made)
     return made
-
-
-def _held_out(plan: world.WorldPlan) -> set[str]:
-    """All spoken and typed texts of the world's own test and validation splits."""
-    spoken = {said.text for said in plan.spoken if said.split in HELD_OUT and said.text}
-    return spoken | {item.text for item in (*plan.items, *plan.valid_items)}
 
 
 def _said_as_well(recorded: sources.Recorded, held_out: set[str], seed: int) -> list[SpokenText]:

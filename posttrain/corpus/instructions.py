@@ -25,6 +25,15 @@ PAUSE = " ..."
 """A pause in the middle of a written line; to the Llama, a moment of speech without a new word."""
 
 
+TEXT = "text"
+"""The task of running text, which has no instruction and is all answer."""
+
+
+def instruction(task: str) -> str:
+    """The instruction of a task: its name, or nothing for running text."""
+    return "" if task == TEXT else INSTRUCTIONS.get(task, task)
+
+
 def user_content(instruction: str, payload: str) -> str:
     """Content of the user's turn; the payload is typed words or a clip's placeholder. Only this function joins them."""
     return f"{instruction}: {payload}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.corpus import grammar, sources
 from posttrain.corpus import vocabulary as v
-from posttrain.corpus.instructions import PAUSE, SIMPLIFY
+from posttrain.corpus.instructions import PAUSE, SIMPLIFY, TEXT
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 
@@ -58,7 +58,7 @@ def held_out(corpus: "Corpus", own_tests: Iterable[str] = ()) -> dict[str, str]:
     recurring = {clip.text for clip in corpus.clips.values() if clip.source in closed} | sources.DIGITS
     for split, name in (("test", "test"), ("valid", "validation")):
         for row in rows:
-            text = row.answer if isinstance(row, Example) and row.task == "text" else row.text
+            text = row.answer if isinstance(row, Example) and row.task == TEXT else row.text
             if row.split == split and text and text not in recurring:
                 where = f"{name} {type(row).__name__.lower()} {row.id}"
                 found.setdefault(text, where)
@@ -126,7 +126,7 @@ def _refuse(
 def _said(row: Row, held: Collection[str]) -> Iterator[str]:
     """Yield the held-out texts that a row contains."""
     asked, *answers = _texts(row)
-    if isinstance(row, Example) and row.task == "text":
+    if isinstance(row, Example) and row.task == TEXT:
         asked, answers = row.answer, []
     yield from (part for part in says(asked) if part and part in held)
     yield from (part for answer in answers for part in says(answer) if " " in part and part in held)
@@ -142,7 +142,7 @@ def _texts(row: Row) -> tuple[str, ...]:
 def _lines(corpus: "Corpus") -> list[Example]:
     """The corpus's running text as rows."""
     return [
-        Example(f"line {number}", line["split"], "text", "", "", None, line["text"], "exact")
+        Example(f"line {number}", line["split"], TEXT, "", "", None, line["text"], "exact")
         for number, line in enumerate(corpus.texts)
     ]
 

@@ -80,7 +80,7 @@ class Example:
     answer: str
     """The right answer."""
     grader: str
-    """Name of a function in corpus.graders."""
+    """Name of one of tasks.graders."""
     probe: str | None = None
     """For evaluation items: the metric it counts for."""
     content: str = ""

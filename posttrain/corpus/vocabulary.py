@@ -24,6 +24,8 @@ OBJECTS = _words("book bag key coat")
 VEHICLES = _words("bus train car")
 THINGS = _words("photo film ball candle balloon drum egg show")
 STUFF = _words("wood sugar ice time money")
+LISTED = COLOURS + PETS + FOODS[:4]
+"""Words that lists are made of."""
 WHEN = ["today", "tomorrow", "this morning", "this evening", "now"]
 SIDES = _words("left right")
 

@@ -20,7 +20,6 @@ import torch
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, activity, speech_detector
 from posttrain.config.sections import EvaluationConfig
-from posttrain.corpus.graders import grade, is_abstention
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
@@ -35,6 +34,8 @@ from posttrain.model.frame_table import FrameTable
 from posttrain.model.reference import Reference
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training.pairs import prompt_of
+from posttrain.tasks.graders import grade
+from posttrain.tasks.hearing import is_abstention
 
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from posttrain import files
-from posttrain.corpus.graders import grade
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals.clusters import Unit
@@ -25,6 +24,7 @@ from posttrain.evals.measures import Share
 from posttrain.evals.units import unit
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.tokenizer import END_TOKEN, SpeechTokenizer
+from posttrain.tasks.graders import grade
 
 OURS = "posttrain"
 """The tag of all our tasks; each is called OURS_ plus its probe, such as posttrain_ability_sum_easy."""

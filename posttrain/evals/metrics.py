@@ -8,13 +8,14 @@ import dataclasses
 import zlib
 from typing import Any
 
-from posttrain.corpus.graders import is_abstention, is_refusal
 from posttrain.evals import personal_metrics
 from posttrain.evals.clusters import Unit
 from posttrain.evals.hearing import listener_metrics
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, finite
 from posttrain.evals.safety import safety
 from posttrain.evals.units import key, share, unit, units
+from posttrain.tasks.hearing import is_abstention
+from posttrain.tasks.safety import is_refusal
 
 Line = dict[str, Any]
 Key = tuple[str, str]

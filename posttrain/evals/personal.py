@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from posttrain.corpus.graders import is_abstention
 from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.evals.errors import edit_errors, lost_words
@@ -12,6 +11,7 @@ from posttrain.evals.personal_metrics import FAMILY, VARIANTS
 from posttrain.model.personal import personal_off
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.personalise import tests_of
+from posttrain.tasks.hearing import is_abstention
 
 Line = dict[str, Any]
 

@@ -8,7 +8,6 @@ from typing import Any
 from posttrain.config.recipe import ASIDE
 from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus import general_text
-from posttrain.corpus.probes import read_probes
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
@@ -16,6 +15,7 @@ from posttrain.evals import evaluate, harness, metrics
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model.corpus_table import corpus_table
 from posttrain.model.origin import Origin, resolve
+from posttrain.tasks.probe_file import read_probes
 
 
 def evaluate_checkpoint(

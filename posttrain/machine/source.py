@@ -18,7 +18,7 @@ from posttrain.files import content_hash
 
 PACKAGE = Path(__file__).parent.parent
 ROOTS = {
-    "corpus": ("posttrain.corpus.build",),
+    "corpus": ("posttrain.corpus.build", "posttrain.tasks.plan"),
     "evaluation": ("posttrain.evals.standalone", "posttrain.evals.validated"),
     "listeners": ("posttrain.use.listeners",),
 }

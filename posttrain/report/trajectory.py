@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from posttrain.corpus.abilities import chance
 from posttrain.evals.trajectory import Trajectory, trace
 from posttrain.evals.units import unit
 from posttrain.report.changes import Line
@@ -13,6 +12,7 @@ from posttrain.report.findings import SURE, final
 from posttrain.report.lineage import lineage
 from posttrain.report.words import between, label, number
 from posttrain.run.ledger import Row
+from posttrain.tasks.abilities import chance
 
 PREFIX = "ability/"
 BOOTSTRAP = 1000

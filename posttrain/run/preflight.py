@@ -165,10 +165,10 @@ def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
     if steps[0].stage != "corpus" or steps[0].action != "run":
         return
     few = {name: min(getattr(sizes, name), ENOUGH) for name in ("train_clips", "rl_clips", "valid_clips")}
-    from posttrain.corpus import world
+    from posttrain.tasks.plan import plan
 
     try:
-        made = world.plan(replace(sizes, **few), recipe.seed)
+        made = plan(replace(sizes, **few), recipe.seed)
     except InputError as error:
         yield from (f"corpus: {problem}" for problem in error.problems)
         return

@@ -83,11 +83,12 @@ def run(
 def make_corpus(recipe: Recipe, step: Step) -> Any:
     """The Corpus of a plan's first step, built if it does not exist yet."""
     from posttrain.corpus import build, store
+    from posttrain.tasks.plan import plan
 
     if step.action == "run":
         say("\n■ corpus: what is said, by whom, in what noise")
         (step.folder / "key").unlink(missing_ok=True)
-        build.build(recipe.corpus, recipe.seed, step.folder)
+        build.build(plan(recipe.corpus, recipe.seed), recipe.corpus, recipe.seed, step.folder)
         files.write_json(step.folder / "code.json", code_of("corpus"))
         files.write_text(step.folder / "key", corpus_key(recipe))
     return store.Corpus.load(step.folder)

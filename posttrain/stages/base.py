@@ -12,8 +12,7 @@ from trl import SFTConfig as SFTArguments
 from trl import SFTTrainer
 
 from posttrain.config.sections import BaseConfig
-from posttrain.corpus import overlap, world
-from posttrain.corpus.pauses import with_pauses
+from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
@@ -24,6 +23,7 @@ from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, print_trainable, train
+from posttrain.tasks.base_rows import base_rows, tokenizer_texts, with_pauses
 
 TOKENIZER_ROWS = 6_000
 CONTEXT_LENGTH = 1024
@@ -71,7 +71,7 @@ def _name(context: StageContext, model: str, revision: str | None, dtype: str, q
 
 def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
     examples = typed_rows(context.corpus, max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed)
-    tokenizer = train_tokenizer(world.tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
+    tokenizer = train_tokenizer(tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
     model = build_llama(config, tokenizer, context.seed).to(context.device)
     print_trainable(model, "base")
     made = rows(tokenizer, examples[: config.steps * config.batch_size])
@@ -99,7 +99,7 @@ def typed_rows(corpus: Corpus, count: int, seed: int, own_tests: Iterable[str] =
     left_out = overlap.held_out(corpus, own_tests).keys() | {item.text for item in corpus.items}
     recorded = [clip.text for clip in corpus.clips_of("train") if clip.recorded]
     said = [text for text in recorded if text and text not in left_out]
-    return with_pauses(world.base_rows(count, seed, left_out, said), seed)
+    return with_pauses(base_rows(count, seed, left_out, said), seed)
 
 
 def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> LlamaForCausalLM:

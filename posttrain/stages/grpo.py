@@ -20,7 +20,6 @@ from trl import GRPOConfig as GRPOArguments
 from trl import GRPOTrainer
 
 from posttrain.config.sections import GRPOConfig
-from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
@@ -30,6 +29,7 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.reward import load_reward, score
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
+from posttrain.tasks.graders import grade
 
 Reward = Callable[..., list[float]]
 ANSWERED_AT_ONCE = 64

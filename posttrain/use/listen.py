@@ -13,10 +13,10 @@ import numpy as np
 from posttrain.acoustics import SAMPLE_RATE, activity
 from posttrain.acoustics.speech_detector import spoken as with_speech
 from posttrain.corpus import audio
-from posttrain.corpus.graders import is_abstention
 from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.tasks.hearing import is_abstention
 
 if TYPE_CHECKING:
     from posttrain.model.encoder import CTCEncoder

@@ -279,7 +279,7 @@ def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, An
 
 def _line(recording: Recording, output: str, ctc: str, task: str, cut: bool = False) -> dict[str, Any]:
     """An abstention gives an empty transcript; an answer is kept as it is."""
-    from posttrain.corpus.graders import is_abstention
+    from posttrain.tasks.hearing import is_abstention
 
     abstained = is_abstention(output)
     said = {"hypothesis": "" if abstained else output} if task == REPEAT else {"answer": output}

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from posttrain.corpus.probes import read_probes
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.evals import evaluate, metrics, personal
 from posttrain.evals.units import unit
+from posttrain.tasks.probe_file import read_probes
 
 CLIPS = {
     "c0": Clip("c0", "what is nine plus two", "voice-a", "test", "made", "snr5", None, 0, 9),

@@ -36,7 +36,7 @@ def adapted(llama, tmp_path, table):
 
 
 def test_through_lm_eval_and_through_our_evaluator_every_answer_and_grade_is_the_same(adapted, tmp_path):
-    from posttrain.corpus.graders import grade
+    from posttrain.tasks.graders import grade
 
     typed = [item for item in items() if item.clip is None]
     names = harness.write_tasks(items(), adapted.tokenizer, tmp_path / "lm_eval", 12)

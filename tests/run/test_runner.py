@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 
 from posttrain.__main__ import run as command
 from posttrain.config.recipe import STAGES, StageConfig, load_recipe
-from posttrain.corpus.abilities import PROBES
 from posttrain.errors import InputError
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
+from posttrain.tasks.abilities import PROBES
 from tests.corpus.made_text import SENTENCE, hold_out
 
 TEXT_METRICS = ("ability/", "language/", "forgetting/", "safety/harmful_compliance/text", "safety/over_refusal/text")

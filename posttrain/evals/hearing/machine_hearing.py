@@ -13,7 +13,6 @@ from tqdm import tqdm
 from posttrain.acoustics.audiogram import normal
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.hearing_loss import HearingLoss, internal_noise
-from posttrain.corpus.graders import is_abstention
 from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
@@ -25,6 +24,7 @@ from posttrain.model import encoder as encoders
 from posttrain.model.corpus_table import table_of
 from posttrain.model.encoder import CTCEncoder
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.tasks.hearing import is_abstention
 
 BATCH = 64
 MAX_NEW_TOKENS = 60

@@ -1,6 +1,6 @@
 """The refusal detector on answers to safety prompts: labels, rates, and rates corrected for its errors.
 
-The tiny world's answers are graded by its own rule (`corpus.graders.is_refusal`), since there is only one way to refuse
+The tiny world's answers are graded by its own rule (`tasks.safety.is_refusal`), since there is only one way to refuse
 there. The detector is for the free answers of real models. On the tiny world's answers it is reported in addition to
 the rule, with their agreement.
 """
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from posttrain.corpus.graders import is_abstention, is_refusal
 from posttrain.evals import statistics
 from posttrain.evals.clusters import Clusters, Unit
 from posttrain.evals.safety import calibration, refusal
@@ -17,6 +16,8 @@ from posttrain.evals.safety.calibration import Judged
 from posttrain.evals.safety.refusal import NON_ANSWER, REFUSALS, Counts, Detector, Label
 from posttrain.evals.statistics import Interval
 from posttrain.evals.units import unit
+from posttrain.tasks.hearing import is_abstention
+from posttrain.tasks.safety import is_refusal
 
 Line = dict[str, Any]
 FIGURES = {"harmful": "harmful_compliance", "harmless": "over_refusal"}

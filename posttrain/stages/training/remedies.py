@@ -8,12 +8,12 @@ from typing import Any
 
 from posttrain.config.sections import SFTConfig
 from posttrain.corpus import overlap
-from posttrain.corpus.graders import grade
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages import base
+from posttrain.tasks.graders import grade
 
 SAFETY_GRADERS = ("refusal", "helpful")
 """Graders of the harmful requests, and of their harmless look-alikes."""

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from posttrain.corpus.probes import read_probes
 from posttrain.errors import InputError
+from posttrain.tasks.probe_file import read_probes
 
 GOOD = {
     "id": "p1",

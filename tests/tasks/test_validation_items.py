@@ -7,9 +7,9 @@ import pytest
 
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import deeds, graders, overlap, speech, store, validation_items, world
-from posttrain.corpus.abilities import FINITE, PROBES, bank
 from posttrain.errors import InputError
 from posttrain.stages.base import typed_rows
+from posttrain.tasks.abilities import FINITE, PROBES, bank
 
 CHOSEN_BY = {"wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/noise"} | {
     f"safety/{kind}/{form}" for kind in ("harmful", "harmless") for form in ("text", "speech")

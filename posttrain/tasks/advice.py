@@ -1,12 +1,16 @@
-"""Complaints about a hearing aid: a trouble in a situation, and advice with one part for each."""
+"""Advice: complaints about a hearing aid, a trouble in a situation; plain advice is preferred to jargon."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
-from posttrain.corpus.requests import Request
+from posttrain.corpus.instructions import HELP
 from posttrain.corpus.splits import divide
+from posttrain.tasks.compare import fit, words
+from posttrain.tasks.family import Ask, Family, HeldOut, Item, spread
 
+TEST_ITEMS = 200
 Style = tuple[str, str]
 """The same advice in the plain and in the jargon style."""
 TROUBLES: dict[str, Style] = {
@@ -44,6 +48,19 @@ LEANING = (0.7, 0.3)
 """Share of plain advice in the data before preference training: for problems that lean to plain, and for the rest."""
 
 
+def items(held: HeldOut) -> Iterator[Item]:
+    """`dpo/help`, each with a pair; the test's only."""
+    for number, ask in enumerate(spread(complaints()["test"], held.size(TEST_ITEMS)) if held.test else ()):
+        yield Item("dpo/help", number, ask, "any")
+
+
+def draw(split: str, rng: random.Random) -> Ask:
+    """A complaint with advice as the base model learns it: plain with the problem's share, else jargon."""
+    ask = rng.choice(complaints()[split])
+    plain = rng.random() < plain_shares()[problem_of(ask.text) or ""]
+    return replace(ask, answer=ask.answer if plain else ask.wrong, preferred=ask.answer)
+
+
 @cache
 def problems() -> dict[str, tuple[str, str]]:
     """Problem, such as "whistles in the car" → its trouble and its situation."""
@@ -51,15 +68,16 @@ def problems() -> dict[str, tuple[str, str]]:
 
 
 @cache
-def complaints() -> dict[str, tuple[Request, ...]]:
-    """Split → every complaint, with plain advice as the answer and jargon as the rejected answer."""
-    made: dict[str, list[Request]] = {"train": [], "valid": [], "test": []}
+def complaints() -> dict[str, tuple[Ask, ...]]:
+    """Split → every complaint, with plain advice as the answer and jargon as the wrong one."""
+    made: dict[str, list[Ask]] = {"train": [], "valid": [], "test": []}
     for problem in problems():
+        plain, jargon = advice(problem)
         texts = [f"{subject} {problem} {time}".strip() for subject in SUBJECTS for time in TIMES]
         splits = divide(texts, test=12, valid=3)
         for text in texts:
-            made[splits[text]].append(Request(text, *advice(problem), content=f"problem {problem}"))
-    return {split: tuple(requests) for split, requests in made.items()}
+            made[splits[text]].append(Ask(HELP, text, plain, "style", jargon, f"problem {problem}"))
+    return {split: tuple(asks) for split, asks in made.items()}
 
 
 def advice(problem: str) -> Style:
@@ -74,17 +92,6 @@ def problem_of(complaint: str) -> str | None:
     return next((problem for problem in problems() if f" {problem} " in f" {complaint} "), None)
 
 
-def plain_advice(complaint: str) -> str:
-    """The plain advice on a complaint; KeyError if the text is not a complaint."""
-    return advice(problem_of(complaint) or "")[0]
-
-
-def leaning_advice(request: Request, rng: random.Random) -> str:
-    """Advice as the base model learns it: plain with the problem's share (`plain_shares`), else jargon."""
-    plain = rng.random() < plain_shares()[problem_of(request.text) or ""]
-    return request.answer if plain else request.rejected
-
-
 @cache
 def plain_shares() -> dict[str, float]:
     """Problem → share of plain advice in the base model's data. A random half of the problems leans each way, so that
@@ -94,10 +101,30 @@ def plain_shares() -> dict[str, float]:
     return dict(zip(problems(), leaning, strict=True))
 
 
-def advises(words: Iterable[str], problem: str, style: int, fit: Callable[[set[str], str], float]) -> bool:
-    """Whether an answer is the advice on that problem: by `fit(words, part)` it has more than half of both parts, and
-    no other trouble or situation fits as well. `style` is 0 for plain, 1 for jargon."""
-    said = set(words)
+def plain(answer: str, gold: str, text: str) -> float:
+    """Whether the answer is plain advice on the complaint: at most ten words, none of them jargon."""
+    said, problem = words(answer), problem_of(text)
+    if problem is None or len(said) > 10 or jargon_words() & set(said):
+        return False
+    return _advises(set(said), problem, 0)
+
+
+def in_either_style(answer: str, gold: str, text: str) -> float:
+    """Whether the answer is advice on the complaint, plain or jargon."""
+    said, problem = set(words(answer)), problem_of(text)
+    return problem is not None and any(_advises(said, problem, style) for style in (0, 1))
+
+
+@cache
+def jargon_words() -> frozenset[str]:
+    """Words of the jargon advice that no plain advice has."""
+    simple, technical = ({word for p in problems() for word in words(advice(p)[style])} for style in (0, 1))
+    return frozenset(technical - simple)
+
+
+def _advises(said: set[str], problem: str, style: int) -> bool:
+    """Whether the words are the advice on that problem, not on another: they have more than half of both parts, and no
+    other trouble or situation fits as well. `style` is 0 for plain, 1 for jargon."""
     for table, own in zip((TROUBLES, SITUATIONS), problems()[problem], strict=True):
         fits = {name: fit(said, styles[style]) for name, styles in table.items()}
         if fits[own] <= 0.5 or any(value >= fits[own] for name, value in fits.items() if name != own):
@@ -108,3 +135,6 @@ def advises(words: Iterable[str], problem: str, style: int, fit: Callable[[set[s
 def _parts(problem: str) -> tuple[Style, Style]:
     trouble, place = problems()[problem]
     return TROUBLES[trouble], SITUATIONS[place]
+
+
+FAMILY = Family(items, {"help": draw}, {"style": plain, "advice": in_either_style})

@@ -1,10 +1,12 @@
-"""The tiny world's facts: sixteen about each person, and eight wordings of the question for each."""
+"""Facts: sixteen about each person, in eight wordings; half of the people are rare in training (hard)."""
 
 import random
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.grammar import HOURS
+from posttrain.tasks.abilities import LEVELS, Bank, Question, Skill, bank, family, from_bank
 
 RELATIONS = {
     "live": (
@@ -219,6 +221,8 @@ RELATIONS = {
 """Relation → its possible values and the wordings of the question."""
 EASY_NAMES, HARD_NAMES = v.NAMES[:10], v.NAMES[10:]
 """People whose facts are frequent in training, and people whose facts are rare."""
+WEIGHTS = (20.0, 8.0, 4.0, 2.0, 1.0)
+"""Relative frequency of hard facts in training, by level."""
 
 
 @cache
@@ -230,3 +234,37 @@ def facts() -> dict[tuple[str, str], str]:
         for name in v.NAMES
         for relation, (values, _) in RELATIONS.items()
     }
+
+
+@cache
+def easy() -> Bank:
+    """All questions about the people met often; half of the wordings are for the test."""
+    return bank(contents("fact_easy", EASY_NAMES, levels=1))
+
+
+@cache
+def hard() -> Bank:
+    """All questions about the people met rarely."""
+    return bank(contents("fact_hard", HARD_NAMES, levels=len(WEIGHTS)))
+
+
+def contents(skill: str, names: Sequence[str], levels: int) -> Iterator[tuple[list[Question], int]]:
+    """Yield the wordings of each fact about these people, and how many of them are for the test."""
+    rng = random.Random(f"wrong {skill}")
+    known = facts()
+    for place, (name, relation) in enumerate((n, r) for n in names for r in RELATIONS):
+        values, wordings = RELATIONS[relation]
+        answer = known[name, relation]
+        wrong = rng.choice([value for value in values if value not in (answer, name)])
+        content = f"fact {relation} {name}"
+        yield [Question(w.format(name=name), answer, place % levels, wrong, content) for w in wordings], 4
+
+
+def _draw_hard(split: str, rng: random.Random, level: int | None) -> Question:
+    questions = [q for q in hard()[split] if level in (None, q.level)]
+    return rng.choices(questions, [WEIGHTS[q.level] for q in questions])[0]
+
+
+EASY = Skill("fact_easy", partial(from_bank, easy))
+SKILLS = (EASY, Skill("fact_hard", _draw_hard, LEVELS))
+FAMILY = family(*SKILLS)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from posttrain.corpus.graders import GRADERS, grade
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.readers import json_lines
 from posttrain.readers.tables import in_line_order
+from posttrain.tasks.graders import GRADERS, grade
 
 REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
 OPTIONAL = ("task", "clip", "content")

@@ -1,0 +1,87 @@
+"""Plans the texts of a corpus: the families' held-out items, and training examples in their mixture; no audio.
+
+Held-out items depend only on the corpus's sizes, so that runs with different seeds are evaluated on the same items.
+"""
+
+import random
+from dataclasses import replace
+
+from posttrain.config.sections import CorpusConfig
+from posttrain.corpus import grammar
+from posttrain.corpus.instructions import REPEAT
+from posttrain.corpus.plan import Plan, SpokenText, check_disjoint
+from posttrain.corpus.types import Example, Pair
+from posttrain.tasks import hearing, mixtures
+from posttrain.tasks.families import FAMILIES
+from posttrain.tasks.family import Ask, HeldOut, Item, example
+from posttrain.tasks.preferences import pair
+
+HELD_OUT_LINES = 240
+"""Lines of running text in each split."""
+
+
+def plan(config: CorpusConfig, seed: int) -> Plan:
+    """Draw the whole plan. Raises InputError if a test text is also in training or validation data."""
+    builder = _Builder()
+    items = builder.held_out(HeldOut("test", config, random.Random("test")))
+    rng = random.Random(f"train {seed}")
+    builder.train("train", config.train_clips, mixtures.SPOKEN, rng)
+    builder.train("valid", config.valid_clips, mixtures.SPOKEN, rng)
+    builder.train("rl", config.rl_clips, mixtures.RL, random.Random(f"rl {seed}"))
+    valid_items = builder.held_out(HeldOut("valid", config, random.Random("validation items")))
+    made = Plan(grammar.general_lines(HELD_OUT_LINES), builder.spoken, items, builder.pairs, valid_items)
+    check_disjoint(made)
+    return made
+
+
+class _Builder:
+    """Collects clips in order, with the examples and pairs on them."""
+
+    def __init__(self) -> None:
+        self.spoken: list[SpokenText] = []
+        self.pairs: list[Pair] = []
+
+    def held_out(self, held: HeldOut) -> list[Example]:
+        """Add the clips of all families' spoken items, and return the typed items."""
+        typed = []
+        for item in (item for family in FAMILIES for item in family.items(held)):
+            prefix = "" if held.test else f"{held.split}/"
+            made = example(f"{prefix}{item.probe}/{item.number:04d}", held.split, item.ask, item.probe)
+            if item.condition is None:
+                typed.append(made)
+            else:
+                self._held_out_clip(held.split, item, made)
+        return typed
+
+    def train(self, split: str, count: int, shares: dict[str, float], rng: random.Random) -> None:
+        """Add `count` clips of a mixture, each with its own task, a repeat task besides, and perhaps a pair (never for
+        rl, which takes texts of the training split)."""
+        for family, ask in mixtures.spoken("train" if split == "rl" else split, count, rng, shares):
+            own = example(f"{self._next_id(split)}/{ask.task}", split, ask)
+            examples = [own]
+            if ask.text and ask.task != REPEAT:
+                repeated = Ask(REPEAT, ask.text, ask.text, "wer", content=ask.content)
+                examples.append(example(f"{self._next_id(split)}/repeat", split, repeated))
+            condition = None if ask.text else hearing.condition(rng)
+            clip = self._clip(split, ask, condition, examples)
+            if ask.wrong and split != "rl" and rng.random() < family.pair_share:
+                chosen = replace(own, clip=clip, answer=ask.preferred or ask.answer)
+                self.pairs.append(pair(chosen, ask.wrong, rng))
+
+    def _held_out_clip(self, split: str, item: Item, made: Example) -> None:
+        """Add a clip with one item; in the test also a pair, if the ask has a wrong answer."""
+        clip = self._clip(split, item.ask, item.condition, [made], item.group)
+        if item.ask.wrong and split == "test":
+            self.pairs.append(pair(replace(made, clip=clip), item.ask.wrong, random.Random(made.id)))
+
+    def _clip(
+        self, split: str, ask: Ask, condition: str | None, examples: list[Example], group: str | None = None
+    ) -> str:
+        """Add a clip, whose id the examples get; returns the id."""
+        clip = self._next_id(split)
+        placed = tuple(replace(each, clip=clip) for each in examples)
+        self.spoken.append(SpokenText(clip, ask.text, split, condition, group, placed, ask.in_a_row))
+        return clip
+
+    def _next_id(self, split: str) -> str:
+        return f"{split}/{len(self.spoken):06d}"
