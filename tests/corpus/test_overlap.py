@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import grammar, overlap, pauses, world
+from posttrain.corpus import grammar, overlap
 from posttrain.corpus.instructions import SIMPLIFY
+from posttrain.corpus.plan import Plan
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
+from posttrain.tasks.base_rows import base_rows, paused, with_pauses
+from posttrain.tasks.plan import plan
 
 TEST = "the red book is on the table"
 
@@ -31,22 +34,22 @@ def corpus(*clips: Clip, **lists: list) -> Corpus:
     return Corpus(Path("toy"), {clip.id: clip for clip in clips}, **lists, fingerprint="toy", counts={})
 
 
-def of_plan(plan: world.WorldPlan) -> Corpus:
+def of_plan(planned: Plan) -> Corpus:
     """A corpus of the plan's texts, nothing spoken."""
-    asked = [example for said in plan.spoken for example in said.examples]
+    asked = [example for said in planned.spoken for example in said.examples]
     return corpus(
-        *(clip(said.id, said.text, said.split) for said in plan.spoken),
+        *(clip(said.id, said.text, said.split) for said in planned.spoken),
         examples=[example for example in asked if example.split != "test"],
-        items=plan.items + [example for example in asked if example.split == "test"],
-        pairs=plan.pairs,
-        texts=[{"split": split, "text": text} for split, text in plan.general],
+        items=planned.items + [example for example in asked if example.split == "test"],
+        pairs=planned.pairs,
+        texts=[{"split": split, "text": text} for split, text in planned.general],
     )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_that_the_world_trains_on_says_what_it_holds_out(seed):
     """Sentences of running text, simplified captions and misheard transcripts were not looked into before."""
-    made = of_plan(world.plan(CorpusConfig(), seed))
+    made = of_plan(plan(CorpusConfig(), seed))
     train = ("train", "rl")
     rows = [e for e in made.examples if e.split in train] + [p for p in made.pairs if p.split in train]
     rows += [c for c in made.clips.values() if c.split in train]
@@ -56,7 +59,7 @@ def test_nothing_that_the_world_trains_on_says_what_it_holds_out(seed):
     held_out = overlap.held_out(made)
     assert len(held_out) > 3_000
     assert {grammar.without_fillers(e.text) for e in made.items if e.task == SIMPLIFY and e.text} <= held_out.keys()
-    overlap.check("base", pauses.with_pauses(world.base_rows(20_000, seed, held_out), seed), made)
+    overlap.check("base", with_pauses(base_rows(20_000, seed, held_out), seed), made)
     overlap.check_validation(made)
 
 
@@ -65,7 +68,7 @@ def test_nothing_that_the_world_trains_on_says_what_it_holds_out(seed):
     [
         row(TEST),
         row("um well " + TEST),
-        row(pauses.paused(TEST, random.Random(0))),
+        row(paused(TEST, random.Random(0))),
         row("which words are these", TEST, "answer"),
         row(answer=f"anna has a dog. {TEST}. it is cold.", task="text"),
         row(answer=f"{TEST}: {{}}", task="text"),

@@ -7,9 +7,10 @@ import yaml
 
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import build, sources, store, world
+from posttrain.corpus import build, sources, store
 from posttrain.corpus.instructions import ABSTENTION
 from posttrain.errors import InputError
+from posttrain.tasks.plan import plan
 
 
 def make(root, name, header, rows, seconds=0.6):
@@ -200,11 +201,12 @@ def test_made_voices_say_what_recorded_training_speakers_say_and_not_what_test_s
         "probe_items": 2,
         "spoken_items": 1,
     }
-    said = [c.text for c in world.plan(CorpusConfig(**sizes), 0).spoken if c.text and c.split in ("train", "rl")]
+    said = [c.text for c in plan(CorpusConfig(**sizes), 0).spoken if c.text and c.split in ("train", "rl")]
     text = next(text for text in said if text.replace(" ", "").isalpha())
     rows = ["train/a.wav,7001,MARK IS GOING,train", f"valid/b.wav,8001,{text.upper()},valid"]
     make(tmp_path, "speechocean762", "path,speaker,text,split", rows)
-    corpus = build.build(config(tmp_path, "speechocean762", **sizes), 0, tmp_path / "corpus", progress=False)
+    options = config(tmp_path, "speechocean762", **sizes)
+    corpus = build.build(plan(options, 0), options, 0, tmp_path / "corpus", progress=False)
     speakers = {(clip.split, clip.source) for clip in corpus.clips.values() if clip.text == text}
     assert speakers == {("test", "speechocean762")}
     assert text not in {example.text for example in corpus.examples} | {p.text for p in corpus.pairs}
@@ -214,7 +216,7 @@ def test_made_voices_say_what_recorded_training_speakers_say_and_not_what_test_s
 
 
 def test_a_train_text_that_validation_or_the_made_test_says_is_left_out(root):
-    made = world.plan(config(root, test_sentences=4), 0)
+    made = plan(config(root, test_sentences=4), 0)
     test = next(s.text for s in made.spoken if s.split == "test" and s.text)
     folder = root / "speechocean762"
     for name in "efg":

@@ -9,13 +9,14 @@ from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import build, speech
 from posttrain.corpus.speech import Utterance
+from posttrain.tasks.plan import plan
 
 SMALL = CorpusConfig(train_clips=24, rl_clips=6, valid_clips=6, test_sentences=2, probe_items=2, spoken_items=1)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return build.build(SMALL, 0, tmp_path_factory.mktemp("run") / "corpus", progress=False)
+    return build.build(plan(SMALL, 0), SMALL, 0, tmp_path_factory.mktemp("run") / "corpus", progress=False)
 
 
 def test_no_voice_variant_is_in_two_splits():
@@ -51,9 +52,9 @@ def test_a_voice_that_is_not_there_is_refused():
 
 
 def test_one_plan_and_seed_give_one_audio_and_another_seed_another(corpus, tmp_path):
-    again = build.build(SMALL, 0, tmp_path / "again", progress=False)
+    again = build.build(plan(SMALL, 0), SMALL, 0, tmp_path / "again", progress=False)
     assert again.fingerprint == corpus.fingerprint
-    other = build.build(SMALL, 1, tmp_path / "other", progress=False)
+    other = build.build(plan(SMALL, 1), SMALL, 1, tmp_path / "other", progress=False)
     assert other.fingerprint != corpus.fingerprint
     for clip in corpus.clips.values():  # whatever the seed, runs are measured on the same test clips
         if clip.split == "test":

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from posttrain.corpus import abilities
 from posttrain.evals import trajectory
+from posttrain.tasks import abilities, facts, orders
 
 LEARNED_IN_TURN = np.array([[0.9, 0.2, 0.1], [0.7, 0.8, 0.2], [0.6, 0.85, 0.95]])
 """Three tasks, learned one a stage: R[i][i] is task i just learned."""
@@ -56,10 +56,10 @@ def test_a_guess_is_right_where_the_question_offers_the_answer():
     assert abilities.chance("which is more six or five", "six") == 0.5
     assert abilities.chance("what is five plus six", "eleven") == abilities.chance("five or six", "seven") == 0
     assert abilities.chance("or", "or") == 0
-    chances = {
-        p: {abilities.chance(q.text, q.answer) for q in abilities.bank(p)["test"]} for p in ("order_easy", "fact_easy")
-    }
-    assert chances == {"order_easy": {0.0, 0.5}, "fact_easy": {0.0}}
+    ordered, known = (
+        {abilities.chance(q.text, q.answer) for q in bank["test"]} for bank in (orders.easy(), facts.easy())
+    )
+    assert ordered == {0.0, 0.5} and known == {0.0}
 
 
 def scores(n: int, *lost: int) -> np.ndarray:

@@ -20,7 +20,6 @@ from posttrain.config.recipe import STAGES, StageConfig, load_recipe
 from posttrain.errors import InputError
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
-from posttrain.tasks.abilities import PROBES
 from tests.corpus.made_text import SENTENCE, hold_out
 
 TEXT_METRICS = ("ability/", "language/", "forgetting/", "safety/harmful_compliance/text", "safety/over_refusal/text")
@@ -111,7 +110,11 @@ def test_arms_with_looks_answer_validation_items_and_a_study_chooses_by_them(fin
     made = runner.run(recipe, tmp_path / "arms", branch_from=folder)
     found = {row.stage: row.train_metrics["validation"] for row in made if "validation" in row.train_metrics}
     assert set(found) == {"lora", "lora@1", "half", "half@1"}
-    assert found["lora"]["scores"].keys() == found["half@1"]["zero"].keys() == {f"ability/{p}" for p in PROBES}
+    assert (
+        found["lora"]["scores"].keys()
+        == found["half@1"]["zero"].keys()
+        == {f"ability/{skill}_{level}" for skill in ("sum", "fact", "copy", "order") for level in ("easy", "hard")}
+    )
     for name in ("wer/clean", "task/intent", "hearing/abstain_recall", "safety/over_refusal/speech"):
         assert name in found["lora"]["metrics"]
     lines = (tmp_path / "arms" / "half" / "validation.jsonl").read_text(encoding="utf-8").splitlines()

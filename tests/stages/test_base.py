@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from posttrain.config.sections import BaseConfig
-from posttrain.corpus import overlap, world
+from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
 from posttrain.errors import InputError
@@ -17,6 +17,7 @@ from posttrain.model import checkpoint
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.stages import base
 from posttrain.stages.training.context import StageContext
+from posttrain.tasks.base_rows import base_rows, tokenizer_texts
 
 TINY = BaseConfig(
     vocab_size=400, hidden_size=32, layers=2, heads=4, kv_heads=2, intermediate_size=64, steps=4, batch_size=8
@@ -37,7 +38,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(world.tokenizer_texts(world.base_rows(6000, 0)), 1024)
+    return train_tokenizer(tokenizer_texts(base_rows(6000, 0)), 1024)
 
 
 def test_the_tiny_base_is_a_plain_llama_folder(trained):
@@ -51,13 +52,13 @@ def test_the_tiny_base_is_a_plain_llama_folder(trained):
     assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
     assert AutoTokenizer.from_pretrained(folder).pad_token == "<|finetune_right_pad_id|>"
     assert metrics["steps"] == 4 and metrics["tokens"] > 0 and metrics["params"] == model.num_parameters()
-    assert checkpoint.load(folder).answer([world.base_rows(1, 0)[0]], max_new_tokens=2)
+    assert checkpoint.load(folder).answer([base_rows(1, 0)[0]], max_new_tokens=2)
 
 
 def test_training_moves_every_matrix_of_the_tiny_base(trained):
     folder, _ = trained
-    examples = world.base_rows(base.TOKENIZER_ROWS, 0)
-    start = base.build_llama(TINY, train_tokenizer(world.tokenizer_texts(examples), TINY.vocab_size), 0).state_dict()
+    examples = base_rows(base.TOKENIZER_ROWS, 0)
+    start = base.build_llama(TINY, train_tokenizer(tokenizer_texts(examples), TINY.vocab_size), 0).state_dict()
     for name, tensor in load_file(folder / "model.safetensors").items():
         assert not torch.equal(tensor, start[name]), name
 
@@ -91,7 +92,7 @@ def test_four_bits_need_a_base_in_full_precision(base_folder, tmp_path):
 
 
 def test_no_training_row_says_a_test_text_in_its_words_its_answer_or_a_sentence_of_either(tmp_path):
-    rows = world.base_rows(2_000, 0)
+    rows = base_rows(2_000, 0)
     copied = next(row.text for row in rows if row.task == "repeat")
     line = next(row.answer for row in rows if row.task == "text" and row.answer.count(". ") == 2)
     held_out = {copied, line.split(". ")[1], line.removesuffix(".").split(". ")[2]}
@@ -102,7 +103,7 @@ def test_no_training_row_says_a_test_text_in_its_words_its_answer_or_a_sentence_
 
 
 def test_loss_is_on_answers_and_on_running_text_only(tokenizer):
-    examples = world.base_rows(300, 0)
+    examples = base_rows(300, 0)
     for row, example in zip(base.rows(tokenizer, examples), examples, strict=True):
         asked = [i for i, counted in zip(row["input_ids"], row["completion_mask"], strict=True) if counted]
         end = "<|end_of_text|>" if example.task == "text" else "<|eot_id|>"
@@ -140,7 +141,7 @@ def test_the_assistant_mask_covers_the_answer_and_its_end(tokenizer):
 
 
 def test_spoken_words_are_mostly_one_token_and_any_text_survives_a_round_trip(tokenizer):
-    rows = world.base_rows(500, 1)
+    rows = base_rows(500, 1)
     words = [word for row in rows if row.task == "repeat" for word in row.text.split()]
     counts = [len(tokenizer.word_ids(f" {word}")) for word in words]
     assert sum(counts) / len(counts) < 1.1
@@ -154,7 +155,7 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused():
 
 
 def test_what_a_recorded_test_speaker_says_is_not_asked_about(tmp_path):
-    row = next(row for row in world.base_rows(base.TOKENIZER_ROWS, 0) if row.text)
+    row = next(row for row in base_rows(base.TOKENIZER_ROWS, 0) if row.text)
     item = Example("i", "test", "repeat", "repeat", row.text, "c", row.text, "wer", "wer_real/fsdd")
     assert base.run(TINY, context(tmp_path / "base", items=[item]))["steps"] == 4
 

@@ -16,7 +16,7 @@ from toy_run import files, sft_folder, toy_context
 
 from posttrain.config.recipe import load_recipe, with_stage
 from posttrain.config.sections import CorpusConfig, PersonaliseConfig
-from posttrain.corpus import example_person, grammar, world
+from posttrain.corpus import example_person, grammar
 from posttrain.corpus import personal as recordings
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
@@ -32,6 +32,7 @@ from posttrain.run import runner
 from posttrain.run.graph import nodes
 from posttrain.run.ledger import Row
 from posttrain.stages import personalise
+from posttrain.tasks.plan import plan
 
 IDS = [[5, 9, 17, 33]]
 
@@ -213,8 +214,8 @@ def test_no_splice_is_worded_like_a_test_sentence_of_an_example_person(tmp_path,
     person = example_person.PERSONS[number]
     said = example_person._sentences(person, random.Random(f"person {number}"))
     utterances = [recordings.Utterance(t, t, split, None, np.zeros(1)) for split, t in said]
-    plan = world.plan(CorpusConfig(), 0)
-    examples = [e for clip in plan.spoken for e in clip.examples if e.split == "train"]
+    planned = plan(CorpusConfig(), 0)
+    examples = [e for clip in planned.spoken for e in clip.examples if e.split == "train"]
     tests = personalise.PersonTests.of(utterances, {word for e in examples for word in e.text.split()})
     assert tests.own == {*person.people, *person.places} and len(tests.texts) == example_person.TESTS
     texts = {f"{e.clip}": e.text for e in examples}

@@ -5,29 +5,37 @@ from collections import Counter, defaultdict
 import pytest
 
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import abilities, complaints, deeds, requests, world
+from posttrain.corpus.plan import Plan
 from posttrain.corpus.splits import divide
 from posttrain.corpus.types import Example, Pair
+from posttrain.tasks import advice, commands, facts, orders, repeating, safety, sums
+from posttrain.tasks.base_rows import base_rows
+from posttrain.tasks.plan import plan as drawn
 
 
 @pytest.fixture(scope="module")
-def plan() -> world.WorldPlan:
-    return world.plan(CorpusConfig(), 0)
+def plan() -> Plan:
+    return drawn(CorpusConfig(), 0)
 
 
-@pytest.mark.parametrize("probe", ["fact_easy", "fact_hard", "sum_easy", "order_easy"])
-def test_all_wordings_of_a_question_share_a_content_across_splits(probe):
-    wordings = list(abilities._contents(probe))
-    for questions, _ in wordings:
+@pytest.mark.parametrize("bank", [facts.easy(), facts.hard(), sums.easy(), orders.easy()])
+def test_all_wordings_of_a_question_share_a_content_across_splits(bank):
+    train, test = ({q.content for q in bank[split]} for split in ("train", "test"))
+    assert test <= train and len(test) < len(bank["test"])
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [facts.contents("fact_easy", facts.EASY_NAMES, 1), sums.easy_contents(), orders.easy_contents()],
+    ids=["facts", "sums", "orders"],
+)
+def test_all_wordings_of_a_question_share_a_content(contents):
+    for questions, _ in contents:
         assert len({q.content for q in questions} - {""}) == 1
-    train, test = ({q.content for q in abilities.bank(probe)[split]} for split in ("train", "test"))
-    assert test <= train and len(test) < len(abilities.bank(probe)["test"])
 
 
 def test_a_sum_and_a_comparison_are_one_content_whichever_term_comes_first():
-    contents = {
-        q.text: q.content for probe in ("sum_easy", "order_easy") for s in abilities.bank(probe).values() for q in s
-    }
+    contents = {q.text: q.content for bank in (sums.easy(), orders.easy()) for split in bank.values() for q in split}
     assert contents["what is two plus nine"] == contents["please add nine and two"] == "sum 2 9"
     assert contents["which is more two or nine"] == contents["what is less nine or two"]
     assert contents["what comes after monday"] == contents["what is before tuesday"]
@@ -35,15 +43,15 @@ def test_a_sum_and_a_comparison_are_one_content_whichever_term_comes_first():
 
 
 def test_complaints_share_their_problem_commands_their_json_and_safety_requests_their_deed():
-    help_ = {r.content for split in complaints.complaints().values() for r in split}
-    assert len(help_) == len(complaints.problems())
-    assert all(r.content == r.answer for split in requests.commands().values() for r in split)
-    for harmful in (True, False):
+    help_ = {r.content for split in advice.complaints().values() for r in split}
+    assert len(help_) == len(advice.problems())
+    assert all(r.content == r.answer for split in commands.commands().values() for r in split)
+    for kind in ("harmful", "harmless"):
         by_content = defaultdict(set)
-        for split in deeds.safety(harmful).values():
+        for split in safety.requests(kind).values():
             for request in split:
                 by_content[request.content].add(request.text)
-        assert {len(texts) for texts in by_content.values()} == {len(deeds.FRAMES)}
+        assert {len(texts) for texts in by_content.values()} == {len(safety.FRAMES)}
 
 
 def test_an_item_has_the_same_content_typed_and_spoken_and_in_every_condition(plan):
@@ -54,7 +62,7 @@ def test_an_item_has_the_same_content_typed_and_spoken_and_in_every_condition(pl
     assert all(e.content_id == typed[e.text] for e in shared)
     snrs = defaultdict(set)
     for example in spoken:
-        if str(example.probe).removeprefix("wer/") in world.WER_CONDITIONS:
+        if str(example.probe).removeprefix("wer/") in repeating.CONDITIONS:
             snrs[example.id.rpartition("/")[2]].add(example.content_id)
     assert {len(contents) for contents in snrs.values()} == {1} and len(snrs) == 150
 
@@ -97,7 +105,7 @@ def test_every_probe_has_many_contents_and_its_items_spread_over_them_evenly(pla
     for item in [*plan.items, *(e for clip in plan.spoken if clip.split == "test" for e in clip.examples)]:
         found[item.probe][item.content_id] += 1
     assert {probe: len(found[probe]) for probe in LEAST if len(found[probe]) < LEAST[probe]} == {}
-    assert all(len(found[f"wer/{snr}"]) == 150 for snr in world.WER_CONDITIONS)
+    assert all(len(found[f"wer/{snr}"]) == 150 for snr in repeating.CONDITIONS)
     for probe in ("dpo/help", "task/intent", *(p for p in LEAST if p.startswith("safety"))):
         assert max(found[probe].values()) - min(found[probe].values()) == 0, probe
     for probe in ("ability/fact_easy", "ability/sum_easy", "ability/order_easy"):
@@ -106,7 +114,7 @@ def test_every_probe_has_many_contents_and_its_items_spread_over_them_evenly(pla
 
 def test_every_test_content_is_in_training_in_other_words(plan):
     train = {e.content for clip in plan.spoken if clip.split == "train" for e in clip.examples}
-    typed = {row.content for row in world.base_rows(51_000, 0)}
+    typed = {row.content for row in base_rows(51_000, 0)}
     for clip in plan.spoken:
         for item in clip.examples:
             if str(item.probe).startswith(("dpo/help", "safety/")):
@@ -115,32 +123,32 @@ def test_every_test_content_is_in_training_in_other_words(plan):
 
 def test_a_small_test_side_has_as_many_contents_as_items():
     small = CorpusConfig(train_clips=60, rl_clips=10, valid_clips=10, test_sentences=20, probe_items=20, spoken_items=8)
-    items = [e for c in world.plan(small, 0).spoken if c.split == "test" for e in c.examples]
+    items = [e for c in drawn(small, 0).spoken if c.split == "test" for e in c.examples]
     for probe in ("dpo/help", "task/intent", "safety/harmful/speech", "safety/harmless/speech"):
         contents = [item.content for item in items if item.probe == probe]
         assert len(contents) == len(set(contents)) >= 13
 
 
 def test_neither_a_trouble_nor_a_situation_tells_how_the_advice_leans():
-    shares = complaints.plain_shares()
-    assert Counter(shares.values()) == dict.fromkeys(complaints.LEANING, len(shares) // 2)
-    for place in complaints.SITUATIONS:
+    shares = advice.plain_shares()
+    assert Counter(shares.values()) == dict.fromkeys(advice.LEANING, len(shares) // 2)
+    for place in advice.SITUATIONS:
         assert 5 <= sum(share > 0.5 for problem, share in shares.items() if problem.endswith(place)) <= 15
 
 
 def test_neither_the_verb_nor_its_object_tells_a_harmful_deed():
     harmful, harmless = (
-        {r.content.removeprefix("deed ") for r in deeds.safety(kind)["test"]} for kind in (True, False)
+        {r.content.removeprefix("deed ") for r in safety.requests(kind)["test"]} for kind in ("harmful", "harmless")
     )
     assert len(harmful) == len(harmless) == 100 and not harmful & harmless
-    verbs, objects = {deed.split()[0] for deed in harmful}, {x for xs in deeds.HARMFUL.values() for x in xs}
+    verbs, objects = {deed.split()[0] for deed in harmful}, {x for xs in safety.HARMFUL.values() for x in xs}
     sounds = {deed for deed in harmless if deed.split()[0] in verbs}
     same = {deed for deed in harmless if any(deed.endswith(f" {x}") for x in objects)} - sounds
     assert len(sounds) >= 50 and len(same) >= 40
 
 
 def test_every_problem_and_deed_has_equally_many_wordings_in_each_split():
-    for bank in (complaints.complaints(), deeds.safety(True), deeds.safety(False)):
+    for bank in (advice.complaints(), safety.requests("harmful"), safety.requests("harmless")):
         for requests_ in bank.values():
             assert len(set(Counter(request.content for request in requests_).values())) == 1
         assert {len({request.content for request in requests_}) for requests_ in bank.values()} == {100}

@@ -5,9 +5,11 @@ import random
 
 import pytest
 
-from posttrain.corpus import complaints, deeds, graders, requests
 from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.corpus.types import Example, Pair
+from posttrain.tasks import advice, commands, graders, safety
+from posttrain.tasks.hearing import is_abstention
+from posttrain.tasks.safety import is_refusal
 
 
 def example(answer: str, grader: str = "exact", text: str = "some words") -> Example:
@@ -24,7 +26,7 @@ def test_exact_wants_the_same_words_however_they_are_written():
 
 
 def test_json_is_compared_as_values():
-    gold = requests.command_json("left", "set_volume", 3)
+    gold = commands.command_json("left", "set_volume", 3)
     assert gold == '{"device": "left", "action": "set_volume", "value": 3}'
     assert grade("json", '{"value":3,"action":"set_volume","device":"left"}', gold) == 1
     for wrong in (gold.replace("3", "4"), gold.replace("3", '"3"'), gold[:-1], "", "left", f"{gold} {gold}"):
@@ -60,7 +62,7 @@ def test_abstaining_is_right_exactly_when_nothing_is_audible():
 
 
 def test_an_empty_answer_neither_refuses_nor_helps():
-    assert not graders.is_refusal("") and not graders.is_abstention("")
+    assert not is_refusal("") and not is_abstention("")
     assert grade("refusal", "") == 0
     assert grade("helpful", "", "press the switch by the door.") == 0
 
@@ -73,11 +75,10 @@ def test_help_is_neither_a_refusal_nor_beside_the_point():
 
 
 def test_style_prefers_plain_advice_on_the_complaint_made():
-    for problem in complaints.problems():
+    for problem in advice.problems():
         complaint = f"my left aid {problem} today"
-        plain, jargon = complaints.advice(problem)
-        assert complaints.problem_of(complaint) == problem
-        assert complaints.plain_advice(complaint) == plain
+        plain, jargon = advice.advice(problem)
+        assert advice.problem_of(complaint) == problem
         assert grade("style", plain, text=complaint) == 1
         for wrong in (jargon, "", REFUSAL, f"{plain} {jargon}", "hello you", *plain.split(" and ")):
             assert grade("style", wrong, text=complaint) == 0
@@ -85,9 +86,9 @@ def test_style_prefers_plain_advice_on_the_complaint_made():
 
 
 def test_advice_on_one_problem_is_wrong_for_every_other():
-    for problem in complaints.problems():
-        for other in complaints.problems():
-            plain, jargon = complaints.advice(other)
+    for problem in advice.problems():
+        for other in advice.problems():
+            plain, jargon = advice.advice(other)
             assert grade("style", plain, text=f"this aid {problem}") == (other == problem)
             assert grade("advice", jargon, text=f"this aid {problem}") == (other == problem)
 
@@ -101,7 +102,7 @@ def test_advice_that_fits_two_problems_is_advice_on_neither():
 
 
 def test_help_with_one_deed_is_not_help_with_another():
-    deeds_ = deeds.harmless_deeds()
+    deeds_ = safety.harmless_deeds()
     for deed, gold in deeds_.items():
         for other, help_ in deeds_.items():
             assert grade("helpful", help_, gold) == (other == deed)

@@ -9,27 +9,33 @@ from collections import Counter
 import pytest
 
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import abilities, facts, graders, grammar, overlap, pauses, requests, world
+from posttrain.corpus import grammar, overlap
 from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, PAUSE
-from posttrain.corpus.normalise import normalise
+from posttrain.corpus.normalise import normalise, number_words
+from posttrain.corpus.plan import Plan, check_disjoint, without
 from posttrain.corpus.splits import hold_out, split_of
 from posttrain.errors import InputError
+from posttrain.tasks import base_rows, commands, facts, mixtures, orders, repeating, sums
+from posttrain.tasks.base_rows import PAUSED_SHARE, paused, with_pauses
+from posttrain.tasks.graders import grade
+from posttrain.tasks.plan import plan as drawn
 
+PROBES = [f"{skill}_{level}" for skill in ("sum", "fact", "copy", "order") for level in ("easy", "hard")]
 SMALL = CorpusConfig(train_clips=600, rl_clips=60, valid_clips=60, test_sentences=20, probe_items=20, spoken_items=8)
 
 
 @pytest.fixture(scope="module")
-def plan() -> world.WorldPlan:
-    return world.plan(CorpusConfig(), 0)
+def plan() -> Plan:
+    return drawn(CorpusConfig(), 0)
 
 
 def test_the_default_plan_has_the_promised_sizes(plan):
     probes = Counter(item.probe for item in plan.items)
     spoken = Counter(example.probe for clip in plan.spoken for example in clip.examples if clip.split == "test")
-    for probe in abilities.PROBES:
+    for probe in PROBES:
         assert probes[f"ability/{probe}"] == 250
         assert spoken[f"ability_spoken/{probe}"] == 80
-    for condition in world.WER_CONDITIONS:
+    for condition in repeating.CONDITIONS:
         assert spoken[f"wer/{condition}"] == 150
     assert spoken["task/intent"] == spoken["task/spoken_qa"] == 150
     assert spoken["task/simple_caption"] == spoken["hearing/noise"] == 120
@@ -69,28 +75,28 @@ def test_spoken_ability_items_are_the_first_typed_ones(plan):
 
 
 def test_one_sentence_in_every_condition_is_one_group_in_a_row(plan):
-    runs, conditions = [clip.group for clip in plan.spoken if clip.group], len(world.WER_CONDITIONS)
+    runs, conditions = [clip.group for clip in plan.spoken if clip.group], len(repeating.CONDITIONS)
     assert len(runs) == 150 * conditions == 750
     for first in range(0, len(runs), conditions):
         assert len(set(runs[first : first + conditions])) == 1
 
 
 def test_no_test_text_is_in_training_or_validation(plan):
-    world.check_disjoint(plan)
+    check_disjoint(plan)
     test = {item.text for item in plan.items} | {c.text for c in plan.spoken if c.split == "test" and c.text}
-    rows = world.base_rows(20_000, seed=5)
+    rows = base_rows.base_rows(20_000, seed=5)
     assert not test & {row.text for row in rows}
-    assert not any(overlap.says_any(row, test) for row in world.base_rows(20_000, 5, left_out=test))
+    assert not any(overlap.says_any(row, test) for row in base_rows.base_rows(20_000, 5, left_out=test))
 
 
 def test_a_planted_overlap_is_refused_with_the_text_and_its_place(plan):
     stolen = plan.items[0].text
     planted = dataclasses.replace(plan.spoken[-1], text=stolen)
     with pytest.raises(InputError, match=stolen):
-        world.check_disjoint(dataclasses.replace(plan, spoken=[*plan.spoken, planted]))
+        check_disjoint(dataclasses.replace(plan, spoken=[*plan.spoken, planted]))
     line = next(text for split, text in plan.general if split == "test")
     with pytest.raises(InputError, match="train lines"):
-        world.check_disjoint(dataclasses.replace(plan, general=[*plan.general, ("train", line)]))
+        check_disjoint(dataclasses.replace(plan, general=[*plan.general, ("train", line)]))
 
 
 def test_what_recorded_test_speakers_say_is_left_out_of_what_is_made(plan):
@@ -99,54 +105,54 @@ def test_what_recorded_test_speakers_say_is_left_out_of_what_is_made(plan):
         next(c.text for c in plan.spoken[::-1] if c.text),
     }
     said.add(next(c.text for c in plan.spoken if c.split == "test"))
-    left = world.without(plan, said)
+    left = without(plan, said)
     assert not said & {clip.text for clip in left.spoken if clip.split != "test"}
     assert [c for c in left.spoken if c.split == "test"] == [c for c in plan.spoken if c.split == "test"]
     assert {pair.clip for pair in left.pairs} <= {clip.id for clip in left.spoken}
     assert len(left.pairs) < len(plan.pairs) and len(left.spoken) > len(plan.spoken) - 100
-    rows = world.base_rows(200, 0)
+    rows = base_rows.base_rows(200, 0)
     text = next(row.text for row in rows if row.text)
-    without = world.base_rows(200, 0, {text})
-    assert len(without) == 200 and text not in {row.text for row in without}
+    rows = base_rows.base_rows(200, 0, {text})
+    assert len(rows) == 200 and text not in {row.text for row in rows}
 
 
 def test_what_people_say_and_strings_of_digits_are_copied_and_nothing_else_changes_kind():
     said = ["we call it bear", "how odd is that"]
-    plain, mixed = world.base_rows(2_000, 0), world.base_rows(2_000, 0, left_out={"four"}, people_say=said)
+    plain, mixed = base_rows.base_rows(2_000, 0), base_rows.base_rows(2_000, 0, left_out={"four"}, people_say=said)
     assert [(row.task, row.id) for row in mixed] == [(row.task, row.id) for row in plain]
     words = set(" ".join(said).split())
     copied = [row for row in mixed if row.text and set(row.text.split()) <= words]
     assert {row.task for row in copied} == {"repeat"} and all(row.answer == row.text for row in copied)
     assert set(said) < {row.text for row in copied}
-    share = world.BASE_SHARES["copy"] + world.BASE_SHARES["salad"]
+    share = mixtures.BASE["copy"] + mixtures.BASE["salad"]
     assert 0.4 < len(copied) / (2_000 * share) < 0.6
     texts = {row.text for row in mixed}
     assert "four" not in texts and {"one", "two", "three", "five", "zero"} & texts
 
 
 def test_the_test_side_is_the_same_for_every_seed_and_the_training_side_is_not(plan):
-    other = world.plan(CorpusConfig(), 1)
+    other = drawn(CorpusConfig(), 1)
     assert other.items == plan.items
     assert [c for c in other.spoken if c.split == "test"] == [c for c in plan.spoken if c.split == "test"]
     assert [c.text for c in other.spoken if c.split == "train"] != [c.text for c in plan.spoken if c.split == "train"]
-    assert world.base_rows(200, 0) == world.base_rows(200, 0) != world.base_rows(200, 1)
+    assert base_rows.base_rows(200, 0) == base_rows.base_rows(200, 0) != base_rows.base_rows(200, 1)
 
 
 def test_items_in_which_nothing_is_said_do_not_keep_lines_without_a_payload_out_of_the_base_s_rows(plan):
     left_out = {clip.text for clip in plan.spoken if clip.split == "test"}
     assert "" in left_out
-    rows = world.base_rows(100, 0, left_out)
+    rows = base_rows.base_rows(100, 0, left_out)
     assert any(row.task == "text" for row in rows) and len(rows) == 100
 
 
 def test_every_gold_answer_grades_as_right(plan):
     for item in [*plan.items, *(e for c in plan.spoken for e in c.examples if c.split == "test")]:
-        assert graders.grade(item.grader, item.answer, item) == 1, item
+        assert grade(item.grader, item.answer, item) == 1, item
 
 
 def test_every_pair_grades_its_chosen_answer_above_its_rejected_one(plan):
     for pair in plan.pairs:
-        assert graders.grade(pair.grader, pair.chosen, pair) > graders.grade(pair.grader, pair.rejected, pair), pair
+        assert grade(pair.grader, pair.chosen, pair) > grade(pair.grader, pair.rejected, pair), pair
 
 
 def test_every_kind_of_pair_is_in_every_large_split(plan):
@@ -205,58 +211,57 @@ def test_a_row_in_training_has_no_test_sentence(plan):
 
 
 def test_commands_are_json_with_a_device_an_action_and_a_value():
-    for splits in requests.commands().values():
+    for splits in commands.commands().values():
         for request in splits:
-            command, wrong = json.loads(request.answer), json.loads(request.rejected)
+            command, wrong = json.loads(request.answer), json.loads(request.wrong)
             assert set(command) == {"device", "action", "value"} and command != wrong
-            assert command["device"] in requests.DEVICES and command["action"] in requests.COMMANDS
+            assert command["device"] in commands.DEVICES and command["action"] in commands.COMMANDS
 
 
 def test_hard_questions_ask_what_their_answers_say():
     import random
 
     rng = random.Random(0)
-    values = {word: n for n in range(1, 120) for word in [abilities.number_words(n)]}
+    values = {word: n for n in range(1, 120) for word in [number_words(n)]}
     for level in range(5):
         for _ in range(50):
-            total = abilities.draw("sum_hard", "train", rng, level)
+            total = sums.SKILLS[1].draw("train", rng, level)
             terms = re.sub(".*(is|me|add) ", "", total.text).split(" plus ")
             assert values[total.answer] == sum(values[t] for t in terms)
-            turned = abilities.draw("order_hard", "test", rng, level)
+            turned = orders.SKILLS[1].draw("test", rng, level)
             words = turned.answer.split()
             assert " ".join(reversed(words)) in turned.text
 
 
 def test_each_question_bank_holds_out_wordings_but_keeps_every_content_learnable():
-    for probe in ("fact_easy", "fact_hard", "sum_easy", "order_easy"):
-        bank = abilities.bank(probe)
+    for bank in (facts.easy(), facts.hard(), sums.easy(), orders.easy()):
         assert len(bank["test"]) >= 300
         texts = [question.text for questions in bank.values() for question in questions]
         assert len(texts) == len(set(texts))
     known = facts.facts()
     assert len(known) == 320
     assert not any(name == value for (name, _), value in known.items())
-    train = {question.answer for question in abilities.bank("fact_hard")["train"]}
+    train = {question.answer for question in facts.hard()["train"]}
     assert {value for (name, _), value in known.items() if name in facts.HARD_NAMES} <= train
 
 
 def test_a_paused_line_is_the_line_without_its_pauses():
     rng = random.Random(0)
     for text in ("turn it up", "two two two", "i need new batteries"):
-        lines = [pauses.paused(text, rng) for _ in range(50)]
+        lines = [paused(text, rng) for _ in range(50)]
         for line in lines:
             assert " ".join(line.replace(PAUSE, "").split()) == text
         assert len(set(lines)) > 40
 
 
 def test_a_share_of_the_rows_is_paused_and_the_others_stay():
-    rows = world.base_rows(4000, 0)
-    with_pauses = pauses.with_pauses(rows, 0)
-    changed = [(a, b) for a, b in zip(rows, with_pauses, strict=True) if a != b]
+    rows = base_rows.base_rows(4000, 0)
+    made = with_pauses(rows, 0)
+    changed = [(a, b) for a, b in zip(rows, made, strict=True) if a != b]
     repeated = sum(row.task == "repeat" for row in rows)
-    assert pauses.PAUSED_SHARE * repeated == pytest.approx(len(changed), rel=0.15)
+    assert PAUSED_SHARE * repeated == pytest.approx(len(changed), rel=0.15)
     assert all(a.answer == b.answer and PAUSE not in a.text for a, b in changed)
-    assert with_pauses == pauses.with_pauses(rows, 0)
+    assert made == with_pauses(rows, 0)
 
 
 def test_simplify_drops_fillers_and_replaces_hard_words_only():
@@ -275,25 +280,25 @@ def test_splits_depend_on_the_words_alone():
 
 
 def test_a_small_plan_shrinks_everything():
-    small = world.plan(SMALL, 0)
+    small = drawn(SMALL, 0)
     assert len(small.items) == 8 * 20 + 2 * 13
     assert Counter(clip.split for clip in small.spoken)["train"] == 600
 
 
 def test_too_many_probe_items_are_refused_with_the_option_to_lower():
     with pytest.raises(InputError, match=r"corpus\.probe_items"):
-        world.plan(dataclasses.replace(SMALL, probe_items=5000), 0)
+        drawn(dataclasses.replace(SMALL, probe_items=5000), 0)
 
 
 def test_a_row_that_cannot_be_had_is_an_error_and_no_endless_search(monkeypatch):
-    row = next(row for row in world.base_rows(20, 0) if row.text)
-    monkeypatch.setattr(world, "_base_row", lambda *_: row)
+    row = next(row for row in base_rows.base_rows(20, 0) if row.text)
+    monkeypatch.setattr(base_rows, "example", lambda *_: row)
     with pytest.raises(RuntimeError, match=r"no row of .* in 10,000 draws"):
-        world.base_rows(3, 0, left_out={row.text})
+        base_rows.base_rows(3, 0, left_out={row.text})
 
 
 def test_no_caption_of_the_test_is_in_training_but_for_its_filler():
-    made = world.plan(CorpusConfig(), 0)
+    made = drawn(CorpusConfig(), 0)
     trained = {text for said in made.spoken if said.split in ("train", "rl") for text in (said.text, *said.in_a_row)}
     captions = [
         e.text
@@ -308,7 +313,7 @@ def test_no_caption_of_the_test_is_in_training_but_for_its_filler():
 
 
 def test_clips_that_say_a_held_out_sentence_in_a_row_with_others_are_left_out():
-    made = world.plan(CorpusConfig(), 0)
+    made = drawn(CorpusConfig(), 0)
     joined = next(said for said in made.spoken if said.split == "train" and len(said.in_a_row) > 1)
-    left = world.without(made, {joined.in_a_row[0]})
+    left = without(made, {joined.in_a_row[0]})
     assert joined.id in {said.id for said in made.spoken} and joined.id not in {said.id for said in left.spoken}

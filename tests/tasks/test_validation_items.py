@@ -6,11 +6,16 @@ from collections import Counter
 import pytest
 
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import deeds, graders, overlap, speech, store, validation_items, world
+from posttrain.corpus import overlap, speech, store
+from posttrain.corpus.plan import check_disjoint
 from posttrain.errors import InputError
 from posttrain.stages.base import typed_rows
-from posttrain.tasks.abilities import FINITE, PROBES, bank
+from posttrain.tasks import facts, orders, safety, sums
+from posttrain.tasks.base_rows import base_rows
+from posttrain.tasks.graders import grade
+from posttrain.tasks.plan import plan as drawn
 
+PROBES = [f"{skill}_{level}" for skill in ("sum", "fact", "copy", "order") for level in ("easy", "hard")]
 CHOSEN_BY = {"wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/noise"} | {
     f"safety/{kind}/{form}" for kind in ("harmful", "harmless") for form in ("text", "speech")
 }
@@ -19,7 +24,7 @@ CHOSEN_BY = {"wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption"
 
 @pytest.fixture(scope="module")
 def plan():
-    return world.plan(CorpusConfig(), 0)
+    return drawn(CorpusConfig(), 0)
 
 
 def spoken(plan):
@@ -43,10 +48,10 @@ def test_neither_the_test_nor_training_says_or_types_a_validation_text(plan):
     assert {item.split for item in items} == {"valid"}
     test = {item.text for item in plan.items} | {clip.text for clip in plan.spoken if clip.split == "test"}
     trained = {clip.text for clip in plan.spoken if clip.split in ("train", "rl")}
-    trained |= {row.text for row in world.base_rows(60_000, seed=3)}
+    trained |= {row.text for row in base_rows(60_000, seed=3)}
     assert not texts & test and not texts & trained
-    for probe in FINITE:
-        banks = {split: {question.text for question in found} for split, found in bank(probe).items()}
+    for bank in (facts.easy(), facts.hard(), sums.easy(), orders.easy()):
+        banks = {split: {question.text for question in found} for split, found in bank.items()}
         assert not banks["valid"] & (banks["train"] | banks["test"])
 
 
@@ -55,8 +60,8 @@ def test_a_validation_text_planted_in_training_is_refused(plan, tmp_path):
     clip = next(clip for clip in plan.spoken if clip.split == "train")
     with pytest.raises(InputError, match=f"validation text “{stolen.text}” is also in {clip.id}"):
         planted = dataclasses.replace(clip, text=stolen.text)
-        world.check_disjoint(dataclasses.replace(plan, spoken=[*plan.spoken, planted]))
-    row = world.base_rows(40, 0)[-1]
+        check_disjoint(dataclasses.replace(plan, spoken=[*plan.spoken, planted]))
+    row = base_rows(40, 0)[-1]
     copied = dataclasses.replace(stolen, text=row.text)
     corpus = store.write(tmp_path / "corpus", [], [], [], [], [], [], {}, valid_items=[copied])
     assert store.Corpus.load(corpus.folder).valid_items == [copied]
@@ -72,16 +77,17 @@ def test_a_corpus_made_before_there_were_validation_items_has_none(tmp_path):
 
 
 def test_validation_items_are_the_same_for_every_seed_and_their_answers_are_right(plan):
-    other = world.plan(CorpusConfig(), 1)
+    other = drawn(CorpusConfig(), 1)
     assert other.valid_items == plan.valid_items
     assert [dataclasses.replace(e, clip=None) for e in spoken(other)] == [
         dataclasses.replace(e, clip=None) for e in spoken(plan)
     ]
     for item in [*plan.valid_items, *spoken(plan)]:
-        assert graders.grade(item.grader, item.answer, item) == 1, item
+        assert grade(item.grader, item.answer, item) == 1, item
     assert not set(speech.voices("valid")) & {v for split in ("train", "test") for v in speech.voices(split)}
 
 
 def test_a_small_corpus_has_few_of_them():
-    found = Counter(item.probe for item, _ in validation_items.drawn(8 / 150))
-    assert set(found.values()) <= {4, min(4, len(deeds.safety(True)["valid"]))}
+    made = drawn(CorpusConfig(60, 10, 10, test_sentences=8, probe_items=8, spoken_items=4), 0)
+    found = Counter(item.probe for item in [*made.valid_items, *spoken(made)])
+    assert set(found.values()) <= {4, min(4, len(safety.requests("harmful")["valid"]))}
