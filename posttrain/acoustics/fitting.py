@@ -5,6 +5,7 @@ those of `levels`: root mean square 1 is 65 dB SPL.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ BLOCK = 128
 FAST_MARGIN_DB = 8.0
 """The fast detector takes over when it is this far above the slow one (Moore and Glasberg 1988)."""
 
+Speed = Literal["slow", "fast"]
 Stream = Callable[[torch.Tensor], torch.Tensor]
 """Takes the next samples (B, n), any n; returns as many."""
 
@@ -102,17 +104,18 @@ class Compressor(nn.Module):
     """Wide dynamic range compression for one ear in three bands: waveforms (B, S) → (B, S), at 16 kHz.
 
     Conversational speech is unchanged; softer sounds are amplified, louder ones attenuated. The bands are split by
-    first-order filters whose sum is the input, so that there is no delay. A slow level (0.5 s) sets the gain; a fast
-    one (10 ms) takes over for sudden sounds. The ratio undoes half of the recruitment that `hearing_loss` simulates and
-    is at most 3.
+    first-order filters whose sum is the input, so that there is no delay. Slow: a level over 0.5 s sets the gain, and
+    one over 10 ms takes over for sudden sounds. Fast: the level over 10 ms alone sets it, syllable by syllable. The
+    ratio undoes half of the recruitment that `hearing_loss` simulates and is at most 3.
     """
 
     ratios: torch.Tensor
     references_db: torch.Tensor
 
-    def __init__(self, audiogram: Audiogram, ear: Ear | None = None):
+    def __init__(self, audiogram: Audiogram, ear: Ear | None = None, speed: Speed = "slow"):
         """`ear`: the better one unless given."""
         super().__init__()
+        self.speed = speed
         weights = _band_weights(np.array(OCTAVE_HZ))  # (3, 6)
         loss = np.clip(audiogram.at(OCTAVE_HZ, ear or audiogram.better_ear), 0, MAXIMUM_DB_HL)
         expansion = CATCH_UP_DB_SPL / (CATCH_UP_DB_SPL - (weights @ loss) / weights.sum(1))
@@ -142,7 +145,10 @@ class Compressor(nn.Module):
                 rest = rest - low
             split = torch.stack([*bands, rest], dim=1)  # (B, 3, n)
             power = split.square()
-            level = db_spl(torch.maximum(slow(power), fast(power) * 10 ** (-FAST_MARGIN_DB / 10)))  # (B, 3, n)
+            followed = fast(power)  # (B, 3, n)
+            if self.speed == "slow":
+                followed = torch.maximum(slow(power), followed * 10 ** (-FAST_MARGIN_DB / 10))
+            level = db_spl(followed)
             above = (level - self.references_db).clamp(min=KNEE_DB)
             return (split * torch.exp(above * exponents)).sum(1)  # (B, n)
 

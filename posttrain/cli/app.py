@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli import early, hearing, safety, seeds
+from posttrain.cli import early, export, hearing, safety, seeds
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
+    Compression,
     DeviceOption,
     DryRunOption,
     Ear,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(safety.app)
 app.add_typer(hearing.app)
 app.command()(seeds.seeds)
+app.command()(export.export)
 
 
 @app.command("run")
@@ -337,6 +339,10 @@ def enhance(
     audiogram: AudiogramOption = None,
     ear: Annotated[Ear | None, typer.Option(help="Whose thresholds count. Default: the better ear.")] = None,
     denoise: Annotated[float, typer.Option(min=0, max=1, help="How much of the noise to take: 0 is none.")] = 1.0,
+    compression: Annotated[
+        Compression,
+        typer.Option(help="Before the gain, by the audiogram. slow: over half a second; fast: over each syllable."),
+    ] = "none",
     stream: Annotated[
         bool, typer.Option("--stream", help="Hop by hop, as from a microphone: the same samples.")
     ] = False,
@@ -345,18 +351,20 @@ def enhance(
 ) -> None:
     """Remove noise from a recording and, with an audiogram, apply the gain of a hearing aid (NAL-R).
 
-    Without an audiogram: normal hearing, no gain. Levels are in dB SPL at the ear, where RMS 1 is 65 dB SPL.
+    Without an audiogram: normal hearing, no gain. With --compression, soft sounds get more gain and loud ones less.
+    Levels are in dB SPL at the ear, where RMS 1 is 65 dB SPL.
 
     \b
     posttrain enhance noisy.wav better.wav
     posttrain enhance noisy.wav better.wav --audiogram N3 --stream
+    posttrain enhance noisy.wav better.wav --audiogram N3 --compression slow
     posttrain enhance noisy.wav better.wav --audiogram listeners.json:L0001 --checkpoint runs/tiny/enhance --json
     """
     from posttrain.cli import show
     from posttrain.use.enhance import enhance as run_enhance
 
     with quiet_stdout():
-        result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run)
+        result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run, compression)
     print_json(result) if as_json else show.enhanced(result)
 
 

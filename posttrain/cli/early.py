@@ -1,5 +1,6 @@
 """Checks that need no torch, so a mistyped name is reported at once, not after the libraries have loaded."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,27 @@ def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None)
         problems.append(f"--data-root (or DATA_ROOT) is {data_root}: folder not found; check the path, or leave it out")
     if probes is not None:
         _collect(problems, read_probes, probes)
+    if problems:
+        raise InputError(problems)
+
+
+def export(folder: Path, out: Path, merge: bool) -> None:
+    """Raise InputError listing why the checkpoint in `folder` cannot be exported to `out`."""
+    problems = checkpoint_problems(folder, hears=True)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        problems.append(f"FOLDER is {out}, which is there and not empty; name a new folder, or remove that one")
+    if not problems:
+        spec = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+        path = folder / "adapter" / "adapter_config.json"
+        adapter = _mapping(path, problems) if path.is_file() else {}
+        if not (folder / "projector.safetensors").is_file():
+            problems.append(f"{folder} ({spec.get('stage')}) only scores answers; name a stage such as runs/tiny/sft")
+        if adapter.get("peft_type") == "PROMPT_TUNING":
+            problems.append(f"{folder} has prompt tuning, which cannot be exported; train lora, dora or full instead")
+        if merge and spec.get("quantization", "none") != "none":
+            problems.append(f"{folder}: --merge is for full precision, and the base is in 4 bits; leave --merge out")
+        if (folder / "personal").is_dir() and not merge:
+            problems.append(f"{folder} has two adapters, the stage's and a person's; add --merge")
     if problems:
         raise InputError(problems)
 

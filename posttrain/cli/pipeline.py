@@ -46,7 +46,7 @@ def run(
     with show.quiet_stdout():
         before = _content(folder / "ledger.jsonl")
         rows = runner.run(loaded, folder, parent, until, jobs, fresh_code)
-        _cards(rows, until)
+        _cards(folder, rows, until)
         page = _build_report(folder, nothing_new=_content(folder / "ledger.jsonl") == before)
     if as_json:
         show.print_json([row.as_dict() for row in rows])
@@ -207,13 +207,13 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
         show.findings(needs)
 
 
-def _cards(rows: list[Any], until: str | None) -> None:
+def _cards(folder: Path, rows: list[Any], until: str | None) -> None:
     """Write the card of a personal adapter, if its stage was requested."""
     from posttrain.report import personal_card
 
     for row in rows:
         if row.stage == until and row.config.get("stage") == "personalise":
-            personal_card.write(row)
+            personal_card.write(folder, row)
 
 
 def _build_report(folder: Path, nothing_new: bool) -> Path:

@@ -117,9 +117,9 @@ def _figure(metric: dict[str, Any]) -> str:
 def enhanced(result: dict[str, Any]) -> None:
     """Print what was used, and the result."""
     parts = result["latency_parts_ms"]
-    gain = (
-        f"{result['audiogram']}, {result['ear']} ear" if parts["fitting"] else "no audiogram: normal hearing, no gain"
-    )
+    squeezed = "" if result["compression"] == "none" else f", {result['compression']} compression"
+    fitted = f"{result['audiogram']}, {result['ear']} ear{squeezed}"
+    gain = fitted if parts["fitting"] else "no audiogram: normal hearing, no gain"
     line(f"{result['in']} → {result['out']}, by {result['checkpoint']}, {gain}")
     if "levels" in result:
         levels = result["levels"]

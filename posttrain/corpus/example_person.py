@@ -14,6 +14,7 @@ from pathlib import Path
 
 import soundfile
 
+from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.corpus import grammar, personal, speech
 from posttrain.corpus.build import RATE_WPM
@@ -60,7 +61,7 @@ def write(folder: Path, number: int) -> Path:
         rows.append((name, u.text, u.split, " ".join(own)))
     shutil.rmtree(folder / "shards")
     manifest = folder / "manifest.csv"
-    with manifest.open("w", encoding="utf-8", newline="") as file:
+    with files.writing(manifest) as file:
         csv.writer(file).writerows([("path", "text", "split", "names"), *rows])
     return manifest
 

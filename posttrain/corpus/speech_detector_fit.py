@@ -17,6 +17,7 @@ import numpy as np
 import soxr
 from scipy.optimize import minimize
 
+from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, activity, scenes, sounds
 from posttrain.acoustics.speech_detector import QUANTILES, WEIGHTS, is_short, logits, measurements, terms
 from posttrain.corpus import speech
@@ -167,7 +168,7 @@ def main() -> None:
                 f"{split}, {length}: {missed:.4f} of {part.counts.sum()} clips of speech missed, "
                 f"{mistaken:.4f} of {(~part.speaks).sum()} other sounds taken for speech"
             )
-    WEIGHTS.write_text(json.dumps(weights) + "\n", encoding="utf-8")
+    files.write_text(WEIGHTS, json.dumps(weights) + "\n")
 
 
 if __name__ == "__main__":

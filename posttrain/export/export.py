@@ -1,38 +1,73 @@
 """Exports a checkpoint as an ordinary Hugging Face folder: `from_pretrained`, a processor, `generate`."""
 
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, GenerationConfig
 
+from posttrain import files
 from posttrain.errors import InputError
+from posttrain.export.card import card
 from posttrain.export.hugging_face import SpeechLlamaConfig, SpeechLlamaForConditionalGeneration, joined
 from posttrain.export.processing import SpeechLlamaProcessor
-from posttrain.model import checkpoint
+from posttrain.model import checkpoint as checkpoints
 from posttrain.model import encoder as encoders
 
+ADAPTER = "adapter"
+"""Subfolder for the PEFT adapter: beside config.json, `from_pretrained` would look for its base elsewhere."""
+WEIGHTS = "adapter_model.safetensors"
+LLAMA, EXPORTED = "base_model.model.model.", "base_model.model.model.language_model."
+"""What the names of an adapter's tensors begin with, in a checkpoint and in an exported folder."""
+MAX_NEW_TOKENS = 200
+"""Token limit of an answer, as in `transcribe`."""
 
-def export(folder: str | Path, out: str | Path, device: str = "cpu") -> Path:
-    """Write the checkpoint in `folder` to `out`, with merged adapter, encoder and processor; returns `out`.
 
-    Raises InputError for a checkpoint without an encoder, and for prompt tuning, which cannot be merged. Deviation:
-    1. frames stay in float32 here, while the corpus's table keeps them in float16.
+def export(checkpoint: Path, folder: Path, merge: bool = False) -> dict[str, Any]:
+    """Write a checkpoint's model, processor and card to a new folder; returns its files, their sizes and a hash.
+
+    The adapter is merged into the weights, or written to `adapter/` beside the weights that it was trained on. The
+    folder appears only when it is whole. Raises InputError if the checkpoint has no encoder or cannot be merged.
     """
-    model, processor = build(folder, device)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
-    return Path(out)
+    with files.new_folder(folder) as partial:
+        model, processor = build(checkpoint, merge)
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        adapter = checkpoint / ADAPTER
+        if adapted := adapter.is_dir() and not merge:
+            _write_adapter(adapter, partial / ADAPTER)
+        (partial / "README.md").write_text(card(checkpoint, folder.name, adapted), encoding="utf-8")
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = [
+        {"name": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size, "sha256": files.sha256(p)}
+        for p in written
+    ]
+    found = {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": ADAPTER if adapted else None}
+    return found | {
+        "files": listed,
+        "bytes": sum(file["bytes"] for file in listed),
+        "hash": files.content_hash(f"{file['sha256']} {file['name']}\n" for file in listed),
+    }
 
 
-def build(folder: str | Path, device: str = "cpu") -> tuple[SpeechLlamaForConditionalGeneration, SpeechLlamaProcessor]:
-    """Model and processor of a checkpoint, in memory."""
-    llama = checkpoint.load(folder, device)
-    spec = llama.spec
+def build(checkpoint: Path, merge: bool = True) -> tuple[SpeechLlamaForConditionalGeneration, SpeechLlamaProcessor]:
+    """Model and processor of a checkpoint, in memory: with its adapter merged, or without it."""
+    llama = checkpoints.load(checkpoint) if merge else checkpoints.load_without_adapter(checkpoint)
+    spec, tokenizer = llama.spec, llama.tokenizer
     if spec.encoder is None:
-        raise InputError(f"{folder} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft")
-    encoder = encoders.load(spec.encoder, device=device)
-    model = joined(checkpoint.merged(llama), encoder.model.encoder, spec.stack, spec.projector_hidden)
+        raise InputError(f"{checkpoint} ({spec.stage}) does not hear; name a stage such as runs/tiny/sft")
+    generation = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=llama.eos_ids,
+        pad_token_id=tokenizer.pad_token_id,
+        max_new_tokens=MAX_NEW_TOKENS,
+        do_sample=False,
+    )
+    encoder = encoders.load(spec.encoder)
+    model = joined(checkpoints.merged(llama), encoder.model.encoder, spec.stack, spec.projector_hidden)
+    model.generation_config = generation
     audio = model.config.audio_config.to_dict()
-    return model, SpeechLlamaProcessor(encoder.extractor, llama.tokenizer, spec.num_words, spec.stack, audio)
+    return model, SpeechLlamaProcessor(encoder.extractor, tokenizer, spec.num_words, spec.stack, audio)
 
 
 def register() -> None:
@@ -40,3 +75,12 @@ def register() -> None:
     AutoConfig.register(SpeechLlamaConfig.model_type, SpeechLlamaConfig, exist_ok=True)
     AutoModelForCausalLM.register(SpeechLlamaConfig, SpeechLlamaForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(SpeechLlamaConfig, SpeechLlamaProcessor, exist_ok=True)
+
+
+def _write_adapter(source: Path, target: Path) -> None:
+    """Copy a PEFT adapter; its tensors get the names that their layers have in the exported model."""
+    target.mkdir()
+    tensors = {name.replace(LLAMA, EXPORTED, 1): tensor for name, tensor in load_file(source / WEIGHTS).items()}
+    save_file(tensors, target / WEIGHTS, {"format": "pt"})
+    config = files.read_json(source / "adapter_config.json")
+    files.write_json(target / "adapter_config.json", config | {"base_model_name_or_path": None})

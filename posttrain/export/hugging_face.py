@@ -60,7 +60,7 @@ class SpeechLlamaPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _keep_in_fp32_modules_strict: ClassVar = {"projector"}
+    _keep_in_fp32_modules_strict: ClassVar = {"projector", "encoder"}
 
     resize_token_embeddings = resize_forbidden
 
@@ -99,7 +99,9 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
             input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
         features = input_features.to(self.encoder.dtype)
         encoded = self.encoder(input_features=features, attention_mask=input_features_mask.long())
-        table = StackedTable.live(encoded.last_hidden_state, encoded.attention_mask.sum(-1), self.config.stack)
+        frames = encoded.last_hidden_state  # (clips, T, D_enc)
+        frames = frames if self.training else frames.half()  # as a corpus's frame table has them
+        table = StackedTable.live(frames, encoded.attention_mask.sum(-1), self.config.stack)
         speech = ids >= embedding.num_embeddings  # (B, L)
         count = int(speech.sum())
         if count != table.num_rows:

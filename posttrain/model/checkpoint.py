@@ -33,8 +33,8 @@ from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import check_adapter
 
 __all__ = [
-    "adapt", "classifier", "create", "load", "merged", "read_spec", "refer_base", "save", "save_base",
-    "scale_change",
+    "adapt", "classifier", "create", "load", "load_without_adapter", "merged", "read_spec", "refer_base", "save",
+    "save_base", "scale_change",
 ]  # fmt: skip
 
 SPEC_FILE = "checkpoint.json"
@@ -80,13 +80,7 @@ def load(
     """
     folder = Path(folder)
     spec = read_spec(folder)
-    model, tokenizer = load_llama(spec.base, spec.base_revision, spec.dtype, spec.quantization, device)
-    _equal(folder / SPEC_FILE, "num_words", model.config.vocab_size, spec.num_words or model.config.vocab_size)
-    spec = dataclasses.replace(spec, num_words=model.config.vocab_size)
-    if spec.encoder_dim:
-        embed_speech(model, _load_projector(folder, spec, model.config.hidden_size).to(device), spec.stack)
-    else:
-        model.resize_token_embeddings = resize_forbidden
+    model, tokenizer, spec = _without_adapter(folder, spec, spec.quantization, device)
     if (folder / "adapter").is_dir():
         model = _load_adapter(folder / "adapter", model, trainable)
         if (folder / personal.PERSONAL).is_dir():
@@ -96,6 +90,12 @@ def load(
         adapters.apply(model, adapters.read("full" if spec.adapter == "full" else "projector"))
     model.eval()
     return SpeechLlama(model, tokenizer, spec).attach(table)
+
+
+def load_without_adapter(folder: str | Path, device: str = "cpu") -> SpeechLlama:
+    """The checkpoint without its adapters: the Llama and the projector that they were added to, in full precision."""
+    model, tokenizer, spec = _without_adapter(Path(folder), read_spec(folder), "none", device)
+    return SpeechLlama(model.eval(), tokenizer, spec)
 
 
 def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int = 0) -> SpeechLlama:
@@ -259,6 +259,19 @@ def _stands_on(spec: Spec) -> dict[str, str]:
     }
     specs = {role: Path(name) / SPEC_FILE for role, name in outside.items()}
     return {role: files.sha256(path) for role, path in specs.items() if path.is_file()}
+
+
+def _without_adapter(
+    folder: Path, spec: Spec, quantization: str, device: str
+) -> tuple[LlamaForCausalLM, SpeechTokenizer, Spec]:
+    model, tokenizer = load_llama(spec.base, spec.base_revision, spec.dtype, quantization, device)
+    _equal(folder / SPEC_FILE, "num_words", model.config.vocab_size, spec.num_words or model.config.vocab_size)
+    spec = dataclasses.replace(spec, num_words=model.config.vocab_size)
+    if spec.encoder_dim:
+        embed_speech(model, _load_projector(folder, spec, model.config.hidden_size).to(device), spec.stack)
+    else:
+        model.resize_token_embeddings = resize_forbidden
+    return model, tokenizer, spec
 
 
 def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:

@@ -16,7 +16,7 @@ from posttrain.model.speech_llama import SpeechLlama, load_llama
 
 
 def merged(llama: SpeechLlama) -> LlamaForCausalLM:
-    """The Llama with its adapter merged into the weights, speech embedding and projector included.
+    """The Llama with the adapters in use merged into the weights, speech embedding and projector included.
 
     Consumes `llama`. A 4-bit base is unpacked first, since rounding the sum to 4 bits again would give another model.
     """
@@ -26,7 +26,7 @@ def merged(llama: SpeechLlama) -> LlamaForCausalLM:
         raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
     if llama.spec.quantization != "none":
         _unpack(llama)
-    model = llama.model.merge_and_unload(adapter_names=["default"])
+    model = llama.model.merge_and_unload(adapter_names=llama.model.active_adapters)
     model.resize_token_embeddings = resize_forbidden
     return model
 

@@ -66,7 +66,7 @@ def body(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
     return "\n\n".join([*parts, "## How it was made", _made(row, spec), "## Limits", LIMITS]) + "\n"
 
 
-def metadata(row: Row, spec: dict[str, Any]) -> str:
+def metadata(row: Row, spec: dict[str, Any], library: str = "peft") -> str:
     """The YAML that the Hub reads, formatted by huggingface_hub: base, licence and results."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -88,9 +88,9 @@ def metadata(row: Row, spec: dict[str, Any]) -> str:
         language="en",
         license="llama3.1" if "llama-3.1" in row.base.lower() else "other" if real else "apache-2.0",
         base_model=row.base if real and not Path(row.base).exists() else None,
-        library_name="peft",
+        library_name=library,
         pipeline_tag=HEARS,
-        tags=["speech", "hearing", "posttrain", row.config.get("stage", row.stage), spec["adapter"]],
+        tags=["speech", "hearing", "posttrain", row.config.get("stage", row.stage), *filter(None, [spec["adapter"]])],
         model_name=f"{row.run}-{row.stage}",
         eval_results=results,
     ).to_yaml()
@@ -99,8 +99,9 @@ def metadata(row: Row, spec: dict[str, Any]) -> str:
 def _about(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
     way = " → ".join(plain(r.stage) for r in lineage(row, rows))
     rank = f", rank {spec['rank']}" if spec.get("rank") is not None else ""
+    what = f"Adapter `{spec['adapter']}`{rank} with its projector" if spec["adapter"] else "The projector"
     return (
-        f"Adapter `{spec['adapter']}`{rank} with its projector, on the base {plain(row.base)}, which hears through the "
+        f"{what}, on the base {plain(row.base)}, which hears through the "
         f"encoder of {plain(spec['encoder'] or '–')}. It came by {way}."
     )
 

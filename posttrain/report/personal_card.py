@@ -1,4 +1,4 @@
-"""A card in adapters/cards/ for an adapter trained for one person: gain, cost, safety, and how to remove it.
+"""A card in the run's folder for an adapter trained for one person: gain, cost, safety, and how to remove it.
 
 It depends only on the ledger row and the weights.
 """
@@ -11,7 +11,6 @@ import yaml
 from posttrain import files
 from posttrain.run.ledger import Row
 
-CARDS = Path("adapters") / "cards"
 WEIGHTS = Path("personal") / "adapter_model.safetensors"
 GAINED = ("personal/wer", "personal/names")
 COST = ("forgetting/mean", "wer/clean", "task/intent")
@@ -20,9 +19,9 @@ SAFETY = tuple(
 )
 
 
-def write(row: Row) -> Path:
-    """Write the card of a `personalise` row below the working folder, whole or not at all; returns its path."""
-    path = CARDS / f"{row.run}_{row.stage}.yaml"
+def write(run_folder: Path, row: Row) -> Path:
+    """Write the card of a `personalise` row as RUN/adapters/STAGE/person.yaml; returns its path."""
+    path = run_folder / "adapters" / row.stage / "person.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     return files.write_text(path, yaml.safe_dump(card(row), sort_keys=False, allow_unicode=True))
 

@@ -1,10 +1,11 @@
 """Process a recording as a hearing aid would: enhance it and, with an audiogram, fit it; whole or as a stream."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
     from posttrain.acoustics.audiogram import Audiogram, Ear
     from posttrain.acoustics.enhancer import Enhancer
-    from posttrain.acoustics.fitting import NALR
+    from posttrain.acoustics.fitting import NALR, Compressor, Stream
 
+Compression = Literal["none", "slow", "fast"]
 DEFAULT_RUN = Path("runs/tiny")
 DECIMALS = 2
 LONG_SAMPLES, BLOCK = 60 * SAMPLE_RATE, 5 * SAMPLE_RATE
@@ -25,7 +27,7 @@ LONG_SAMPLES, BLOCK = 60 * SAMPLE_RATE, 5 * SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Aid:
-    """An enhancer and, with an audiogram, the gain after it."""
+    """An enhancer and, with an audiogram, the compression and the gain after it."""
 
     checkpoint: Path
     """The enhancer's folder."""
@@ -38,6 +40,8 @@ class Aid:
     """None for normal hearing: no gain."""
     denoise: float = 1.0
     """Strength of the enhancement, 0 to 1."""
+    compressor: "Compressor | None" = None
+    """Before the gain, since it goes by the levels of the sounds around; it adds no delay."""
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -54,7 +58,7 @@ class Aid:
             cut = (waveform[first : first + BLOCK] for first in range(0, len(waveform), BLOCK))
             return np.concatenate(list(self._stream(cut)))
         enhanced = self.enhancer.enhance(waveform, self.audiogram.levels(self.ear), self.denoise)
-        return self.fitting(torch.from_numpy(enhanced)[None])[0].numpy() if self.fitting else enhanced
+        return self._fit()(torch.from_numpy(enhanced)[None])[0].numpy()
 
     def blocks(self, blocks: "Iterable[np.ndarray]", samples: int) -> "Iterator[np.ndarray]":
         """Process a recording of about `samples` samples in blocks; the total length stays the same."""
@@ -77,10 +81,15 @@ class Aid:
         import torch
 
         stream = self.enhancer.stream(torch.from_numpy(self.audiogram.levels(self.ear)).float(), self.denoise)
-        fit: Callable[[torch.Tensor], torch.Tensor] = self.fitting.stream() if self.fitting else lambda samples: samples
+        fit = self._fit()
         for block in blocks:
             yield fit(stream.push(torch.from_numpy(block))[None])[0].numpy()
         yield fit(stream.flush()[None])[0].numpy()
+
+    def _fit(self) -> "Stream":
+        """Compression and gain of a new stream."""
+        steps = [module.stream() for module in (self.compressor, self.fitting) if module]
+        return lambda samples: reduce(lambda sound, step: step(sound), steps, samples)
 
 
 def enhance(
@@ -92,6 +101,7 @@ def enhance(
     denoise: float = 1.0,
     stream: bool = False,
     dry_run: bool = False,
+    compression: Compression = "none",
 ) -> dict[str, Any]:
     """Enhance one file into another (WAV, 32-bit float, 16 kHz); returns levels, latency_ms, rtf and the settings.
 
@@ -109,11 +119,12 @@ def enhance(
         problems.append(f"OUT is {target}, expected a .wav file in a folder that is there")
     elif outputs.same(target, source):
         problems.append(f"IN and OUT are both {source}; name another OUT")
-    aid = build(checkpoint, audiogram, ear, denoise, problems)
+    aid = build(checkpoint, audiogram, ear, denoise, problems, compression)
     if problems or aid is None or waveform is None:
         raise InputError(problems)
     used: dict[str, Any] = {"in": str(source), "out": str(target), "checkpoint": str(aid.checkpoint)}
     used |= {"audiogram": aid.audiogram.name, "ear": aid.ear, "denoise": denoise, "stream": stream}
+    used |= {"compression": compression}
     used |= {"latency_ms": round(aid.latency_ms["total"], DECIMALS)}
     used |= {"latency_parts_ms": {part: round(ms, DECIMALS) for part, ms in aid.latency_ms.items() if part != "total"}}
     if dry_run:
@@ -128,12 +139,19 @@ def enhance(
 
 
 def build(
-    checkpoint: Path | None, audiogram: str | None, ear: "Ear | None", denoise: float, problems: list[str]
+    checkpoint: Path | None,
+    audiogram: str | None,
+    ear: "Ear | None",
+    denoise: float,
+    problems: list[str],
+    compression: Compression = "none",
 ) -> Aid | None:
     """The requested aid; None if a part of it is missing or wrong, with the reasons added to `problems`."""
     from posttrain.acoustics import audiogram as audiograms
 
     hearing = None
+    if compression != "none" and not audiogram:
+        problems.append(f"--compression {compression} is for a hearing loss; add --audiogram, or leave it out")
     try:
         hearing = audiograms.find(audiogram) if audiogram else audiograms.normal()
     except InputError as error:
@@ -149,7 +167,7 @@ def build(
     if problems or hearing is None or checkpoint is None:
         return None
     from posttrain.acoustics import enhancer  # loads torch, so only if nothing is wrong so far
-    from posttrain.acoustics.fitting import NALR
+    from posttrain.acoustics.fitting import NALR, Compressor
 
     try:
         model = enhancer.load(checkpoint)
@@ -157,7 +175,9 @@ def build(
         problems += error.problems
         return None
     ear = ear or hearing.better_ear
-    return Aid(checkpoint, hearing, ear, model, NALR(hearing, ear) if audiogram else None, denoise)
+    gain = NALR(hearing, ear) if audiogram else None
+    compressor = None if compression == "none" else Compressor(hearing, ear, compression)
+    return Aid(checkpoint, hearing, ear, model, gain, denoise, compressor)
 
 
 def newest() -> Path:

@@ -14,7 +14,8 @@ NOISE = torch.randn(2, 24_000, generator=torch.Generator().manual_seed(0)) * 0.3
 
 
 def module(kind: str, name: str) -> torch.nn.Module:
-    return {"gain": fitting.NALR, "compression": fitting.Compressor}[kind](audiogram.find(name))
+    who = audiogram.find(name)
+    return fitting.NALR(who) if kind == "gain" else fitting.Compressor(who, speed="fast" if kind == "fast" else "slow")
 
 
 def test_nal_r_by_hand():
@@ -74,12 +75,12 @@ def test_gain_and_an_enhancer_of_8_ms_stay_within_10_ms(name):
 
 
 def test_a_normal_ear_gets_neither_gain_nor_compression():
-    for kind in ("gain", "compression"):
+    for kind in ("gain", "compression", "fast"):
         assert torch.allclose(module(kind, "normal")(NOISE), NOISE, atol=1e-5)
     assert fitting.NALR(audiogram.normal()).delay_ms == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["gain", "compression"])
+@pytest.mark.parametrize("kind", ["gain", "compression", "fast"])
 @pytest.mark.parametrize("name", ["N3", "S2", "N7"])
 def test_streamed_equals_offline(kind, name):
     fit = module(kind, name)
@@ -145,6 +146,18 @@ def test_a_sudden_sound_is_caught_within_milliseconds_and_the_gain_comes_back_sl
     )
     assert gain[102] < gain[99] - 4  # 40 to 60 ms after the onset
     assert gain[105] < gain[150] - 1 < gain[-1] - 2 < -2  # just after, one second and two seconds later
+
+
+def test_fast_compression_follows_syllables_and_slow_does_not():
+    clip = torch.cat([speech_noise(65, 2), *[speech_noise(level, 0.1) for level in (75, 50) * 10]], 1)
+
+    def ratio_db(of):
+        sound = of[0, 32_000:].unfold(0, 3_200, 3_200)
+        loud, soft = sound[:, 800:1_600].square().mean(), sound[:, 2_400:].square().mean()
+        return float(10 * torch.log10(loud / soft))
+
+    untouched, slow, fast = ratio_db(clip), ratio_db(module("slow", "N4")(clip)), ratio_db(module("fast", "N4")(clip))
+    assert untouched - slow < 2 and untouched - fast > 4
 
 
 def test_gradients_pass_through_both():

@@ -1,56 +1,178 @@
-"""A checkpoint leaves as an ordinary Hugging Face folder."""
+"""posttrain export: an ordinary Hugging Face folder whose answers are those of `transcribe`; bad input is refused."""
 
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
 import pytest
+import soundfile
 import torch
-from conftest import byte_tokenizer, example, tiny_llama
+from conftest import byte_tokenizer, tiny_llama
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoProcessor
 
-from posttrain.errors import InputError
-from posttrain.export.export import build, export, register
+from posttrain.__main__ import run
+from posttrain.acoustics import SAMPLE_RATE, enhancer
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
+from posttrain.corpus import speech as voices
+from posttrain.export.export import register
+from posttrain.export.hugging_face import SpeechLlamaForConditionalGeneration
+from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
+from posttrain.run import ledger
+from posttrain.use import transcribe as transcribing
+
+CLIPS, TOKENS, WIDTH = 20, 12, 16
+WORDS = ("turn it up", "number twelve", "it is too loud", "help me please", "where is the door")
 
 
-@pytest.fixture
-def waveform():
-    return 0.1 * torch.randn(12000, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def hearing(tmp_path, waveform):
-    """A LoRA checkpoint, its answer to one clip, and its encoder on disk."""
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A run with checkpoints of stages align, sft (LoRA) and full, and twenty recordings of made voices."""
+    folder = tmp_path_factory.mktemp("project")
     torch.manual_seed(0)
-    encoder = encoders.tiny(12, 2, 2, 4, 8, 80)
-    encoder.save(tmp_path / "ctc")
+    encoder = encoders.tiny(WIDTH, 1, 2, 4, 8, 80)
+    with torch.no_grad():  # its transcripts are never empty, so that the Llama is asked about every recording
+        encoder.model.ctc_head.bias[encoder.model.config.pad_token_id] -= 100
+    encoder.save(folder / "ctc")
     tokenizer = byte_tokenizer()
-    checkpoint.save_base(tmp_path / "base", tiny_llama(tokenizer), tokenizer)
-    frames = encoder.encode([waveform])[0]
-    table = FrameTable(frames, {"test/0": (0, len(frames))})
-    llama = checkpoint.create(tmp_path / "base", tmp_path / "ctc", table, stack=2)
-    llama = checkpoint.adapt(llama, "lora")
-    with torch.no_grad():
-        for parameter in llama.model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    checkpoint.save(tmp_path / "sft", llama, "sft", {"model": tmp_path / "base"})
-    return tmp_path / "sft", llama.answer([example("test/0")], 1, 6)[0]
+    checkpoint.save_base(folder / "base", tiny_llama(tokenizer), tokenizer)
+    parents = {"llm": folder / "base", "encoder": folder / "ctc"}
+    for stage, adapter in (("align", None), ("sft", "lora"), ("full", "full"), ("prompt", "prompt_tuning")):
+        table = FrameTable(torch.zeros(3, WIDTH), {"a": (0, 3)})
+        llama = checkpoint.create(folder / "base", folder / "ctc", table, stack=3)
+        llama = checkpoint.adapt(llama, adapter) if adapter else llama
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in (p for p in llama.model.parameters() if p.requires_grad):
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+        checkpoint.save(folder / stage, llama, stage, parents)
+    espeak, speakers = voices.Espeak(), voices.voices("valid")
+    for i in range(CLIPS):
+        said = espeak.say(WORDS[i % len(WORDS)], speakers[i % len(speakers)], 120 + 5 * i, 50, 50)
+        soundfile.write(folder / f"{i}.wav", 0.3 * said / np.abs(said).max(), SAMPLE_RATE, subtype="FLOAT")
+    row = dict.fromkeys(("run", "code", "base", "data", "device", "started"), "x") | {"seed": 0, "wall_s": 1.0}
+    figure = {"value": 0.125, "n": 40, "ci95": [0.1, 0.15]}
+    row |= {"stage": "sft", "checkpoint": str(folder / "sft"), "parents": {}, "train_metrics": {}}
+    ledger.append(folder / "ledger.jsonl", row | {"config": {"stage": "sft"}, "metrics": {"wer/clean": figure}})
+    return folder
 
 
-def test_an_exported_folder_is_found_by_the_auto_classes_and_answers_the_same(hearing, waveform, tmp_path):
-    folder, expected = hearing
+def export(*arguments, capsys) -> dict:
+    assert run(["export", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def answers(folder, recordings) -> list[str]:
+    """What the exported model answers, through its own classes alone."""
+    model = SpeechLlamaForConditionalGeneration.from_pretrained(folder)
+    if (folder / "adapter").is_dir():
+        model = PeftModel.from_pretrained(model, folder / "adapter")
+    processor = SpeechLlamaProcessor.from_pretrained(folder)
+    audio = [soundfile.read(path, dtype="float32")[0] for path in recordings]
+    chats = [
+        [{"role": "user", "content": [{"type": "text", "text": "repeat: "}, {"type": "audio", "audio": clip}]}]
+        for clip in audio
+    ]
+    inputs = processor.apply_chat_template(chats)
+    ids = model.eval().generate(**inputs, max_new_tokens=TOKENS)
+    return [a.strip() for a in processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)]
+
+
+@pytest.mark.parametrize(("stage", "options"), [("sft", ["--merge"]), ("sft", []), ("full", []), ("align", [])])
+def test_twenty_recordings_get_the_very_answers_of_transcribe(project, stage, options, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(transcribing, "MAX_NEW_TOKENS", TOKENS)
+    recordings = [project / f"{i}.wav" for i in range(CLIPS)]
+    expected = [line["hypothesis"] for line in transcribing.transcribe(recordings, None, project / stage).lines]
+    assert all(expected) and len(set(expected)) > CLIPS / 2, "the recordings make no difference"
+    written = export(project / stage, tmp_path / "out", *options, capsys=capsys)
+    assert answers(tmp_path / "out", recordings) == expected
+    assert written["adapter"] == ("adapter" if stage == "sft" and not options else None)
+
+
+def test_what_is_printed_is_what_is_there_and_the_same_each_time(project, tmp_path, capsys):
+    first, second = (export(project / "sft", tmp_path / name / "out", capsys=capsys) for name in ("a", "b"))
+    assert first["hash"] == second["hash"] and first["files"] == second["files"]
+    found = {p.relative_to(tmp_path / "a" / "out").as_posix() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert {file["name"] for file in first["files"]} == found
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "processor_config.json"} <= found
+    assert {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"} <= found
+    assert not any(name.endswith((".bin", ".py", ".pt", ".partial")) for name in found)
+    assert str(project) not in "".join((tmp_path / "a" / "out" / n).read_text() for n in found if n.endswith(".json"))
+    assert run(["export", str(project / "sft"), str(tmp_path / "c"), "--merge"]) == 0
+    said = capsys.readouterr().out
+    assert "model.safetensors" in said and "SHA-256" in said and not (tmp_path / "c" / "adapter").exists()
+
+
+def test_the_cards_lines_run_and_its_figures_are_the_ledgers(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    export(project / "sft", "out", capsys=capsys)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "library_name: peft" in card and "0.125" in card and "licence" in card.lower()
+    lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1].replace("speech.wav", str(project / "0.wav"))
+    exec(lines, {})  # noqa: S102
+    assert capsys.readouterr().out.strip()
+    export(project / "align", "plain", capsys=capsys)
+    assert "It has no figures" in (tmp_path / "plain" / "README.md").read_text()
+
+
+def test_the_auto_classes_find_it(project, tmp_path, capsys):
+    export(project / "align", tmp_path / "out", capsys=capsys)
     register()
-    out = export(folder, tmp_path / "out")
-    model = AutoModelForCausalLM.from_pretrained(out)
-    processor = AutoProcessor.from_pretrained(out)
-    chat = [{"role": "user", "content": [{"type": "text", "text": "repeat: "}, {"type": "audio", "audio": waveform}]}]
-    inputs = processor.apply_chat_template(chat)
-    ids = model.eval().generate(**inputs, max_new_tokens=6, do_sample=False)
-    answer = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
-    assert answer.strip() == expected
-    assert not any("lora" in name for name, _ in model.named_parameters())
+    assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path / "out"), SpeechLlamaForConditionalGeneration)
+    assert isinstance(AutoProcessor.from_pretrained(tmp_path / "out"), SpeechLlamaProcessor)
 
 
-def test_a_checkpoint_that_does_not_hear_is_refused(hearing):
-    with pytest.raises(InputError, match="does not hear"):
-        build(hearing[0].parent / "base")
+def test_a_dry_run_writes_nothing(project, tmp_path, capsys):
+    assert run(["export", str(project / "sft"), str(tmp_path / "out"), "--merge", "--dry-run"]) == 0
+    assert "would write" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
+def test_a_failure_leaves_no_folder(project, tmp_path, capsys):
+    (project / "moved").mkdir()
+    for path in (project / "align").iterdir():
+        (project / "moved" / path.name).write_bytes(path.read_bytes())
+    weights = project / "moved" / "projector.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    assert run(["export", str(project / "moved"), str(tmp_path / "out")]) == 2
+    assert "projector.safetensors: sha256" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nowhere", "out"], "nowhere holds no checkpoint"),
+        (["ctc", "out"], "ctc holds no checkpoint"),
+        (["base", "out"], "does not hear"),
+        (["aid", "out"], "aid holds no checkpoint"),
+        (["scores", "out"], "only scores answers"),
+        (["prompt", "out", "--merge"], "prompt tuning"),
+        (["fourbit", "out", "--merge"], "base is in 4 bits; leave --merge out"),
+        (["own", "out"], "add --merge"),
+        (["sft", "full"], "which is there and not empty"),
+        (["sft", "0.wav"], "which is there and not empty"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_before_a_model_is_loaded(project, arguments, named, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    if not (project / "aid").is_dir():
+        (project / "aid").mkdir()
+        enhancer.save(project / "aid", Enhancer(EnhancerSpec(width=16, hidden=24)))
+    spec = json.loads((project / "align" / "checkpoint.json").read_text()) | {"hashes": {}}
+    for name, changed in (("scores", {"stage": "reward"}), ("fourbit", {"quantization": "nf4"}), ("own", {})):
+        (project / name / "personal").mkdir(parents=True, exist_ok=True)
+        (project / name / "checkpoint.json").write_text(json.dumps(spec | changed))
+        if name != "scores":
+            (project / name / "projector.safetensors").write_bytes(b"")
+    code = "import sys; from posttrain.__main__ import run; status = run(sys.argv[1:]); print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; sys.exit(status)", "export", *arguments],
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and named in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout.strip() == "False" and not (project / "out").exists()

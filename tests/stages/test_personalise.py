@@ -201,11 +201,13 @@ def test_the_card_says_gain_cost_hash_and_how_to_remove_it(trained, tmp_path, mo
         config={"options": options}, code="x", base="x", data="x", seed=0, device="cpu", started="x", wall_s=1.0,
         train_metrics=told, metrics=measured,
     )  # fmt: skip
-    said = yaml.safe_load(personal_card.write(row).read_text())
+    said = yaml.safe_load(personal_card.write(tmp_path / "runs" / "toy", row).read_text())
     assert said["listener"] == "N3" and said["utterances"] == 2 and "runs/toy/sft" in said["removal"]
     assert said["gained"]["personal/names"]["against_parent"] == -1
     assert len(said["weights_sha256"]) == 64
-    assert (tmp_path / "adapters" / "cards" / "toy_personalise.yaml").is_file()
+    assert [p for p in tmp_path.rglob("*.yaml") if p.parent != context.folder] == [
+        tmp_path / "runs" / "toy" / "adapters" / "personalise" / "person.yaml"
+    ]
 
 
 @pytest.mark.parametrize("number", range(len(example_person.PERSONS)))

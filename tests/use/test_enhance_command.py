@@ -70,12 +70,27 @@ def test_the_total_latency_is_at_most_10_ms_for_every_standard_audiogram(name):
     assert Enhancer().latency_ms + NALR(bisgaard(name)).delay_ms <= 10
 
 
-@pytest.mark.parametrize("audiogram", [(), ("--audiogram", "S2")])
+@pytest.mark.parametrize(
+    "audiogram",
+    [(), ("--audiogram", "S2"), *(("--audiogram", "N4", "--compression", speed) for speed in ("slow", "fast"))],
+)
 def test_a_stream_gives_the_same_samples(checkpoint, audiogram, capsys):
     enhance("whole.wav", "--checkpoint", checkpoint, *audiogram, capsys=capsys)
     assert enhance("stream.wav", "--checkpoint", checkpoint, *audiogram, "--stream", capsys=capsys)["stream"]
     whole, stream = (soundfile.read(name)[0] for name in ("whole.wav", "stream.wav"))
     assert len(whole) == len(stream) and np.abs(whole - stream).max() < 1e-5
+
+
+def test_compression_is_by_option_adds_no_delay_and_changes_nothing_else(checkpoint, capsys):
+    options = ("--checkpoint", checkpoint, "--audiogram", "N4")
+    plain = enhance("plain.wav", *options, capsys=capsys)
+    none = enhance("none.wav", *options, "--compression", "none", capsys=capsys)
+    slow, fast = (enhance(f"{s}.wav", *options, "--compression", s, capsys=capsys) for s in ("slow", "fast"))
+    assert plain["compression"] == none["compression"] == "none" and plain["levels"] == none["levels"]
+    assert plain["latency_ms"] == slow["latency_ms"] == fast["latency_ms"]
+    heard = [soundfile.read(f"{name}.wav")[0] for name in ("plain", "none", "slow", "fast")]
+    assert np.array_equal(heard[0], heard[1])
+    assert all(np.abs(heard[a] - heard[b]).max() > 0.01 for a, b in ((0, 2), (0, 3), (2, 3)))
 
 
 def test_no_strength_is_no_change(checkpoint, capsys):
@@ -133,6 +148,7 @@ def test_everything_wrong_is_said_at_once_with_status_2(checkpoint, capsys, tmp_
         (["gone.wav", "out.wav"], "gone.wav"),
         (["in.wav", "out.wav", "--denoise", "2"], "--denoise"),
         (["in.wav", "out.wav", "--ear", "both"], "both"),
+        (["in.wav", "out.wav", "--compression", "slow"], "add --audiogram"),
         (["in.wav"], "OUT"),
     ],
 )
