@@ -24,6 +24,23 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 EXTEND = (DOCS / "extend.md").read_text()
 FILES = dict(re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', EXTEND, re.MULTILINE | re.DOTALL))
+COMMANDS = (
+    "run soften.yaml --dry-run",
+    "doctor soften.yaml",
+    "run soften.yaml",
+    "evaluate --checkpoint runs/soften/sft --json",
+    "report soften",
+)
+ONE_PROCESS = """
+import contextlib, io, json, sys
+from posttrain.__main__ import run
+printed = []
+for command in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        printed.append([run(command.split()), out])
+print(json.dumps([[status, out.getvalue()] for status, out in printed]))
+"""
+"""All commands in one process: the libraries are loaded once."""
 SPEECH = {"anna": 220.0, "ben": 110.0, "carla": 190.0}
 
 
@@ -74,7 +91,7 @@ def extended(tmp_path_factory):
     recipe["sft"] |= {"adapter": "lora_mlp"}
     (root / "soften.yaml").write_text(yaml.safe_dump(recipe))
     done = subprocess.run(
-        [sys.executable, "-m", "posttrain", "run", "soften.yaml"],
+        [sys.executable, "-c", ONE_PROCESS, *COMMANDS],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
@@ -82,7 +99,15 @@ def extended(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    (root / "printed.json").write_text(done.stdout)
     return root / "runs" / "soften"
+
+
+def printed(run: Path, command: str) -> tuple[int, str]:
+    """Exit status and output of one of COMMANDS."""
+    results = json.loads((run.parent.parent / "printed.json").read_text())
+    status, output = results[COMMANDS.index(command)]
+    return status, output
 
 
 def rows(run: Path) -> dict[str, dict]:
@@ -135,6 +160,24 @@ def test_the_bare_page_says_where_its_options_are():
 def test_the_manifest_of_the_example_has_the_checksum_of_its_card():
     card = yaml.safe_load(FILES["data/clinic.yaml"])
     assert card["sha256"] == {"manifest.csv": hashlib.sha256(FILES["clinic/manifest.csv"].encode()).hexdigest()}
+
+
+def test_every_command_takes_the_new_files_as_its_own(extended):
+    plan = printed(extended, "run soften.yaml --dry-run")
+    assert plan[0] == 0 and "soft_half" in plan[1] and re.search(r"^sft +run ", plan[1], re.MULTILINE)
+    checked = printed(extended, "doctor soften.yaml")[1]
+    assert "✓ clinic" in checked and not re.search(r"^✗.*(recipe|clinic|lora_mlp|fit)", checked, re.MULTILINE)
+    assert printed(extended, "run soften.yaml")[0] == 0
+
+
+def test_evaluation_ledger_and_report_have_the_new_corpus_and_adapter(extended):
+    again = json.loads(printed(extended, "evaluate --checkpoint runs/soften/sft --json")[1])
+    row = rows(extended)["sft"]
+    assert again["wer_real/clinic"]["value"] == row["metrics"]["wer_real/clinic"]["value"]
+    assert row["config"]["options"]["adapter"] == "lora_mlp"
+    assert printed(extended, "report soften")[0] == 0
+    assert "clinic" in (extended / "report.md").read_text()
+    assert "lora_mlp" in (extended / "adapters" / "sft" / "CARD.md").read_text()
 
 
 def test_the_adapter_of_the_example_trains_what_it_names(extended):

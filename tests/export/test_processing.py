@@ -176,14 +176,10 @@ class TestHuggingFaceFace:
     @pytest.fixture
     def both(self, encoder, waveforms, tmp_path):
         """The table face and the other around the same modules."""
-        frames = encoder.encode(waveforms)
-        spans, start = {}, 0
-        for i, clip in enumerate(frames):
-            spans[f"test/{i}"] = (start, len(clip))
-            start += len(clip)
+        table = FrameTable.of({f"test/{i}": frames for i, frames in enumerate(encoder.encode(waveforms))})
         tokenizer = byte_tokenizer()
         checkpoint.save_base(tmp_path / "base", tiny_llama(tokenizer), tokenizer)
-        llama = checkpoint.create(tmp_path / "base", tmp_path / "ctc", FrameTable(torch.cat(frames), spans), stack=3)
+        llama = checkpoint.create(tmp_path / "base", tmp_path / "ctc", table, stack=3)
         face = joined(llama.model, encoder.model.encoder, 3, 0)
         return llama, face
 
@@ -208,8 +204,9 @@ class TestHuggingFaceFace:
         with torch.no_grad():
             scores = face(**inputs).logits.log_softmax(-1)
         for row, expected in zip(scores, table_face, strict=True):
-            # measured 5e-6 (2e-3 where the table is kept in float16); frames of another clip are apart by 6
-            torch.testing.assert_close(row[-len(expected) - 1 : -1], expected, rtol=0, atol=1e-4)
+            # measured 5e-6, but up to 2e-3 where padding changes how a frame rounds to float16; frames of another clip
+            # are apart by 6
+            torch.testing.assert_close(row[-len(expected) - 1 : -1], expected, rtol=0, atol=2e-3)
 
     def test_both_faces_give_the_same_answers(self, both, processor, waveforms):
         llama, face = both
