@@ -66,6 +66,8 @@ def build(checkpoint: Path, merge: bool = True) -> tuple[SpeechLlamaForCondition
     encoder = encoders.load(spec.encoder)
     model = joined(checkpoints.merged(llama), encoder.model.encoder, spec.stack, spec.projector_hidden)
     model.generation_config = generation
+    for part in (model.config.text_config, model.config.audio_config):
+        part.name_or_path = ""  # where it lies on this machine
     audio = model.config.audio_config.to_dict()
     return model, SpeechLlamaProcessor(encoder.extractor, tokenizer, spec.num_words, spec.stack, audio)
 

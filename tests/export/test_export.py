@@ -23,6 +23,7 @@ from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
+from posttrain.model.speech_llama import nf4
 from posttrain.run import ledger
 from posttrain.use import transcribe as transcribing
 
@@ -32,7 +33,7 @@ WORDS = ("turn it up", "number twelve", "it is too loud", "help me please", "whe
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A run with checkpoints of stages align, sft (LoRA) and full, and twenty recordings of made voices."""
+    """A run with a checkpoint of every kind of adapter, and twenty recordings of made voices."""
     folder = tmp_path_factory.mktemp("project")
     torch.manual_seed(0)
     encoder = encoders.tiny(WIDTH, 1, 2, 4, 8, 80)
@@ -42,7 +43,13 @@ def project(tmp_path_factory):
     tokenizer = byte_tokenizer()
     checkpoint.save_base(folder / "base", tiny_llama(tokenizer), tokenizer)
     parents = {"llm": folder / "base", "encoder": folder / "ctc"}
-    for stage, adapter in (("align", None), ("sft", "lora"), ("full", "full"), ("prompt", "prompt_tuning")):
+    for stage, adapter in (
+        ("align", None),
+        ("sft", "lora"),
+        ("full", "full"),
+        ("prompt", "prompt_tuning"),
+        ("four", "qlora"),
+    ):
         table = FrameTable(torch.zeros(3, WIDTH), {"a": (0, 3)})
         llama = checkpoint.create(folder / "base", folder / "ctc", table, stack=3)
         llama = checkpoint.adapt(llama, adapter) if adapter else llama
@@ -67,9 +74,9 @@ def export(*arguments, capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-def answers(folder, recordings) -> list[str]:
+def answers(folder, recordings, **options) -> list[str]:
     """What the exported model answers, through its own classes alone."""
-    model = SpeechLlamaForConditionalGeneration.from_pretrained(folder)
+    model = SpeechLlamaForConditionalGeneration.from_pretrained(folder, **options)
     if (folder / "adapter").is_dir():
         model = PeftModel.from_pretrained(model, folder / "adapter")
     processor = SpeechLlamaProcessor.from_pretrained(folder)
@@ -83,15 +90,18 @@ def answers(folder, recordings) -> list[str]:
     return [a.strip() for a in processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)]
 
 
-@pytest.mark.parametrize(("stage", "options"), [("sft", ["--merge"]), ("sft", []), ("full", []), ("align", [])])
+@pytest.mark.parametrize(
+    ("stage", "options"), [("sft", ["--merge"]), ("sft", []), ("four", []), ("full", []), ("align", [])]
+)
 def test_twenty_recordings_get_the_very_answers_of_transcribe(project, stage, options, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(transcribing, "MAX_NEW_TOKENS", TOKENS)
     recordings = [project / f"{i}.wav" for i in range(CLIPS)]
     expected = [line["hypothesis"] for line in transcribing.transcribe(recordings, None, project / stage).lines]
     assert all(expected) and len(set(expected)) > CLIPS / 2, "the recordings make no difference"
     written = export(project / stage, tmp_path / "out", *options, capsys=capsys)
-    assert answers(tmp_path / "out", recordings) == expected
-    assert written["adapter"] == ("adapter" if stage == "sft" and not options else None)
+    bits = {"quantization_config": nf4("float32")} if stage == "four" else {}
+    assert answers(tmp_path / "out", recordings, **bits) == expected
+    assert written["adapter"] == ("adapter" if stage in ("sft", "four") and not options else None)
 
 
 def test_what_is_printed_is_what_is_there_and_the_same_each_time(project, tmp_path, capsys):
