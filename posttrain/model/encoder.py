@@ -4,7 +4,6 @@ The blank is `config.pad_token_id`. Frames and hypotheses come from one pass. Ba
 stage trains it; padded and unpadded outputs agree (tested).
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -276,11 +275,9 @@ def unit_tokenizer(texts: Iterable[str] = (), units: int = 0) -> ParakeetTokeniz
 
 def weights_hash(model: torch.nn.Module) -> str:
     """Hash of all weights and buffers and their names, 16 hex digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    tensors = ((name, t.detach().cpu().contiguous()) for name, t in sorted(model.state_dict().items()))
+    parts = (part for name, t in tensors for part in (name, t.view(-1).view(torch.uint8).numpy().tobytes()))
+    return files.content_hash(parts)[:16]
 
 
 def _frozen(model: ParakeetForCTC, tokenizer: ParakeetTokenizer, extractor: ParakeetFeatureExtractor) -> CTCEncoder:

@@ -243,7 +243,7 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, dtype),
-        llm_int8_skip_modules=["lm_head", "projector", "encoder", "score"],
+        llm_int8_skip_modules=["lm_head", ".*projector", ".*encoder", "score"],  # regular expressions
     )
 
 
