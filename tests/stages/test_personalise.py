@@ -77,6 +77,15 @@ def test_the_personal_adapter_alone_trains_and_the_parent_is_kept_byte_for_byte(
     assert "README.md" not in files(context.folder)
 
 
+def test_merged_it_is_merged_with_the_parents(trained):
+    context, _ = trained
+    child = checkpoint.load(context.folder)
+    expected, parent = logits(child), logits(checkpoint.load(context.parents["model"]))
+    child.model = checkpoint.merged(child)
+    torch.testing.assert_close(logits(child), expected, rtol=0, atol=1e-4)
+    assert (parent - expected).abs().max() > 1e-3
+
+
 def test_taken_off_it_gives_back_the_parent_exactly_and_on_it_does_not(trained):
     context, _ = trained
     parent, child = checkpoint.load(context.parents["model"]), checkpoint.load(context.folder)
