@@ -10,7 +10,6 @@ from posttrain.cli import early, export, hearing, safety, seeds
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
-    Compression,
     DeviceOption,
     DryRunOption,
     Ear,
@@ -24,6 +23,7 @@ from posttrain.cli.options import (
     Task,
 )
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
+from posttrain.use.enhance import Compression
 
 app = typer.Typer(
     name="posttrain",

@@ -8,7 +8,6 @@ import typer
 from posttrain.cli import early
 
 Ear = Literal["left", "right"]
-Compression = Literal["none", "slow", "fast"]
 Task = Literal["repeat", "simplify", "answer", "command", "help"]
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")

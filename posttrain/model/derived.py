@@ -9,14 +9,14 @@ from torch import nn
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from posttrain.errors import InputError
-from posttrain.model import adapters
+from posttrain.model import adapters, personal
 from posttrain.model.frame_table import embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import SpeechLlama, load_llama
 
 
 def merged(llama: SpeechLlama) -> LlamaForCausalLM:
-    """The Llama with the adapters in use merged into the weights, speech embedding and projector included.
+    """The Llama with its adapters merged into the weights, speech embedding and projector included.
 
     Consumes `llama`. A 4-bit base is unpacked first, since rounding the sum to 4 bits again would give another model.
     """
@@ -26,7 +26,8 @@ def merged(llama: SpeechLlama) -> LlamaForCausalLM:
         raise InputError(f"adapter {llama.spec.adapter} cannot be merged; expected LoRA, DoRA, full or projector")
     if llama.spec.quantization != "none":
         _unpack(llama)
-    model = llama.model.merge_and_unload(adapter_names=llama.model.active_adapters)
+    names = [personal.PARENTS] + [personal.PERSONAL] * personal.has(llama.model)
+    model = llama.model.merge_and_unload(adapter_names=names)
     model.resize_token_embeddings = resize_forbidden
     return model
 

@@ -34,7 +34,8 @@ WORDS = ("turn it up", "number twelve", "it is too loud", "help me please", "whe
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A run with a checkpoint of every kind of adapter, and twenty recordings of made voices."""
-    folder = tmp_path_factory.mktemp("project")
+    folder = tmp_path_factory.mktemp("project") / "runs" / "toy"
+    folder.mkdir(parents=True)
     torch.manual_seed(0)
     encoder = encoders.tiny(WIDTH, 1, 2, 4, 8, 80)
     with torch.no_grad():  # its transcripts are never empty, so that the Llama is asked about every recording
