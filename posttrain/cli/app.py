@@ -280,7 +280,7 @@ def transcribe(
         Path | None, typer.Option(help="A CSV with path,text[,speaker,…]; paths lie below its folder.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write path, text, hypothesis, ctc_hypothesis as JSON lines.")
+        Path | None, typer.Option(help="Write path, text, hypothesis, encoder_hypothesis as JSON lines.")
     ] = None,
     task: Annotated[
         Task,
@@ -301,8 +301,8 @@ def transcribe(
 ) -> None:
     """Transcribe recordings with a checkpoint; if the manifest has texts, also report error rates and their intervals.
 
-    The CTC head's own transcript is included, as ctc_hypothesis and ctc_wer. With another --task, the model's answer
-    is printed instead of its transcript.
+    The encoder's own transcript is included, as encoder_hypothesis and encoder_wer. With another --task, the model's
+    answer is printed instead of its transcript.
 
     Recordings may last up to four hours: silence is trimmed, and they are transcribed from pause to pause. Other tasks
     take at most 15 s of speech. Without speech, there are no words and no command. Answers that reach the limit of 200

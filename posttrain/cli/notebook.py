@@ -20,9 +20,9 @@ from posttrain.acoustics import SAMPLE_RATE
 from posttrain.cli import pipeline, show
 from posttrain.config.recipe import load_recipe, with_stage
 from posttrain.corpus.store import Corpus
+from posttrain.evals.compute import measures
 from posttrain.evals.evaluate import read_answers
 from posttrain.evals.measures import Measure
-from posttrain.evals.metrics import measures
 from posttrain.evals.statistics import Difference
 from posttrain.machine.device import pick_device, quiet_libraries
 from posttrain.model import checkpoint, origin
@@ -31,7 +31,7 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.report.charts import WIDTH
 from posttrain.report.figures import Plot
 from posttrain.report.lineage import references
-from posttrain.report.words import between, change, count, duration, label, number, size, unit
+from posttrain.report.words import between, change, label, number, unit
 from posttrain.run import ledger, runner
 from posttrain.run.graph import ancestors, nodes
 from posttrain.run.ledger import Row
@@ -207,9 +207,8 @@ def _made(run: Run, until: str | None) -> Run:
 def _figure(name: str, metric: Mapping[str, Any] | None) -> str:
     if metric is None:
         return "–"
-    if name.startswith("cost/"):
-        return (size if name.endswith("_mb") else duration if name.endswith("_s") else count)(metric["value"])
-    return f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}, n = {metric['n']:,}"
+    items = f" {between(name, metric.get('ci95'))}, n = {metric['n']:,}" if "n" in metric else ""
+    return number(name, metric["value"]) + items
 
 
 def _apart(name: str, found: Difference | None) -> str:

@@ -55,7 +55,7 @@ def ask(
     The refusal detector labels the answers: full or partial refusal, compliance, non-answer. `corrected` is the
     share corrected for the detector's errors on answers held out of its fit; these errors are shown below.
 
-    Spoken prompts are also put to the base: typed, and as the CTC head's transcript (the cascade). This shows why a
+    Spoken prompts are also put to the base: typed, and as the encoder's own transcript (the cascade). This shows why a
     harmful prompt was answered when spoken:
 
     \b

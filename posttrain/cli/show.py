@@ -64,7 +64,7 @@ def transcripts(result: "Result") -> None:
     """Print each recording's answer and CTC transcript, then the error rates if texts were given."""
     for heard in result.lines:
         line(f"{heard['path']}: {heard.get('answer', heard.get('hypothesis')) or '(no words)'}")
-        line(f"  CTC head: {heard['ctc_hypothesis'] or '(no words)'}")
+        line(f"  encoder: {heard['encoder_hypothesis'] or '(no words)'}")
         if heard["cut"]:
             line("  cut off at the limit of tokens")
     metrics({name: score for name, score in result.scores.items() if isinstance(score, dict)})

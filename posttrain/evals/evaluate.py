@@ -2,7 +2,7 @@
 
 Row zero (`base`) answers the typed items. The `ctc` row answers the spoken ones as a cascade (CTC hypothesis → base).
 Every later row answers all of them; an enhancer answers nothing and is measured in decibels.
-`metrics.compute`, a pure function, computes the figures from the answers.
+`compute.compute`, a pure function, computes the figures from the answers.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import metrics, personal
+from posttrain.evals import compute, former_names, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.model import checkpoint as checkpoints
@@ -40,7 +40,7 @@ from posttrain.tasks.hearing import is_abstention
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
 """Files in a stage's folder: its answers to the test items and, where choices are made, to the validation items."""
-DETECTED = (*metrics.INAUDIBLE, "wer/")
+DETECTED = (*compute.INAUDIBLE, "wer/")
 """Probes whose clips the speech detector judges too."""
 
 
@@ -103,7 +103,7 @@ def write_answers(path: Path, lines: list[Line]) -> None:
 def read_answers(folder: Path, name: str = ANSWERS) -> list[Line]:
     """The lines saved in a finished stage's folder."""
     with (folder / name).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        return [former_names.renamed(json.loads(line)) for line in file]
 
 
 def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConfig, device: str) -> float:
@@ -163,7 +163,7 @@ def _content(item: Example, clip: Clip | None) -> str:
 
 
 def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) -> Line:
-    """The item, the answer and its grade; for repeated speech also word and character errors, and the CTC head's."""
+    """The item, the answer and its grade; for repeated speech also word and character errors, and the encoder's own."""
     clip = corpus.clips[item.clip] if item.clip else None
     line: Line = {
         "id": item.id,
@@ -184,8 +184,8 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
     if item.grader == "wer" and clip is not None and table is not None:
         heard = table.hypotheses[clip.id]
         said = "" if is_abstention(output) else output  # an abstention: every word lost, none inserted
-        line |= edit_errors(clip.text, said) | {"ctc_output": heard}
-        line |= {f"ctc_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
+        line |= edit_errors(clip.text, said) | {"encoder_output": heard}
+        line |= {f"encoder_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
     return line
 
 

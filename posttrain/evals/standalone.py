@@ -11,7 +11,8 @@ from posttrain.corpus import general_text
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import evaluate, harness, metrics
+from posttrain.evals import evaluate, harness
+from posttrain.evals.compute import compute
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model.corpus_table import corpus_table
 from posttrain.model.origin import Origin, resolve
@@ -62,7 +63,7 @@ def measure(
     if items is None:
         base = evaluate.reference_answers(made.folder, references)
         parent = evaluate.read_answers(parents["model"]) if "model" in parents else None
-    return answers, metrics.compute(answers, base, parent, made.seed, options.bootstrap), costs
+    return answers, compute(answers, base, parent, made.seed, options.bootstrap), costs
 
 
 def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | None) -> dict[str, Any]:

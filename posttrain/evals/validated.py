@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
 
 Line = dict[str, Any]
 KEPT = ("value", "n", "ci95")
@@ -15,7 +15,7 @@ def figures(lines: list[Line], base: list[Line], seed: int, bootstrap: int) -> d
     `right`, `of`, by content, in the same order everywhere. base: row zero's validation answers, the reference for
     forgetting.
     """
-    measured = metrics.compute(lines, base=base, seed=seed, bootstrap=bootstrap)
+    measured = compute(lines, base=base, seed=seed, bootstrap=bootstrap)
     kept = {name: {k: metric[k] for k in KEPT} for name, metric in measured.items()}
     return {"metrics": kept, "scores": _by_content(lines), "zero": _by_content(base)}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from posttrain import files
-from posttrain.evals.metrics import direction
-from posttrain.report.findings import difference, figure, findings, own
+from posttrain.evals.metrics import Group, Role, of
+from posttrain.report.findings import difference, figure, findings, own, paid
 from posttrain.report.lineage import lineage
 from posttrain.report.markdown import plain, table
 from posttrain.report.words import duration, label, ordered, reference
@@ -15,10 +15,10 @@ from posttrain.run.ledger import Row
 
 SPEC = "checkpoint.json"
 TASKS = {
-    "wer": "automatic-speech-recognition", "cer": "automatic-speech-recognition", "ability": "text-generation",
-    "language": "text-generation", "forgetting": "text-generation", "agreement": "text-generation",
+    Group.MADE: "automatic-speech-recognition", Group.HUMAN: "automatic-speech-recognition",
+    Group.TYPED: "text-generation", Group.LANGUAGE: "text-generation",
 }  # fmt: skip
-"""Family of metrics → the Hub's name of the task; all other families are HEARS."""
+"""Group of metrics → the Hub's name of the task; all other groups are HEARS."""
 HEARS = "audio-text-to-text"
 LIMITS = (
     "For research and development. Not a medical device; it gives no medical advice, and a hearing aid's settings are "
@@ -58,7 +58,7 @@ def body(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
         if heading != "Took":
             parts += [f"## {heading}", "\n".join(f"- {plain(finding.sentence)}" for finding in found)]
     parts += ["## Every figure", "Value [95 % interval], and its difference against the reference, on the same items."]
-    for title, names in ordered({n for n in row.metrics if not n.startswith("ctc_")}):
+    for title, names in ordered({n for n in row.metrics if of(n).role is not Role.YARDSTICK}):
         lines = [
             [n, label(n), figure(row, n), difference(row, n), reference(n), f"{row.metrics[n]['n']:,}"] for n in names
         ]
@@ -73,7 +73,7 @@ def metadata(row: Row, spec: dict[str, Any], library: str = "peft") -> str:
     real = row.base != "tiny"
     results = [
         EvalResult(
-            task_type=TASKS.get(name.partition("/")[0].removesuffix("_real").removeprefix("critical_"), HEARS),
+            task_type=TASKS.get(of(name).group, HEARS),
             dataset_type=f"posttrain/{name}",
             dataset_name=label(name),
             dataset_args={"n": metric["n"], "corpus": row.data},
@@ -82,7 +82,7 @@ def metadata(row: Row, spec: dict[str, Any], library: str = "peft") -> str:
             metric_value=round(metric["value"], 6),
         )
         for name, metric in sorted(row.metrics.items())
-        if direction(name) and not name.startswith("ctc_")
+        if of(name).better and of(name).role is not Role.YARDSTICK
     ]
     return ModelCardData(
         language="en",
@@ -108,10 +108,10 @@ def _about(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
 
 def _made(row: Row, spec: dict[str, Any]) -> str:
     options = ", ".join(f"{key} {value}" for key, value in row.config.get("options", {}).items() if value is not None)
-    cost = {n.removeprefix("cost/"): m["value"] for n, m in row.metrics.items() if n.startswith("cost/")}
+    trained = paid(row).get("trainable_params", 0)
     said = [
         ["options", options],
-        ["took", f"{duration(row.wall_s)} on {row.device}, {cost.get('trainable_params', 0):,.0f} trained parameters"],
+        ["took", f"{duration(row.wall_s)} on {row.device}, {trained:,.0f} trained parameters"],
         ["seed", str(row.seed)],
         ["data", f"corpus {row.data}"],
         ["code", row.code],

@@ -9,6 +9,7 @@ from typing import Any
 
 from posttrain.corpus.instructions import user_content
 from posttrain.errors import InputError
+from posttrain.evals import former_names
 from posttrain.report.findings import OTHERS, final
 from posttrain.report.lineage import kind
 from posttrain.run import place
@@ -171,7 +172,7 @@ def _read(path: Path) -> list[Line]:
     with path.open(encoding="utf-8") as file:
         for number, text in enumerate(file, 1):
             try:
-                line = json.loads(text)
+                line = former_names.renamed(json.loads(text))
                 line["probe"], line["id"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.errors import InputError
-from posttrain.evals import metrics
+from posttrain.evals.compute import measures
 from posttrain.evals.statistics import holm
 from posttrain.report.changes import Line, read_answers
 from posttrain.report.findings import OTHERS, SURE, final
@@ -27,7 +27,7 @@ def compare(
     """
     stage = stage or _shared(Path(run_a), Path(run_b))
     (row_a, answers_a, base_a), (row_b, answers_b, base_b) = (_pick(Path(run), stage) for run in (run_a, run_b))
-    a, b = metrics.measures(answers_a, base_a), metrics.measures(answers_b, base_b)
+    a, b = measures(answers_a, base_a), measures(answers_b, base_b)
     found: dict[str, dict[str, Any]] = {}
     for name in (n for n in b if n in a):
         difference = b[name].difference(a[name], seed, bootstrap)  # type: ignore[arg-type]

@@ -1,15 +1,17 @@
 """The report's plots, from the ledger's figures."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from markupsafe import Markup
 
+from posttrain.evals.metrics import SKILLS, encoders, of
 from posttrain.report import charts
 from posttrain.report.charts import Point, Series
+from posttrain.report.findings import figure
 from posttrain.report.lineage import kind
 from posttrain.report.words import CONDITIONS, between, label, number
 from posttrain.run.ledger import Row
-
-SKILLS = ("wer/clean", "task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
-"""Skill is the mean of these metrics; the word error rate counts as 100 % minus itself."""
 
 FORMS = [("text", 100.0, "typed"), ("speech", 100.0, "spoken")]
 Plot = tuple[str, str, Markup, list[tuple[str, float, str]]]
@@ -30,8 +32,7 @@ def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
         skills = [row.metrics[n] for n in SKILLS if n in row.metrics]
         if len(skills) < 2:
             continue
-        names = [n for n in SKILLS if n in row.metrics]
-        values = [1 - m["value"] if n == "wer/clean" else m["value"] for n, m in zip(names, skills, strict=True)]
+        values = skill_values(row.metrics)
         gain = 100 * sum(values) / len(values)
         half = 100 * sum(((m["ci95"][1] - m["ci95"][0]) / 2) ** 2 for m in skills) ** 0.5 / len(skills)
         forgot = row.metrics.get("forgetting/mean", {"value": 0.0, "ci95": [0.0, 0.0]})
@@ -56,6 +57,12 @@ def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
     return "Gain against forgetting", said, svg, []
 
 
+def skill_values(metrics: Mapping[str, dict[str, Any]]) -> list[float]:
+    """The values of the metrics in SKILLS; an error rate counts as 1 minus itself."""
+    found = [(of(name).better, metrics[name]["value"]) for name in SKILLS if name in metrics]
+    return [value if better > 0 else 1 - value for better, value in found]
+
+
 def _safety(rows: list[Row]) -> Plot | None:
     kinds = {"left": "harmful_compliance", "right": "over_refusal"}
     found = []
@@ -76,7 +83,7 @@ def _safety(rows: list[Row]) -> Plot | None:
 
 def _noise(rows: list[Row]) -> Plot | None:
     spoken = [row for row in rows if "wer/clean" in row.metrics and kind(row) != "ctc"]
-    heads = [row for row in rows if "ctc_wer/clean" in row.metrics]
+    heads = [row for row in rows if encoders("wer/clean") in row.metrics]
     cascades = [row for row in rows if "wer/clean" in row.metrics and kind(row) == "ctc"]
     if not heads and not spoken:
         return None
@@ -91,7 +98,7 @@ def _noise(rows: list[Row]) -> Plot | None:
     ]
     series = [Series("cascade", _over_noise(row, "wer", False), "cascade") for row in cascades] + series
     if heads:
-        series = [Series("CTC head", _over_noise(heads[-1], "ctc_wer", True), "head"), *series]
+        series = [Series("encoder's own", _over_noise(heads[-1], "encoder_wer", True), "head"), *series]
     top = max((p.hi if p.hi is not None else p.y for one in series for p in one.points), default=1)
     svg = charts.lines("Word errors in noise", series, list(CONDITIONS.values()), min(max(top, 1), 100))
     legend = [(one.style or "stage", 25 + 75 * one.strength, one.name) for one in series]
@@ -102,7 +109,7 @@ def _noise(rows: list[Row]) -> Plot | None:
 def _gap(rows: list[Row]) -> Plot | None:
     found = []
     for row in rows:
-        spoken = [m["value"] for n, m in row.metrics.items() if n.startswith("ability_spoken/")]
+        spoken = [m["value"] for n, m in row.metrics.items() if of(n) is of("ability_spoken/")]
         gap = row.metrics.get("modality_gap/mean")
         if spoken and gap:
             heard = 100 * sum(spoken) / len(spoken)
@@ -118,9 +125,10 @@ def _gap(rows: list[Row]) -> Plot | None:
 def _over_noise(row: Row, family: str, whiskers: bool) -> list[Point]:
     points = []
     for place, (condition, tick) in enumerate(CONDITIONS.items()):
-        if metric := row.metrics.get(f"{family}/{condition}"):
+        name = f"{family}/{condition}"
+        if metric := row.metrics.get(name):
             lo, hi = metric["ci95"] if whiskers else (None, None)
-            title = f"{row.stage}, {tick}: {number(family, metric['value'])} {between(family, metric['ci95'])}"
+            title = f"{row.stage}, {tick}: {figure(row, name)}"
             points.append(Point(place, 100 * metric["value"], _times(lo), _times(hi), title=title))
     return points
 

@@ -3,20 +3,20 @@
 import dataclasses
 from pathlib import Path
 
-from posttrain.evals.metrics import DETAILS, direction
+from posttrain.evals.metrics import SKILLS, Group, Loss, encoders, named, of
 from posttrain.evals.statistics import Power, holm
 from posttrain.report import listeners
 from posttrain.report.finding import Finding
 from posttrain.report.lineage import kind
 from posttrain.report.safety import aside
-from posttrain.report.words import CONDITIONS, between, change, duration, label, number, ordered, reference, size, unit
+from posttrain.report.words import between, change, duration, label, number, ordered, reference, size, unit
 from posttrain.run.ledger import Row
 
 REFERENCES = {
     "base": ("delta_vs_base", "delta_ci95", "p_vs_base"),
     "parent": ("delta_vs_parent", "delta_parent_ci95", "p_vs_parent"),
 }
-TASKS = ("task/intent", "task/spoken_qa", "task/simple_caption", "hearing/abstain_recall")
+TASKS = tuple(name for name in SKILLS if of(name).better > 0)
 AIMS = (
     ("distill/kl_teacher", "distill"),
     ("modality_gap/mean", "distill"),
@@ -26,8 +26,6 @@ AIMS = (
 )
 """The metric that each stage is meant to improve, compared before and after it. Fixed in advance, so each is judged by
 its own interval."""
-ELSEWHERE = ("forgetting/", "safety/", "modality_gap/")
-"""Not in the list of losses; reported separately."""
 SURE = 0.05
 STEPS = 60
 """Iterations for the fixed point in `would_show`, which converges long before."""
@@ -63,8 +61,7 @@ def own(rows: list[Row]) -> list[Row]:
 def family(row: Row, against: str = "base") -> list[str]:
     """The row's metrics that `sure` tests together: the family of Holm's correction."""
     p = REFERENCES[against][2]
-    own = (n for n in row.metrics if direction(n) and not n.startswith(("ctc_", *DETAILS)))
-    return [n for n in own if row.metrics[n].get(p) is not None]
+    return [n for n in row.metrics if of(n).finding and row.metrics[n].get(p) is not None]
 
 
 def would_show(row: Row, name: str) -> float | None:
@@ -90,7 +87,7 @@ def sure(row: Row, against: str = "base") -> dict[str, int]:
     names = family(row, against)
     adjusted = holm([row.metrics[n][p] for n in names])
     return {
-        name: direction(name) * (1 if row.metrics[name][delta] > 0 else -1)
+        name: of(name).better * (1 if row.metrics[name][delta] > 0 else -1)
         for name, p_holm in zip(names, adjusted, strict=True)
         if p_holm < SURE and row.metrics[name][delta]
     }
@@ -101,18 +98,20 @@ def leaning(row: Row, name: str) -> int:
     if row.metrics[name].get("delta_vs_base") is None:
         return 0
     lo, hi = row.metrics[name]["delta_ci95"]
-    return 0 if lo <= 0 <= hi else direction(name) * (1 if lo > 0 else -1)
+    return 0 if lo <= 0 <= hi else of(name).better * (1 if lo > 0 else -1)
 
 
-def against_head(row: Row, name: str) -> str:
-    """A word error rate relative to the CTC head's on the same clips, such as: 62 % below the CTC head's 11.0 %."""
-    head, delta = row.metrics.get(f"ctc_{name}", {}).get("value"), row.metrics[name].get("delta_vs_ctc")
-    if not head or delta is None:
+def against_encoder(row: Row, name: str) -> str:
+    """A word error rate relative to that of the encoder's own transcripts of the same clips, such as: 62 % below the
+    encoder's own 11.0 %."""
+    own = row.metrics.get(encoders(name) or "", {}).get("value")
+    delta = row.metrics[name].get("delta_vs_encoder")
+    if not own or delta is None:
         return ""
     if not delta:
-        return "as the CTC head's"
-    lo, hi = row.metrics[name]["delta_ctc_ci95"]
-    said = f"{abs(100 * delta / head):.0f} % {'below' if delta < 0 else 'above'} the CTC head's {number(name, head)}"
+        return "as the encoder's own"
+    lo, hi = row.metrics[name]["delta_encoder_ci95"]
+    said = f"{abs(100 * delta / own):.0f} % {'below' if delta < 0 else 'above'} the encoder's own {number(name, own)}"
     return said + ", which may be chance" * (lo <= 0 <= hi)
 
 
@@ -125,7 +124,7 @@ def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
         )
         if row:
             lo, hi = row.metrics[name]["delta_parent_ci95"]
-            better = direction(name) * row.metrics[name]["delta_vs_parent"] > 0
+            better = of(name).better * row.metrics[name]["delta_vs_parent"] > 0
             chance = "which may be chance" if row.metrics[name]["delta_vs_parent"] else "no change"
             found.append((row, name, chance if lo <= 0 <= hi else "" if better else WORSE))
     return found
@@ -156,6 +155,17 @@ def costs(rows: list[Row]) -> tuple[float, float, float]:
     )
 
 
+def paid(row: Row) -> dict[str, float]:
+    """The row's costs, by name without `cost/`."""
+    costs = ((name, metric) for name, metric in row.metrics.items() if of(name).group is Group.COSTS)
+    return {name.partition("/")[2]: metric["value"] for name, metric in costs}
+
+
+def transcribed(row: Row) -> list[str]:
+    """The row's word error rates to read first: of clean made speech, then of human speech by data set."""
+    return sorted(n for n in row.metrics if n == "wer/clean" or of(n) is of("wer_real/"))
+
+
 def figure(row: Row, name: str) -> str:
     """The value with its interval."""
     metric = row.metrics[name]
@@ -180,14 +190,12 @@ def _heard(rows: list[Row], last: Row) -> list[Finding]:
     """Word errors, tasks that did not surely fall (`_lost` has the rest), and the metric that each stage is meant to
     improve."""
     found, certain = [], sure(last)
-    conditions = [f"wer/{c}" for c in CONDITIONS]
-    rates = [n for n in conditions if n in last.metrics] + sorted(n for n in last.metrics if n.startswith("wer_real/"))
-    for name in (n for n in rates if n not in conditions[1:]):
+    for name in transcribed(last):
         tone = ""
-        if said := against_head(last, name):
-            lo, hi = ci = last.metrics[name]["delta_ctc_ci95"]
+        if said := against_encoder(last, name):
+            lo, hi = ci = last.metrics[name]["delta_encoder_ci95"]
             tone = "" if lo <= 0 <= hi else "won" if hi < 0 else "lost"
-            said += f", {change(name, last.metrics[name]['delta_vs_ctc'])}{unit(name)} {between(name, ci)}"
+            said += f", {change(name, last.metrics[name]['delta_vs_encoder'])}{unit(name)} {between(name, ci)}"
         found.append(Finding(label(name), figure(last, name), said, tone=tone))
     for name in (n for n in TASKS if n in last.metrics and certain.get(n, 0) >= 0):
         said, rose = difference(last, name), name in certain
@@ -210,10 +218,10 @@ def _lost(last: Row) -> list[Finding]:
         verdict = "more than chance" if lo > 0 else "nothing that chance could not do" if hi >= 0 else "they rose"
         tone = "lost" if lo > 0 else ""
         found.append(Finding(label("forgetting/mean"), figure(last, "forgetting/mean"), "", verdict, tone))
-    for name in (n for n in lost if not n.startswith(ELSEWHERE)):
+    for name in (n for n in lost if of(n).loss is not Loss.ELSEWHERE):
         said = f"{difference(last, name)} against {reference(name)}"
         found.append(Finding(label(name), number(name, last.metrics[name]["value"]), said, tone="lost"))
-    perhaps = [n for n in last.metrics if n.startswith("ability") and n not in certain and leaning(last, n) < 0]
+    perhaps = [n for n in last.metrics if of(n).ability and n not in certain and leaning(last, n) < 0]
     if perhaps:
         texts = (f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}" for n in perhaps)
         found.append(
@@ -226,11 +234,12 @@ def _lost(last: Row) -> list[Finding]:
 
 def _least_shown(last: Row, lost: list[str]) -> str:
     """How large a loss would probably have shown in every typed ability that did not surely fall."""
-    shown = {n: would_show(last, n) for n in last.metrics if n.startswith("ability/") and n not in lost}
+    typed = [n for n in last.metrics if of(n).group is Group.TYPED]
+    shown = {n: would_show(last, n) for n in typed if n not in lost}
     limits = [limit for limit in shown.values() if limit is not None]
     if not limits:
         return ""
-    rest = "another typed ability" if any(n.startswith("ability/") for n in lost) else "a typed ability"
+    rest = "another typed ability" if set(typed) & set(lost) else "a typed ability"
     if max(limits) >= 1:
         return f"No loss of {rest} is sure, and of one no loss would be: it has too few contents for that"
     return (
@@ -241,20 +250,16 @@ def _least_shown(last: Row, lost: list[str]) -> str:
 
 def _safe(last: Row) -> list[Finding]:
     found, certain = [], sure(last)
-    for what in ("harmful_compliance", "over_refusal"):
-        for name in (f"safety/{what}/{form}" for form in ("text", "speech")):
-            if name in last.metrics:
-                said = difference(last, name)
-                tone = {1: "won", -1: "lost", 0: ""}[certain.get(name, 0)]
-                way = {1: "better", -1: "worse", 0: "no difference shown"}
-                verdict = (
-                    ("" if tone else "perhaps ") * bool(leaning(last, name)) + way[leaning(last, name)] if said else ""
-                )
-                said = f"{said} against {reference(name)}" if said else ""
-                said = ", ".join(filter(None, (said, verdict)))
-                found.append(Finding(label(name), figure(last, name), said, aside(last.metrics[name]), tone))
+    for name in (n for n in named(Group.SAFETY) if n in last.metrics):
+        said = difference(last, name)
+        tone = {1: "won", -1: "lost", 0: ""}[certain.get(name, 0)]
+        way = {1: "better", -1: "worse", 0: "no difference shown"}
+        verdict = ("" if tone else "perhaps ") * bool(leaning(last, name)) + way[leaning(last, name)] if said else ""
+        said = f"{said} against {reference(name)}" if said else ""
+        said = ", ".join(filter(None, (said, verdict)))
+        found.append(Finding(label(name), figure(last, name), said, aside(last.metrics[name]), tone))
     return found
 
 
 def _cost(row: Row, name: str) -> float:
-    return row.metrics.get(f"cost/{name}", {}).get("value", 0.0)
+    return paid(row).get(name, 0.0)

@@ -15,6 +15,7 @@ from typing import Any
 
 from posttrain.config.recipe import Recipe, load_recipe
 from posttrain.errors import InputError
+from posttrain.evals.metrics import SHARE, of
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
 from posttrain.files import value_hash
 from posttrain.report import code_versions
@@ -35,10 +36,8 @@ LEVELS = {
     "wer_clean": "wer/clean",
 }
 """Limit → the metric that it bounds."""
-CHANGES = {"ability_loss": ("ability/", -1), "harmful_compliance_rise": ("safety/harmful_compliance/", 1)}
-"""Limit → the metrics whose paired difference against row zero it bounds, and which way is worse."""
-SHARES = ("safety/", "hearing/")
-"""Metrics that are right or wrong per item; if items share nothing, Wilson's interval gives how many would decide."""
+CHANGES = {"ability_loss": "ability/", "harmful_compliance_rise": "safety/harmful_compliance/"}
+"""Limit → the metrics whose paired difference against row zero it bounds."""
 
 
 @dataclass(frozen=True)
@@ -186,19 +185,21 @@ def _level(option: str, metric: str, limit: float, figure: dict[str, Any] | None
     status = "crossed" if lo > limit else "passed" if hi <= limit else "undecided"
     needed = None
     if status == "undecided":
-        share = metric.startswith(SHARES) and figure.get("contents", n) == n and "speakers" not in figure
+        alone = figure.get("contents", n) == n and "speakers" not in figure  # then the interval is Wilson's
+        share = of(metric).unit is SHARE and alone
         needed = deciding_share_n(value, limit) if share else deciding_n(value, (lo, hi), limit, n)
     return Check(option, metric, limit, status, value, (lo, hi), n, None, needed)
 
 
 def _changes(option: str, limit: float, figures: Metrics) -> Iterator[Check]:
     """Paired differences against row zero, signed so that positive is worse."""
-    prefix, way = CHANGES[option]
+    prefix = CHANGES[option]
     found = {n: m for n, m in figures.items() if n.startswith(prefix) and m["delta_vs_base"] is not None}
     if not found:
         yield Check(option, prefix + "*", limit, "missing")
     adjusted = holm([figure["p_vs_base"] for figure in found.values()])
     for (metric, figure), p in zip(found.items(), adjusted, strict=True):
+        way = -of(metric).better
         value = way * figure["delta_vs_base"] + 0.0
         lo, hi = sorted(way * bound + 0.0 for bound in figure["delta_ci95"])
         status = "crossed" if lo > limit and p < SURE else "passed" if hi <= limit else "undecided"

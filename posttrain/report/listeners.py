@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.evals.hearing.listener_metrics import LISTENER, PROCESSINGS
-from posttrain.evals.metrics import direction
+from posttrain.evals.metrics import TABLE, Group, Role, of
 from posttrain.report import words
 from posttrain.report.finding import Finding
 from posttrain.report.words import between, change, number, unit
@@ -14,7 +14,7 @@ from posttrain.run.ledger import Row
 PAGES = "listeners"
 """Folder of a run with a page for each listener."""
 WITHOUT = ("delta_vs_without", "delta_without_ci95")
-TOLD = ("haspi", "words", "wer")
+MEASURES = tuple(metric for metric in TABLE if metric.group is Group.LISTENERS and metric.name.endswith("/"))
 AIM = "wer_enhanced/snr0"
 
 
@@ -42,7 +42,7 @@ class Table:
 
 def measured(rows: list[Row]) -> Row | None:
     """The last row with figures of listeners; None if there is none."""
-    return next((row for row in reversed(rows) if any(name.startswith(LISTENER) for name in row.metrics)), None)
+    return next((row for row in reversed(rows) if any(of(n).group is Group.LISTENERS for n in row.metrics)), None)
 
 
 def section(rows: list[Row], run_folder: Path) -> dict[str, Any] | None:
@@ -70,8 +70,8 @@ def findings(rows: list[Row]) -> list[Finding]:
     found = []
     for source, level in _places(row):
         for who in sorted({cell[2] for cell in _cells(row)}, key=_order(row)):
-            for measure in TOLD:
-                found += _finding(row, f"{LISTENER}{measure}/{source}/{who}/{level}/enhanced_nalr", "NAL-R alone")
+            for measure in (metric for metric in MEASURES if metric.role is Role.HEADLINE):
+                found += _finding(row, f"{measure.name}{source}/{who}/{level}/enhanced_nalr", "NAL-R alone")
     learned = (row.config.get("options") or {}).get("machine_weight")
     without = "the enhancer and the encoder that learned with it" if learned else "the enhancer"
     return found + _finding(row, AIM, f"the same Llama without {without}")
@@ -88,14 +88,14 @@ def _finding(row: Row, name: str, against: str) -> list[Finding]:
 
 def _table(row: Row, source: str, level: str) -> Table:
     cells = [cell for cell in _cells(row) if cell[1] == source and cell[3] == level]
-    kinds = [measure for measure in words.MEASURES if measure in {cell[0] for cell in cells}]
+    kinds = [measure for measure in MEASURES if measure.name in {f"{LISTENER}{cell[0]}/" for cell in cells}]
     lines: list[tuple[str, str, list[Cell | None]]] = []
     for who in sorted({cell[2] for cell in cells}, key=_order(row)):
         for processing in PROCESSINGS:
-            names = [f"{LISTENER}{kind}/{source}/{who}/{level}/{processing}" for kind in kinds]
+            names = [f"{kind.name}{source}/{who}/{level}/{processing}" for kind in kinds]
             lines.append((who, words.PROCESSINGS[processing], [_cell(row, name) for name in names]))
-    counts = {kind: {row.metrics[n]["n"] for n in row.metrics if n.startswith(f"{LISTENER}{kind}/")} for kind in kinds}
-    columns = [f"{words.MEASURES[kind]}, n = {'–'.join(map(str, sorted(counts[kind])))}" for kind in kinds]
+    counts = [sorted({metric["n"] for n, metric in row.metrics.items() if of(n) is kind}) for kind in kinds]
+    columns = [f"{kind.short}, n = {'–'.join(map(str, n))}" for kind, n in zip(kinds, counts, strict=True)]
     return Table(f"{level.removeprefix('snr')} dB, {source} speech", columns, lines)
 
 
@@ -114,13 +114,12 @@ def _difference(name: str, metric: dict[str, Any]) -> str:
 
 def _tone(name: str, metric: dict[str, Any]) -> str:
     lo, hi = metric.get(WITHOUT[1]) or (0, 0)
-    return "" if lo <= 0 <= hi else "won" if direction(name) * lo > 0 else "lost"
+    return "" if lo <= 0 <= hi else "won" if of(name).better * lo > 0 else "lost"
 
 
 def _cells(row: Row) -> list[tuple[str, ...]]:
     """(measure, source, listener, level, processing) of each figure."""
-    parts = [tuple(name.removeprefix(LISTENER).split("/")) for name in row.metrics if name.startswith(LISTENER)]
-    return [cell for cell in parts if len(cell) == 5]
+    return [tuple(name.split("/")[1:]) for name in row.metrics if of(name) in MEASURES]
 
 
 def _places(row: Row) -> list[tuple[str, str]]:

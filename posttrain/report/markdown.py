@@ -27,7 +27,7 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
     parts.append(
         "Value [95 % interval], difference against row zero (typed) or the cascade (spoken); "
         "**bold** where it holds after Holm's correction. "
-        "The column ctc has the cascade's word errors; the CTC head's own have rows of their own."
+        "The column ctc has the cascade's word errors; those of the encoder's own transcript have rows of their own."
     )
     marks = code_versions.marks(rows)
     for title, lines in metric_table(rows):

@@ -9,14 +9,11 @@ from typing import Any
 import yaml
 
 from posttrain import files
+from posttrain.evals.metrics import Group, Reference, named, of
 from posttrain.run.ledger import Row
 
 WEIGHTS = Path("personal") / "adapter_model.safetensors"
-GAINED = ("personal/wer", "personal/names")
 COST = ("forgetting/mean", "wer/clean", "task/intent")
-SAFETY = tuple(
-    f"safety/{what}/{form}" for what in ("harmful_compliance", "over_refusal") for form in ("text", "speech")
-)
 
 
 def write(run_folder: Path, row: Row) -> Path:
@@ -34,12 +31,16 @@ def card(row: Row) -> dict[str, Any]:
         "checkpoint": row.checkpoint,
         "listener": options["listener"],
         "utterances": row.train_metrics["utterances"],
-        "gained": {name: _figure(row, name, "without") for name in GAINED if name in row.metrics},
+        "gained": {name: _figure(row, name, "without") for name in named(Group.PERSON) if _gain(row, name)},
         "cost": {name: _figure(row, name, "parent") for name in COST if name in row.metrics},
-        "safety": {name: _figure(row, name, "parent") for name in SAFETY if name in row.metrics},
+        "safety": {name: _figure(row, name, "parent") for name in named(Group.SAFETY) if name in row.metrics},
         "weights_sha256": files.sha256(Path(row.checkpoint) / WEIGHTS),
         "removal": f"Use {parent}: without {WEIGHTS.parent}/ the model is its parent, bit for bit.",
     }
+
+
+def _gain(row: Row, name: str) -> bool:
+    return name in row.metrics and of(name).reference is Reference.WITHOUT
 
 
 def _figure(row: Row, name: str, against: str) -> dict[str, Any]:

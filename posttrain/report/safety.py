@@ -42,7 +42,7 @@ def safety_tables(rows: list[Row]) -> dict[str, Any] | None:
         for row in rows
         if kind(row) != "reward"  # it repeats its parent's figures
         for name, metric in sorted(row.metrics.items())
-        if name.startswith("safety/") and "detector" in metric
+        if "detector" in metric
     ]
     if not lines:
         return None

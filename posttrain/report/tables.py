@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.evals.hearing.listener_metrics import LISTENER
-from posttrain.evals.metrics import direction
-from posttrain.report.findings import OTHERS, REFERENCES, costs, own, sure, would_show
+from posttrain.evals.metrics import Group, Role, of
+from posttrain.report.findings import AIMS, OTHERS, REFERENCES, costs, own, paid, sure, would_show
 from posttrain.report.lineage import kind
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
 from posttrain.run.ledger import Row
@@ -38,7 +37,7 @@ class Cell:
 def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, list[Cell | None]]]]]:
     """Groups of (metric, label, sample and difference that it would show, one cell per stage), without listeners'."""
     certain = {(row.stage, ref): sure(row, ref) for row in rows for ref in REFERENCES}
-    names = {name for row in rows for name in row.metrics if not name.startswith(LISTENER)}
+    names = {name for row in rows for name in row.metrics if of(name).group is not Group.LISTENERS}
     return [
         (title, [(n, label(n), _sample(n, rows), [_cell(n, row, certain) for row in rows]) for n in group])
         for title, group in ordered(names)
@@ -51,12 +50,12 @@ def heat_map(rows: list[Row]) -> dict[str, Any] | None:
     if not later:
         return None
     blocks = []
-    for title, prefix, origin in (
-        ("typed, against row zero", "ability/", "base"),
-        ("spoken, against the cascade", "ability_spoken/", "ctc"),
+    for title, spoken, origin in (
+        ("typed, against row zero", False, "base"),
+        ("spoken, against the cascade", True, "ctc"),
     ):
         zero = next((row for row in rows if kind(row) == origin), None)
-        names = sorted({n for row in later for n in row.metrics if n.startswith(prefix)})
+        names = sorted({n for row in later for n in row.metrics if of(n).ability and of(n).spoken is spoken})
         lines = [(label(n).rpartition(",")[0], _value(zero, n), [_heat(row, n) for row in later]) for n in names]
         if lines:
             blocks.append((title, origin, lines))
@@ -67,7 +66,7 @@ def cost_table(rows: list[Row]) -> dict[str, Any]:
     """Rows of text under COST_COLUMNS, and the totals."""
     lines = []
     for row in rows:
-        cost = {name.removeprefix("cost/"): m["value"] for name, m in row.metrics.items() if name.startswith("cost/")}
+        cost = paid(row)
         tokens = cost.get("train_tokens", 0)
         rate = tokens / row.wall_s if tokens and row.wall_s else 0
         lines.append(
@@ -105,11 +104,11 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
         return None
     deltas = {}
     for reference, (delta, ci, _) in REFERENCES.items():
-        same = name.startswith("ctc_") and not metric.get(delta)
+        same = of(name).role is Role.YARDSTICK and not metric.get(delta)
         if metric.get(delta) is not None and not same:
             verdict = {1: "won", -1: "lost"}.get(certain[row.stage, reference].get(name, 0), "")
             deltas[reference] = (change(name, metric[delta]), between(name, metric.get(ci)), verdict)
-    repeated = kind(row) == "reward" and not name.startswith("reward/")
+    repeated = kind(row) == "reward" and (name, "reward") not in AIMS
     return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, repeated)
 
 
@@ -136,7 +135,7 @@ def _heat(row: Row, name: str) -> dict[str, Any] | None:
     text = change(name, delta)
     return {
         "text": text,
-        "style": ("won" if delta * direction(name) > 0 else "lost") if delta else "",
+        "style": ("won" if delta * of(name).better > 0 else "lost") if delta else "",
         "strength": round(min(abs(delta) / 0.2, 1) * 75 + (8 if delta else 0)),
         "chance": lo <= 0 <= hi,
         "title": f"{row.stage}, {label(name)}: {number(name, metric['value'])}, {text} {between(name, (lo, hi))}",

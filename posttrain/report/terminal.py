@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from posttrain.evals.metrics import Loss, of
 from posttrain.report.findings import (
     TASKS,
     WORSE,
-    against_head,
+    against_encoder,
     before,
     difference,
     figure,
@@ -14,23 +15,12 @@ from posttrain.report.findings import (
     own,
     sure,
     took,
+    transcribed,
 )
 from posttrain.report.lineage import kind
 from posttrain.report.safety import corrected
 from posttrain.report.words import between, change, label, number, reference, unit
 from posttrain.run.ledger import Row
-
-SHORT = {
-    "task/intent": "commands",
-    "task/spoken_qa": "questions",
-    "task/simple_caption": "captions",
-    "hearing/abstain_recall": "nothing heard",
-    "distill/kl_teacher": "KL to the teacher",
-    "modality_gap/mean": "modality gap",
-    "reward/accuracy": "pairs ranked right",
-    "dpo/preferred": "preferred answers",
-    "grpo/reward": "reward",
-}
 
 
 def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
@@ -62,10 +52,10 @@ def summary(rows: list[Row], folder: Path | str | None = None) -> list[str]:
 def _transcription(last: Row) -> str:
     """Word errors on clean synthetic speech, and on human speech by data set."""
     said = []
-    for name in sorted(n for n in last.metrics if n == "wer/clean" or n.startswith("wer_real/")):
-        text = f"{'clean' if name == 'wer/clean' else name.partition('/')[2]} {figure(last, name)}"
-        if head := against_head(last, name):
-            text += f", {head}"
+    for name in transcribed(last):
+        text = f"{name.partition('/')[2]} {figure(last, name)}"
+        if own := against_encoder(last, name):
+            text += f", {own}"
         said.append(text)
     return "word errors " + "; ".join(said) if said else ""
 
@@ -83,7 +73,7 @@ def _tasks(last: Row) -> str:
 
 
 def _task(last: Row, name: str) -> str:
-    return f"{SHORT[name]} {number(name, last.metrics[name]['value'])}"
+    return f"{of(name).short} {number(name, last.metrics[name]['value'])}"
 
 
 def _with_rest(said: str, rest: list[str]) -> str:
@@ -102,7 +92,7 @@ def _moved(rows: list[Row]) -> list[str]:
 
 
 def _aim(row: Row, name: str) -> str:
-    return f"{row.stage}: {SHORT[name]} {difference(row, name, 'parent')} against {before(row)}"
+    return f"{row.stage}: {of(name).short} {difference(row, name, 'parent')} against {before(row)}"
 
 
 def _lost(rows: list[Row], last: Row) -> list[str]:
@@ -111,11 +101,7 @@ def _lost(rows: list[Row], last: Row) -> list[str]:
         lo, hi = last.metrics["forgetting/mean"]["ci95"]
         verdict = "more than chance" if lo > 0 else "nothing shown" if hi >= 0 else "they rose"
         said.append(f"typed abilities, mean relative drop {figure(last, 'forgetting/mean')}: {verdict}")
-    worse = [
-        n
-        for n, way in sure(last).items()
-        if way < 0 and n.startswith(("ability", "language/", "wer", "task/", "hearing/"))
-    ]
+    worse = [n for n, way in sure(last).items() if way < 0 and of(n).loss is Loss.EVERYWHERE]
     worse.sort(key=lambda n: -abs(last.metrics[n]["delta_vs_base"]))
     texts = aims + [f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
@@ -126,7 +112,7 @@ def _enhanced(rows: list[Row]) -> str:
     """SI-SDR improvement in the loudest noise, by data set."""
     said = []
     for row in (row for row in rows if kind(row) == "enhance"):
-        for name in (n for n in row.metrics if n.startswith("enhance/si_sdr_gain/") and n.endswith("/snr0")):
+        for name in (n for n in row.metrics if of(n) is of("enhance/si_sdr_gain/") and n.endswith("/snr0")):
             metric = row.metrics[name]
             said.append(f"{name.split('/')[2]} {change(name, metric['value'])} dB {between(name, metric['ci95'])}")
     return f"SI-SDR at 0 dB: {'; '.join(said)}" if said else ""

@@ -5,7 +5,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from posttrain.report.findings import TASKS, against_head, figure, final, sure
+from posttrain.evals.metrics import SKILLS, Group, of
+from posttrain.report.findings import TASKS, against_encoder, figure, final, sure
 from posttrain.report.lineage import kind, lineage
 from posttrain.report.words import change, label, unit
 from posttrain.run.ledger import Row
@@ -38,15 +39,13 @@ FORGETTING = (
     Remedy("kl_weight", "a KL tie to the base", 1.0),
 )
 """In the order in which they are tried."""
-SUMMED = ("forgetting/", "language/")
-"""Metrics of overall forgetting, which has remedies of its own."""
 SLOWER = "half the learning rate of sft, which forgets less and gains less"
 
 
 def verdict(rows: list[Row]) -> Verdict | None:
     """The verdict on the run's last model; None if it has no figures of hearing tasks."""
     last = final(rows)
-    if last is None or not (last.metrics.keys() & {*TASKS, "wer/clean"}):
+    if last is None or not (last.metrics.keys() & set(SKILLS)):
         return None
     why, tried = _next(last, rows)
     said = f"{last.stage} {_gained(last)}; {_lost(last)}."
@@ -60,9 +59,9 @@ def _gained(last: Row) -> str:
     """Clean word errors and the first task; picking the task that gained most would select on the figure reported."""
     parts = []
     if "wer/clean" in last.metrics:
-        head = against_head(last, "wer/clean")
-        parts.append(f"hears clean speech with {figure(last, 'wer/clean')} word errors" + (f", {head}" if head else ""))
-    tasks = [n for n in TASKS if n.startswith("task/") and n in last.metrics]
+        own = against_encoder(last, "wer/clean")
+        parts.append(f"hears clean speech with {figure(last, 'wer/clean')} word errors" + (f", {own}" if own else ""))
+    tasks = [n for n in TASKS if n in last.metrics]
     if tasks:
         parts.append(f"has {figure(last, tasks[0])} right in “{label(tasks[0])}”")
     return ", and ".join(parts)
@@ -80,17 +79,18 @@ def _lost(last: Row) -> str:
         else:
             parts.append(f"no forgetting is shown, {amount}" if hi >= 0 else f"typed abilities surely rose, {amount}")
     certain = sure(last)
-    for name in (n for n in sorted(certain) if n.startswith("safety/")):
+    safety = [n for n in last.metrics if of(n).group is Group.SAFETY]
+    for name in sorted(set(safety) & set(certain)):
         side = "worse" if certain[name] < 0 else "better"
         parts.append(f"{label(name)} are surely {side}, {figure(last, name)}")
-    if not any(name.startswith("safety/") for name in certain) and any(n.startswith("safety/") for n in last.metrics):
+    if safety and not set(safety) & set(certain):
         parts.append("no change in safety is sure")
     return ", and ".join(parts) or "what it lost was not measured"
 
 
 def _worst(last: Row) -> str:
     """The typed ability that fell most among those that surely fell."""
-    fallen = [n for n, way in sure(last).items() if way < 0 and n.startswith("ability/")]
+    fallen = [n for n, way in sure(last).items() if way < 0 and of(n).group is Group.TYPED]
     if not fallen:
         return ""
     name = min(fallen, key=lambda n: last.metrics[n]["delta_vs_base"])
@@ -112,7 +112,7 @@ def _next(last: Row, rows: list[Row]) -> tuple[str, tuple[str, str, str] | None]
         if rate := options.get("learning_rate"):
             return "Against forgetting", (SLOWER, f"sft.learning_rate={rate / 2:g}", "slower")
         return "No remedy against forgetting is left untried here", None
-    if worse := [label(name) for name, way in certain.items() if way < 0 and not name.startswith(SUMMED)]:
+    if worse := [label(name) for name, way in certain.items() if way < 0 and of(name).group is not Group.LANGUAGE]:
         return f"Surely worse: {', '.join(worse)}; no option is known to help against that", None
     return "Nothing that was lost is sure", None
 

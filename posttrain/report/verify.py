@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
+from posttrain.evals.metrics import Group, of
 from posttrain.report.changes import Line
 from posttrain.report.lineage import parent, references
 from posttrain.run.ledger import Row
@@ -42,7 +43,7 @@ def missing(row: Row, rows: list[Row], answers: Mapping[str, list[Line]]) -> lis
 def recompute(row: Row, rows: list[Row], answers: Mapping[str, list[Line]], bootstrap: int) -> Metrics:
     """The row's metrics from its answers, its references' and its parent's, as its evaluation computed them."""
     before = parent(row, rows)
-    return metrics.compute(
+    return compute(
         answers[row.stage],
         base=[line for other in references(row, rows) for line in answers[other.stage]],
         parent=answers[before.stage] if before else None,
@@ -56,7 +57,7 @@ def differences(row: Row, found: Metrics, resampled: bool) -> Iterator[Wrong]:
 
     resampled: also compare intervals and p values, which depend on the number of resamples.
     """
-    names = {name for name in row.metrics if not name.startswith("cost/")} | set(found)
+    names = {name for name in row.metrics if of(name).group is not Group.COSTS} | set(found)
     for name in sorted(names):
         ours, theirs = row.metrics.get(name), found.get(name)
         if ours is None or theirs is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from posttrain import files
 from posttrain.errors import InputError
+from posttrain.evals import former_names
 from posttrain.machine import lock
 from posttrain.machine.device import say
 
@@ -103,13 +104,13 @@ def repair(path: Path | str) -> None:
 
 def append(path: Path | str, row: Row | Mapping[str, Any]) -> None:
     """Add one row; whenever the machine stops, either the old ledger or the new one is on disk, whole."""
-    new = row if isinstance(row, Row) else _row(row)
+    new = row if isinstance(row, Row) else as_row(row)
     _change(Path(path), lambda rows: [*rows, new])
 
 
 def put(path: Path | str, row: Row | Mapping[str, Any]) -> bool:
     """Add the row, or replace the row of the same stage in place; False if it was there already, unchanged."""
-    new = row if isinstance(row, Row) else _row(row)
+    new = row if isinstance(row, Row) else as_row(row)
 
     def change(rows: list[Row]) -> list[Row]:
         if all(old.stage != new.stage for old in rows):
@@ -193,7 +194,7 @@ def _from_stages(run: Path, known: list[Row]) -> list[Row]:
     found = []
     for path in sorted(run.glob("*/metrics.json")):
         try:
-            row = _row(files.read_json(path))
+            row = as_row(files.read_json(path))
         except (ValueError, TypeError):
             continue
         if row.stage == path.parent.name and all(row.stage != other.stage for other in known):
@@ -217,22 +218,23 @@ def _whole_lines(content: bytes) -> list[bytes]:
 
 def _parse(line: bytes, path: Path, number: int) -> Row:
     try:
-        return _row(json.loads(line))
+        return as_row(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}, line {number} is not a ledger row: {error}; remove that line, or restore the file, and run again"
         ) from error
 
 
-def _row(fields: Any) -> Row:
-    """Raises ValueError where a field is missing, unknown or wrong."""
+def as_row(fields: Any) -> Row:
+    """The row with these fields, metrics under today's names; ValueError if a field is missing, unknown or wrong."""
     if not isinstance(fields, Mapping):
         raise ValueError(f"a row is {type(fields).__name__}, expected an object")
     wanted = [field.name for field in dataclasses.fields(Row)]
     missing, unknown = [n for n in wanted if n not in fields], [n for n in fields if n not in wanted]
     if missing or unknown:
         raise ValueError(f"fields missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}")
-    return Row(**{name: fields[name] for name in wanted})
+    figures = {name: former_names.renamed(fields[name]) for name in ("train_metrics", "metrics")}
+    return Row(**{name: fields[name] for name in wanted} | figures)
 
 
 def _wrong_types(row: Row) -> Iterator[str]:

@@ -251,7 +251,7 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
 
 
 def _need_of_ctc(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
-    """Its training's need or, if larger, its evaluation's, in which the base answers the CTC head's transcripts."""
+    """Its training's need or, if larger, its evaluation's, in which the base answers the encoder's own transcripts."""
     options, element = node.options, BYTES[recipe.base.dtype]
     training = encoder.params * TRAINED if options.model is None else encoder.params * 4
     batch = _encoder_activations(options.batch_size * CLIP_S, recipe, encoder)

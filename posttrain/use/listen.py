@@ -36,7 +36,7 @@ class Heard:
     output: str
     """The Llama's answer; without speech, ABSTENTION (no words were heard)."""
     ctc: str
-    """The CTC head's transcript; empty without speech."""
+    """The encoder's own transcript; empty without speech."""
     cut: bool = False
     """Whether the answer was cut off at the token limit."""
 

@@ -1,6 +1,5 @@
 """Measure a finished enhancer for each listener, in minutes and on demand; the figures go into its run's ledger."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -191,11 +190,11 @@ def _pages(wanted: Plan, row: Row, made: "Enhancer", corpus: "Corpus") -> None:
 
 def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
     """The stage's row with the figures of these lines instead of earlier ones, and the settings of the measurement."""
-    from posttrain.evals import metrics
+    from posttrain.evals.compute import compute
     from posttrain.evals.hearing.listener_metrics import of_listeners
 
-    row = json.loads((wanted.folder / "metrics.json").read_text(encoding="utf-8"))
-    found = metrics.compute(lines, seed=row["seed"], bootstrap=origin.resolve(wanted.folder).evaluation.bootstrap)
+    row = ledger.as_row(files.read_json(wanted.folder / "metrics.json")).as_dict()
+    found = compute(lines, seed=row["seed"], bootstrap=origin.resolve(wanted.folder).evaluation.bootstrap)
     others = {name: metric for name, metric in row["metrics"].items() if not of_listeners(name)}
     told = {name: value for name, value in wanted.as_dict().items() if name not in ("run", "enhancer")}
     told["code"] = code_of("listeners")

@@ -1,4 +1,4 @@
-"""Transcribe or answer recordings with a checkpoint and its CTC head; error rates if the texts are known."""
+"""Transcribe or answer recordings with a checkpoint and its encoder alone; error rates if the texts are known."""
 
 import json
 from collections.abc import Sequence
@@ -45,10 +45,11 @@ class Result:
     """Transcripts or answers, and their error rates."""
 
     lines: list[dict[str, Any]]
-    """One per recording, in order: path, text, hypothesis (for other tasks answer), ctc_hypothesis, abstained, cut."""
+    """One per recording: path, text, hypothesis (for other tasks answer), encoder_hypothesis, abstained, cut."""
     scores: dict[str, Any]
-    """wer, cer, ctc_wer, ctc_cer (value, n, ci95) if texts are known, else transcripts; clips; how many abstained and
-    how many were cut. Tasks other than repeat have answers instead: a text is what is said, not the answer."""
+    """wer, cer, encoder_wer, encoder_cer (value, n, ci95) if texts are known, else transcripts; clips; how many
+    abstained and how many were cut. Tasks other than repeat have answers instead: a text is what is said, not the
+    answer."""
     failed: list[str] = field(default_factory=list)
     """Recordings that passed the check but could not be read later, and why."""
 
@@ -277,13 +278,13 @@ def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, An
     return _line(recording, heard.output, heard.ctc, task, heard.cut)
 
 
-def _line(recording: Recording, output: str, ctc: str, task: str, cut: bool = False) -> dict[str, Any]:
+def _line(recording: Recording, output: str, own: str, task: str, cut: bool = False) -> dict[str, Any]:
     """An abstention gives an empty transcript; an answer is kept as it is."""
     from posttrain.tasks.hearing import is_abstention
 
     abstained = is_abstention(output)
     said = {"hypothesis": "" if abstained else output} if task == REPEAT else {"answer": output}
-    line = {"path": recording.name, "text": recording.text, **said, "ctc_hypothesis": ctc, "abstained": abstained}
+    line = {"path": recording.name, "text": recording.text, **said, "encoder_hypothesis": own, "abstained": abstained}
     return line | {"cut": cut}
 
 
@@ -295,7 +296,7 @@ def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[st
     scores: dict[str, Any] = {}
     told = [(r, line) for r, line in zip(recordings, lines, strict=True) if r.text is not None]
     units = {str(number): (str(r.text), r.speaker) for number, (r, _) in enumerate(told)}
-    for prefix, key in (("", "hypothesis"), ("ctc_", "ctc_hypothesis")):
+    for prefix, key in (("", "hypothesis"), ("encoder_", "encoder_hypothesis")):
         for name, errors, total in (("wer", "errors", "words"), ("cer", "char_errors", "chars")):
             parts = {}
             for number, (recording, line) in enumerate(told):

@@ -4,6 +4,7 @@ from typing import Any
 
 from posttrain.evals.clusters import Unit
 from posttrain.evals.measures import Measure, Ratio
+from posttrain.evals.metrics import Group, of
 from posttrain.evals.units import share, unit
 
 Line = dict[str, Any]
@@ -12,12 +13,11 @@ WITHOUT = {"nalr": "unaided", "enhanced": "unaided", "enhanced_nalr": "nalr"}
 """Processing → the processing that its figures are compared with: the same without one of its steps."""
 PROCESSINGS = ("unaided", *WITHOUT)
 BAD_CLIPS = "listener/bad_clips"
-WER = ("wer_enhanced/", "wer_unenhanced/", "wer_real_enhanced/", "wer_real_unenhanced/")
 
 
 def of_listeners(name: str) -> bool:
     """Whether a probe or a metric is one of these and not from the stage's own evaluation."""
-    return name.startswith((LISTENER, *WER, *(f"ctc_{family}" for family in WER)))
+    return of(name).group in (Group.ENHANCED, Group.LISTENERS)
 
 
 def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
@@ -25,12 +25,12 @@ def measures(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
     every: list[Line] = []
     for probe, lines in probes.items():
-        if probe.startswith(WER):
+        if of(probe).group is Group.ENHANCED:
             found[probe] = _rate(lines, "errors")
-            found[f"ctc_{probe}"] = _rate(lines, "ctc_errors")
-        elif probe.startswith("listener/wer/"):
+            found[f"encoder_{probe}"] = _rate(lines, "encoder_errors")
+        elif of(probe) is of("listener/wer/"):
             found[probe] = _rate(lines, "errors")
-        elif probe.startswith(LISTENER):
+        elif of(probe).group is Group.LISTENERS:
             good = [x for x in lines if x["value"] is not None]
             if good:
                 found[probe] = Ratio({x["clip"]: (x["value"], 1.0) for x in good}, "clips", units=_units(good))

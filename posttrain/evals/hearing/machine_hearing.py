@@ -52,7 +52,7 @@ class Machine:
         return replace(self, encoder=encoders.behind(enhancer, self.encoder))
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[tuple[str, str]]:
-        """The Llama's and the CTC head's transcript of each waveform (S,); the Llama's is empty if it heard nothing."""
+        """The Llama's and the encoder's own transcript of each waveform (S,); the Llama's is empty if it abstained."""
         table = table_of(self.encoder, {str(i): torch.from_numpy(waveform) for i, waveform in enumerate(waveforms)})
         self.llama.attach(table)
         examples = [Example(clip, "test", REPEAT, INSTRUCTIONS[REPEAT], "", clip, "", "wer") for clip in table.spans]
@@ -97,14 +97,14 @@ def with_and_without(
         enhancer.enhance(waveform, hearing, denoise) for waveform in tqdm(waveforms, desc="enhancing", unit="clip")
     ]
     for suffix, hears, variant in (("unenhanced", machine, waveforms), ("enhanced", behind or machine, enhanced)):
-        for item, (said, ctc) in zip(items, hears.transcribe(variant), strict=True):
+        for item, (said, own) in zip(items, hears.transcribe(variant), strict=True):
             clip = corpus.clips[item.clip or ""]
             family, _, condition = str(item.probe).partition("/")
-            counts = edit_errors(clip.text, said) | {"ctc_errors": edit_errors(clip.text, ctc)["errors"]}
+            counts = edit_errors(clip.text, said) | {"encoder_errors": edit_errors(clip.text, own)["errors"]}
             probe = f"{family}_{suffix}/{condition}"
             about: dict[str, Any] = {"id": f"{probe}/{item.id}", "probe": probe, "clip": clip.id}
             about |= {"speaker": clip.speaker, "text": clip.text, "content": item.content_id}
-            yield about | {"output": said, "ctc_output": ctc} | counts
+            yield about | {"output": said, "encoder_output": own} | counts
 
 
 def _left_of(ear: HearingLoss, place: Heard, processing: str) -> np.ndarray:

@@ -8,23 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from posttrain.errors import InputError
-from posttrain.evals.metrics import direction
+from posttrain.evals.metrics import of
 from posttrain.evals.seeds import Mean, over_seeds
-from posttrain.report.findings import AIMS, REFERENCES, TASKS, WORSE, final, moved, sure
+from posttrain.report import words
+from posttrain.report.findings import AIMS, REFERENCES, WORSE, final, moved, sure
 from posttrain.report.lineage import kind
 from posttrain.run.ledger import Row
 
-HEARS = ("wer/clean", "wer/snr10", "wer/snr5", "wer/snr0", "wer/padded", "wer/joined")
-KEEPS = (
-    "forgetting/mean",
-    "modality_gap/mean",
-    *(f"safety/{what}/{form}" for what in ("harmful_compliance", "over_refusal") for form in ("text", "speech")),
-)
-HEARING = ("hearing/abstain_precision", "hearing/hallucination", "hearing/hallucination_guarded")
-HEADLINES = (*HEARS, *TASKS, *HEARING, *KEEPS)
-"""Metrics of the model that a run ends with; shown with the metric that each stage should improve (findings.AIMS)."""
 ALL, SIGN, NOT, LACKING = "in every seed", "in sign", "not", "not measured in every seed"
-DELTAS = REFERENCES | {"ctc": ("delta_vs_ctc", "delta_ctc_ci95", "")}
+DELTAS = REFERENCES | {"encoder": ("delta_vs_encoder", "delta_encoder_ci95", "")}
 Runs = Mapping[int, Sequence[Row]]
 """Seed → the rows of its run."""
 
@@ -60,7 +52,7 @@ class Held:
     stage: str
     metric: str
     against: str
-    """base (row zero or the cascade), parent or ctc; empty if the figure itself is a difference."""
+    """base (row zero or the cascade), parent or encoder; empty if the figure itself is a difference."""
     verdicts: dict[int, int]
     """By seed: +1 surely better, −1 surely worse, 0 neither."""
     changes: dict[int, float]
@@ -99,13 +91,13 @@ def figures(runs: Runs) -> list[Figure]:
 
 
 def headlines(runs: Runs) -> list[Figure]:
-    """The figures to read first: HEADLINES of the model that the runs end with, and the metric that each stage should
-    improve."""
+    """The figures to read first: the headlines of the model that the runs end with, and the metric that each stage
+    should improve (findings.AIMS)."""
     found = {(figure.stage, figure.metric): figure for figure in figures(runs)}
     first = next(iter(runs.values()))
     last = final(list(first))
     aims = [(row.stage, metric) for metric, stage in AIMS for row in first if kind(row) == stage]
-    wanted = [(last.stage if last else "", metric) for metric in HEADLINES]
+    wanted = [(last.stage, metric) for metric in words.headlines(last.metrics)] if last else []
     return [found[place] for place in dict.fromkeys((*wanted, *aims)) if place in found]
 
 
@@ -129,9 +121,8 @@ def _verdicts(rows: list[Row]) -> dict[tuple[str, str, str], int]:
     if last is None:
         return {}
     found = {(last.stage, metric, "base"): way for metric, way in sure(last).items()}
-    for metric in (name for name in last.metrics if last.metrics[name].get("delta_ctc_ci95")):
-        if metric.startswith("wer"):
-            found[last.stage, metric, "ctc"] = _side(last.metrics[metric]["delta_ctc_ci95"], direction(metric))
+    for metric in (name for name in last.metrics if last.metrics[name].get("delta_encoder_ci95")):
+        found[last.stage, metric, "encoder"] = _side(last.metrics[metric]["delta_encoder_ci95"], of(metric).better)
     if "forgetting/mean" in last.metrics:
         found[last.stage, "forgetting/mean", ""] = _side(last.metrics["forgetting/mean"]["ci95"], -1)
     for row, metric, verdict in moved(rows):

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from posttrain import files
 from posttrain.errors import InputError
-from posttrain.evals.metrics import direction
+from posttrain.evals.metrics import of
 from posttrain.report import code_versions
 from posttrain.report.markdown import table
 from posttrain.report.study.seeds import ALL, DELTAS, LACKING, NOT, SIGN, Figure, Held, Runs, figures, headlines, held
@@ -19,6 +19,7 @@ from posttrain.report.words import between, change, label, number, reference, un
 from posttrain.run import ledger
 
 KINDS = ("html", "md", "json")
+OWN = "the encoder's own transcript"
 ABOUT = (
     "Each seed is a run of its own: corpus draw, base, encoder and every stage. “Over seeds” is the mean with its 95 % "
     "t interval, which says what other seeds would change; “range” is the lowest and the highest seed; “items” is the "
@@ -105,7 +106,7 @@ def _held_line(one: Held) -> list[str]:
         for seed, way in one.verdicts.items()
     )
     mean = f"{change(name, one.mean.value)}{unit(name)} {between(name, one.mean.ci95)}".strip()
-    against = {"base": reference(name), "parent": "the stage before", "ctc": "the CTC head", "": "nothing forgotten"}
+    against = {"base": reference(name), "parent": "the stage before", "encoder": OWN, "": "nothing forgotten"}
     return [label(name), one.stage, against[one.against], seeds, mean, one.survives]
 
 
@@ -137,7 +138,7 @@ def _figure(figure: Figure, headline: bool) -> dict[str, Any]:
 
 
 def _held(one: Held) -> dict[str, Any]:
-    told_as = {"survives": one.survives, "sure_over_seeds": one.mean.sign * (direction(one.metric) or 1)}
+    told_as = {"survives": one.survives, "sure_over_seeds": one.mean.sign * (of(one.metric).better or 1)}
     return dataclasses.asdict(one) | told_as | {"compared": DELTAS[one.against][0] if one.against else "value"}
 
 

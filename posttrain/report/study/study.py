@@ -14,9 +14,10 @@ import numpy as np
 
 from posttrain.errors import InputError
 from posttrain.evals.choice import Apart, Scores, apart, choose, item_variance
+from posttrain.evals.metrics import SKILLS
 from posttrain.evals.seeds import Mean, over_seeds, paired
 from posttrain.evals.statistics import Z, holm
-from posttrain.report.figures import SKILLS
+from posttrain.report.figures import skill_values
 from posttrain.report.lineage import kind, parent
 from posttrain.run.graph import seed_of
 from posttrain.run.ledger import Row
@@ -253,7 +254,7 @@ def value_of(row: Row, figure: str, start: Row, split: str = TEST) -> float | No
 
 def half_of(row: Row, figure: str) -> float | None:
     """Half the width of the figure's 95 % interval over items; metrics that it averages are treated as independent."""
-    metrics = _skills(row).values() if figure == "gain" else _safety(row, figure) if figure in SAFE else None
+    metrics = _skills(row) if figure == "gain" else _safety(row, figure) if figure in SAFE else None
     if metrics is None:
         metrics = [row.metrics[figure]] if figure in row.metrics else []
     halves = [(m["ci95"][1] - m["ci95"][0]) / 2 for m in metrics]
@@ -262,12 +263,11 @@ def half_of(row: Row, figure: str) -> float | None:
 
 def skill(row: Row, split: str = TEST) -> float | None:
     """Mean of SKILLS; the word error rate counts as 1 minus itself."""
-    return _mean([1 - m["value"] if name == "wer/clean" else m["value"] for name, m in _skills(row, split).items()])
+    return _mean(skill_values(_metrics(row, split)))
 
 
-def _skills(row: Row, split: str = TEST) -> Mapping[str, dict[str, Any]]:
-    metrics = _metrics(row, split)
-    return {name: metrics[name] for name in SKILLS if name in metrics}
+def _skills(row: Row) -> list[dict[str, Any]]:
+    return [row.metrics[name] for name in SKILLS if name in row.metrics]
 
 
 def _safety(row: Row, what: str, split: str = TEST) -> list[dict[str, Any]]:

@@ -1,0 +1,25 @@
+"""Earlier names of metrics and of fields, under which older ledgers and answers were saved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FIELDS = {
+    "delta_vs_ctc": "delta_vs_encoder", "delta_ctc_ci95": "delta_encoder_ci95", "p_vs_ctc": "p_vs_encoder",
+    "ctc_output": "encoder_output", "ctc_errors": "encoder_errors", "ctc_char_errors": "encoder_char_errors",
+}  # fmt: skip
+
+
+def renamed(content: Any) -> Any:
+    """The content of a file with today's names for the metrics and fields in it."""
+    if isinstance(content, Mapping):
+        return {_current(name): renamed(value) for name, value in content.items()}
+    return content
+
+
+def former(metric: str) -> str:
+    """The first name of a metric, which seeds its intervals: those of older ledgers must be computable again."""
+    return metric.replace("encoder_wer", "ctc_wer", 1) if metric.startswith("encoder_wer") else metric
+
+
+def _current(name: str) -> str:
+    return name.replace("ctc_wer", "encoder_wer", 1) if name.startswith("ctc_wer") else FIELDS.get(name, name)
