@@ -4,7 +4,8 @@ from pathlib import Path
 
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example, Pair
-from posttrain.evals import evaluate, metrics, personal
+from posttrain.evals import evaluate, personal
+from posttrain.evals.compute import compute
 from posttrain.evals.units import unit
 from posttrain.tasks.probe_file import read_probes
 
@@ -55,5 +56,5 @@ def test_probes_of_ones_own_may_name_their_content(tmp_path):
     (tmp_path / "mine.jsonl").write_text("\n".join(rows))
     items = read_probes(tmp_path / "mine.jsonl")
     lines = [evaluate._line(item, "two", corpus(), None) for item in items]
-    found = metrics.compute(lines)["ability/mine"]
+    found = compute(lines)["ability/mine"]
     assert (found["n"], found["contents"]) == (4, 2)

@@ -10,7 +10,8 @@ import torch
 from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
-from posttrain.evals import evaluate, metrics
+from posttrain.evals import evaluate
+from posttrain.evals.compute import compute
 from posttrain.model import checkpoint
 from tests.stages.toy_run import sft_folder
 
@@ -51,7 +52,7 @@ def measured(stage, base) -> dict:
             llama, reference, corpus(), CONFIG
         )
         rows[name] = lines
-    return metrics.compute(rows["stage"], rows["base"], bootstrap=20)
+    return compute(rows["stage"], rows["base"], bootstrap=20)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ class Fixed:
 def test_l_f_and_the_divergence_of_two_known_models_are_as_worked_by_hand():
     """Base ½ ½, stage ¼ ¾: L_f = −½ ln ¼ − ½ ln ¾, the KL is that less ln 2."""
     lines = evaluate._language(Fixed(0.25, 0.75), Fixed(0.5, 0.5), corpus(), CONFIG)
-    found = metrics.compute(lines, bootstrap=20)
+    found = compute(lines, bootstrap=20)
     assert found["forgetting/ce_base"]["value"] == pytest.approx(0.5 * math.log(4) + 0.5 * math.log(4 / 3))
     assert found["forgetting/kl_base"]["value"] == pytest.approx(0.5 * math.log(4 / 3))
     assert found["language/perplexity"]["value"] == pytest.approx(math.sqrt(4 * 4 / 3))

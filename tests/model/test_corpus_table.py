@@ -84,7 +84,7 @@ def test_windows_are_answered_one_by_one_and_put_in_a_row():
     lines = evaluate._answers(Parrot(), [item, question], corpus, table, EvaluationConfig())
     assert [line["output"] for line in lines] == ["test 0 0 test 0 1", "test 0"]
     (cascade,) = evaluate._answers(Parrot(), [item], corpus, table, EvaluationConfig(), cascade=True)
-    assert cascade["output"] == "a b" and cascade["errors"] == 0 and cascade["ctc_output"] == "a b"
+    assert cascade["output"] == "a b" and cascade["errors"] == 0 and cascade["encoder_output"] == "a b"
 
 
 @pytest.mark.parametrize(

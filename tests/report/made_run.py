@@ -8,7 +8,7 @@ from pathlib import Path
 
 from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.instructions import ABSTENTION, REFUSAL
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
 from posttrain.files import value_hash
 from posttrain.run import ledger
 
@@ -47,7 +47,7 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
         parent = PARENTS[stage].get("model")
         references = {} if stage == "base" else {n: str(folder / n) for n in ("base", "ctc") if n in stages}
         base = [line for name in references if name != stage for line in answers.get(name, [])]
-        measured = metrics.compute(answers[stage], base, answers.get(parent or ""), 0, bootstrap)
+        measured = compute(answers[stage], base, answers.get(parent or ""), 0, bootstrap)
         costs = {"wall_s": 100.0, "evaluation_s": 20.0, "peak_rss_mb": 2345.6, "train_tokens": 1.5e6, "rtf": 0.01}
         row = {
             "run": folder.name,
@@ -151,8 +151,8 @@ def _transcript(snr: str, i: int, wer: float, ctc: float) -> dict:
         "id": f"wer/{snr}/{i}", "probe": f"wer/{snr}", "text": " ".join(said), "instruction": "repeat",
         "clip": f"test/{snr}/{i}", "speaker": f"voice{i % 24}", "condition": snr, "source": "made",
         "answer": " ".join(said), "output": " ".join(output), "score": 1 - errors / 8, "errors": errors, "words": 8,
-        "char_errors": 3 * errors, "chars": 40, "ctc_errors": ctc_errors, "ctc_char_errors": 3 * ctc_errors,
-        "critical_errors": min(errors, 1), "critical_words": 1, "ctc_output": " ".join(head),
+        "char_errors": 3 * errors, "chars": 40, "encoder_errors": ctc_errors, "encoder_char_errors": 3 * ctc_errors,
+        "critical_errors": min(errors, 1), "critical_words": 1, "encoder_output": " ".join(head),
     }  # fmt: skip
 
 

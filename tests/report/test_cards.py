@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import ModelCard
 from made_run import HOSTILE, make_run
 
-from posttrain.evals.metrics import direction
+from posttrain.evals.metrics import of
 from posttrain.report import cards
 from posttrain.run import ledger
 
@@ -40,7 +40,7 @@ def test_the_hub_reads_the_ledgers_figures(run):
     data = ModelCard.load(run / "sft" / "README.md").data
     assert (data.library_name, data.license, data.base_model) == ("peft", "apache-2.0", None)
     found = {result.metric_name: result for result in data.eval_results}
-    assert set(found) == {n for n in row.metrics if direction(n) and not n.startswith("ctc_")} and len(found) > 25
+    assert set(found) == {n for n in row.metrics if of(n).better and not n.startswith("encoder_")} and len(found) > 25
     for name, result in found.items():
         assert result.metric_value == pytest.approx(row.metrics[name]["value"], abs=1e-6)
         assert result.dataset_args["n"] == row.metrics[name]["n"]

@@ -12,7 +12,7 @@ from made_run import HOSTILE, make_run
 from posttrain import report
 from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.mixtures import Mixture
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
 from posttrain.evals.hearing.listener_metrics import PROCESSINGS
 from posttrain.evals.hearing.listeners import Heard
 from posttrain.report import listener_page, listeners
@@ -45,7 +45,7 @@ def lines(better: float = 0.2) -> list[dict]:
             values = [value + better * (processing == "enhanced_nalr") + i / 100 for i in range(10)]
             found += [line(probe, i) | {"value": x} for i, x in enumerate(values)]
     for probe, errors in (("wer_enhanced/snr0", 2), ("wer_unenhanced/snr0", 1)):
-        counts = {"errors": errors, "words": 4, "ctc_errors": 1, "output": HOSTILE}
+        counts = {"errors": errors, "words": 4, "encoder_errors": 1, "output": HOSTILE}
         found += [line(probe, i) | counts for i in range(10)]
     return found
 
@@ -58,7 +58,7 @@ def run(tmp_path_factory):
     row |= {
         "stage": "enhance",
         "checkpoint": str(folder / "enhance"),
-        "metrics": metrics.compute(lines(), bootstrap=50),
+        "metrics": compute(lines(), bootstrap=50),
     }
     row["config"] = {"stage": "enhance", "listeners": {"listeners": ["L1"], "model": HOSTILE}}
     ledger.append(folder / "ledger.jsonl", row)

@@ -10,7 +10,7 @@ from made_run import HOSTILE, PARENTS, make_answers, make_run, write_answers
 
 from posttrain import report
 from posttrain.errors import InputError
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
 from posttrain.report.findings import findings
 from posttrain.run import ledger
 
@@ -151,7 +151,7 @@ def test_an_enhancer_beside_the_models_has_its_figures_and_changes_no_other(tmp_
     (folder / "enhance" / "answers.jsonl").write_text("\n".join(map(json.dumps, lines)))
     row = dict.fromkeys(("code", "base", "data", "device"), "x") | {"run": "made", "stage": "enhance", "seed": 0}
     row |= {"checkpoint": str(folder / "enhance"), "config": {"stage": "enhance"}, "parents": {}, "train_metrics": {}}
-    row |= {"started": "2026-01-02T03:04:05+00:00", "wall_s": 9.0, "metrics": metrics.compute(lines)}
+    row |= {"started": "2026-01-02T03:04:05+00:00", "wall_s": 9.0, "metrics": compute(lines)}
     ledger.append(folder / "ledger.jsonl", row)
     html = report.build(folder).read_text()
     assert "SI-SDR improvement at 0 dB, made" in html and "6.00 dB" in html
@@ -256,7 +256,7 @@ def test_the_summary_says_what_the_made_run_was_made_to_show(run):
     lines = report.summary(rows)
     assert len(lines) <= 12 and all("\n" not in line for line in lines)
     said = "\n".join(lines)
-    assert "below the CTC head's" in said and "commands" in said
+    assert "below the encoder's own" in said and "commands" in said
     assert "dpo: preferred answers +" in said and "may be chance" not in said.partition("dpo:")[2].partition(";")[0]
     assert "mean relative drop" in said and "more than chance" in said
     assert "16 min 0 s, 17 % of it evaluation (2 min 40 s), at most 2.3 GB" in said

@@ -27,7 +27,7 @@ def test_the_first_sentence_says_what_was_gained_and_lost_with_its_interval_and_
     wer, forgot = (rows[-1].metrics[name]["value"] for name in ("wer/clean", "forgetting/mean"))
     assert said.startswith(f"grpo hears clean speech with {100 * wer:.1f} % [") and said.endswith(".")
     assert f"it surely forgot {100 * forgot:.1f} % [" in said and "n = 360" in said
-    assert said.count(". ") == 0 and "below the CTC head's" in said
+    assert said.count(". ") == 0 and "below the encoder's own" in said
 
 
 @pytest.mark.parametrize(

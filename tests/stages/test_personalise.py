@@ -20,9 +20,11 @@ from posttrain.corpus import example_person, grammar
 from posttrain.corpus import personal as recordings
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import metrics, personal_metrics
 from posttrain.evals import personal as evaluation
+from posttrain.evals import personal_metrics
+from posttrain.evals.compute import compute
 from posttrain.evals.errors import lost_words
+from posttrain.evals.metrics import of
 from posttrain.model import checkpoint, splice
 from posttrain.model import encoder as encoders
 from posttrain.model.frame_table import FrameTable
@@ -187,11 +189,11 @@ def line(variant: str, i: int, errors: int, lost: int) -> dict:
 def test_figures_by_hand():
     """Of 8 words 1 is wrong with it and 4 without; of 2 names none and both."""
     lines = [line("adapted", 0, 1, 0), line("adapted", 1, 0, 0), line("parent", 0, 2, 1), line("parent", 1, 2, 1)]
-    found = metrics.compute(lines, bootstrap=50)
+    found = compute(lines, bootstrap=50)
     assert found["personal/wer"]["value"] == pytest.approx(1 / 8)
     assert found["personal/wer"]["delta_vs_without"] == pytest.approx(-3 / 8)
     assert found["personal/names"]["delta_vs_without"] == -1 and found["personal/names_parent"]["value"] == 1
-    assert {metrics.direction(name) for name in found} == {-1}
+    assert {of(name).better for name in found} == {-1}
     assert personal_metrics.without("personal/names_parent") is None
 
 
@@ -203,7 +205,7 @@ def test_lost_words_are_those_that_are_replaced_or_left_out():
 def test_the_card_says_gain_cost_hash_and_how_to_remove_it(trained, tmp_path, monkeypatch):
     context, told = trained
     monkeypatch.chdir(tmp_path)
-    measured = metrics.compute([line("adapted", 0, 1, 0), line("parent", 0, 2, 1)], bootstrap=20)
+    measured = compute([line("adapted", 0, 1, 0), line("parent", 0, 2, 1)], bootstrap=20)
     options = dataclasses.asdict(PersonaliseConfig(manifest="mine.csv", listener="N3"))
     row = Row(
         run="toy", stage="personalise", checkpoint=str(context.folder), parents={"model": "runs/toy/sft"},

@@ -12,7 +12,7 @@ from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.corpus import store
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
 from posttrain.evals.hearing import enhancement, machine_hearing, perception
 from posttrain.model import checkpoint
 from posttrain.model import encoder as encoders
@@ -61,7 +61,7 @@ def folder(tmp_path):
     enhancer.save(folder / "enhance", Enhancer(EnhancerSpec(width=16, hidden=24)))
     own = [{"id": "x", "probe": "enhance/si_sdr_gain/made/snr0", "clip": "c", "speaker": "a", "value": 3.0}]
     (folder / "enhance" / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in own))
-    for stage, found in (("align", {}), ("enhance", metrics.compute(own, bootstrap=1000))):
+    for stage, found in (("align", {}), ("enhance", compute(own, bootstrap=1000))):
         row = dict.fromkeys(("code", "base", "data", "device"), "x") | {"run": "toy", "stage": stage, "seed": 0}
         row |= {"checkpoint": f"runs/toy/{stage}", "parents": {}, "train_metrics": {}, "wall_s": 1.0}
         row |= {"config": {"stage": stage, "recipe": "tiny", "corpus": "runs/toy/corpus"}, "metrics": found}

@@ -84,7 +84,7 @@ def test_a_manifest_gives_error_rates_with_intervals_and_a_file_of_hypotheses(mo
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["path"] for line in lines] == ["a.wav", "b.flac", "c.wav", "d.wav"]
     assert [line["text"] for line in lines][:2] == ["Turn it UP", "number 12"]
-    for prefix, key in (("", "hypothesis"), ("ctc_", "ctc_hypothesis")):
+    for prefix, key in (("", "hypothesis"), ("encoder_", "encoder_hypothesis")):
         counted = [edit_errors(line["text"], line[key]) for line in lines]
         score = scores[f"{prefix}wer"]
         assert score["value"] == pytest.approx(sum(c["errors"] for c in counted) / sum(c["words"] for c in counted))
@@ -116,7 +116,7 @@ def test_another_task_gives_the_models_answer_to_its_instruction_and_no_error_ra
     assert len({tuple(said) for said in answers.values()}) > 2, "what is asked makes no difference"
     assert transcribe(*arguments, "--task", "simplify") == 0
     shown = capsys.readouterr().out
-    assert f"a.wav: {visible(answers['simplify'][0])}\n  CTC head: " in shown
+    assert f"a.wav: {visible(answers['simplify'][0])}\n  encoder: " in shown
     assert set(get_args(app.Task)) == set(instructions.INSTRUCTIONS)
 
 
@@ -193,8 +193,8 @@ def test_a_long_recording_is_transcribed_from_pause_to_pause_as_its_sentences_ar
     files = [tmp_path / name for name in ("long.wav", *(f"{n}.wav" for n in range(4)))]
     (whole, *alone), _ = lines_of(capsys, *files, "--checkpoint", model_folder / "align")
     assert soundfile.info(files[0]).duration > 130, "longer than the Llama holds at once"
-    assert all(line["ctc_hypothesis"] for line in alone)
-    for key in ("hypothesis", "ctc_hypothesis"):
+    assert all(line["encoder_hypothesis"] for line in alone)
+    for key in ("hypothesis", "encoder_hypothesis"):
         # windows may begin a few samples earlier or later, and an untrained model is easily moved
         assert len(whole[key]) == pytest.approx(12 * sum(len(line[key]) + 1 for line in alone), rel=0.15)
 
@@ -208,9 +208,9 @@ def test_what_is_around_the_speech_changes_nothing(model_folder, tmp_path, sente
     files = [tmp_path / f"{number}.wav" for number in range(4)]
     lines, _ = lines_of(capsys, *files, "--checkpoint", model_folder / "align")
     zeros, more_zeros, *noisy = lines
-    assert zeros["ctc_hypothesis"] == more_zeros["ctc_hypothesis"] != ""
+    assert zeros["encoder_hypothesis"] == more_zeros["encoder_hypothesis"] != ""
     for line in noisy:
-        assert abs(len(line["ctc_hypothesis"]) - len(zeros["ctc_hypothesis"])) <= 3
+        assert abs(len(line["encoder_hypothesis"]) - len(zeros["encoder_hypothesis"])) <= 3
 
 
 @pytest.mark.parametrize("task", instructions.INSTRUCTIONS)
@@ -227,7 +227,7 @@ def test_nothing_is_answered_where_nothing_is_said(model_folder, tmp_path, capsy
     lines, scores = lines_of(capsys, *files, "--checkpoint", model_folder / "align", "--task", task)
     assert scores["abstained"] == 3 and scores["cut"] == 0
     assert [line.get("answer", instructions.ABSTENTION) for line in lines] == [instructions.ABSTENTION] * 3
-    assert not any(line.get("hypothesis") or line["ctc_hypothesis"] for line in lines)
+    assert not any(line.get("hypothesis") or line["encoder_hypothesis"] for line in lines)
 
 
 def test_no_command_comes_from_a_clip_in_which_the_encoder_hears_no_words(model_folder, speech, capsys, monkeypatch):
@@ -344,7 +344,7 @@ def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_fol
     heard = []
     for arguments in (aided, asked):
         assert transcribe(*arguments, "--json") == 0
-        heard.append(json.loads(capsys.readouterr().out)["transcripts"][0]["ctc_hypothesis"])
+        heard.append(json.loads(capsys.readouterr().out)["transcripts"][0]["encoder_hypothesis"])
     assert heard[0] != heard[1]
     for hashes, said in (
         ({"weights": old, "learned_from": old}, "is not the encoder"),
@@ -372,6 +372,6 @@ def test_numbers_in_texts_are_scored_as_the_words_they_are_read_as():
 def test_where_the_model_says_it_heard_no_words_the_transcript_has_none(tmp_path):
     recording = transcribing.Recording(tmp_path / "a.wav", "a.wav", "zero", "a.wav")
     line = transcribing._line(recording, "I did not hear any words.", "z", instructions.REPEAT)
-    assert (line["hypothesis"], line["abstained"], line["ctc_hypothesis"]) == ("", True, "z")
+    assert (line["hypothesis"], line["abstained"], line["encoder_hypothesis"]) == ("", True, "z")
     assert transcribing._scores([recording], [line])["wer"]["value"] == 1
     assert transcribing._line(recording, "zero", "z", instructions.REPEAT)["hypothesis"] == "zero"

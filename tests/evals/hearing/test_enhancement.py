@@ -8,7 +8,7 @@ from posttrain.acoustics import enhancer, scenes
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.corpus import store
 from posttrain.corpus.types import Clip
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute, measures
 from posttrain.evals.hearing import enhancement
 
 RATE = 16_000
@@ -66,7 +66,7 @@ def test_a_bad_clip_is_counted_and_stops_nothing(measured):
     lines, _ = measured
     bad = [x for x in lines if x["value"] is None and not x["probe"].startswith("enhance/stoi")]
     assert {x["clip"] for x in bad} == {"test/people/5"}
-    found = metrics.compute(lines, bootstrap=50)
+    found = compute(lines, bootstrap=50)
     counted = [x for x in lines if not x["probe"].startswith("enhance/stoi")]
     assert found["enhance/bad_clips"]["value"] == pytest.approx(len(bad) / len(counted))
     assert found["enhance/si_sdr_gain/people/snr0"]["n"] == 1
@@ -78,8 +78,8 @@ def test_a_figure_is_the_mean_of_its_lines_and_pairs_with_another_enhancers(meas
     name = "enhance/ear_gain/made/N3"
     values = [x["value"] for x in lines if x["probe"] == name]
     better = [x | {"value": x["value"] + 1} if x["probe"] == name else x for x in lines]
-    assert metrics.compute(lines, bootstrap=50)[name]["value"] == pytest.approx(np.mean(values))
-    difference = metrics.measures(better)[name].difference(metrics.measures(lines)[name], 0, 50)
+    assert compute(lines, bootstrap=50)[name]["value"] == pytest.approx(np.mean(values))
+    difference = measures(better)[name].difference(measures(lines)[name], 0, 50)
     assert (difference.value, difference.lo, difference.hi) == pytest.approx((1, 1, 1))
 
 

@@ -9,8 +9,9 @@ from posttrain.acoustics.audiogram import Audiogram
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.levels import active_level
 from posttrain.acoustics.mixtures import Mixture
-from posttrain.evals import metrics
+from posttrain.evals.compute import compute
 from posttrain.evals.hearing import listener_metrics, listeners, perception, words_correct
+from posttrain.evals.metrics import of
 
 RATE = 16_000
 TWO = Audiogram("two", (500.0, 4000.0), (40.0, 60.0), (20.0, 30.0))
@@ -97,7 +98,7 @@ def made(processing: str, values: list[float | None], measure: str = "haspi") ->
 def test_a_figure_is_a_mean_paired_by_clip_with_the_same_without():
     """By hand: clips 0 and 1 have both; (0.9 − 0.5 + 0.7 − 0.5) / 2 = 0.3. Of 9 scores 1 is bad."""
     lines = made("unaided", [0.2, 0.3, 0.4]) + made("nalr", [0.5, 0.5, None]) + made("enhanced_nalr", [0.9, 0.7, 0.8])
-    found = metrics.compute(lines, bootstrap=200)
+    found = compute(lines, bootstrap=200)
     both = found["listener/haspi/made/N3/snr5/enhanced_nalr"]
     assert both["value"] == pytest.approx(0.8) and both["n"] == both["clips"] == both["speakers"] == 3
     assert both["delta_vs_without"] == pytest.approx(0.3)
@@ -112,18 +113,18 @@ def test_word_errors_pair_with_the_same_clips_without_the_enhancer():
     """By hand: 2 of 8 words wrong with it, 4 of 8 without: −25 points."""
     lines = []
     for probe, wrong in (("wer_enhanced/snr0", 1), ("wer_unenhanced/snr0", 2)):
-        counts = {"errors": wrong, "ctc_errors": 1, "words": 4}
+        counts = {"errors": wrong, "encoder_errors": 1, "words": 4}
         lines += [{"id": f"{probe}/{i}", "probe": probe, "clip": str(i), "speaker": f"v{i}"} | counts for i in range(2)]
-    found = metrics.compute(lines, bootstrap=50)
+    found = compute(lines, bootstrap=50)
     assert found["wer_enhanced/snr0"]["value"] == pytest.approx(0.25)
     assert found["wer_enhanced/snr0"]["delta_vs_without"] == pytest.approx(-0.25)
-    assert found["wer_enhanced/snr0"]["delta_vs_ctc"] == pytest.approx(0)
-    assert found["ctc_wer_enhanced/snr0"]["delta_vs_without"] == 0
-    assert all(metrics.direction(name) == -1 for name in found)
+    assert found["wer_enhanced/snr0"]["delta_vs_encoder"] == pytest.approx(0)
+    assert found["encoder_wer_enhanced/snr0"]["delta_vs_without"] == 0
+    assert all(of(name).better == -1 for name in found)
     assert not any(name.startswith(("wer/", "grpo/")) for name in found)
 
 
 def test_more_is_better_for_the_ear_and_less_for_errors():
     for measure in ("haspi", "hasqi", "words", "si_sdr", "stoi", "pesq"):
-        assert metrics.direction(f"listener/{measure}/made/N3/snr5/nalr") == 1
-    assert metrics.direction("listener/wer/made/N3/snr5/nalr") == metrics.direction("listener/bad_clips") == -1
+        assert of(f"listener/{measure}/made/N3/snr5/nalr").better == 1
+    assert of("listener/wer/made/N3/snr5/nalr").better == of("listener/bad_clips").better == -1

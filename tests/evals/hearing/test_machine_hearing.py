@@ -74,7 +74,7 @@ def test_the_runs_own_items_are_heard_with_the_enhancer_and_without(enhancer, tm
     assert [line["probe"] for line in lines] == [
         "wer_unenhanced/snr0", "wer_unenhanced/clean", "wer_enhanced/snr0", "wer_enhanced/clean"
     ]  # fmt: skip
-    assert [(x["errors"], x["ctc_errors"], x["words"]) for x in lines[:2]] == [(0, 1, 2), (1, 1, 1)]
+    assert [(x["errors"], x["encoder_errors"], x["words"]) for x in lines[:2]] == [(0, 1, 2), (1, 1, 1)]
     plain, enhanced = machine.given
     assert np.array_equal(plain[0], corpus.audio("test/0").numpy())
     assert np.allclose(enhanced[0], enhancer.enhance(plain[0], normal().levels()))
