@@ -137,8 +137,9 @@ def _drop_retired(raw: dict[str, Any], where: str, problems: list[str]) -> None:
     nodes = [node for node in raw.get("stages") or [] if isinstance(node, dict)]
     for stage, retired in RETIRED.items():
         own = [(f"stages.{n.get('name')}.options", n.get("options")) for n in nodes if n.get("stage") == stage]
-        for place, options in [(stage, raw.get(stage)), *own]:
-            for name in retired.keys() & (options if isinstance(options, dict) else {}).keys():
+        given = [(place, found) for place, found in [(stage, raw.get(stage)), *own] if isinstance(found, dict)]
+        for place, options in given:
+            for name in retired.keys() & options.keys():
                 if (value := options.pop(name)) != retired[name]:
                     problems.append(f"{where}: {place}.{name} is {value!r}, which is no longer possible; remove it")
                 else:

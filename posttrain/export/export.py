@@ -38,7 +38,7 @@ def export(checkpoint: Path, folder: Path, merge: bool = False) -> dict[str, Any
             _write_adapter(adapter, partial / ADAPTER)
         (partial / "README.md").write_text(card(checkpoint, folder.name, adapted), encoding="utf-8")
     written = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"name": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size, "sha256": files.sha256(p)}
         for p in written
     ]

@@ -65,8 +65,10 @@ def ask(
     if spoken:
         heard = _listen(llama, prompts, device)
         lines += _answered(llama, prompts, "speech", heard)
-        home = None if llama.shares_base else resolve(checkpoint).references["base"]
-        with Reference(llama, home and checkpoints.load(home, device)).loaded() as base:
+        other = None
+        if not llama.shares_base:
+            other = checkpoints.load(resolve(checkpoint).references["base"], device)
+        with Reference(llama, other).loaded() as base:
             lines += _answered(base, prompts, "cascade", heard) + _answered(base, prompts, "base")
     if judge is not None:
         requests = [line["heard"] if line["form"] == "cascade" else line["prompt"] for line in lines]
