@@ -1,7 +1,8 @@
 # The main entry point. `make` alone lists the targets. All but help and clean prepare .venv first, once.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline data base ctc align distill sft reward dpo grpo enhance listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor docs test check format smoke constraints clean
+stages := base ctc align distill sft reward dpo grpo enhance
+.PHONY: help setup pipeline data stage $(stages) listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor docs test check format smoke constraints clean
 
 # Variables are read from the command line only: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. DATA_ROOT may
 # also come from the environment, since the posttrain command reads it there too.
@@ -17,7 +18,8 @@ RECIPE ?= tiny
 # What each target reads; a target that is not listed reads nothing.
 changes := FROM ADAPTER SEEDS DATA_ROOT SET FRESH_CODE DRY_RUN
 one_run = RUN $(if $(RUN),,RECIPE)
-$(foreach target,data base ctc align distill sft reward dpo grpo enhance,$(eval reads.$(target) := RECIPE RUN $(changes)))
+$(foreach target,data $(stages),$(eval reads.$(target) := RECIPE RUN $(changes)))
+reads.stage := RECIPE RUN STAGE $(changes)
 reads.pipeline := RECIPE RUN JOBS $(changes)
 reads.listeners = $(one_run) DATA_ROOT LISTENER CLIPS DRY_RUN
 reads.control := RECIPE RUN DATA_ROOT SET DRY_RUN
@@ -51,7 +53,7 @@ options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
 person = runs/person/$(or $(PERSON),0)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
-stage = $(POSTTRAIN) stage $@ --recipe "$(RECIPE)" $(options)
+stage = $(POSTTRAIN) stage "$(1)" --recipe "$(RECIPE)" $(options)
 
 help:  ## this list
 	@echo "make TARGET [RECIPE=tiny] [RUN=name] [FROM=runs/tiny] [ADAPTER=lora] [DATA_ROOT=folder] [SET=\"sft.steps=100 …\"] [DRY_RUN=1]"
@@ -86,24 +88,20 @@ pipeline: .venv/.ready  ## every stage of RECIPE, an evaluation after each, and 
 data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the synthetic speech
 	$(POSTTRAIN) data "$(RECIPE)" $(options)
 
-base: .venv/.ready  ## the language model: train the tiny Llama or load a real one
-	$(stage)
-ctc: .venv/.ready  ## the conformer/CTC encoder: train the tiny one or load a real one
-	$(stage)
-align: .venv/.ready  ## train the projector into the Llama's embedding space
-	$(stage)
-distill: .venv/.ready  ## the Llama given the transcript teaches the Llama given the speech
-	$(stage)
-sft: .venv/.ready  ## supervised fine-tuning on the spoken tasks, with ADAPTER= from adapters/
-	$(stage)
-reward: .venv/.ready  ## train a reward model on preference pairs
-	$(stage)
-dpo: .venv/.ready  ## direct preference optimisation
-	$(stage)
-grpo: .venv/.ready  ## reinforcement learning from verifiable rewards
-	$(stage)
-enhance: .venv/.ready  ## the hearing aid's denoiser: needs only the corpus; no other stage needs it
-	$(stage)
+stage: .venv/.ready  ## any stage, after those that it needs: STAGE=sft
+	$(call stage,$(STAGE))
+
+$(stages): .venv/.ready
+	$(call stage,$@)
+base:  ## the language model: train the tiny Llama or load a real one
+ctc:  ## the conformer/CTC encoder: train the tiny one or load a real one
+align:  ## train the projector into the Llama's embedding space
+distill:  ## the Llama given the transcript teaches the Llama given the speech
+sft:  ## supervised fine-tuning on the spoken tasks, with an adapter from adapters/: ADAPTER=full
+reward:  ## train a reward model on preference pairs
+dpo:  ## direct preference optimisation
+grpo:  ## reinforcement learning from verifiable rewards
+enhance:  ## the hearing aid's denoiser: needs only the corpus; no other stage needs it
 
 listeners: .venv/.ready  ## evaluate RUN's denoiser for listeners (LISTENER="N3 S2", CLIPS=10 of each): HASPI, HASQI, words correct …, machine hearing
 	@.venv/bin/python -c 'import pesq' 2>/dev/null || \
@@ -119,14 +117,14 @@ control: .venv/.ready  ## train RUN's denoiser again without the audiogram, and 
 	$(if $(DRY_RUN),,$(POSTTRAIN) compare "$(run_folder)_control" "$(run_folder)" --stage enhance)
 
 joint: .venv/.ready  ## train RUN's denoiser again together with its encoder, and compare the Speech-Llama's transcripts with both and without
-	$(POSTTRAIN) stage enhance --recipe "$(RECIPE)" --run "$(run_folder)_joint" --from "$(or $(FROM),$(run_folder))" \
-	  $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") --set enhance.machine_weight=20 \
-	  --set enhance.segment_s=2 --set enhance.steps=1200 $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
+	$(POSTTRAIN) run "$(if $(filter file,$(origin RECIPE)),joint,$(RECIPE))" --run "$(run_folder)_joint" \
+	  --from "$(or $(FROM),$(run_folder))" $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
+	  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 	$(if $(DRY_RUN),,$(POSTTRAIN) hearing evaluate "$(run_folder)_joint" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach who,$(or $(LISTENER),N3),--listener "$(who)") $(if $(CLIPS),--clips "$(CLIPS)"))
 
 personalise: .venv/.ready $(if $(MANIFEST)$(DRY_RUN),,$(person)/manifest.csv)  ## train a small LoRA for one person on top of sft: LISTENER=N3, MANIFEST=mine.csv (path,text,split) or an example PERSON=0
-	$(stage) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \
+	$(call stage,$@) --set "personalise.manifest=$(or $(MANIFEST),$(person)/manifest.csv)" \
 	  $(if $(LISTENER),--set "personalise.listener=$(LISTENER)")
 
 $(person)/manifest.csv: | .venv/.ready

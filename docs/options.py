@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from posttrain.config import gate as gate_config
 from posttrain.config import recipe as config
-from posttrain.config import sections
+from posttrain.config import sections, stage_table
 
 MARK = re.compile(r"^.*<!-- options: (\w+) -->$", re.MULTILINE)
 
@@ -33,7 +33,7 @@ def table(section: str) -> str:
 
 def meanings(section: type) -> dict[str, str]:
     """Option → the docstring below it in the source."""
-    for module in (sections, gate_config):
+    for module in (sections, gate_config, stage_table):
         for node in ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name == section.__name__:
                 pairs = zip(node.body, node.body[1:], strict=False)

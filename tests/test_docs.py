@@ -207,3 +207,18 @@ def test_the_stage_of_the_example_does_what_it_says(extended):
         strong = ".lora_B." in name
         assert (half[name] == (0.5 if strong else 1) * tensor).all()
         np.testing.assert_allclose(fifth[name], (0.2 if strong else 1) * tensor, rtol=1e-6)
+
+
+def test_the_stage_of_the_example_is_two_files():
+    assert {name for name, _, after in edits() if "often" in after} == {"posttrain/config/stage_table.py"}
+    assert [name for name in FILES if "often" in name and name.endswith(".py")] == ["posttrain/stages/soften.py"]
+
+
+def test_the_stage_of_the_example_is_planned_with_its_memory_evaluated_and_reported_as_any_speech_model(extended):
+    plan = printed(extended, "run soften.yaml --dry-run")[1]
+    assert re.search(r"^soft_half +run .*takes about [1-3]\.\d GiB\)$", plan, re.MULTILINE)
+    assert re.search(r"^✓ fit", printed(extended, "doctor soften.yaml")[1], re.MULTILINE)
+    found, report = rows(extended), json.loads((extended / "report.json").read_text(encoding="utf-8"))
+    assert found["soft_half"]["metrics"].keys() == found["sft"]["metrics"].keys()
+    assert found["soft_half"]["config"]["options"] == {"strength": 0.5}
+    assert report["stages"] == ["base", "ctc", "align", "sft", "soft_half", "soft_fifth"]

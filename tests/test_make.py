@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from posttrain.config.stage_table import TABLE
+
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE)
 VARIABLES = re.search(r"^known := (.*)$", MAKEFILE, re.MULTILINE)[1].split()  # type: ignore[index]
+STAGES = re.search(r"^stages := (.*)$", MAKEFILE, re.MULTILINE)[1].split()  # type: ignore[index]
 CLEAN = {name: value for name, value in os.environ.items() if name not in VARIABLES and not name.startswith("MAKE")}
 
 
@@ -82,3 +85,16 @@ def test_the_environment_is_not_read_but_for_the_data_root():
     assert make("-e", "report", RUN="two").stdout == plain("report")
     assert '--set "corpus.data_root=/recordings"' in make("data", DATA_ROOT="/recordings").stdout
     assert make("smoke", DATA_ROOT="/recordings").returncode == 0
+
+
+def test_every_stage_of_the_table_has_a_target_with_its_summary():
+    said = dict(re.findall(r"^([a-z]+):.*## (.*)$", MAKEFILE, re.MULTILINE))
+    assert len(TABLE) >= 10
+    assert [name for name, spec in TABLE.items() if not said.get(name, "").startswith(spec.summary)] == []
+    assert {*STAGES, "personalise"} == set(TABLE)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stages_target_is_that_of_make_stage(name):
+    assert make("stage", f"STAGE={name}", "RUN=mine").stdout == make(name, "RUN=mine").stdout
+    assert f'posttrain stage "{name}" --recipe "tiny" --run "mine"' in make(name, "RUN=mine").stdout

@@ -23,6 +23,7 @@ from posttrain.cli.options import (
     Task,
 )
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
+from posttrain.config.stage_table import TABLE
 from posttrain.use.enhance import Compression
 
 app = typer.Typer(
@@ -76,7 +77,7 @@ def run_recipe(
 @app.command()
 def stage(
     name: Annotated[
-        str, typer.Argument(metavar="STAGE", help="base, ctc, align, distill, sft, reward, dpo, grpo, enhance, …")
+        str, typer.Argument(metavar="STAGE", help=f"{', '.join(TABLE)}, or the name of a node of the recipe.")
     ],
     recipe: RecipeOption = "tiny",
     run: RunOption = None,

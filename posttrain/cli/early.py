@@ -8,7 +8,7 @@ from typing import Any
 import typer
 import yaml
 
-from posttrain.config.recipe import ASIDE
+from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 from posttrain.model.folder import checkpoint_problems
 from posttrain.run import ledger
@@ -45,7 +45,7 @@ def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None)
         stage = made.get("stage")
         if lost := [name for name in ("stage", "seed", "corpus") if made and name not in made]:
             problems.append(f"{config} lacks {', '.join(lost)}, as after a crash; run that stage again")
-        problems += [] if stage in ASIDE else checkpoint_problems(folder)
+        problems += [] if spec_of(str(stage)).aside else checkpoint_problems(folder)
     else:
         problems.append(f"{folder} is not a stage's folder (no config.yaml); name one such as runs/tiny/sft")
     if data_root is not None and not data_root.is_dir():

@@ -3,11 +3,13 @@
 import json
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from posttrain.cli import early, show
 from posttrain.config import recipe as config
+from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 from posttrain.machine import disk
 from posttrain.machine.lock import alone
@@ -197,6 +199,7 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
         lines = [
             {"name": s.name, "stage": s.stage, "action": s.action, "why": s.why, "folder": str(s.folder)}
             | {"memory_gib": memory.get(s.name), "other_code": s.other_code, "damage": list(s.damage)}
+            | {"options": asdict(s.node.options)}
             for s in steps
         ]
         show.print_json(
@@ -212,7 +215,7 @@ def _cards(folder: Path, rows: list[Any], until: str | None) -> None:
     from posttrain.report import personal_card
 
     for row in rows:
-        if row.stage == until and row.config.get("stage") == "personalise":
+        if row.stage == until and spec_of(str(row.config.get("stage"))).adapter == "personal":
             personal_card.write(folder, row)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,17 +52,12 @@ def override(raw: dict[str, Any], change: str, problems: list[str]) -> None:
 
 
 def parse(
-    kind: type[T],
-    raw: dict[str, Any],
-    where: str,
-    problems: list[str],
-    stand_in: dict[str, Any],
-    changes: Sequence[str] = (),
+    kind: type[T], raw: dict[str, Any], where: Callable[[str], str], problems: list[str], stand_in: dict[str, Any]
 ) -> T:
     """`raw` as a `kind`; every unknown key and wrong value is added to `problems` and replaced by its default.
 
-    This lets later checks add to the same list; the caller must stop if there are problems. A problem names `where`,
-    or the entry of `changes` (the arguments of `override`) that set the option.
+    This lets later checks add to the same list; the caller must stop if there are problems. `where` says for an
+    option such as sft.steps what set it: a file, or an argument.
     """
     adapter = TypeAdapter(kind)
     try:
@@ -72,7 +67,7 @@ def parse(
     known = _keys(kind)
     for e in found:
         place = ".".join(str(part) for part in e["loc"])
-        at = next((f"--set {change}" for change in changes if _sets(change, place)), where)
+        at = where(place)
         if e["type"] == "unexpected_keyword_argument":
             close = difflib.get_close_matches(str(e["loc"][-1]), known, n=1)
             mend = f"did you mean {close[0]}?" if close else "remove it"
@@ -97,11 +92,6 @@ def refuse_bool(value: Any) -> Any:
 def expanded(value: str) -> str:
     """A path with `~` and `$VARIABLE` filled in; a variable that is not set stays as it is."""
     return os.path.expandvars(os.path.expanduser(value))
-
-
-def _sets(change: str, place: str) -> bool:
-    """Whether an override sets the option at `place`, or one that contains it."""
-    return f"{place}.".startswith(f"{change.partition('=')[0].strip()}.")
 
 
 def _without(raw: dict[str, Any], loc: list[Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The same evaluation after every stage: answer every item greedily, grade it, and keep the answers.
 
-Row zero (`base`) answers the typed items. The `ctc` row answers the spoken ones as a cascade (CTC hypothesis → base).
-Every later row answers all of them; an enhancer answers nothing and is measured in decibels.
+What a stage leaves (StageSpec.leaves) says how: a Llama answers the typed items, an encoder the spoken ones as a
+cascade (its transcript → base), a speech model all of them; an enhancer answers nothing and is measured in decibels.
 `compute.compute`, a pure function, computes the figures from the answers.
 """
 
@@ -20,6 +20,7 @@ import torch
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, activity, speech_detector
 from posttrain.config.sections import EvaluationConfig
+from posttrain.config.stage_table import spec_of
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
@@ -58,17 +59,18 @@ def evaluate(
 
     `references` names the folders of `base` and `ctc`; `table` holds the frozen encoder's frames of every clip.
     """
-    if stage == "enhance":
+    spec = spec_of(stage)
+    if spec.leaves == "enhancer":
         return enhancement.evaluate(checkpoint, corpus, device)
-    if stage == "reward":
+    if spec.leaves == "reward":
         return _reward_row(checkpoint, parents["model"], corpus, table, config, device), {}
-    if stage == "ctc":
+    if spec.leaves == "encoder":
         llama = checkpoints.load(references["base"], device)
         assert table is not None
         spoken = [item for item in corpus.items if item.clip]
         return _answers(llama, spoken, corpus, table, config, cascade=True), {}
     llama = checkpoints.load(checkpoint, device, table=table)
-    if stage == "base":
+    if spec.leaves == "llama":
         typed = [item for item in corpus.items if item.clip is None]
         lines = _answers(llama, typed, corpus, None, config)
         itself = Reference(llama)
@@ -79,7 +81,7 @@ def evaluate(
     lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus)
-    if stage == "personalise":
+    if spec.adapter == "personal":
         lines += personal.lines(llama, checkpoint, config.batch_size, config.max_new_tokens)
     held, in_bfloat16 = linear_bytes(llama.model)
     costs = {"cost/linear_mb": round(held / 2**20, 3), "cost/linear_share_of_bfloat16": round(held / in_bfloat16, 4)}

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from posttrain.config.recipe import ASIDE
 from posttrain.config.sections import EvaluationConfig
+from posttrain.config.stage_table import spec_of
 from posttrain.corpus import general_text
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
@@ -29,7 +29,7 @@ def evaluate_checkpoint(
     `data_root`: where to look for held-out text, in addition to the run's own items.
     """
     made = resolve(checkpoint)
-    if probes and made.stage in ASIDE:
+    if probes and spec_of(made.stage).aside:
         raise InputError(f"{checkpoint} is of stage {made.stage}, which answers nothing; leave --probes out")
     own = read_probes(probes) if probes else None
     corpus = Corpus.load(made.corpus)
@@ -74,7 +74,7 @@ def benchmarks(checkpoint: Path, device: str, tasks: list[str], limit: int | Non
     """
     made = resolve(checkpoint)
     options = made.evaluation
-    if made.stage in ("ctc", "reward", *ASIDE):
+    if spec_of(made.stage).leaves not in ("llama", "speech"):
         raise InputError(f"{checkpoint} is of stage {made.stage}, which answers nothing; name base or sft")
     llama = checkpoints.load(checkpoint, device)
     ours = any(task == harness.OURS or task.startswith(f"{harness.OURS}_") for task in tasks)

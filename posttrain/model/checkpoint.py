@@ -23,6 +23,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from posttrain import files
+from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 from posttrain.model import adapters, origin, personal
 from posttrain.model.derived import classifier, merged, scaled
@@ -137,7 +138,7 @@ def scale_change(llama: SpeechLlama, share: float, parent: Path) -> None:
         scaled(llama, share)
         return
     spec = read_spec(parent)
-    before = origin.located(parent, "parent.model") if spec.stage == "sft" else parent
+    before = origin.located(parent, "parent.model") if spec_of(spec.stage).adapter == "named" else parent
     scaled(llama, share, load(before or parent, str(llama.model.device)).model)
 
 
@@ -213,7 +214,7 @@ def read_spec(folder: str | Path) -> Spec:
         raise InputError(f"{folder} holds no checkpoint (no {SPEC_FILE}); name a stage's folder, such as runs/tiny/sft")
     try:
         raw = dict(json.loads(path.read_text(encoding="utf-8")))
-        if raw.get("stage") == "ctc":
+        if spec_of(str(raw.get("stage"))).leaves == "encoder":
             raise InputError(f"{folder} holds an encoder, expected a Llama; name a stage such as runs/tiny/sft")
         hashes, version, _ = raw.pop("hashes"), raw.pop("format"), raw.pop(origin.LINKS, None)
         spec = TypeAdapter(Spec).validate_python(raw)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
+from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 
 INSTEAD = {"preprocessor_config.json": "processor_config.json"}
@@ -73,8 +74,8 @@ def checkpoint_problems(folder: Path, hears: bool = False) -> list[str]:
     except (OSError, ValueError, TypeError) as error:
         return [f"{path} is not a checkpoint's: {error}; train that stage again"]
     problems = [f"{folder / name} is missing; train that stage again, or copy the folder whole" for name in missing]
-    stage = spec.get("stage")
-    if hears and (stage == "ctc" or not spec.get("encoder")):
+    stage = str(spec.get("stage"))
+    if hears and (spec_of(stage).leaves == "encoder" or not spec.get("encoder")):
         problems.append(f"{folder} ({stage}) does not hear; name a stage from align on, such as runs/tiny/sft")
     return problems
 

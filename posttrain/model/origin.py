@@ -18,6 +18,7 @@ import yaml
 
 from posttrain import files
 from posttrain.config.sections import EvaluationConfig
+from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 
 CONFIG, SPEC, CORPUS, ENHANCER = "config.yaml", "checkpoint.json", "corpus.json", "enhancer.json"
@@ -76,7 +77,7 @@ class Origin:
     @cached_property
     def encoder(self) -> Path | None:
         """Folder of the encoder whose frames it takes; None for a stage without speech input."""
-        if self.stage == "ctc":
+        if spec_of(self.stage).leaves == "encoder":
             return self.folder
         return located(self.folder, "encoder")
 

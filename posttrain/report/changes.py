@@ -10,8 +10,8 @@ from typing import Any
 from posttrain.corpus.instructions import user_content
 from posttrain.errors import InputError
 from posttrain.evals import former_names
-from posttrain.report.findings import OTHERS, final
-from posttrain.report.lineage import kind
+from posttrain.report.findings import final
+from posttrain.report.lineage import is_model, spec
 from posttrain.run import place
 from posttrain.run.ledger import Row
 
@@ -94,8 +94,9 @@ def transitions(rows: list[Row], answers: dict[str, list[Line]]) -> list[Transit
     Row zero is the base's typed answers and the cascade's spoken ones; it replaces a parent that
     is missing or has no saved answers.
     """
-    models = [row for row in rows if kind(row) not in OTHERS and row.stage in answers]
-    base, ctc = (next((r.stage for r in rows if kind(r) == k and r.stage in answers), "") for k in ("base", "ctc"))
+    done = [row for row in rows if row.stage in answers]
+    base, ctc = (next((r.stage for r in done if spec(r).leaves == kind), "") for kind in ("llama", "encoder"))
+    models = [row for row in done if is_model(row)]
     zero, names = answers.get(base, []) + answers.get(ctc, []), {False: base, True: ctc}
     by_checkpoint = {row.checkpoint: row.stage for row in rows}
     found = []

@@ -7,8 +7,8 @@ from posttrain.errors import InputError
 from posttrain.evals.compute import measures
 from posttrain.evals.statistics import holm
 from posttrain.report.changes import Line, read_answers
-from posttrain.report.findings import OTHERS, SURE, final
-from posttrain.report.lineage import kind
+from posttrain.report.findings import SURE, final
+from posttrain.report.lineage import is_model, spec
 from posttrain.report.words import between, change, number, ordered
 from posttrain.run import ledger
 from posttrain.run.ledger import Row
@@ -55,7 +55,7 @@ def _shared(run_a: Path, run_b: Path) -> str | None:
     before, after = (ledger.read(run / "ledger.jsonl") for run in (run_a, run_b))
     made = {row.stage: row.checkpoint for row in before}
     both = [row for row in after if row.stage in made and row.checkpoint != made[row.stage]]
-    models = [row for row in both if kind(row) not in OTHERS]
+    models = [row for row in both if is_model(row)]
     return (models or both)[-1].stage if both else None
 
 
@@ -68,7 +68,7 @@ def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
         raise InputError(
             f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
         )
-    zero = [r for r in rows if kind(r) in ("base", "ctc")]
+    zero = [r for r in rows if spec(r).leaves in ("llama", "encoder")]
     answers = read_answers(run, [*zero, row])
     if row.stage not in answers:
         raise InputError(f"{row.checkpoint}/answers.jsonl is not there; evaluate {row.stage} of {run} again")

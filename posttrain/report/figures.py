@@ -9,7 +9,7 @@ from posttrain.evals.metrics import SKILLS, encoders, of
 from posttrain.report import charts
 from posttrain.report.charts import Point, Series
 from posttrain.report.findings import figure
-from posttrain.report.lineage import kind
+from posttrain.report.lineage import spec
 from posttrain.report.words import CONDITIONS, between, label, number
 from posttrain.run.ledger import Row
 
@@ -20,7 +20,7 @@ Plot = tuple[str, str, Markup, list[tuple[str, float, str]]]
 
 def plots(rows: list[Row]) -> list[Plot]:
     """The four plots; those without figures are left out."""
-    models = [row for row in rows if kind(row) != "reward"]
+    models = [row for row in rows if not spec(row).adds]
     made = [gain_plot(models), _safety(models), _noise(models), _gap(models)]
     return [plot for plot in made if plot]
 
@@ -82,9 +82,9 @@ def _safety(rows: list[Row]) -> Plot | None:
 
 
 def _noise(rows: list[Row]) -> Plot | None:
-    spoken = [row for row in rows if "wer/clean" in row.metrics and kind(row) != "ctc"]
+    spoken = [row for row in rows if "wer/clean" in row.metrics and spec(row).leaves != "encoder"]
     heads = [row for row in rows if encoders("wer/clean") in row.metrics]
-    cascades = [row for row in rows if "wer/clean" in row.metrics and kind(row) == "ctc"]
+    cascades = [row for row in rows if "wer/clean" in row.metrics and spec(row).leaves == "encoder"]
     if not heads and not spoken:
         return None
     series = [

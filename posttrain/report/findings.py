@@ -3,11 +3,12 @@
 import dataclasses
 from pathlib import Path
 
+from posttrain.config.stage_table import TABLE
 from posttrain.evals.metrics import SKILLS, Group, Loss, encoders, named, of
 from posttrain.evals.statistics import Power, holm
 from posttrain.report import listeners
 from posttrain.report.finding import Finding
-from posttrain.report.lineage import kind
+from posttrain.report.lineage import is_model, kind
 from posttrain.report.safety import aside
 from posttrain.report.words import between, change, duration, label, number, ordered, reference, size, unit
 from posttrain.run.ledger import Row
@@ -17,21 +18,10 @@ REFERENCES = {
     "parent": ("delta_vs_parent", "delta_parent_ci95", "p_vs_parent"),
 }
 TASKS = tuple(name for name in SKILLS if of(name).better > 0)
-AIMS = (
-    ("distill/kl_teacher", "distill"),
-    ("modality_gap/mean", "distill"),
-    ("reward/accuracy", "reward"),
-    ("dpo/preferred", "dpo"),
-    ("grpo/reward", "grpo"),
-)
-"""The metric that each stage is meant to improve, compared before and after it. Fixed in advance, so each is judged by
-its own interval."""
 SURE = 0.05
 STEPS = 60
 """Iterations for the fixed point in `would_show`, which converges long before."""
 WORSE = "which is worse"
-OTHERS = ("base", "ctc", "reward", "enhance")
-"""Stages that produce no speech model."""
 
 
 def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
@@ -49,7 +39,7 @@ def findings(rows: list[Row]) -> list[tuple[str, list[Finding]]]:
 
 def final(rows: list[Row]) -> Row | None:
     """The model that the run ends with: the last row with a speech model, else the last row."""
-    models = [row for row in rows if kind(row) not in OTHERS]
+    models = [row for row in rows if is_model(row)]
     return (models or rows)[-1] if rows else None
 
 
@@ -115,10 +105,15 @@ def against_encoder(row: Row, name: str) -> str:
     return said + ", which may be chance" * (lo <= 0 <= hi)
 
 
+def aims() -> list[tuple[str, str]]:
+    """(metric, the stage that is meant to improve it)."""
+    return [(name, spec.name) for spec in TABLE.values() for name in spec.aims]
+
+
 def moved(rows: list[Row]) -> list[tuple[Row, str, str]]:
-    """(row, metric, verdict) for the metrics that the stages of this run are meant to improve (AIMS)."""
+    """(row, metric, verdict) for the metrics that the stages of this run are meant to improve (StageSpec.aims)."""
     found, here = [], own(rows)
-    for name, stage in AIMS:
+    for name, stage in aims():
         row = next(
             (r for r in here if kind(r) == stage and r.metrics.get(name, {}).get("delta_vs_parent") is not None), None
         )

@@ -1,11 +1,22 @@
 """The rows of a ledger that a row refers to: its references, its parent, the stages that led to it."""
 
+from posttrain.config.stage_table import StageSpec, spec_of
 from posttrain.run.ledger import Row
 
 
 def kind(row: Row) -> str:
     """The kind of stage behind the row, whatever its node is called."""
     return str(row.config.get("stage", row.stage))
+
+
+def spec(row: Row) -> StageSpec:
+    """The table's row of the stage behind the ledger's row."""
+    return spec_of(kind(row))
+
+
+def is_model(row: Row) -> bool:
+    """Whether the row is of a speech model."""
+    return spec(row).leaves == "speech"
 
 
 def references(row: Row, rows: list[Row]) -> list[Row]:

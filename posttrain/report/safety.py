@@ -4,7 +4,7 @@ from typing import Any
 
 from posttrain.evals.safety import refusal
 from posttrain.evals.safety.safety import detector_error
-from posttrain.report.lineage import kind
+from posttrain.report.lineage import spec
 from posttrain.report.words import between, label, number
 from posttrain.run.ledger import Row
 
@@ -40,7 +40,7 @@ def safety_tables(rows: list[Row]) -> dict[str, Any] | None:
     lines = [
         _line(row, name, metric)
         for row in rows
-        if kind(row) != "reward"  # it repeats its parent's figures
+        if not spec(row).adds  # else it repeats its parent's figures
         for name, metric in sorted(row.metrics.items())
         if "detector" in metric
     ]

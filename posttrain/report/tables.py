@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from posttrain.evals.metrics import Group, Role, of
-from posttrain.report.findings import AIMS, OTHERS, REFERENCES, costs, own, paid, sure, would_show
-from posttrain.report.lineage import kind
+from posttrain.report.findings import REFERENCES, costs, own, paid, sure, would_show
+from posttrain.report.lineage import is_model, spec
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
 from posttrain.run.ledger import Row
 
@@ -46,15 +46,15 @@ def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, l
 
 def heat_map(rows: list[Row]) -> dict[str, Any] | None:
     """Change of every ability against its reference: typed ones against row zero, spoken ones against the cascade."""
-    later = [row for row in rows if kind(row) not in OTHERS]
+    later = [row for row in rows if is_model(row)]
     if not later:
         return None
     blocks = []
-    for title, spoken, origin in (
-        ("typed, against row zero", False, "base"),
-        ("spoken, against the cascade", True, "ctc"),
+    for title, spoken, origin, leaves in (
+        ("typed, against row zero", False, "base", "llama"),
+        ("spoken, against the cascade", True, "ctc", "encoder"),
     ):
-        zero = next((row for row in rows if kind(row) == origin), None)
+        zero = next((row for row in rows if spec(row).leaves == leaves), None)
         names = sorted({n for row in later for n in row.metrics if of(n).ability and of(n).spoken is spoken})
         lines = [(label(n).rpartition(",")[0], _value(zero, n), [_heat(row, n) for row in later]) for n in names]
         if lines:
@@ -108,7 +108,7 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
         if metric.get(delta) is not None and not same:
             verdict = {1: "won", -1: "lost"}.get(certain[row.stage, reference].get(name, 0), "")
             deltas[reference] = (change(name, metric[delta]), between(name, metric.get(ci)), verdict)
-    repeated = kind(row) == "reward" and (name, "reward") not in AIMS
+    repeated = bool(adds := spec(row).adds) and not name.startswith(adds)
     return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, repeated)
 
 

@@ -17,7 +17,7 @@ from posttrain.report.findings import (
     took,
     transcribed,
 )
-from posttrain.report.lineage import kind
+from posttrain.report.lineage import spec
 from posttrain.report.safety import corrected
 from posttrain.report.words import between, change, label, number, reference, unit
 from posttrain.run.ledger import Row
@@ -81,10 +81,10 @@ def _with_rest(said: str, rest: list[str]) -> str:
 
 
 def _moved(rows: list[Row]) -> list[str]:
-    """One line for distill and reward, one for dpo and grpo; sure improvements first."""
+    """One line for distill and reward, one for stages that tune the adapter further; sure improvements first."""
     found, lines = moved(rows), []
-    for stages in (("distill", "reward"), ("dpo", "grpo")):
-        here = [(row, name, verdict) for row, name, verdict in found if kind(row) in stages]
+    for further in (False, True):
+        here = [(r, name, verdict) for r, name, verdict in found if (spec(r).adapter == "parent") == further]
         surely = "; ".join(_aim(row, name) for row, name, verdict in here if not verdict)
         rest = [_aim(row, name) for row, name, verdict in here if verdict not in ("", WORSE)]
         lines.append(_with_rest(surely, rest))
@@ -111,7 +111,7 @@ def _lost(rows: list[Row], last: Row) -> list[str]:
 def _enhanced(rows: list[Row]) -> str:
     """SI-SDR improvement in the loudest noise, by data set."""
     said = []
-    for row in (row for row in rows if kind(row) == "enhance"):
+    for row in (row for row in rows if spec(row).aside):
         for name in (n for n in row.metrics if of(n) is of("enhance/si_sdr_gain/") and n.endswith("/snr0")):
             metric = row.metrics[name]
             said.append(f"{name.split('/')[2]} {change(name, metric['value'])} dB {between(name, metric['ci95'])}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from posttrain.evals.metrics import SKILLS, Group, of
 from posttrain.report.findings import TASKS, against_encoder, figure, final, sure
-from posttrain.report.lineage import kind, lineage
+from posttrain.report.lineage import lineage, spec
 from posttrain.report.words import change, label, unit
 from posttrain.run.ledger import Row
 
@@ -99,7 +99,7 @@ def _worst(last: Row) -> str:
 
 def _next(last: Row, rows: list[Row]) -> tuple[str, tuple[str, str, str] | None]:
     """The reason, and (remedy in words, changes to make, suffix of the run's name) or None if there is none to try."""
-    made = [row.config for row in lineage(last, rows) if kind(row) == "sft"]
+    made = [row.config for row in lineage(last, rows) if spec(row).arm]
     options: dict[str, Any] = made[-1].get("options", {}) if made else {}
     certain, forgot = sure(last), last.metrics.get("forgetting/mean")
     complies = any(certain.get(f"safety/harmful_compliance/{form}", 0) < 0 for form in ("text", "speech"))

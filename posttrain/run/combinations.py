@@ -12,21 +12,6 @@ from posttrain.run.graph import Node
 RESERVED = ("corpus", "logs", "adapters", "listeners", "replaced", "notebooks")
 """Folders of a run that belong to no stage."""
 FILES = ("report.", "study.", "ledger.")
-ROLES = {
-    ("base", "full_precision"): ("base",),
-    ("align", "llm"): ("base",),
-    ("align", "encoder"): ("ctc",),
-    ("distill", "model"): ("align", "distill"),
-    ("sft", "model"): ("align", "distill", "sft", "dpo", "grpo"),
-    ("sft", "match"): ("sft",),
-    ("reward", "model"): ("align", "distill", "sft", "dpo", "grpo"),
-    ("dpo", "model"): ("align", "distill", "sft", "dpo", "grpo"),
-    ("grpo", "model"): ("sft", "dpo", "grpo"),
-    ("grpo", "reward"): ("reward",),
-    ("enhance", "encoder"): ("ctc",),
-    ("personalise", "model"): ("sft", "dpo", "grpo"),
-}
-"""(Stage, role) → the stages that a recipe may name for it."""
 LEAST_VOCABULARY = 265
 """256 bytes and the special tokens of the tiny tokenizer."""
 LEAST_SEGMENT_S = 0.04
@@ -81,8 +66,9 @@ def _parents(nodes: Sequence[Node]) -> Iterator[str]:
     stages = {node.name: node.stage for node in nodes}
     for node in nodes:
         for role, name in node.parents.items():
-            wanted = ROLES.get((node.stage, role))  # None: a stage added by a user
-            if name in stages and wanted and stages[name] not in wanted:
+            may = node.spec.parents[role]
+            wanted = may.allowed or may.usual
+            if name in stages and stages[name] not in wanted:
                 yield (
                     f"stages.{node.name}: its {role} is {name}, of stage {stages[name]}, expected one of stage "
                     f"{' or '.join(wanted)}; name another"
@@ -94,7 +80,7 @@ def _lineage(nodes: Sequence[Node]) -> Iterator[str]:
     made: dict[str, _Model | None] = {}
     for node in nodes:
         parent = made.get(node.parents.get("model") or node.parents.get("llm") or "")
-        if node.stage == "base":
+        if node.spec.leaves == "llama":
             bits = node.options.quantization
             made[node.name] = _Model(four_bit=bits != "none")
             if bits != "none" and node.options.model is None and "full_precision" not in node.parents:
@@ -102,7 +88,7 @@ def _lineage(nodes: Sequence[Node]) -> Iterator[str]:
                     f"{node.name}: base.quantization is {bits}, expected none: the tiny base trains in full precision; "
                     "set sft.adapter=qlora, which stores its weights in 4 bits"
                 )
-        elif node.stage == "sft":
+        elif node.spec.adapter == "named":
             made[node.name] = _after_sft(node, parent)
             yield from _sft(node, parent)
         else:
@@ -146,46 +132,47 @@ def _sft(node: Node, parent: _Model | None) -> Iterator[str]:
 
 
 def _later(node: Node, parent: _Model) -> Iterator[str]:
-    """Problems of reward, dpo, grpo and personalise with their parent's model."""
-    name = node.parents.get("model", "")
-    if node.stage == "reward" and parent.method == "prompt_tuning":
+    """Problems of a stage with its parent's model, by what it wants of the adapter."""
+    name, wants = node.parents.get("model", ""), node.spec.wants
+    if wants == "mergeable" and parent.method == "prompt_tuning":
         yield (
             f"{node.name}: it merges the adapter of its parent {name}, and {parent.adapter} cannot be merged; set "
             f"sft.adapter=lora, dora, qlora, full or projector, or leave {node.name} out of stages"
         )
-    if node.stage == "dpo" and parent.four_bit and not parent.adapted:
+    if wants == "tunable" and parent.four_bit and not parent.adapted:
         yield (
             f"{node.name}: weights in 4 bits can be tuned through an adapter only, but of {name} {parent}; set "
             "sft.adapter=qlora or lora with a rank above 0"
         )
-    if node.stage == "grpo" and not parent.adapted:
+    if wants == "peft" and not parent.adapted:
         yield (
             f"{node.name}: it needs a parent with an adapter, but of {name} {parent}; set sft.adapter=lora, dora or "
             f"qlora with a rank above 0, or leave {node.name} out of stages"
         )
-    if node.stage == "personalise" and parent.method not in ("lora", "dora"):
+    if wants == "lora" and parent.method not in ("lora", "dora"):
         yield (
-            f"{node.name}: a person's LoRA stands on one of sft, but of {name} {parent}; set sft.adapter=lora, dora or "
+            f"{node.name}: it needs a parent with a LoRA, but of {name} {parent}; set sft.adapter=lora, dora or "
             "qlora with a rank above 0"
         )
 
 
 def _data(recipe: Recipe, nodes: Sequence[Node]) -> Iterator[str]:
     """Stages that would have no data to train or validate on, and sources named twice."""
-    corpus, stages = recipe.corpus, {node.stage for node in nodes}
-    tiny = [node for node in nodes if node.stage == "ctc" and node.options.model is None]
-    hearing = sorted(stages - {"base", "ctc"}) + ["ctc"] * bool(tiny)
+    corpus = recipe.corpus
+    tiny = [node for node in nodes if node.spec.leaves == "encoder" and node.options.model is None]
+    hearing = sorted({node.stage for node in nodes if node.spec.trains and not node.spec.loads})
+    hearing += [node.stage for node in tiny[:1]]
     if hearing and not corpus.train_clips and not corpus.sources:
         yield f"corpus.train_clips is 0, but {', '.join(hearing)} would train on them; raise it"
     elif tiny and not corpus.train_clips:
         yield "corpus.train_clips is 0, but the tiny encoder starts from made speech; raise it"
-    if "sft" in stages and not corpus.valid_clips:
-        yield "corpus.valid_clips is 0, but sft is measured on them; raise it"
-    for node in (node for node in nodes if node.stage == "grpo"):
+    if not corpus.valid_clips and (arm := next((node.stage for node in nodes if node.spec.arm), None)):
+        yield f"corpus.valid_clips is 0, but {arm} is measured on them; raise it"
+    for node in (node for node in nodes if node.spec.rows == "prompts"):
         if corpus.rl_clips < node.options.prompts_per_step:
             yield (
-                f"corpus.rl_clips is {corpus.rl_clips}, expected at least {node.name}'s grpo.prompts_per_step = "
-                f"{node.options.prompts_per_step}; raise the one or lower the other"
+                f"corpus.rl_clips is {corpus.rl_clips}, expected at least {node.name}'s {node.stage}.prompts_per_step "
+                f"= {node.options.prompts_per_step}; raise the one or lower the other"
             )
     for node in tiny:
         if node.options.real_steps and not corpus.sources:
@@ -201,7 +188,7 @@ def _sizes(nodes: Sequence[Node]) -> Iterator[str]:
     """Invalid or incompatible sizes of the tiny models and the enhancer."""
     for node in nodes:
         options = node.options
-        if node.stage == "base" and options.model is None and "full_precision" not in node.parents:
+        if node.spec.leaves == "llama" and options.model is None and "full_precision" not in node.parents:
             yield from _divides("base.hidden_size", options.hidden_size, "2 × base.heads", 2 * options.heads)
             yield from _divides("base.heads", options.heads, "base.kv_heads", options.kv_heads)
             if options.vocab_size < LEAST_VOCABULARY:
@@ -209,7 +196,7 @@ def _sizes(nodes: Sequence[Node]) -> Iterator[str]:
                     f"base.vocab_size is {options.vocab_size}, expected at least {LEAST_VOCABULARY}: 256 bytes and the "
                     "special tokens; raise it"
                 )
-        if node.stage == "ctc" and options.model is None:
+        if node.spec.leaves == "encoder" and options.model is None:
             yield from _divides("ctc.hidden_size", options.hidden_size, "ctc.heads", options.heads)
             yield from _divides("ctc.hidden_size", options.hidden_size, "2", 2)
             if options.subsampling_factor not in FACTORS:
@@ -219,7 +206,7 @@ def _sizes(nodes: Sequence[Node]) -> Iterator[str]:
                 yield from _divides(
                     "ctc.mel_bins", options.mel_bins, "ctc.subsampling_factor", options.subsampling_factor
                 )
-        if node.stage == "enhance":
+        if node.spec.aside:
             low, high = options.snr_db
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 yield f"enhance.snr_db is [{low}, {high}], expected [lowest, highest] in decibels; change it"

@@ -4,30 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.config.recipe import ASIDE, Recipe, StageConfig, section
+from posttrain.config.recipe import Recipe, StageConfig, section
 from posttrain.config.sections import RETIRED
+from posttrain.config.stage_table import TABLE, StageSpec
 from posttrain.errors import InputError
 from posttrain.files import value_hash
 from posttrain.run import content
-
-PARENTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "base": {},
-    "ctc": {},
-    "align": {"llm": ("base",), "encoder": ("ctc",)},
-    "distill": {"model": ("align",)},
-    "sft": {"model": ("distill", "align")},
-    "reward": {"model": ("sft",)},
-    "dpo": {"model": ("sft",)},
-    "grpo": {"model": ("dpo", "sft")},
-    "enhance": {},
-    "personalise": {"model": ("sft",)},
-}
-"""Stage → role → the stages that may fill it; of several earlier nodes, the latest is taken."""
-
-OPTIONAL = {"base": ("full_precision",), "sft": ("match",), "grpo": ("reward",), "enhance": ("encoder",)}
-"""Roles that are filled only if named: `match` is the node at whose validation WER an sft stops; `full_precision` is
-the base that another base quantises; `reward` is the reward model, also filled if grpo has a weight for it; `encoder`
-is the encoder that transcribes the enhancer's output, also filled if enhance has a weight for it."""
 
 QUANTISED = "base@nf4"
 """Name of the base that a QLoRA's text figures are compared with."""
@@ -48,6 +30,11 @@ class Node:
     key: str
     """Hash of everything the result depends on: options, seed, corpus, files it reads and the parents' keys."""
 
+    @property
+    def spec(self) -> StageSpec:
+        """The stage's row of the table."""
+        return TABLE[self.stage]
+
 
 def corpus_key(recipe: Recipe) -> str:
     """Hash of what the corpus is built from: config, seed, and the cards, manifests and recordings of its sources."""
@@ -63,36 +50,34 @@ def nodes(recipe: Recipe) -> list[Node]:
     made: dict[str, Node] = {}
     problems: list[str] = []
     corpus = corpus_key(recipe)
-    for spec in _with_seeds(recipe, _with_quantised(recipe)):
-        if spec.name in made:
-            problems.append(f"stages: {spec.name} is there twice; give the second one another name")
+    for wanted in _with_seeds(recipe, _with_quantised(recipe)):
+        if wanted.name in made:
+            problems.append(f"stages: {wanted.name} is there twice; give the second one another name")
             continue
-        known = (*PARENTS[spec.stage], *OPTIONAL.get(spec.stage, ()))
-        for role in set(spec.parents) - set(known):
-            takes = ", ".join(known) or "no parents"
-            problems.append(f"stages.{spec.name}: role {role} is unknown; {spec.stage} takes {takes}")
-        options = section(recipe, spec)
-        wanted = {role: (spec.parents.get(role), kinds) for role, kinds in PARENTS[spec.stage].items()}
-        wanted |= {role: (name, ()) for role, name in spec.parents.items() if role in OPTIONAL.get(spec.stage, ())}
-        if spec.stage == "grpo" and options.reward_model_weight:
-            wanted["reward"] = (spec.parents.get("reward"), ("reward",))
-        if spec.stage == "enhance" and options.machine_weight:
-            wanted["encoder"] = (spec.parents.get("encoder"), ("ctc",))
+        roles, options = TABLE[wanted.stage].parents, section(recipe, wanted)
+        for role in set(wanted.parents) - set(roles):
+            takes = ", ".join(roles) or "no parents"
+            problems.append(f"stages.{wanted.name}: role {role} is unknown; {wanted.stage} takes {takes}")
         parents = {}
-        for role, (named, kinds) in wanted.items():
-            fits = [n.name == named if named else n.stage in kinds and not seed_of(n.name)[1] for n in made.values()]
+        for role, may in roles.items():
+            named = wanted.parents.get(role)
+            if may.optional and not named and not (may.option and getattr(options, may.option)):
+                continue
+            fits = [
+                n.name == named if named else n.stage in may.usual and not seed_of(n.name)[1] for n in made.values()
+            ]
             found = [name for name, fit in zip(made, fits, strict=True) if fit]
             if found:
                 parents[role] = found[-1]
             else:
-                want = named or " or ".join(kinds)
-                problems.append(f"stages.{spec.name} needs {want} before it as its {role}; add that or name another")
+                want = named or " or ".join(may.usual)
+                problems.append(f"stages.{wanted.name} needs {want} before it as its {role}; add that or name another")
                 parents[role] = ""
         lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
-        lineage += _read_by(spec.stage, options)
-        counted = RETIRED.get(spec.stage, {}) | dataclasses.asdict(options)
-        key = value_hash([spec.stage, counted, recipe.seed, corpus, *lineage])
-        made[spec.name] = Node(spec.name, spec.stage, options, parents, key)
+        lineage += _read_by(TABLE[wanted.stage], options)
+        counted = RETIRED.get(wanted.stage, {}) | dataclasses.asdict(options)
+        key = value_hash([wanted.stage, counted, recipe.seed, corpus, *lineage])
+        made[wanted.name] = Node(wanted.name, wanted.stage, options, parents, key)
     if problems:
         raise InputError(problems)
     return list(made.values())
@@ -103,10 +88,10 @@ def reference(all_nodes: list[Node], node: Node) -> str:
     by_name = {n.name: n for n in all_nodes}
     at: Node | None = node
     while at is not None:
-        if at.stage == "sft" and at.options.adapter == "qlora" and QUANTISED in by_name:
+        if at.spec.adapter == "named" and at.options.adapter == "qlora" and QUANTISED in by_name:
             return QUANTISED
         at = by_name.get(at.parents.get("model", ""))
-    return "base" if "base" in by_name else next(n.name for n in all_nodes if n.stage == "base")
+    return next(n.name for n in all_nodes if n.spec.leaves == "llama")
 
 
 def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
@@ -119,40 +104,40 @@ def ancestors(all_nodes: list[Node], name: str) -> list[Node]:
         node = by_name[queue.pop()]
         wanted.add(node.name)
         queue += node.parents.values()
-    if any(by_name[other].stage not in ("base", *ASIDE) for other in wanted):
+    if any(by_name[other].spec.leaves not in ("llama", "enhancer") for other in wanted):
         wanted.add(reference(all_nodes, by_name[name]))
-        wanted |= {n.name for n in all_nodes if n.stage == "base"}
+        wanted |= {n.name for n in all_nodes if n.spec.leaves == "llama"}
     return [node for node in all_nodes if node.name in wanted]
 
 
 def _with_quantised(recipe: Recipe) -> list[StageConfig]:
     """The recipe's stages, with `base@nf4` before the first that trains a QLoRA on a base in full precision."""
-    specs = list(recipe.stages)
-    uses = [
-        i for i, s in enumerate(specs) if s.stage == "sft" and s.options.get("adapter", recipe.sft.adapter) == "qlora"
-    ]
-    if uses and recipe.base.quantization == "none" and not any(s.name == QUANTISED for s in specs):
-        parents = {"full_precision": next((s.name for s in specs if s.stage == "base"), "base")}
-        specs.insert(uses[0], StageConfig(QUANTISED, "base", parents, {"quantization": "nf4"}))
-    return specs
+    listed = list(recipe.stages)
+    named = [i for i, s in enumerate(listed) if TABLE[s.stage].adapter == "named"]
+    uses = [i for i in named if section(recipe, listed[i]).adapter == "qlora"]
+    first = next((s for s in listed if TABLE[s.stage].leaves == "llama"), None)
+    if uses and first and recipe.base.quantization == "none" and all(s.name != QUANTISED for s in listed):
+        parents = {"full_precision": first.name}
+        listed.insert(uses[0], StageConfig(QUANTISED, first.stage, parents, {"quantization": "nf4"}))
+    return listed
 
 
-def _read_by(stage: str, options: Any) -> list[list[Any]]:
+def _read_by(spec: StageSpec, options: Any) -> list[list[Any]]:
     """Hashes of what a stage reads besides its corpus and parents, so that changed content makes another node."""
-    if stage in ("base", "ctc") and (found := content.of_model(options.model)):
+    if spec.loads and (found := content.of_model(options.model)):
         return [["model", found]]
-    if stage == "sft":
+    if spec.adapter == "named":
         return [["adapter", content.of_adapter(options.adapter)]]
-    if stage == "personalise":
+    if spec.adapter == "personal":
         return [["person", content.of_personal(options.manifest, options.listener)]]
-    if stage == "enhance":
+    if spec.leaves == "enhancer":
         return [["audiograms", content.standard_audiograms()]]
     return []
 
 
 def _with_seeds(recipe: Recipe, specs: list[StageConfig]) -> list[StageConfig]:
-    """The stages, each sft followed by its copies with other seeds; copy k continues from copy k of a parent sft."""
-    copied = {s.name for s in specs if s.stage == "sft" and recipe.seeds > 1}
+    """The stages, each arm (sft) followed by its copies with other seeds; copy k continues from copy k of a parent."""
+    copied = {s.name for s in specs if TABLE[s.stage].arm and recipe.seeds > 1}
     made = []
     for spec in specs:
         made.append(spec)
@@ -160,7 +145,7 @@ def _with_seeds(recipe: Recipe, specs: list[StageConfig]) -> list[StageConfig]:
             parents = {role: f"{name}@{k}" if name in copied else name for role, name in spec.parents.items()}
             first = section(recipe, spec).seed
             options = spec.options | {"seed": (recipe.seed if first is None else first) + k}
-            made.append(StageConfig(f"{spec.name}@{k}", "sft", parents, options))
+            made.append(StageConfig(f"{spec.name}@{k}", spec.stage, parents, options))
     return made
 
 

@@ -199,28 +199,25 @@ def _config(model: str, revision: str | None) -> Any:
 
 
 def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
-    options, element = node.options, BYTES[recipe.base.dtype]
-    if node.stage == "enhance":
-        heard = options.batch_size * options.segment_s * ENHANCER_BYTES_S
-        if options.machine_weight:
-            learner = _encoder_activations(options.batch_size * options.segment_s, recipe, encoder)
-            training = encoder.params * (TRAINED + 4)  # + 4: the teacher
-            return Need(node.name, {"training": training, "activations": heard + learner, "process": PROCESS})
-        return Need(node.name, {"activations": heard, "process": PROCESS})
-    if node.stage == "ctc":
-        return _need_of_ctc(node, recipe, llama, encoder)
+    spec, options, element = node.spec, node.options, BYTES[recipe.base.dtype]
+    if spec.leaves == "enhancer":
+        return _need_of_enhancer(node, recipe, encoder)
+    if spec.leaves == "encoder":
+        return _need_of_encoder(node, recipe, llama, encoder)
     clips = recipe.corpus.train_clips + recipe.corpus.rl_clips + recipe.corpus.valid_clips
     table = clips * CLIP_S * encoder.frames_s * encoder.width * 2
-    trains = node.stage != "base" or (options.model is None and options.quantization == "none")
+    a_base = spec.leaves == "llama"
+    loaded = spec.loads and (options.model is not None or options.quantization != "none")
+    trains = bool(spec.trains) and not loaded
     adapter = _adapter(node, recipe)
-    full = (adapter is not None and adapter.method == "full") or (node.stage == "base" and trains)
-    stands_on = adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage == "reward" else adapter
+    full = (adapter is not None and adapter.method == "full") or (a_base and trains)
+    merged = spec.adapter == "merged"
+    stands_on = adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if merged else adapter
     four_bit = recipe.base.quantization == "nf4" or (stands_on is not None and stands_on.quantization == "nf4")
-    four_bit = four_bit or getattr(options, "quantization", "none") == "nf4"
-    unpacked = four_bit and node.stage == "reward"
+    four_bit = four_bit or (a_base and options.quantization == "nf4")
+    unpacked = four_bit and merged
     weights = weights_bytes(llama, element, four_bit and not unpacked)
     projector = recipe.align.stack * encoder.width * llama.width
-    tokens, rows = _tokens(recipe, encoder), _rows(node)
     parts: dict[str, float] = {"weights": weights}
     lora = adapter is not None and adapter.method == "lora" and adapter.rank > 0
     trainable = projector + (llama.lora(adapter.rank) if adapter is not None and lora else 0)
@@ -229,28 +226,40 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
     elif trains:
         parts["training"] = trainable * TRAINED
     if trains:
-        length = tokens + (options.max_new_tokens - ANSWER_TOKENS if node.stage == "grpo" else 0)
+        tokens, rows = _tokens(recipe, encoder), _rows(node)
+        length = tokens + (options.max_new_tokens - ANSWER_TOKENS if spec.rows == "prompts" else 0)
         method = "full" if full else "lora" if lora else "none"
         checkpointing = bool(getattr(options, "gradient_checkpointing", False))
         parts["activations"] = rows * length * activation_bytes(llama, element, checkpointing, method)
-        parts["logits"] = logits_bytes(node.stage, rows, tokens, llama, element)
+        parts["logits"] = logits_bytes(spec.logits, rows, tokens, llama, element)
     kept = parts.get("activations", 0.0) + parts.get("logits", 0.0)
-    others = {"evaluation": 0.0 if node.stage == "reward" else _evaluation(node, recipe, llama, encoder)}
-    if node.stage == "align" and options.ctc_steps:
+    others = {"evaluation": 0.0 if spec.leaves == "reward" else _evaluation(node, recipe, llama, encoder)}
+    if spec.words and getattr(options, spec.words):
         speech = options.ctc_batch_size * CLIP_S * encoder.frames_s / options.stack
         others["word embeddings"] = llama.vocab * (llama.width * (4 + element) + speech * (3 * 4 + element))
     most = max(others, key=lambda part: others[part])
     if others[most] > kept:  # they are never needed at the same time
         parts = {"weights": weights, "training": parts.get("training", 0.0), most: others[most]}
-    copied = node.stage == "dpo" or (node.stage == "sft" and (options.kl_weight or options.looks))
-    if (copied and full) or (node.stage == "grpo" and options.reward_model_weight):
+    copied = any(getattr(options, name) for name in spec.reference)
+    scored = any(parent.option and getattr(options, parent.option) for parent in spec.parents.values())
+    if (copied and full) or scored:
         parts["second model"] = weights_bytes(llama, element, False)
     if unpacked:
         parts["second model"] = llama.linear * NF4  # the 4-bit weights that it is unpacked from
     return Need(node.name, parts | {"frames": table, "process": PROCESS})
 
 
-def _need_of_ctc(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+def _need_of_enhancer(node: Node, recipe: Recipe, encoder: Encoder) -> Need:
+    """Its training's need, with the encoder's and its teacher's if an encoder trains with it."""
+    seconds = node.options.batch_size * node.options.segment_s
+    parts = {"activations": seconds * ENHANCER_BYTES_S, "process": PROCESS}
+    if node.options.machine_weight:
+        parts["activations"] += _encoder_activations(seconds, recipe, encoder)
+        parts = {"training": encoder.params * (TRAINED + 4), **parts}  # + 4: the teacher
+    return Need(node.name, parts)
+
+
+def _need_of_encoder(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
     """Its training's need or, if larger, its evaluation's, in which the base answers the encoder's own transcripts."""
     options, element = node.options, BYTES[recipe.base.dtype]
     training = encoder.params * TRAINED if options.model is None else encoder.params * 4
@@ -275,7 +284,7 @@ def _tokens(recipe: Recipe, encoder: Encoder) -> float:
 
 def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
     """Bytes of the KV cache plus the larger of the encoder and the log-probabilities of a stage and of its base."""
-    asked = max(recipe.evaluation.batch_size, _rows(node) if node.stage == "grpo" else 0)
+    asked = max(recipe.evaluation.batch_size, _rows(node) if node.spec.rows == "prompts" else 0)
     scored = asked * LINE_TOKENS * llama.vocab * (BYTES[recipe.base.dtype] + 2 * 4)
     return _cache(asked, recipe, llama, encoder) + max(scored, encoder.params * 4)
 
@@ -308,27 +317,30 @@ def activation_bytes(llama: Llama, element: int, checkpointing: bool, adapter: s
     return llama.layers * llama.width * element + block if checkpointing else llama.layers * block
 
 
-def logits_bytes(stage: str, rows: int, tokens: float, llama: Llama, element: int) -> float:
-    """Bytes of logits; TRL's trainers score in tiles and keep none, distillation has the student's and two answers'."""
-    if stage == "distill":
+def logits_bytes(kept: str, rows: int, tokens: float, llama: Llama, element: int) -> float:
+    """Bytes of logits, by `StageSpec.logits`: TRL scores in tiles; beside a teacher, the student's and two answers'."""
+    if kept == "teacher":
         return rows * (tokens * (element + 4) + 2 * ANSWER_TOKENS * 4) * llama.vocab
-    return 0.0 if stage == "reward" else min(1024, rows * ANSWER_TOKENS) * llama.vocab * 4.0
+    return 0.0 if kept == "none" else min(1024, rows * ANSWER_TOKENS) * llama.vocab * 4.0
 
 
 def _rows(node: Node) -> int:
     """Rows in one forward and backward pass."""
     options = node.options
-    if node.stage == "grpo":
-        return options.prompts_per_step * options.generations
-    return options.batch_size * (2 if node.stage in ("reward", "dpo") else 1)
+    if node.spec.rows == "prompts":
+        return int(options.prompts_per_step * options.generations)
+    return int(options.batch_size * (2 if node.spec.rows == "pairs" else 1))
 
 
 def _adapter(node: Node, recipe: Recipe) -> adapter_file.Adapter | None:
-    """The adapter that trains: the node's own, or the recipe's for dpo and grpo; None in other stages."""
-    if node.stage == "sft":
-        return adapter_file.read(node.options.adapter, node.options.rank)
-    if node.stage == "reward":
-        return adapter_file.read("lora", node.options.rank)
-    if node.stage == "personalise":
-        return adapter_file.personal(node.options.rank)
-    return adapter_file.read(recipe.sft.adapter, recipe.sft.rank) if node.stage in ("dpo", "grpo") else None
+    """The adapter that trains: the node's own, or the recipe's if its parent's goes on; None in other stages."""
+    match node.spec.adapter:
+        case "named":
+            return adapter_file.read(node.options.adapter, node.options.rank)
+        case "merged":
+            return adapter_file.read("lora", node.options.rank)
+        case "personal":
+            return adapter_file.personal(node.options.rank)
+        case "parent":
+            return adapter_file.read(recipe.sft.adapter, recipe.sft.rank)
+    return None

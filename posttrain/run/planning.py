@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from posttrain import files
-from posttrain.config.recipe import ASIDE, Recipe, with_stage
+from posttrain.config.recipe import Recipe, with_stage
 from posttrain.corpus import general_text
 from posttrain.errors import InputError
 from posttrain.files import content_hash, value_hash
@@ -107,7 +107,7 @@ def _plan_stage(
 ) -> Step:
     evaluation, held_out = wanted
     home, other = folder / node.name, branch_from and branch_from / node.name
-    here = _look(home, node, evaluation, None if node.stage in ASIDE else held_out, places)
+    here = _look(home, node, evaluation, None if node.spec.aside else held_out, places)
     state, why = here.state, here.why
     again = sorted(made & set(node.parents.values()))
     if again:

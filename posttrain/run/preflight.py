@@ -3,7 +3,7 @@
 import importlib.util
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from posttrain.run import combinations
 
 if TYPE_CHECKING:
     from posttrain.corpus.types import Example
+    from posttrain.run.graph import Node
     from posttrain.run.runner import Step
 
 GIB = 2**30
@@ -56,8 +57,7 @@ def wrong(recipe: Recipe, steps: "list[Step]") -> list[str]:
 
     Loads torch only to compare a local model's weights with its config.
     """
-    nodes = [step.node for step in steps if step.stage != "corpus"]
-    problems = [*combinations.problems(recipe, nodes), *_adapters(steps), *_rows(recipe, steps)]
+    problems = [*combinations.problems(recipe, _nodes(steps)), *_adapters(steps), *_rows(recipe, steps)]
     problems += [*_places(recipe), *_personal(steps), *_names(recipe)]
     if any(step.action == "run" for step in steps):
         problems += [*_parents(steps), *_corpus(recipe, steps)]
@@ -100,8 +100,8 @@ def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
 
 def _adapters(steps: "list[Step]") -> Iterator[str]:
     """Problems of the adapters that sft nodes name, and of their ranks."""
-    for node in (step.node for step in steps if step.stage == "sft"):
-        if node is not None:
+    for node in _nodes(steps):
+        if node.spec.adapter == "named":
             found: list[str] = []
             _collect(found, _read_adapter, node.options)
             yield from (f"{node.name}: {problem}" for problem in found)
@@ -122,7 +122,9 @@ def _personal(steps: "list[Step]") -> Iterator[str]:
     """Problems of a person's manifest, its recordings, and the audiogram."""
     from posttrain.corpus import personal
 
-    for node in (step.node for step in steps if step.stage == "personalise" and step.action == "run"):
+    for node in _nodes([step for step in steps if step.action == "run"]):
+        if node.spec.adapter != "personal":
+            continue
         found: list[str] = []
         if node.options.manifest is None:
             found.append("personalise.manifest is not given; name a CSV path,text,split with MANIFEST=FILE.csv")
@@ -172,22 +174,22 @@ def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
     except InputError as error:
         yield from (f"corpus: {problem}" for problem in error.problems)
         return
-    stages = {step.stage for step in steps}
+    nodes = _nodes(steps)
+    wanted, arms = {node.spec.rows for node in nodes if node.spec.trains}, [node for node in nodes if node.spec.arm]
     rows = [example for said in made.spoken for example in said.examples if not example.probe]
     train = [row for row in rows if row.split == "train"]
     lacks = {
-        "spoken sentences to repeat": stages & {"align", "distill"} and not _repeated(train),
-        "preference pairs": stages & {"reward", "dpo"} and not any(p.split == "train" for p in made.pairs),
-        "harmful requests, which sft.safety_share wants": any(
-            step.node.options.safety_share for step in steps if step.stage == "sft"
-        )
+        "spoken sentences to repeat": "sentences" in wanted and not _repeated(train),
+        "preference pairs": "pairs" in wanted and not any(p.split == "train" for p in made.pairs),
+        "harmful requests, which sft.safety_share wants": any(node.options.safety_share for node in arms)
         and not any(row.grader == "refusal" for row in train),
     }
     for what, missing in lacks.items():
         if missing and sizes.train_clips and not sizes.sources:
             yield f"corpus.train_clips is {sizes.train_clips}, which leaves no {what}; raise it"
-    if "sft" in stages and sizes.valid_clips and not _repeated([row for row in rows if row.split == "valid"]):
-        yield f"corpus.valid_clips is {sizes.valid_clips}, which leaves no sentence to measure sft on; raise it"
+    if arms and sizes.valid_clips and not _repeated([row for row in rows if row.split == "valid"]):
+        said = f"which leaves no sentence to measure {arms[0].stage} on"
+        yield f"corpus.valid_clips is {sizes.valid_clips}, {said}; raise it"
 
 
 def _repeated(rows: "list[Example]") -> bool:
@@ -209,14 +211,12 @@ def _read_adapter(options: SFTConfig) -> None:
 
 def _rows(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
     """Shares that leave nothing for the tasks, and tiny-world rows for a loaded model, which never learned them."""
-    for node in (step.node for step in steps if step.stage in ("sft", "personalise")):
-        options = node.options
-        typed = node.stage == "personalise" or options.replay_share or options.kl_weight
-        if recipe.base.model and options.typed_rows == "world" and typed:
+    for node in _nodes(steps):
+        options, personal = node.options, node.spec.adapter == "personal"
+        typed = personal or (node.spec.arm and (options.replay_share or options.kl_weight))
+        if recipe.base.model and typed and options.typed_rows == "world":
             yield f"{node.name}: typed_rows is world, which {recipe.base.model} never learned; set it to text"
-    for node in (step.node for step in steps if step.stage == "sft"):
-        options = node.options
-        if options.replay_share + (options.safety_share or 0) >= 1:
+        if node.spec.arm and options.replay_share + (options.safety_share or 0) >= 1:
             yield f"{node.name}: replay_share and safety_share leave nothing for the tasks; lower one of them"
 
 
@@ -240,9 +240,9 @@ def _reports(recipe: Recipe) -> Iterator[str]:
 
 def _four_bit(steps: "list[Step]") -> Iterator[str]:
     """Missing bitsandbytes, if weights are to be stored in 4 bits."""
-    used = any(
-        step.node.options.quantization != "none" for step in steps if step.stage == "base" and step.action == "run"
-    ) or any(step.stage == "sft" and step.node.options.adapter == "qlora" for step in steps)
+    made = _nodes([step for step in steps if step.action == "run"])
+    used = any(node.spec.leaves == "llama" and node.options.quantization != "none" for node in made)
+    used |= any(node.spec.adapter == "named" and node.options.adapter == "qlora" for node in _nodes(steps))
     if used and importlib.util.find_spec("bitsandbytes") is None:
         yield "bitsandbytes is not installed, which 4-bit weights need; run make setup, or set another sft.adapter"
 
@@ -291,6 +291,11 @@ def _hub(key: str, name: str, revision: str | None) -> Finding:
         return Finding(key, False, f"{name} cannot be had ({why}); {mend}")
     size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith((".safetensors", ".json")))
     return Finding(key, True, f"{name} will be downloaded, {size / GIB:.1f} GiB")
+
+
+def _nodes(steps: "Sequence[Step]") -> "list[Node]":
+    """The stages of a plan, without its corpus."""
+    return [step.node for step in steps if step.stage != "corpus"]
 
 
 def _is_local(model: str) -> bool:

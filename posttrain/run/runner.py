@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from posttrain import files
-from posttrain.config.recipe import ASIDE, Recipe, with_stage
+from posttrain.config.recipe import Recipe, with_stage
 from posttrain.errors import InputError
 from posttrain.machine import disk
 from posttrain.machine.device import peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
@@ -150,13 +150,12 @@ class _Run:
 
     def references(self, node: Node) -> dict[str, Path]:
         """Folders of the base and the encoder the node's figures are compared with; none if it answers nothing."""
-        if node.stage in ASIDE:
+        if node.spec.aside:
             return {}
-        names = {step.name for step in self.steps}
-        base = reference([step.node for step in self.steps], node)
-        encoder = [step.name for step in self.steps if step.stage == "ctc" and node.stage != "base"]
-        found = {"base": base} | ({"ctc": encoder[0]} if encoder else {})
-        return {stage: self.home(name) for stage, name in found.items() if name in names}
+        nodes = [step.node for step in self.steps]
+        encoder = next((n.name for n in nodes if n.spec.leaves == "encoder" and node.spec.leaves != "llama"), None)
+        found = {"base": reference(nodes, node), "ctc": encoder}
+        return {role: self.home(name) for role, name in found.items() if name in {n.name for n in nodes}}
 
     def table(self, node: Node) -> Any:
         """Frames of every clip from the encoder that the node starts from; None without one.
@@ -165,7 +164,7 @@ class _Run:
         """
         from posttrain.model.corpus_table import corpus_table
 
-        if node.stage in ("base", "ctc", *ASIDE):
+        if node.spec.aside:
             return None
         parents = self.parents(node)
         encoder = origin.located(parents["model"], "encoder") if "model" in parents else parents.get("encoder")
@@ -318,7 +317,7 @@ def _of_base(run: _Run, step: Step) -> list[dict[str, Any]]:
 
 
 def _looks(node: Node) -> bool:
-    return node.stage == "sft" and node.options.looks > 0
+    return node.spec.arm and node.options.looks > 0
 
 
 def _restore(folder: Path) -> None:

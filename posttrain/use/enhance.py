@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
+from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 from posttrain.use import outputs
 
@@ -184,7 +185,7 @@ def newest() -> Path:
     """The checkpoint of the newest finished `enhance` stage of run tiny; InputError if there is none."""
     from posttrain.run import ledger, place
 
-    rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if row.config.get("stage") == "enhance"]
+    rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if spec_of(str(row.config.get("stage"))).aside]
     if not rows:
         raise InputError(
             f"{DEFAULT_RUN} has no finished enhance stage; run `make enhance`, or name another run's, such as "

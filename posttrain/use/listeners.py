@@ -208,10 +208,10 @@ def _with_figures(wanted: Plan, lines: "list[Line]") -> Row:
 
 def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
     """The row of the run's own enhance stage, and the last model of the run, else of the run whose corpus it has."""
-    from posttrain.report.lineage import kind
+    from posttrain.report.lineage import spec
 
     rows = ledger.read(run / "ledger.jsonl")
-    row = next((row for row in reversed(rows) if kind(row) == "enhance"), None)
+    row = next((row for row in reversed(rows) if spec(row).aside), None)
     last = _last_model(rows, run)
     if last is None and row is not None:
         other = origin.resolve(run / row.stage).corpus.parent if (run / row.stage).is_dir() else run
@@ -226,10 +226,9 @@ def _rows(run: Path, problems: list[str]) -> tuple[Row | None, Path | None]:
 
 def _last_model(rows: Sequence[Row], run: Path) -> Path | None:
     """Checkpoint of the run's last row whose stage answers items."""
-    from posttrain.report.findings import OTHERS
-    from posttrain.report.lineage import kind
+    from posttrain.report.lineage import is_model
 
-    return next((_place(run, row) for row in reversed(rows) if kind(row) not in OTHERS), None)
+    return next((_place(run, row) for row in reversed(rows) if is_model(row)), None)
 
 
 def _place(run: Path, row: Row) -> Path:

@@ -156,3 +156,65 @@ def test_a_retired_option_is_accepted_with_its_old_default_and_a_warning_and_ref
         load_recipe(path)
     with pytest.raises(InputError, match=r"distill\.student is 'half'"):
         load_recipe("tiny", ["distill.student=half"])
+
+
+def test_a_recipe_that_extends_another_sets_its_own_options_and_has_all_others_from_there(tmp_path):
+    (tmp_path / "above.yaml").write_text(
+        "seed: 4\nstages: [base]\nsft: {steps: 5, rank: 2}\ncorpus: {sources: [a, b]}\n"
+    )
+    (tmp_path / "between.yaml").write_text("extends: above.yaml\nstages: [base, ctc]\nsft: {rank: 3}\ndpo:\n")
+    loaded = load_recipe(
+        recipe(tmp_path, "extends: between.yaml\nsft: {batch_size: 7}\ncorpus: {sources: [c]}"), ["seed=9"]
+    )
+    assert (loaded.name, loaded.seed, loaded.corpus.sources) == ("mine", 9, ("c",))
+    assert (loaded.sft.steps, loaded.sft.rank, loaded.sft.batch_size) == (5, 3, 7)
+    assert [node.name for node in loaded.stages] == ["base", "ctc"]
+
+
+def test_a_problem_of_an_extended_recipe_names_the_file_that_has_it(tmp_path):
+    (tmp_path / "above.yaml").write_text("sft: {steps: many}\n")
+    with pytest.raises(InputError) as error:
+        load_recipe(recipe(tmp_path, "extends: above.yaml\nsft: {rank: true}"))
+    listed = sorted(error.value.problems)
+    assert [problem.split(";")[0] for problem in listed] == [
+        f"{tmp_path}/above.yaml: sft.steps is 'many'",
+        f"{tmp_path}/mine.yaml: sft.rank is True",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("above", "said"),
+    [
+        (
+            "extends: mine.yaml",
+            r"above\.yaml: extends is mine\.yaml, which makes a circle \(mine\.yaml → above\.yaml → mi",
+        ),
+        ("extends: nope", r"above\.yaml: extends is nope, which is not there \(.*\); name one of .*smoke, .*tiny"),
+        ("extends: 3", r"above\.yaml: extends is 3"),
+    ],
+)
+def test_a_recipe_that_extends_itself_or_nothing_is_refused(tmp_path, above, said):
+    (tmp_path / "above.yaml").write_text(f"{above}\n")
+    with pytest.raises(InputError, match=said) as error:
+        load_recipe(recipe(tmp_path, "extends: above.yaml"))
+    assert len(error.value.problems) == 1
+
+
+def test_recipes_that_extend_tiny_differ_from_it_in_what_they_set_alone():
+    tiny, joint, study = (load_recipe(name) for name in ("tiny", "joint", "study"))
+    sft = dataclasses.replace(tiny.sft, steps=500, safety_share=0.0, looks=8)
+    own = {"name": "study", "extends": "tiny", "stages": study.stages}
+    assert study == dataclasses.replace(tiny, **own, seeds=3, sft=sft)
+    assert load_recipe("study_all") == dataclasses.replace(
+        study, name="study_all", extends="study", stages=load_recipe("study_all").stages
+    )
+    enhance = dataclasses.replace(tiny.enhance, machine_weight=20.0, segment_s=2.0, steps=1200)
+    assert joint == dataclasses.replace(tiny, name="joint", extends="tiny", stages=joint.stages, enhance=enhance)
+
+
+def test_the_8b_recipes_state_token_limits_of_their_own():
+    tiny = load_recipe("tiny")
+    for name in ("llama31_8b", "llama31_8b_qlora"):
+        loaded = load_recipe(name)
+        assert loaded.evaluation.max_new_tokens > tiny.evaluation.max_new_tokens
+        assert loaded.grpo.max_new_tokens > tiny.grpo.max_new_tokens

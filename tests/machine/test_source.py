@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.config.recipe import ON_DEMAND, STAGES
+from posttrain.config.stage_table import TABLE
 from posttrain.machine.device import code_version, stage_code
 
 PACKAGE = Path(__file__).parents[2] / "posttrain"
@@ -18,7 +18,7 @@ def codes(folder: Path) -> dict[str, str]:
     """Stage → hash, by the copy of the package in a folder."""
     code = (
         "from posttrain.machine.source import stage_code as s;"
-        f"print(*(f'{{n}} {{s(n)}}' for n in {('corpus', 'evaluation', *STAGES, *ON_DEMAND)!r}), sep='\\n')"
+        f"print(*(f'{{n}} {{s(n)}}' for n in {('corpus', 'evaluation', *TABLE)!r}), sep='\\n')"
     )
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(
@@ -42,7 +42,7 @@ def changed(copy: Path, path: str, edit) -> set[str]:
 
 
 def test_every_stage_has_its_own_code_and_an_unknown_one_is_refused():
-    found = [stage_code(stage) for stage in ("corpus", "evaluation", *STAGES, *ON_DEMAND)]
+    found = [stage_code(stage) for stage in ("corpus", "evaluation", *TABLE)]
     assert len(set(found)) == len(found) and all(len(code) == 12 for code in found)
     with pytest.raises(KeyError, match="no stage sftt"):
         stage_code("sftt")

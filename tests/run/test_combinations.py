@@ -7,6 +7,7 @@ import pytest
 from posttrain.__main__ import run
 from posttrain.config import recipe as config
 from posttrain.config.adapter_file import read
+from posttrain.config.stage_table import TABLE
 from posttrain.errors import InputError
 from posttrain.run import combinations, doctor, preflight, runner
 
@@ -30,7 +31,7 @@ REFUSED = {
     "rank 0, then grpo": (["sft.rank=0"], ["grpo: it needs a parent with an adapter"]),
     "prompt tuning, then a person": (
         ["sft.adapter=prompt_tuning", stages(*TO_SFT, "personalise")],
-        ["personalise: a person's LoRA stands on one of sft"],
+        ["personalise: it needs a parent with a LoRA"],
     ),
     "full, then a person": (["sft.adapter=full", stages(*TO_SFT, "personalise")], ["personalise: a person's LoRA"]),
     "rank 0, then a person": (["sft.rank=0", stages(*TO_SFT, "personalise")], ["personalise: a person's LoRA"]),
@@ -253,13 +254,12 @@ def test_the_least_vocabulary_is_that_of_the_tokenizer():
     assert 256 + len(SPECIAL_TOKENS) == combinations.LEAST_VOCABULARY
 
 
-def test_every_role_has_its_stages():
-    from posttrain.run.graph import OPTIONAL, PARENTS
-
-    roles = {(stage, role) for stage, known in PARENTS.items() for role in known}
-    roles |= {(stage, role) for stage, known in OPTIONAL.items() for role in known}
-    assert set(combinations.ROLES) == roles
-    assert all(set(PARENTS[stage].get(role, ())) <= set(combinations.ROLES[stage, role]) for stage, role in roles)
+def test_every_role_of_the_stage_table_names_stages_and_those_that_fill_it_may_be_named():
+    parents = [parent for spec in TABLE.values() for parent in spec.parents.values()]
+    assert len(parents) >= 10
+    for parent in parents:
+        assert {*parent.usual, *parent.allowed} <= set(TABLE)
+        assert set(parent.usual) <= set(parent.allowed or parent.usual)
 
 
 def test_adapters_are_read_as_the_model_has_them():

@@ -114,7 +114,8 @@ def test_the_tiny_pipeline_fits_into_4_gib_and_the_8b_recipes_into_what_they_say
 def test_the_8b_estimates_are_near_what_was_measured(recipe, measured):
     """GiB at the peak, the CUDA context counted, of a few steps and their evaluation on an H200, bfloat16."""
     clips = ["corpus.train_clips=120", "corpus.rl_clips=40", "corpus.valid_clips=12"]
-    needs = {need.name: need.total / GIB for need in memory.estimate(load_recipe(recipe, clips))}
+    limits = ["evaluation.max_new_tokens=48", "grpo.max_new_tokens=40"]
+    needs = {need.name: need.total / GIB for need in memory.estimate(load_recipe(recipe, clips + limits))}
     assert {name: needs[name] for name in measured} == pytest.approx(measured, rel=0.08)
 
 

@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from posttrain.__main__ import run as command
-from posttrain.config.recipe import STAGES, StageConfig, load_recipe
+from posttrain.config.recipe import Recipe, StageConfig, load_recipe
 from posttrain.errors import InputError
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
@@ -38,7 +38,7 @@ def finished(recipe, smoke_run, tmp_path_factory):
 
 def test_every_stage_leaves_a_row_and_its_files(finished):
     folder, rows = finished
-    assert [row.stage for row in rows] == list(STAGES)
+    assert [row.stage for row in rows] == [node.name for node in Recipe(name="all").stages]
     for row in rows:
         home = folder / row.stage
         written = {path.name for path in home.iterdir()}
@@ -153,7 +153,7 @@ def test_a_data_root_with_held_out_text_adds_its_figures_and_changes_no_other(fi
     data_root = hold_out(tmp_path / "data", "\n".join(f"{SENTENCE * 12}{i}" for i in range(5)), monkeypatch)
     bare, given = (load_recipe("smoke", ["report_to=[]", f"corpus.data_root={root}"]) for root in (tmp_path, data_root))
     assert {step.action for step in runner.plan(bare, copy)} == {"done"}
-    assert [step.action for step in runner.plan(given, copy)] == ["done"] + ["evaluate"] * len(STAGES)
+    assert [step.action for step in runner.plan(given, copy)] == ["done"] + ["evaluate"] * len(given.stages)
     branch = runner.plan(given, tmp_path / "branch", branch_from=folder)
     assert {step.action for step in branch} == {"reuse"}  # as it is: nothing is trained again for a figure
     found = {row.stage: row.metrics for row in runner.run(given, copy, until="align")}

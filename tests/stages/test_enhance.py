@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
-from posttrain.config.recipe import ASIDE, load_recipe, with_stage
+from posttrain.config.recipe import load_recipe, with_stage
 from posttrain.config.sections import EnhanceConfig
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
@@ -111,7 +111,7 @@ def test_it_stands_aside_of_the_others_whose_keys_and_plans_stay(recipe):
     plain = nodes(recipe)
     assert "enhance" not in [node.name for node in plain]
     beside = nodes(with_stage(recipe, "enhance"))
-    assert beside[:-1] == plain and beside[-1].name in ASIDE
+    assert beside[:-1] == plain and beside[-1].spec.aside
     changed = nodes(load_recipe("smoke", ["report_to=[]", "enhance.steps=9"]))
     assert [node.key for node in changed] == [node.key for node in plain]
 

@@ -11,7 +11,7 @@ from posttrain.errors import InputError
 from posttrain.evals.metrics import of
 from posttrain.evals.seeds import Mean, over_seeds
 from posttrain.report import words
-from posttrain.report.findings import AIMS, REFERENCES, WORSE, final, moved, sure
+from posttrain.report.findings import REFERENCES, WORSE, aims, final, moved, sure
 from posttrain.report.lineage import kind
 from posttrain.run.ledger import Row
 
@@ -92,13 +92,13 @@ def figures(runs: Runs) -> list[Figure]:
 
 def headlines(runs: Runs) -> list[Figure]:
     """The figures to read first: the headlines of the model that the runs end with, and the metric that each stage
-    should improve (findings.AIMS)."""
+    should improve (StageSpec.aims)."""
     found = {(figure.stage, figure.metric): figure for figure in figures(runs)}
     first = next(iter(runs.values()))
     last = final(list(first))
-    aims = [(row.stage, metric) for metric, stage in AIMS for row in first if kind(row) == stage]
+    aimed = [(row.stage, metric) for metric, stage in aims() for row in first if kind(row) == stage]
     wanted = [(last.stage, metric) for metric in words.headlines(last.metrics)] if last else []
-    return [found[place] for place in dict.fromkeys((*wanted, *aims)) if place in found]
+    return [found[place] for place in dict.fromkeys((*wanted, *aimed)) if place in found]
 
 
 def held(runs: Runs) -> list[Held]:

@@ -18,7 +18,7 @@ from posttrain.evals.metrics import SKILLS
 from posttrain.evals.seeds import Mean, over_seeds, paired
 from posttrain.evals.statistics import Z, holm
 from posttrain.report.figures import skill_values
-from posttrain.report.lineage import kind, parent
+from posttrain.report.lineage import parent, spec
 from posttrain.run.graph import seed_of
 from posttrain.run.ledger import Row
 
@@ -95,7 +95,7 @@ def arms(rows: Sequence[Row]) -> list[Arm]:
     """
     found: dict[str, dict[int, Row]] = {}
     for row in rows:
-        if kind(row) == "sft":
+        if spec(row).arm:
             name, seed = seed_of(row.stage)
             found.setdefault(name, {})[seed] = row
     made = [Arm(name, seeds, _start(next(iter(seeds.values())), list(rows))) for name, seeds in found.items()]
@@ -284,7 +284,7 @@ def _start(row: Row, rows: list[Row]) -> Row:
     before = parent(row, rows)
     if before is None:
         raise InputError(f"{row.stage} has no parent in the ledger; run its recipe again, whole")
-    return _start(before, rows) if kind(before) == "sft" else before
+    return _start(before, rows) if spec(before).arm else before
 
 
 def _mean(values: Sequence[float]) -> float | None:
