@@ -189,9 +189,16 @@ def test_the_adapter_of_the_example_trains_what_it_names(extended):
     }
 
 
-def test_the_probe_of_the_example_is_in_every_row(extended):
+def test_the_task_family_of_the_example_is_asked_graded_and_reported(extended):
     found = rows(extended)
-    assert {found[name]["metrics"]["ability/thrice"]["n"] for name in ("base", "sft", "soft_half")} == {4}
+    assert {found[name]["metrics"]["ability/count"]["n"] for name in ("base", "sft", "soft_half")} == {4}
+    assert {found[name]["metrics"]["ability_spoken/count"]["n"] for name in ("ctc", "sft")} == {4}
+    answers = map(json.loads, (extended / "sft" / "answers.jsonl").read_text().splitlines())
+    asked = {
+        line["text"]: (line["instruction"], line["answer"]) for line in answers if line["probe"] == "ability/count"
+    }
+    assert asked["red blue green"] == ("count", "three") and len(asked) == 4
+    assert "ability/count" in (extended / "report.md").read_text()
 
 
 def test_the_corpus_of_the_example_is_scored_apart(extended):
