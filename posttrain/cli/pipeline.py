@@ -206,6 +206,8 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
             {"recipe": recipe.name, "run": str(folder), "plan": lines, "needs": [need.as_dict() for need in needs]}
         )
     else:
+        if recipe.extends:
+            show.line(f"{recipe.name}, which extends {recipe.extends}")
         show.plan(steps, memory)
         show.findings(needs)
 
