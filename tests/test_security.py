@@ -19,7 +19,8 @@ from posttrain.evals import harness, standalone
 from posttrain.evals.safety import labelled_answers
 from posttrain.evals.safety.judge import Judge
 from posttrain.model import checkpoint, untrusted
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.parakeet import tiny
 from posttrain.model.folder import check_folder
 from posttrain.model.speech_llama import load_llama
 from posttrain.run import memory
@@ -56,7 +57,7 @@ def change(path: Path, **entries) -> None:
 
 @pytest.fixture
 def parakeet(tmp_path):
-    encoders.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
+    tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
     return tmp_path / "ctc"
 
 
@@ -141,12 +142,12 @@ def test_a_model_that_asks_for_code_of_its_own_is_refused(entry, base_folder, pa
         lambda: Judge.load(str(base_folder), "cpu"),
         lambda: check_folder(base_folder, "llama"),
         lambda: encoders.load(parakeet),
-        lambda: check_folder(parakeet, "parakeet_ctc"),
+        lambda: check_folder(parakeet, "encoder"),
     ]
     for ask in asks:
         with pytest.raises(InputError, match=f"config.json has {next(iter(entry))}"):
             ask()
-    assert memory._config(str(base_folder), None) is None
+    assert memory._content(str(base_folder), None) is None
     assert not planted.ran
 
 

@@ -1,9 +1,8 @@
-"""Log-mel features with torchaudio, batched, as Parakeet's own extractor computes them (a test compares the two)."""
+"""Log-mel features with torchaudio, batched, as Transformers' own extractors compute them (a test compares the two)."""
 
 import torch
 import torchaudio
 from torch import nn
-from transformers import ParakeetFeatureExtractor
 
 from posttrain.acoustics import SAMPLE_RATE, activity
 
@@ -13,42 +12,39 @@ SPEECH_RANGE = 10**-3.5
 """Frames within 35 dB of a clip's loudest count as speech, here as in `scenes.active_rms`."""
 
 
-def settings(mel_bins: int) -> ParakeetFeatureExtractor:
-    """Feature settings of a tiny encoder; they are saved beside it in Parakeet's own format.
-
-    `normalise_over` is our own: a pretrained Parakeet has no such setting and is normalised over all frames.
-    """
-    return ParakeetFeatureExtractor(feature_size=mel_bins, normalise_over="speech")
-
-
 class LogMel(nn.Module):
-    """Waveforms → log-mel features, normalised per utterance and bin over all frames or, if the extractor's setting
-    `normalise_over` is speech, over frames with speech, so that silence around speech does not change its features.
+    """Waveforms → log-mel features, normalised per utterance and bin over all frames or, with `over_speech`, over
+    frames with speech, so that silence around speech does not change its features.
 
     Shapes: waveforms (B, S) float32 zero-padded on the right, lengths (B,) in samples → features (B, F, M), zero where
     padded, and mask (B, F) bool. Padding does not change a clip's features.
     """
 
-    def __init__(self, extractor: ParakeetFeatureExtractor):
-        """`extractor`: gives the settings; ValueError if it is not for 16 kHz."""
+    def __init__(
+        self,
+        rate_hz: int,
+        n_fft: int,
+        win_length: int,
+        hop_length: int,
+        mel_bins: int,
+        preemphasis: float = 0.0,
+        over_speech: bool = False,
+    ):
+        """Lengths in samples; ValueError if `rate_hz` is not 16 kHz."""
         super().__init__()
-        if extractor.sampling_rate != SAMPLE_RATE:
-            raise ValueError(
-                f"features are for {extractor.sampling_rate} Hz, expected {SAMPLE_RATE}; load another encoder"
-            )
-        self.preemphasis = extractor.preemphasis or 0.0
-        self.hop_length = extractor.hop_length
-        self.over_speech = extractor.to_dict().get("normalise_over", "all") == "speech"
+        if rate_hz != SAMPLE_RATE:
+            raise ValueError(f"features are for {rate_hz} Hz, expected {SAMPLE_RATE}; load another encoder")
+        self.preemphasis, self.hop_length, self.over_speech = preemphasis, hop_length, over_speech
         self.spectrogram = torchaudio.transforms.Spectrogram(
-            n_fft=extractor.n_fft,
-            win_length=extractor.win_length,
-            hop_length=extractor.hop_length,
+            n_fft=n_fft,
+            win_length=win_length,
+            hop_length=hop_length,
             power=None,  # complex: its own power option takes a square root
             pad_mode="constant",
             wkwargs={"periodic": False},
         )
         self.mel = torchaudio.transforms.MelScale(
-            extractor.feature_size, SAMPLE_RATE, n_stft=extractor.n_fft // 2 + 1, norm="slaney", mel_scale="slaney"
+            mel_bins, SAMPLE_RATE, n_stft=n_fft // 2 + 1, norm="slaney", mel_scale="slaney"
         )
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,7 +68,7 @@ def active(power: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def num_frames(samples: torch.Tensor, hop_length: int) -> torch.Tensor:
-    """Samples → mel frames, by Parakeet's count: the last, partial hop is left out."""
+    """Samples → mel frames; the last, partial hop is left out."""
     return torch.div(samples, hop_length, rounding_mode="floor")
 
 

@@ -76,10 +76,10 @@ class BaseConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class CTCConfig:
-    """The conformer encoder with its CTC head: trained here (tiny) or loaded (`model`)."""
+    """The encoder: a small conformer with a CTC head trained here (tiny), or one that is loaded (`model`)."""
 
     model: Place | None = None
-    """Hub id or local folder of a Parakeet CTC model; null trains the tiny one."""
+    """Hub id or local folder of an encoder; null trains the tiny one."""
     revision: str | None = None
     """Hub revision."""
     hidden_size: Count = 160

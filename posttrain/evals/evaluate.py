@@ -28,9 +28,10 @@ from posttrain.evals import compute, former_names, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.model import checkpoint as checkpoints
-from posttrain.model import encoder as encoders
 from posttrain.model.adapters import linear_bytes
 from posttrain.model.divergence import kl_terms
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.contract import run as encoded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.reference import Reference
 from posttrain.model.speech_llama import SpeechLlama
@@ -114,7 +115,7 @@ def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConf
     waveforms = [corpus.audio(item.clip or "") for item in items]
     encoder = encoders.load(llama.spec.encoder or "", device=device)
     clock = time.perf_counter()
-    encoder.run(waveforms)
+    encoded(encoder, waveforms)
     llama.answer(items, config.batch_size, config.max_new_tokens)
     return (time.perf_counter() - clock) / (sum(map(len, waveforms)) / SAMPLE_RATE)
 

@@ -12,7 +12,7 @@ from posttrain.export.card import card
 from posttrain.export.hugging_face import SpeechLlamaConfig, SpeechLlamaForConditionalGeneration, joined
 from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint as checkpoints
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import loading as encoders
 
 ADAPTER = "adapter"
 """Subfolder for the PEFT adapter: beside config.json, `from_pretrained` would look for its base elsewhere."""
@@ -64,7 +64,7 @@ def build(checkpoint: Path, merge: bool = True) -> tuple[SpeechLlamaForCondition
         do_sample=False,
     )
     encoder = encoders.load(spec.encoder)
-    model = joined(checkpoints.merged(llama), encoder.model.encoder, spec.stack, spec.projector_hidden)
+    model = joined(checkpoints.merged(llama), encoder.module, spec.stack, spec.projector_hidden)
     model.generation_config = generation
     for part in (model.config.text_config, model.config.audio_config):
         part.name_or_path = ""  # where it lies on this machine

@@ -8,18 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import (
-    GenerationMixin,
-    LlamaConfig,
-    LlamaModel,
-    ParakeetEncoder,
-    ParakeetEncoderConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, GenerationMixin, LlamaConfig, LlamaModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from posttrain.model.decoding import check_generation
+from posttrain.model.encoders.loading import BODIES
 from posttrain.model.frame_table import SpeechEmbedding, StackedTable, resize_forbidden
 from posttrain.model.projector import Projector
 
@@ -28,7 +21,7 @@ class SpeechLlamaConfig(PreTrainedConfig):
     """A Llama's config, an encoder's, and the settings that connect them."""
 
     model_type = "speech_llama"
-    sub_configs: ClassVar = {"text_config": LlamaConfig, "audio_config": ParakeetEncoderConfig}
+    sub_configs: ClassVar = {"text_config": LlamaConfig, "audio_config": AutoConfig}
 
     def __init__(
         self,
@@ -38,9 +31,11 @@ class SpeechLlamaConfig(PreTrainedConfig):
         projector_hidden: int = 0,
         **kwargs: Any,
     ):
-        text_config, audio_config = text_config or {}, audio_config or {}
+        text_config, audio_config = text_config or {}, audio_config or {"model_type": next(iter(BODIES))}
         self.text_config = LlamaConfig(**text_config) if isinstance(text_config, dict) else text_config
-        self.audio_config = ParakeetEncoderConfig(**audio_config) if isinstance(audio_config, dict) else audio_config
+        if isinstance(audio_config, dict):
+            audio_config = AutoConfig.for_model(**audio_config)
+        self.audio_config = audio_config
         self.stack = stack
         self.projector_hidden = projector_hidden
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings"):
@@ -55,7 +50,7 @@ class SpeechLlamaPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar = ["LlamaDecoderLayer", "ParakeetEncoderBlock"]
+    _no_split_modules: ClassVar = ["LlamaDecoderLayer", *(name for body in BODIES.values() for name in body.NO_SPLIT)]
     _skip_keys_device_placement: ClassVar = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -71,7 +66,7 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
     def __init__(self, config: SpeechLlamaConfig):
         super().__init__(config)
         text, audio = config.text_config, config.audio_config
-        self.encoder = ParakeetEncoder(audio)
+        self.encoder = BODIES[audio.model_type].body(audio)
         self.language_model = LlamaModel(text)
         projector = Projector(config.stack * audio.hidden_size, text.hidden_size, config.projector_hidden)
         words = self.language_model.get_input_embeddings()
@@ -97,16 +92,15 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
             return embedding(ids)
         if input_features_mask is None:
             input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
-        features = input_features.to(self.encoder.dtype)
-        encoded = self.encoder(input_features=features, attention_mask=input_features_mask.long())
-        frames = encoded.last_hidden_state  # (clips, T, D_enc)
+        body = BODIES[self.config.audio_config.model_type]
+        frames, counts = body.encode(self.encoder, input_features, input_features_mask)  # (clips, T, D_enc), (clips,)
         frames = frames if self.training else frames.half()  # as a corpus's frame table has them
-        table = StackedTable.live(frames, encoded.attention_mask.sum(-1), self.config.stack)
+        table = StackedTable.live(frames, counts, self.config.stack)
         speech = ids >= embedding.num_embeddings  # (B, L)
         count = int(speech.sum())
         if count != table.num_rows:
             raise ValueError(
-                f"input_ids hold {count} speech tokens, expected {table.num_rows} for these {len(features)} clips; "
+                f"input_ids hold {count} speech tokens, expected {table.num_rows} for these {len(frames)} clips; "
                 "make both with one call of the processor"
             )
         place = speech.flatten().cumsum(0).view_as(ids) - 1  # (B, L)
@@ -180,9 +174,7 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
         return super().generate(*args, generation_config=generation_config, **kwargs)
 
 
-def joined(
-    llama: Any, encoder: ParakeetEncoder, stack: int, projector_hidden: int
-) -> SpeechLlamaForConditionalGeneration:
+def joined(llama: Any, encoder: Any, stack: int, projector_hidden: int) -> SpeechLlamaForConditionalGeneration:
     """This interface for a merged Llama with a speech embedding and its encoder; modules are shared, not copied."""
     config = SpeechLlamaConfig(llama.config, encoder.config, stack, projector_hidden)
     with torch.device("meta"):

@@ -1,14 +1,14 @@
 """Text and recordings → inputs of SpeechLlamaForConditionalGeneration."""
 
 import copy
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import BatchFeature, ParakeetEncoder, ParakeetEncoderConfig, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from posttrain.acoustics import SAMPLE_RATE
-from posttrain.acoustics.frontend import LogMel, collate, heard
+from posttrain.acoustics.frontend import heard
+from posttrain.model.encoders.loading import BODIES
 from posttrain.model.frame_table import num_speech_tokens
 from posttrain.model.tokenizer import SpeechTokenizer, broken_up
 
@@ -100,13 +100,11 @@ class SpeechLlamaProcessor(ProcessorMixin):
         """Log-mel features of the clips, and the number of speech tokens of each."""
         if not clips:
             return {}, []
+        body = BODIES[self.audio_config["model_type"]]
         with torch.no_grad():
-            features, mask = LogMel(self.feature_extractor)(
-                *collate([heard(clip) for clip in clips])
-            )  # (clips, F, M), (clips, F)
-        config = SimpleNamespace(config=ParakeetEncoderConfig(**self.audio_config))
-        frames = ParakeetEncoder._get_subsampling_output_length(config, mask.sum(-1))
-        counts = [num_speech_tokens(int(n), self.stack) for n in frames]
+            features, mask = body.features(self.feature_extractor, [heard(clip) for clip in clips])
+        frames = body.num_frames(self.audio_config, mask)  # of features (clips, F, M), mask (clips, F)
+        counts = [num_speech_tokens(n, self.stack) for n in frames]
         return {"input_features": features, "input_features_mask": mask.long()}, counts
 
 

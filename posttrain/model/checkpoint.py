@@ -151,7 +151,7 @@ def save(
 ) -> Spec:
     """Write a checkpoint to a temporary folder, move it into place, `checkpoint.json` last, and read it back.
 
-    `encoder`: the CTCEncoder, if it was trained too. Files in the folder that are not part of a checkpoint stay.
+    `encoder`: the Encoder, if it was trained too. Files in the folder that are not part of a checkpoint stay.
     RuntimeError if what is read back differs from what was in memory.
     """
     spec = dataclasses.replace(

@@ -17,8 +17,8 @@ from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, activity
 from posttrain.corpus.store import Corpus
 from posttrain.machine.device import say
-from posttrain.model import encoder as encoders
-from posttrain.model.encoder import CTCEncoder
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.contract import Encoder, run
 from posttrain.model.frame_table import FrameTable
 
 FRAMES_FORMAT = 7
@@ -26,25 +26,25 @@ FRAMES_FORMAT = 7
 
 
 def corpus_table(folder: Path, corpus: Corpus, device: str) -> FrameTable:
-    """Frames and CTC hypotheses of every clip from the encoder in `folder`, where they are cached too."""
+    """Frames and the encoder's transcripts of every clip from the encoder in `folder`, where they are cached too."""
     return encode_corpus(encoders.load(folder, device=device), corpus, folder)
 
 
-def table_of(encoder: CTCEncoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTable:
-    """Frames and CTC hypotheses of these clips, 16 kHz (S,)."""
-    heard = dict(zip(waveforms, encoder.run(list(waveforms.values())), strict=True))
+def table_of(encoder: Encoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTable:
+    """Frames and the encoder's transcripts of these clips, 16 kHz (S,)."""
+    heard = dict(zip(waveforms, run(encoder, list(waveforms.values())), strict=True))
     return FrameTable.of(
         {clip: frames for clip, (frames, _) in heard.items()}, {clip: said for clip, (_, said) in heard.items()}
     )
 
 
-def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: bool = True) -> FrameTable:
-    """Frames (float16) and greedy hypotheses of all clips, and of the windows of test clips that are cut into several.
+def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool = True) -> FrameTable:
+    """Frames (float16) and transcripts of all clips, and of the windows of test clips that are cut into several.
 
     Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash;
     recomputed if either changes. float16 halves the table's size; text rows do not use it.
     """
-    key = f"{corpus.fingerprint}-{encoders.weights_hash(encoder.model)}-{FRAMES_FORMAT}"
+    key = f"{corpus.fingerprint}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
     frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
     if frames_path.is_file() and files.damage(spans_path) is None:
         kept = json.loads(spans_path.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def encode_corpus(encoder: CTCEncoder, corpus: Corpus, folder: Path, progress: b
             parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
             return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=kept["hypotheses"], parts=parts)
     pieces = _Pieces(corpus)
-    results = encoder.run(pieces, "encoding" if progress else None, pieces.lengths)
+    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths)
     frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
     spans, start = {}, 0
     for name, (clip_frames, _) in zip(pieces.names, results, strict=True):

@@ -5,47 +5,35 @@ Only headers are read, so what `from_pretrained` would find out minutes later is
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
 from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
+from posttrain.model.encoders import kinds
 
 INSTEAD = {"preprocessor_config.json": "processor_config.json"}
-FILES = {
-    "llama": ("config.json", "tokenizer_config.json", "tokenizer.json"),
-    "parakeet_ctc": ("config.json", "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json"),
-}
+LLAMA_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
 SHOWN = 3
 
 
-def check_folder(folder: Path, kind: Literal["llama", "parakeet_ctc"]) -> None:
-    """Raise InputError listing what is missing or has another shape; `kind` is the expected model type."""
+def check_folder(folder: Path, kind: Literal["llama", "encoder"]) -> None:
+    """Raise InputError listing what is missing or has another shape than in config.json, or if it is no such model."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not there; name a folder or a hub id")
     there = {path.name for path in folder.iterdir()}
-    lacking = [name for name in FILES[kind] if not {name, INSTEAD.get(name, name)} & there]
+    wanted = LLAMA_FILES if kind == "llama" else kinds.files_of(folder)
+    lacking = [name for name in wanted if not {name, INSTEAD.get(name, name)} & there]
     problems = [f"{folder} has no {name}; get the folder again, whole" for name in lacking]
     if problems:
         raise InputError(problems)
     import torch  # only if there is something to compare
-    from transformers import LlamaForCausalLM, ParakeetForCTC
 
-    from posttrain.model.untrusted import read_config
-
-    try:
-        config = read_config(folder)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}/config.json cannot be read: {error}; get the folder again") from error
-    if config.model_type != kind:
-        raise InputError(f"{folder} holds a {config.model_type} model, expected {kind}; name another folder")
-    found = _shapes(folder)
     with torch.device("meta"):
-        model = (LlamaForCausalLM if kind == "llama" else ParakeetForCTC)(config)
-    tied = set(model._tied_weights_keys or ()) if getattr(config, "tie_word_embeddings", False) else set()
+        model = _skeleton(folder, kind)
+    found = _shapes(folder)
+    tied = set(model._tied_weights_keys or ()) if getattr(model.config, "tie_word_embeddings", False) else set()
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
         if name not in found and name not in tied:
@@ -78,6 +66,26 @@ def checkpoint_problems(folder: Path, hears: bool = False) -> list[str]:
     if hears and (spec_of(stage).leaves == "encoder" or not spec.get("encoder")):
         problems.append(f"{folder} ({stage}) does not hear; name a stage from align on, such as runs/tiny/sft")
     return problems
+
+
+def _skeleton(folder: Path, kind: Literal["llama", "encoder"]) -> Any:
+    """An untrained model for the folder's config.json."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from posttrain.model.encoders import loading
+    from posttrain.model.untrusted import read_content
+
+    try:
+        content = read_content(folder)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}/config.json cannot be read: {error}; get the folder again") from error
+    if kind == "encoder":
+        return loading.IMPLEMENTATIONS[kinds.kind_of(folder, content)].skeleton(content)
+    if content.get("model_type") != kind:
+        raise InputError(f"{folder} holds a {content.get('model_type')} model, expected {kind}; name another folder")
+    return LlamaForCausalLM(LlamaConfig.from_dict(content))
 
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:

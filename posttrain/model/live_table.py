@@ -5,7 +5,7 @@ from torch import nn
 
 from posttrain.acoustics.frontend import collate, heard
 from posttrain.corpus.store import Corpus
-from posttrain.model.encoder import CTCEncoder
+from posttrain.model.encoders.contract import Encoder
 from posttrain.model.frame_table import StackedTable
 
 
@@ -15,10 +15,10 @@ class LiveTable(nn.Module):
     Once it is in the embedding, its encoder is part of the model. Dropout and batch normalisation stay in eval().
     """
 
-    def __init__(self, encoder: CTCEncoder, corpus: Corpus, frozen: StackedTable):
+    def __init__(self, encoder: Encoder, corpus: Corpus, frozen: StackedTable):
         super().__init__()
-        self.encoder = encoder.model.encoder.requires_grad_(True)
-        self.log_mel = encoder.log_mel
+        self.encoder = encoder.module.requires_grad_(True)
+        self.source = encoder
         self.corpus = corpus
         self.spans, self.stack, self.table_id = frozen.spans, frozen.stack, "live"
         self.clips = list(frozen.spans)
@@ -31,9 +31,8 @@ class LiveTable(nn.Module):
         owner = torch.bucketize(index, starts, right=True) - 1  # (…)
         used, place = owner.unique(return_inverse=True)
         waveforms, lengths = collate([heard(self.corpus.audio(self.clips[i])) for i in used.tolist()])
-        features, mask = self.log_mel(waveforms.to(device), lengths.to(device))  # (B, F, M), (B, F)
         self.encoder.eval()
-        encoded = self.encoder(input_features=features, attention_mask=mask.long())
-        live = StackedTable.live(encoded.last_hidden_state, encoded.attention_mask.sum(-1), self.stack)
+        features, mask = self.source.features(waveforms.to(device), lengths.to(device))  # (B, F, M), (B, F)
+        live = StackedTable.live(*self.source.encode(features, mask), self.stack)
         first = torch.tensor([start for start, _ in live.spans.values()], device=device)
         return live.rows(index - starts[owner] + first[place])

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PromptTuningConfig
-from transformers import LlamaConfig, ParakeetCTCConfig, PreTrainedConfig
+from transformers import LlamaConfig, PreTrainedConfig
 
 from posttrain.errors import InputError
 from posttrain.model.adapters import LAYER
 
-CONFIGS = {"llama": LlamaConfig, "parakeet_ctc": ParakeetCTCConfig}
 ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
 """Transformers' own implementations; any other name means code to download."""
 ADAPTERS = {"LORA": LoraConfig, "PROMPT_TUNING": PromptTuningConfig}
@@ -39,16 +38,22 @@ TARGETS = re.compile(re.escape(LAYER) + r"\(\?:[a-z_|]+\)")
 MEND = "get the folder from where you trust it, or train that stage again"
 
 
-def read_config(source: str | Path, revision: str | None = None, **options: Any) -> Any:
-    """The config in a folder or under a hub id, of its own class or, for another kind of model, a plain one.
+def read_content(source: str | Path, revision: str | None = None, **options: Any) -> dict[str, Any]:
+    """The content of config.json in a folder or under a hub id.
 
     Raises InputError if it asks for code, and what Transformers raises (OSError, ValueError) if it cannot be read.
     """
     content, _ = PreTrainedConfig.get_config_dict(str(source), revision=revision, **options)
     check_config(source, content)
+    return dict(content)
+
+
+def read_config(source: str | Path, revision: str | None = None, **options: Any) -> Any:
+    """The config of a Llama, or a plain one with the `model_type` of another model; raises as `read_content` does."""
+    content = read_content(source, revision, **options)
     kind = content.get("model_type")
-    if kind in CONFIGS:
-        return CONFIGS[kind].from_dict(content)
+    if kind == "llama":
+        return LlamaConfig.from_dict(content)
     made = PreTrainedConfig()
     made.model_type = kind or "model of no known type"
     return made

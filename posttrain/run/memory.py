@@ -12,6 +12,8 @@ from typing import Any
 
 from posttrain.config import adapter_file
 from posttrain.config.recipe import Recipe
+from posttrain.model.encoders import kinds
+from posttrain.model.encoders.kinds import Shape
 from posttrain.run.graph import Node, nodes
 
 GIB = 2**30
@@ -72,15 +74,6 @@ class Llama:
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """The numbers of a Parakeet that memory depends on."""
-
-    params: int
-    width: int
-    frames_s: float
-
-
-@dataclass(frozen=True)
 class Need:
     """What one stage needs at its peak, in bytes per part."""
 
@@ -104,10 +97,6 @@ KNOWN_LLAMAS = {
     "meta-llama/Llama-3.2-1B-Instruct": Llama(128256, 2048, 16, 32, 8, 64, 8192, tied=True),
     "meta-llama/Llama-3.2-3B-Instruct": Llama(128256, 3072, 28, 24, 8, 128, 8192, tied=True),
     "meta-llama/Llama-3.1-70B-Instruct": Llama(128256, 8192, 80, 64, 8, 128, 28672),
-}
-KNOWN_ENCODERS = {
-    "nvidia/parakeet-ctc-0.6b": Encoder(608_000_000, 1024, 12.5),
-    "nvidia/parakeet-ctc-1.1b": Encoder(1_062_000_000, 1024, 12.5),
 }
 
 
@@ -152,9 +141,12 @@ def llama_shape(recipe: Recipe) -> Llama | None:
         return Llama(
             base.vocab_size, base.hidden_size, base.layers, base.heads, base.kv_heads, head_dim, base.intermediate_size
         )
-    config = _config(base.model, base.revision)
-    if config is None:
+    content = _content(base.model, base.revision)
+    if content is None or content.get("model_type") != "llama":
         return KNOWN_LLAMAS.get(base.model)
+    from transformers import LlamaConfig
+
+    config = LlamaConfig.from_dict(content)
     return Llama(
         config.vocab_size,
         config.hidden_size,
@@ -167,38 +159,29 @@ def llama_shape(recipe: Recipe) -> Llama | None:
     )
 
 
-def encoder_shape(recipe: Recipe) -> Encoder | None:
+def encoder_shape(recipe: Recipe) -> Shape | None:
     """`llama_shape` for the encoder."""
     ctc = recipe.ctc
     if ctc.model is None:
-        return Encoder(conformer_params(ctc.hidden_size, ctc.layers), ctc.hidden_size, 100 / ctc.subsampling_factor)
-    config = _config(ctc.model, ctc.revision)
-    if config is None:
-        return KNOWN_ENCODERS.get(ctc.model)
-    inner = config.encoder_config
-    params = conformer_params(inner.hidden_size, inner.num_hidden_layers)
-    return Encoder(params, inner.hidden_size, 100 / inner.subsampling_factor)
+        return kinds.conformer(ctc.hidden_size, ctc.layers, ctc.subsampling_factor)
+    content = _content(ctc.model, ctc.revision)
+    kind = kinds.KINDS.get(str(content.get("model_type"))) if content else None
+    return kind.shape(content, kinds.HOP_SAMPLES) if kind and content else kinds.KNOWN.get(ctc.model)
 
 
-def conformer_params(width: int, layers: int) -> int:
-    """Some 24 D² weights per FastConformer block: two feed-forwards of 4 D, attention with positions, convolution."""
-    return layers * 24 * width**2
-
-
-def _config(model: str, revision: str | None) -> Any:
-    """The model's config if it is on this machine."""
-    from posttrain.model.untrusted import CONFIGS, read_config
+def _content(model: str, revision: str | None) -> dict[str, Any] | None:
+    """The model's config.json if it is on this machine."""
+    from posttrain.model.untrusted import read_content
 
     if not Path(model).is_dir() and model.startswith((".", "/", "~")):
         return None
     try:
-        config = read_config(model, revision, local_files_only=True)
+        return read_content(model, revision, local_files_only=True)
     except (OSError, ValueError):
         return None
-    return config if config.model_type in CONFIGS else None
 
 
-def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -> Need:
     spec, options, element = node.spec, node.options, BYTES[recipe.base.dtype]
     if spec.leaves == "enhancer":
         return _need_of_enhancer(node, recipe, encoder)
@@ -249,7 +232,7 @@ def _need(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
     return Need(node.name, parts | {"frames": table, "process": PROCESS})
 
 
-def _need_of_enhancer(node: Node, recipe: Recipe, encoder: Encoder) -> Need:
+def _need_of_enhancer(node: Node, recipe: Recipe, encoder: Shape) -> Need:
     """Its training's need, with the encoder's and its teacher's if an encoder trains with it."""
     seconds = node.options.batch_size * node.options.segment_s
     parts = {"activations": seconds * ENHANCER_BYTES_S, "process": PROCESS}
@@ -259,7 +242,7 @@ def _need_of_enhancer(node: Node, recipe: Recipe, encoder: Encoder) -> Need:
     return Need(node.name, parts)
 
 
-def _need_of_encoder(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> Need:
+def _need_of_encoder(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -> Need:
     """Its training's need or, if larger, its evaluation's, in which the base answers the encoder's own transcripts."""
     options, element = node.options, BYTES[recipe.base.dtype]
     training = encoder.params * TRAINED if options.model is None else encoder.params * 4
@@ -271,25 +254,25 @@ def _need_of_encoder(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder)
     return Need(node.name, {"training": training, "activations": batch, "process": PROCESS})
 
 
-def _encoder_activations(seconds: float, recipe: Recipe, encoder: Encoder) -> float:
+def _encoder_activations(seconds: float, recipe: Recipe, encoder: Shape) -> float:
     """Bytes kept for the backward pass through this many seconds of speech."""
     return seconds * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
 
 
-def _tokens(recipe: Recipe, encoder: Encoder) -> float:
+def _tokens(recipe: Recipe, encoder: Shape) -> float:
     """Tokens of the longest row."""
     chat = CHAT_TOKENS if recipe.base.model else CHAT_TOKENS_TINY
     return chat + 2 * CLIP_S * encoder.frames_s / recipe.align.stack
 
 
-def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
+def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -> float:
     """Bytes of the KV cache plus the larger of the encoder and the log-probabilities of a stage and of its base."""
     asked = max(recipe.evaluation.batch_size, _rows(node) if node.spec.rows == "prompts" else 0)
     scored = asked * LINE_TOKENS * llama.vocab * (BYTES[recipe.base.dtype] + 2 * 4)
     return _cache(asked, recipe, llama, encoder) + max(scored, encoder.params * 4)
 
 
-def _cache(rows: int, recipe: Recipe, llama: Llama, encoder: Encoder) -> float:
+def _cache(rows: int, recipe: Recipe, llama: Llama, encoder: Shape) -> float:
     """Bytes of keys and values for this many prompts with their answers."""
     tokens = _tokens(recipe, encoder) + recipe.evaluation.max_new_tokens
     return rows * tokens * 2 * llama.layers * llama.kv_width * BYTES[recipe.base.dtype]

@@ -92,7 +92,7 @@ def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
             from posttrain.model.folder import check_folder
 
             found: list[str] = []
-            _collect(found, check_folder, Path(name), "llama" if key == "base.model" else "parakeet_ctc")
+            _collect(found, check_folder, Path(name), "llama" if key == "base.model" else "encoder")
             yield Finding(key, not found, f"{name}: {'; '.join(found)}" if found else f"folder {name} is whole")
         else:
             yield _hub(key, name, revision)

@@ -1,4 +1,4 @@
-"""`ctc`: the conformer encoder with its CTC head. Tiny: trained on synthetic, then also real speech; real: named."""
+"""`ctc`: the encoder. Tiny: a Parakeet, trained here on synthetic, then also real speech; real: named, of any kind."""
 
 import itertools
 import random
@@ -17,8 +17,10 @@ from posttrain.corpus import overlap
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
-from posttrain.model import encoder as encoders
-from posttrain.model.encoder import CTCEncoder
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders import parakeet
+from posttrain.model.encoders.contract import run as encoded
+from posttrain.model.encoders.parakeet import Parakeet
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.hierarchical_ctc import HierarchicalCTC
 from posttrain.stages.training.muon import MuonAndAdamW
@@ -37,20 +39,20 @@ SORT_BATCHES = 16
 
 
 def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
-    """Write a Parakeet CTC folder, or a checkpoint.json that names one; returns train_metrics with validation WER.
+    """Write an encoder's folder, or a checkpoint.json that names one; returns train_metrics with validation WER.
 
     RuntimeError with the step and the batch's ids if the loss becomes NaN; InputError if there is nothing to train on.
     """
     if config.model:
         encoder = encoders.load(config.model, config.revision, context.device)
         encoders.refer(context.folder, config.model, config.revision)
-        return {"steps": 0, "tokens": 0, "params": _count(encoder)}
+        return {"steps": 0, "tokens": 0, "params": encoder.num_params}
     torch.manual_seed(context.seed)
     said = [clip.text for clip in context.corpus.clips_of("train")]
-    encoder = untrained(config, encoders.unit_tokenizer(said, config.units))
+    encoder = untrained(config, parakeet.unit_tokenizer(said, config.units))
     encoder.model.requires_grad_(True)
     encoder.log_mel.to(context.device)
-    model = HierarchicalCTC(encoder.model, encoders.unit_tokenizer(), config.steps).to(context.device)
+    model = HierarchicalCTC(encoder.model, parakeet.unit_tokenizer(), config.steps).to(context.device)
     print_trainable(encoder.model, "ctc")
     metrics: dict[str, Any] = _train(encoder, model, config, context, "ctc", config.steps, real=False)
     if config.real_steps:
@@ -59,12 +61,12 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
     encoder.model.requires_grad_(False).eval()
     metrics |= valid_wer(encoder, context.corpus)
     encoders.save(encoder, context.folder)
-    return metrics | {"params": _count(encoder)}
+    return metrics | {"params": encoder.num_params}
 
 
-def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> CTCEncoder:
+def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> Parakeet:
     """The tiny encoder in the recipe's size; its CTC units are the tokenizer's, or characters without one."""
-    return encoders.tiny(
+    return parakeet.tiny(
         config.hidden_size,
         config.layers,
         config.heads,
@@ -75,7 +77,7 @@ def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> 
     )
 
 
-def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:
+def valid_wer(encoder: Parakeet, corpus: Corpus) -> dict[str, float]:
     """Greedy WER (errors / words) on validation voices, by condition, and on real validation speakers."""
     groups: dict[str, list[Clip]] = {}
     for clip in corpus.clips_of("valid"):
@@ -84,13 +86,15 @@ def valid_wer(encoder: CTCEncoder, corpus: Corpus) -> dict[str, float]:
             kind = "real" if clip.recorded else clip.condition if quiet else "noisy"
             groups.setdefault(f"valid_wer/{kind}", []).append(clip)
     return {
-        name: jiwer.wer([c.text for c in clips], encoder.hypotheses([corpus.audio(c.id) for c in clips]))
+        name: jiwer.wer(
+            [c.text for c in clips], [said for _, said in encoded(encoder, [corpus.audio(c.id) for c in clips])]
+        )
         for name, clips in sorted(groups.items())
     }
 
 
 def _train(
-    encoder: CTCEncoder,
+    encoder: Parakeet,
     model: HierarchicalCTC,
     config: CTCConfig,
     context: StageContext,
@@ -150,7 +154,7 @@ class Collator:
 
     def __init__(
         self,
-        encoder: CTCEncoder,
+        encoder: Parakeet,
         characters: ParakeetTokenizer,
         config: CTCConfig,
         context: StageContext,
@@ -187,8 +191,8 @@ class Collator:
         waveforms = self.augment.waveforms([torch.cat([self.corpus.audio(c.id) for c in cs]) for cs in said], noisy)
         padded, lengths = collate(waveforms)
         with torch.no_grad():
-            device = self.encoder.model.device
-            features, mask = self.encoder.log_mel(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
+            device = self.encoder.device
+            features, mask = self.encoder.features(padded.to(device), lengths.to(device))  # (B, F, M), (B, F)
             features = self.augment.features(features) * mask.unsqueeze(-1)
             spare = -features.shape[1] % FRAMES_STEP
             features, mask = F.pad(features, (0, 0, 0, spare)), F.pad(mask, (0, spare))
@@ -241,11 +245,11 @@ def _order(pools: list[tuple[list[Clip], float]], steps: int, batch_size: int, r
     return ordered
 
 
-def _fits(encoder: CTCEncoder, clip: Clip) -> bool:
+def _fits(encoder: Parakeet, clip: Clip) -> bool:
     """Whether the clip, even sped up, has enough frames: CTC needs one per unit and one more between equal units."""
     units = encoder.labels(clip.text)
     needed = len(units) + sum(a == b for a, b in itertools.pairwise(units))
-    return encoder.num_encoder_frames(int(clip.samples / max(SPEEDS))) > needed
+    return encoder.num_frames(int(clip.samples / max(SPEEDS))) > needed
 
 
 def _bf16(device: str) -> bool:
@@ -253,7 +257,3 @@ def _bf16(device: str) -> bool:
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported()
-
-
-def _count(encoder: CTCEncoder) -> int:
-    return sum(p.numel() for p in encoder.model.parameters())

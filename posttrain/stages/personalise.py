@@ -34,9 +34,10 @@ from posttrain.corpus.instructions import INSTRUCTIONS, REPEAT
 from posttrain.corpus.personal import Utterance
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.model import checkpoint, personal, splice
-from posttrain.model import encoder as encoders
-from posttrain.model.encoder import CTCEncoder
+from posttrain.model import checkpoint, personal
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.contract import Aligner, Encoder, Span
+from posttrain.model.encoders.contract import run as encoded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training import remedies
@@ -69,13 +70,18 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
     llama = checkpoint.load(context.parents["model"], context.device)
     personal.add(llama.model, adapter_file.personal(config.rank), context.seed)
     encoder = encoders.load(llama.spec.encoder or "", device=context.device)
+    if config.splices and encoder.aligner is None:
+        raise InputError(
+            f"personalise.splices is {config.splices}, but the encoder in {llama.spec.encoder} cannot tell where in a "
+            "clip a word is said; set it to 0"
+        )
     copies = _copies(train, fitting, config, context)
-    heard = list(zip([example for example, _ in copies], _frames(encoder, copies), strict=True))
+    heard = list(zip([example for example, _ in copies], _frames(encoder, [sound for _, sound in copies]), strict=True))
     known = known_words(context)
     own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
     mistaken = _mistaken(llama, heard, own)  # the parent's mistakes: the new LoRA changes nothing yet
     tests = PersonTests.of(utterances, known)
-    heard += _spliced(heard, own, mistaken, encoder, config, context, tests)
+    heard += _spliced(heard, own, mistaken, encoder.aligner, config, context, tests)
     kept = _replay(len(copies), config, context, tests.texts)
     llama.attach(_table({f"{example.clip}": frames for example, frames in heard}, kept, context))
     examples = [example for example, _ in heard] + kept
@@ -140,8 +146,8 @@ def _example(utterance: Utterance, clip: str) -> Example:
     return Example(clip, "train", REPEAT, INSTRUCTIONS[REPEAT], text, clip, text, "wer")
 
 
-def _frames(encoder: CTCEncoder, copies: list[tuple[Example, torch.Tensor]]) -> list[torch.Tensor]:
-    return encoder.encode([waveform for _, waveform in copies])
+def _frames(encoder: Encoder, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [frames for frames, _ in encoded(encoder, waveforms)]
 
 
 def _mistaken(llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]]) -> Counter[str]:
@@ -161,7 +167,7 @@ def _spliced(
     heard: list[Heard],
     own: dict[str, tuple[str, ...]],
     mistaken: Counter[str],
-    encoder: CTCEncoder,
+    find: Aligner | None,
     config: PersonaliseConfig,
     context: StageContext,
     tests: PersonTests = PersonTests(),
@@ -183,6 +189,8 @@ def _spliced(
             f"{config.manifest}: every sentence of the corpus that could take the person's own words is worded like a "
             "test sentence of theirs; take some test sentences out, or set personalise.splices to 0"
         )
+    if find is None or not config.splices:
+        return []
     places = [(host, place) for host in hosts for place in range(len(host.text.split()))]
     there = [host.text.split()[place] for host, place in places]
     often = Counter(there)
@@ -192,9 +200,7 @@ def _spliced(
     cut = [
         (example, word, frames[first:end])
         for example, frames in heard
-        for word, (first, end) in zip(
-            example.text.split(), splice.word_spans(encoder, frames, example.text) or (), strict=False
-        )
+        for word, (first, end) in zip(example.text.split(), find(frames, example.text) or (), strict=False)
         if word in own[example.text]
     ]
     made: list[Heard] = []
@@ -206,13 +212,18 @@ def _spliced(
         if host is None:
             continue
         around = context.table.clip(host.clip or "")
-        spans = splice.word_spans(encoder, around, host.text)
+        spans = find(around, host.text)
         if spans is None:
             continue
         clip = f"personal/spliced/{len(made)}"
         new = dataclasses.replace(example, id=clip, clip=clip, text=text, answer=text)
-        made.append((new, splice.replaced(around, spans[place], spoken)))
+        made.append((new, _replaced(around, spans[place], spoken)))
     return made
+
+
+def _replaced(frames: torch.Tensor, span: Span, word: torch.Tensor) -> torch.Tensor:
+    """Frames (T, D) with a span replaced by those of another word; T may change."""
+    return torch.cat([frames[: span[0]], word, frames[span[1] :]])
 
 
 def _held_out(text: str, held_out: Collection[str]) -> bool:
@@ -249,10 +260,10 @@ def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: Sta
     return FrameTable.of(frames)
 
 
-def _save_tests(tests: list[Utterance], encoder: CTCEncoder, context: StageContext) -> None:
+def _save_tests(tests: list[Utterance], encoder: Encoder, context: StageContext) -> None:
     """Save the test utterances as recorded, since the evaluation is of speech in quiet."""
     known = known_words(context)
-    frames = encoder.encode([torch.from_numpy(utterance.waveform) for utterance in tests])
+    frames = _frames(encoder, [torch.from_numpy(utterance.waveform) for utterance in tests])
     items = [{"id": u.id, "name": u.name, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
     save_file({str(number): own.half() for number, own in enumerate(frames)}, context.folder / FRAMES)
     files.write_json(context.folder / ITEMS, items)

@@ -13,8 +13,8 @@ from posttrain.config.sections import SFTConfig
 from posttrain.corpus.types import Example
 from posttrain.model import checkpoint
 from posttrain.model.adapters import speech_embedding_of
-from posttrain.model.encoder import CTCEncoder
-from posttrain.model.encoder import load as load_encoder
+from posttrain.model.encoders.contract import Encoder
+from posttrain.model.encoders.loading import load as load_encoder
 from posttrain.model.live_table import LiveTable
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training import remedies
@@ -85,7 +85,7 @@ def _hear_from(llama: SpeechLlama, context: StageContext) -> None:
     embedding.table = context.table.stacked(llama.spec.stack)
 
 
-def _hear_live(llama: SpeechLlama, context: StageContext) -> CTCEncoder:
+def _hear_live(llama: SpeechLlama, context: StageContext) -> Encoder:
     """Replace the encoder's frozen frames with the encoder itself, which trains with the rest."""
     encoder = load_encoder(llama.spec.encoder or "", device=context.device)
     embedding = speech_embedding_of(llama.model)

@@ -26,6 +26,7 @@ from posttrain.config.sections import CTCConfig
 from posttrain.evals.hearing import perception
 from posttrain.evals.hearing.perception import EAR_HZ, Task
 from posttrain.machine import streams
+from posttrain.model.encoders.contract import run as encoded
 from posttrain.stages.ctc import untrained
 
 RUNS = 7
@@ -206,7 +207,11 @@ def _encoder(noisy: np.ndarray) -> tuple[Work, str, Work]:
         with torch.no_grad():
             made.model(**given)
 
-    return lambda: made.run([torch.from_numpy(clip) for clip in clips]), "Transformers' extractor and model", theirs
+    return (
+        lambda: encoded(made, [torch.from_numpy(clip) for clip in clips]),
+        "Transformers' extractor and model",
+        theirs,
+    )
 
 
 def _seconds(work: Work) -> float:

@@ -19,7 +19,7 @@ from posttrain.errors import InputError
 from posttrain.tasks.hearing import is_abstention
 
 if TYPE_CHECKING:
-    from posttrain.model.encoder import CTCEncoder
+    from posttrain.model.encoders.contract import Encoder
     from posttrain.model.speech_llama import SpeechLlama
     from posttrain.use.enhance import Aid
 
@@ -114,7 +114,7 @@ def stitched(windows: Sequence[Heard]) -> Heard:
 
 
 def hearer(
-    llama: "SpeechLlama", encoder: "CTCEncoder", task: str, batch_size: int, max_new_tokens: int
+    llama: "SpeechLlama", encoder: "Encoder", task: str, batch_size: int, max_new_tokens: int
 ) -> Callable[[list[np.ndarray]], list[Heard]]:
     """A function from windows to the outputs of encoder and Llama; the Llama gets only windows with CTC words.
 
@@ -143,8 +143,11 @@ def hearer(
     return hear
 
 
-def room_s(llama: "SpeechLlama", encoder: "CTCEncoder", task: str, max_new_tokens: int) -> float:
-    """Seconds of speech that fit into the Llama's context with instruction and answer; InputError below one second."""
+def room_s(llama: "SpeechLlama", encoder: "Encoder", task: str, max_new_tokens: int) -> float:
+    """Seconds of speech that the encoder takes and the Llama's context holds with instruction and answer.
+
+    InputError if the context holds less than one second.
+    """
     example = Example("", "test", task, INSTRUCTIONS[task], "", None, "", "wer")
     room = llama.model.config.max_position_embeddings - max_new_tokens - len(llama.tokenizer.prompt_ids(example))
     seconds = room * llama.spec.stack * encoder.frame_samples / SAMPLE_RATE
@@ -153,4 +156,4 @@ def room_s(llama: "SpeechLlama", encoder: "CTCEncoder", task: str, max_new_token
             f"the Llama holds {llama.model.config.max_position_embeddings} tokens, which leaves {max(room, 0)} for"
             " speech; use a model with a longer context"
         )
-    return seconds
+    return min(seconds, encoder.longest_samples / audio.SAMPLE_RATE)

@@ -11,12 +11,13 @@ from posttrain import files
 from posttrain.corpus.instructions import REPEAT
 from posttrain.errors import InputError
 from posttrain.machine import lock
+from posttrain.model.encoders import kinds
 from posttrain.model.folder import checkpoint_problems
 from posttrain.use import outputs
 from posttrain.use.enhance import Aid, build
 
 if TYPE_CHECKING:
-    from posttrain.model.encoder import CTCEncoder
+    from posttrain.model.encoders.contract import Encoder
     from posttrain.use.listen import Heard
 
 MAX_NEW_TOKENS = 200
@@ -129,10 +130,7 @@ def _token_samples(checkpoint: Path) -> int | None:
         spec = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
         places = [folder / spec["encoder"] for folder in (checkpoint, *checkpoint.absolute().parents)]
         folder = next(place for place in places if (place / "config.json").is_file())
-        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        features = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        features = features.get("feature_extractor", features)
-        return int(spec["stack"] * model["encoder_config"]["subsampling_factor"] * features["hop_length"])
+        return int(spec["stack"]) * kinds.frame_samples(folder)
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None  # `_encoder` reports what is wrong
 
@@ -157,11 +155,11 @@ def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> l
         return [found for found in pool.map(problem, recordings) if found]
 
 
-def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[CTCEncoder, int]":
+def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[Encoder, int]":
     """The encoder to use with the checkpoint and the aid, and the samples per speech token."""
     from posttrain.machine.device import pick_device
     from posttrain.model import checkpoint as checkpoints
-    from posttrain.model import encoder as encoders
+    from posttrain.model.encoders import loading as encoders
 
     spec = checkpoints.read_spec(checkpoint)
     if not spec.encoder:
@@ -169,7 +167,7 @@ def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[CTCEncode
             f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft"
         )
     encoder = encoders.load(spec.encoder, device=pick_device(device))
-    encoder = encoders.behind(aid.checkpoint, encoder) if aid else encoder
+    encoder = encoders.trained_with(aid.checkpoint, encoder) if aid else encoder
     return encoder, spec.stack * encoder.frame_samples
 
 
@@ -188,7 +186,7 @@ def _too_short(recordings: list[Recording], minimum_samples: int) -> list[str]:
 def _hear(
     recordings: list[Recording],
     checkpoint: Path,
-    encoder: "CTCEncoder",
+    encoder: "Encoder",
     batch_size: int,
     device: str,
     aid: Aid | None,

@@ -21,7 +21,7 @@ from posttrain.export.export import register
 from posttrain.export.hugging_face import SpeechLlamaForConditionalGeneration
 from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import nf4
 from posttrain.run import ledger
@@ -37,7 +37,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project") / "runs" / "toy"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    encoder = encoders.tiny(WIDTH, 1, 2, 4, 8, 80)
+    encoder = parakeet.tiny(WIDTH, 1, 2, 4, 8, 80)
     with torch.no_grad():  # its transcripts are never empty, so that the Llama is asked about every recording
         encoder.model.ctc_head.bias[encoder.model.config.pad_token_id] -= 100
     encoder.save(folder / "ctc")

@@ -11,7 +11,8 @@ from posttrain.corpus.types import Example
 from posttrain.export.hugging_face import SpeechLlamaForConditionalGeneration, joined
 from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import parakeet
+from posttrain.model.encoders.contract import run
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import SpeechTokenizer
 
@@ -166,7 +167,7 @@ class TestHuggingFaceFace:
     @pytest.fixture
     def encoder(self):
         torch.manual_seed(0)
-        return encoders.tiny(12, 2, 2, 4, 8, 80)
+        return parakeet.tiny(12, 2, 2, 4, 8, 80)
 
     @pytest.fixture
     def waveforms(self):
@@ -176,7 +177,8 @@ class TestHuggingFaceFace:
     @pytest.fixture
     def both(self, encoder, waveforms, tmp_path):
         """The table face and the other around the same modules."""
-        table = FrameTable.of({f"test/{i}": frames for i, frames in enumerate(encoder.encode(waveforms))})
+        frames = [frames for frames, _ in run(encoder, waveforms)]
+        table = FrameTable.of({f"test/{i}": own for i, own in enumerate(frames)})
         tokenizer = byte_tokenizer()
         checkpoint.save_base(tmp_path / "base", tiny_llama(tokenizer), tokenizer)
         llama = checkpoint.create(tmp_path / "base", tmp_path / "ctc", table, stack=3)

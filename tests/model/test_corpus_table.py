@@ -10,7 +10,7 @@ from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.types import Example
 from posttrain.evals import evaluate
 from posttrain.model import corpus_table
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.model.frame_table import FrameTable
 
 RATE = 16_000
@@ -42,7 +42,7 @@ class Corpus:
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    return encoders.tiny(32, 2, 2, 4, 8, 40)
+    return parakeet.tiny(32, 2, 2, 4, 8, 40)
 
 
 def test_silence_around_a_clip_is_not_encoded(encoder, tmp_path):

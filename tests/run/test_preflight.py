@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from posttrain.config import recipe as config
 from posttrain.errors import InputError
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.model.folder import check_folder
 from posttrain.run import preflight, runner
 
@@ -49,8 +49,8 @@ def test_rows_of_the_tiny_world_are_not_replayed_to_a_person_of_another_base(tmp
 
 def test_a_whole_folder_of_a_llama_or_a_parakeet_passes(base_folder, tmp_path):
     check_folder(base_folder, "llama")
-    encoders.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
-    check_folder(tmp_path / "ctc", "parakeet_ctc")
+    parakeet.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
+    check_folder(tmp_path / "ctc", "encoder")
     recipe = config.load_recipe("tiny", [f"base.model={base_folder}", f"ctc.model={tmp_path / 'ctc'}"])
     preflight.check(recipe, tmp_path / "run", runner.plan(recipe, tmp_path / "run"))
 
@@ -77,7 +77,7 @@ def test_a_file_that_is_cut_off_is_named(base_folder, tmp_path):
 
 def test_a_folder_of_another_model_or_without_its_tokenizer_is_named(base_folder, tmp_path):
     assert "no preprocessor_config.json" in problems(tmp_path, f"ctc.model={base_folder}")
-    encoders.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
+    parakeet.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
     assert "holds a parakeet_ctc model, expected llama" in problems(tmp_path, f"base.model={tmp_path / 'ctc'}")
 
 

@@ -13,7 +13,9 @@ from posttrain.config.sections import CTCConfig
 from posttrain.corpus import speech, store
 from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders import parakeet
+from posttrain.model.encoders.contract import run
 from posttrain.stages import ctc
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments
@@ -63,7 +65,7 @@ def test_the_stage_trains_every_part_and_leaves_a_whole_parakeet_folder(corpus, 
     }
     assert metrics["steps"] == 6 and metrics["valid_wer/clean"] > 0
     torch.manual_seed(0)
-    start = encoders.tiny(32, 1, 2, 4, 8, 40).model.state_dict()
+    start = parakeet.tiny(32, 1, 2, 4, 8, 40).model.state_dict()
     trained = encoders.load(tmp_path / "ctc").model.state_dict()
     still = [name for name, value in trained.items() if value.is_floating_point() and torch.equal(value, start[name])]
     assert still == []
@@ -92,9 +94,9 @@ def test_the_head_has_byte_pairs_of_what_training_says_and_the_character_head_is
 
 def test_the_weight_moves_from_characters_to_units():
     torch.manual_seed(0)
-    encoder = encoders.tiny(32, 4, 2, 4, 8, 40)
+    encoder = parakeet.tiny(32, 4, 2, 4, 8, 40)
     encoder.model.requires_grad_(True)
-    model = ctc.HierarchicalCTC(encoder.model, encoders.unit_tokenizer(), steps=10)
+    model = ctc.HierarchicalCTC(encoder.model, parakeet.unit_tokenizer(), steps=10)
     batch = {"input_features": torch.randn(2, 80, 40), "attention_mask": torch.ones(2, 80, dtype=torch.long)}
     labels = torch.tensor([[3, 4, 5], [6, -100, -100]])
     shares = []
@@ -127,7 +129,7 @@ def test_a_longer_run_hears_the_words_it_was_trained_on(corpus, tmp_path):
     assert metrics["loss_last"] < 0.5 * metrics["loss_first"]
     encoder = encoders.load(tmp_path / "ctc")
     clips = [c for c in corpus.clips.values() if c.split == "train" and c.text]
-    heard = encoder.hypotheses([corpus.audio(c.id) for c in clips])
+    heard = [said for _, said in run(encoder, [corpus.audio(c.id) for c in clips])]
     assert jiwer.wer([c.text for c in clips], heard) < 0.5
 
 
@@ -146,7 +148,7 @@ def test_nothing_to_train_on_is_an_input_error(corpus, tmp_path):
 
 
 def test_a_loss_that_is_nan_stops_with_step_and_ids_and_leaves_no_checkpoint(corpus, tmp_path, monkeypatch):
-    made = encoders.tiny
+    made = parakeet.tiny
 
     def spoiled(*sizes):
         encoder = made(*sizes)
@@ -161,7 +163,7 @@ def test_a_loss_that_is_nan_stops_with_step_and_ids_and_leaves_no_checkpoint(cor
 
 def test_a_named_encoder_is_checked_and_only_referred_to(corpus, tmp_path):
     torch.manual_seed(0)
-    encoders.tiny(32, 1, 2, 4, 8, 40).save(tmp_path / "parakeet")
+    parakeet.tiny(32, 1, 2, 4, 8, 40).save(tmp_path / "parakeet")
     config = CTCConfig(model=str(tmp_path / "parakeet"))
     metrics = ctc.run(config, context(corpus, tmp_path / "ctc"))
     assert metrics["steps"] == 0 and [p.name for p in (tmp_path / "ctc").iterdir()] == ["checkpoint.json"]

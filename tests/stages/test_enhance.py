@@ -16,7 +16,8 @@ from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 from posttrain.evals.hearing import enhancement
 from posttrain.evals.standalone import evaluate_checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
 from posttrain.stages import enhance
@@ -154,7 +155,7 @@ def test_an_unconditioned_control_does_not_heed_the_audiogram(finished, tmp_path
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return encoders.tiny(16, 1, 2, 4, 8, 80)
+    return parakeet.tiny(16, 1, 2, 4, 8, 80)
 
 
 def test_with_a_weight_for_the_machine_it_hangs_on_ctc_whose_encoder_learns_with_it(finished, encoder, tmp_path):
@@ -165,7 +166,7 @@ def test_with_a_weight_for_the_machine_it_hangs_on_ctc_whose_encoder_learns_with
     made = context(tmp_path / "joint", Corpus.load(finished[0] / "corpus"))
     metrics = enhance.run(found["enhance"].options, replace(made, parents={"encoder": tmp_path / "ctc"}))
     assert 0 < metrics["machine_last"] < 10
-    learner = encoders.behind(made.folder, encoder)
+    learner = encoders.trained_with(made.folder, encoder)
     assert learner is not encoder
     moved = {
         name
@@ -176,10 +177,10 @@ def test_with_a_weight_for_the_machine_it_hangs_on_ctc_whose_encoder_learns_with
         name.startswith("ctc_head.") for name in moved
     )
     with torch.no_grad():
-        other = encoders.tiny(16, 1, 2, 4, 8, 80)
+        other = parakeet.tiny(16, 1, 2, 4, 8, 80)
     with pytest.raises(InputError, match="learned from another encoder"):
-        encoders.behind(made.folder, other)
-    assert encoders.behind(finished[0] / "enhance", encoder) is encoder
+        encoders.trained_with(made.folder, other)
+    assert encoders.trained_with(finished[0] / "enhance", encoder) is encoder
 
 
 def test_the_machines_loss_is_zero_where_nothing_is_missed_and_leaves_the_teacher_alone(encoder):

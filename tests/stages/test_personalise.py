@@ -25,8 +25,8 @@ from posttrain.evals import personal_metrics
 from posttrain.evals.compute import compute
 from posttrain.evals.errors import lost_words
 from posttrain.evals.metrics import of
-from posttrain.model import checkpoint, splice
-from posttrain.model import encoder as encoders
+from posttrain.model import checkpoint
+from posttrain.model.encoders import parakeet
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.personal import personal_off
 from posttrain.report import personal_card
@@ -54,7 +54,7 @@ def mine(tmp_path):
 @pytest.fixture
 def trained(tmp_path, llama, table, mine):
     torch.manual_seed(0)
-    encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 40).save(tmp_path / "ctc")
+    parakeet.tiny(ENCODER_DIM, 1, 2, 4, 8, 40).save(tmp_path / "ctc")
     context = toy_context(tmp_path, "personalise", table, model=sft_folder(llama, tmp_path / "sft"))
     config = PersonaliseConfig(manifest=str(mine), listener="N3", copies=2, steps=3, batch_size=2, learning_rate=1e-2)
     return context, personalise.run(config, context)
@@ -113,13 +113,13 @@ def test_the_test_utterances_are_answered_with_it_and_without(trained):
 def test_own_words_are_put_into_sentences_of_the_corpus(tmp_path, table):
     """`tamsin` alone is the person's own; it takes the place of one word of the corpus's `turn it up`."""
     torch.manual_seed(0)
-    encoder = encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 40)
+    encoder = parakeet.tiny(ENCODER_DIM, 1, 2, 4, 8, 40)
     context = toy_context(tmp_path, "personalise", table)
     long = FrameTable.of({"test/0": torch.randn(40, ENCODER_DIM)})
     context = dataclasses.replace(context, table=long)
     example = Example("personal/a/0", "train", "repeat", "repeat", "mute tamsin", "personal/a/0", "mute tamsin", "wer")
     heard, own = [(example, torch.randn(40, ENCODER_DIM))], {"mute tamsin": ("tamsin",)}
-    made = personalise._spliced(heard, own, Counter(it=2), encoder, PersonaliseConfig(splices=4), context)
+    made = personalise._spliced(heard, own, Counter(it=2), encoder.aligner, PersonaliseConfig(splices=4), context)
     assert len({new.clip for new, _ in made}) == 4
     for new, frames in made:
         words = new.text.split()
@@ -233,7 +233,10 @@ def test_no_splice_is_worded_like_a_test_sentence_of_an_example_person(tmp_path,
     assert tests.own == {*person.people, *person.places} and len(tests.texts) == example_person.TESTS
     texts = {f"{e.clip}": e.text for e in examples}
     table = SimpleNamespace(clip=lambda clip: torch.full((len(texts[clip].split()), 1), 1.0))
-    monkeypatch.setattr(splice, "word_spans", lambda _, frames, text: [(i, i + 1) for i in range(len(text.split()))])
+
+    def find(frames, text):
+        return [(i, i + 1) for i in range(len(text.split()))]
+
     context = toy_context(tmp_path, "personalise", table)
     context = dataclasses.replace(context, corpus=dataclasses.replace(context.corpus, examples=examples))
     heard = [
@@ -244,7 +247,7 @@ def test_no_splice_is_worded_like_a_test_sentence_of_an_example_person(tmp_path,
     ]
     own = {t: tuple(w for w in t.split() if w in tests.own) for _, t in said}
     mistaken = Counter(laura=3, emma=2, berlin=1)
-    made = personalise._spliced(heard, own, mistaken, None, PersonaliseConfig(splices=4), context, tests)
+    made = personalise._spliced(heard, own, mistaken, find, PersonaliseConfig(splices=4), context, tests)
     assert len(made) == 4 * sum(word in tests.own for e, _ in heard for word in e.text.split())
     held = {text for split, text in said if split == "test"}
     fillings = {word for words in grammar.SLOTS.values() for filling in words for word in filling.split()}
@@ -276,3 +279,8 @@ def test_nothing_replayed_says_a_test_sentence(tmp_path, table):
     assert "turn it up" in {e.text for e in personalise._replay(9, config, context)}
     kept = personalise._replay(9, config, context, {"turn it up"})
     assert kept and "turn it up" not in {e.text for e in kept}
+
+
+def test_a_splice_leaves_the_rest_of_the_clip_as_it_was():
+    frames, word = torch.arange(10.0)[:, None], torch.full((2, 1), -1.0)
+    assert personalise._replaced(frames, (3, 7), word).flatten().tolist() == [0, 1, 2, -1, -1, 7, 8, 9]

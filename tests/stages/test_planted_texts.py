@@ -24,7 +24,7 @@ from posttrain.config.sections import (
 from posttrain.corpus.types import Clip, Example
 from posttrain.errors import InputError
 from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.stages import align, base, ctc, distill, dpo, enhance, grpo, personalise, reward, sft
 from posttrain.stages.training import remedies
 
@@ -53,7 +53,7 @@ STAGES = {
 def start(tmp_path, llama, table, base_folder):
     """A stage's context by its parents' names; the corpus has the planted text in a clip of training."""
     folders = {"base": base_folder, "ctc": tmp_path / "ctc", "parent": tmp_path / "parent", "sft": tmp_path / "sft"}
-    encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 40).save(folders["ctc"])
+    parakeet.tiny(ENCODER_DIM, 1, 2, 4, 8, 40).save(folders["ctc"])
     checkpoint.save(folders["parent"], llama, stage="distill")
     sft_folder(llama, folders["sft"])
 

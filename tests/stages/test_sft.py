@@ -9,7 +9,9 @@ from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
 from posttrain.config.sections import AlignConfig, SFTConfig
 from posttrain.corpus.types import Clip, Example
 from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders import parakeet
+from posttrain.model.encoders.contract import run
 from posttrain.model.frame_table import FrameTable
 from posttrain.stages import sft
 from posttrain.stages.training.supervised import rows, train_supervised
@@ -74,12 +76,12 @@ def test_the_projector_has_a_learning_rate_of_its_own(tmp_path, llama, table):
 
 def test_the_encoder_trains_too_where_it_is_asked_for(tmp_path, base_folder):
     torch.manual_seed(0)
-    encoder = encoders.tiny(12, 1, 2, 4, 8, 40)
+    encoder = parakeet.tiny(12, 1, 2, 4, 8, 40)
     clips, spans, frames = {}, {}, []
     audio = (3000 * torch.randn(4 * 16_000)).to(torch.int16)
     for i, (_, text, _, _) in enumerate(ASKED):
         clips[f"test/{i}"] = Clip(f"test/{i}", text, "v", "train", "made", "clean", None, 16_000 * i, 16_000)
-        heard = encoder.encode([audio[16_000 * i : 16_000 * (i + 1)] / 32_768])[0]
+        heard = run(encoder, [audio[16_000 * i : 16_000 * (i + 1)] / 32_768])[0][0]
         spans[f"test/{i}"] = (sum(map(len, frames)), len(heard))
         frames.append(heard)
     encoders.save(encoder, tmp_path / "ctc")

@@ -15,7 +15,7 @@ from posttrain.corpus.types import Clip, Example
 from posttrain.evals.compute import compute
 from posttrain.evals.hearing import enhancement, machine_hearing, perception
 from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.model.frame_table import FrameTable
 from posttrain.report.changes import read_answers
 from posttrain.report.verify import differences, recompute
@@ -50,7 +50,7 @@ def folder(tmp_path):
     items = [Example(f"i{i}", *asked, f"test/{i}", "", "wer", "wer/snr0") for i in range(3)]
     store.write(folder / "corpus", clips, pieces, [], items, [], [], {})
     torch.manual_seed(0)
-    encoders.tiny(WIDTH, 1, 2, 4, 8, 80).save(folder / "ctc")
+    parakeet.tiny(WIDTH, 1, 2, 4, 8, 80).save(folder / "ctc")
     tokenizer = byte_tokenizer()
     checkpoint.save_base(folder / "base", tiny_llama(tokenizer), tokenizer)
     llama = checkpoint.create(

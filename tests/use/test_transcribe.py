@@ -23,7 +23,8 @@ from posttrain.corpus import speech as voices
 from posttrain.corpus.normalise import normalise
 from posttrain.evals.errors import edit_errors
 from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders import parakeet
 from posttrain.model.frame_table import FrameTable
 from posttrain.use import listen
 from posttrain.use import transcribe as transcribing
@@ -36,7 +37,7 @@ def model_folder(tmp_path_factory):
     """An untrained checkpoint with ears: tiny Llama, tiny Parakeet."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    encoders.tiny(ENCODER_DIM, 1, 2, 4, 8, 80).save(folder / "ctc")
+    parakeet.tiny(ENCODER_DIM, 1, 2, 4, 8, 80).save(folder / "ctc")
     tokenizer = byte_tokenizer()
     checkpoint.save_base(folder / "base", tiny_llama(tokenizer), tokenizer)
     table = FrameTable(torch.zeros(3, ENCODER_DIM), {"a": (0, 3)})
@@ -231,7 +232,7 @@ def test_nothing_is_answered_where_nothing_is_said(model_folder, tmp_path, capsy
 
 
 def test_no_command_comes_from_a_clip_in_which_the_encoder_hears_no_words(model_folder, speech, capsys, monkeypatch):
-    monkeypatch.setattr(encoders.CTCEncoder, "_words", lambda self, units: "")
+    monkeypatch.setattr(parakeet.Parakeet, "words", lambda self, units: "")
     lines, _ = lines_of(capsys, speech / "a.wav", "--checkpoint", model_folder / "align", "--task", "command")
     assert lines[0]["answer"] == instructions.ABSTENTION
 
@@ -336,8 +337,8 @@ def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_fol
     learner = copy.deepcopy(own)
     with torch.no_grad():
         learner.model.ctc_head.weight.neg_()
-    encoders.save(learner, speech / "aid" / encoders.BEHIND)
-    old, new = (encoders.weights_hash(encoder.model) for encoder in (own, learner))
+    encoders.save(learner, speech / "aid" / encoders.TRAINED_WITH)
+    old, new = (encoder.weights_hash() for encoder in (own, learner))
     enhancer.save(speech / "aid", made, {"weights": new, "learned_from": old})
     asked = (speech / "a.wav", "--checkpoint", model)
     aided = (*asked, "--enhance", "--enhancer", speech / "aid")
@@ -353,10 +354,10 @@ def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_fol
         enhancer.save(speech / "aid", made, hashes)
         assert transcribe(*aided) == 2
         assert said in capsys.readouterr().err
-    shutil.rmtree(speech / "aid" / encoders.BEHIND)
+    shutil.rmtree(speech / "aid" / encoders.TRAINED_WITH)
     enhancer.save(speech / "aid", made, {"weights": new, "learned_from": old})
     assert transcribe(*aided) == 2
-    assert str(speech / "aid" / encoders.BEHIND) in capsys.readouterr().err
+    assert str(speech / "aid" / encoders.TRAINED_WITH) in capsys.readouterr().err
 
 
 def test_an_audiogram_without_enhance_is_refused(model_folder, speech, capsys):

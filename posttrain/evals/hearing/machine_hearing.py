@@ -20,9 +20,9 @@ from posttrain.errors import InputError
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing.listeners import Heard, Line
 from posttrain.model import checkpoint as checkpoints
-from posttrain.model import encoder as encoders
 from posttrain.model.corpus_table import table_of
-from posttrain.model.encoder import CTCEncoder
+from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.contract import Encoder
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.tasks.hearing import is_abstention
 
@@ -37,7 +37,7 @@ class Machine:
     """A checkpoint that transcribes, and its encoder."""
 
     llama: SpeechLlama
-    encoder: CTCEncoder
+    encoder: Encoder
 
     @classmethod
     def load(cls, checkpoint: Path, device: str) -> "Machine":
@@ -49,7 +49,7 @@ class Machine:
 
     def behind(self, enhancer: Path) -> "Machine":
         """The same Llama with the encoder that was trained with the enhancer, if there is one."""
-        return replace(self, encoder=encoders.behind(enhancer, self.encoder))
+        return replace(self, encoder=encoders.trained_with(enhancer, self.encoder))
 
     def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[tuple[str, str]]:
         """The Llama's and the encoder's own transcript of each waveform (S,); the Llama's is empty if it abstained."""

@@ -152,8 +152,8 @@ def voice_of(number: int) -> str:
 
 def _listen(llama: "SpeechLlama", prompts: Sequence[SafetyPrompt], device: str) -> list[str]:
     """Synthesise every prompt and attach the clips to the model as its table; returns each CTC hypothesis."""
-    from posttrain.model import encoder as encoders
     from posttrain.model.corpus_table import table_of
+    from posttrain.model.encoders import loading as encoders
 
     encoder = encoders.load(llama.spec.encoder or "", device=device)
     clips = {str(i): waveform for i, waveform in enumerate(speak([prompt.text for prompt in prompts]))}

@@ -10,7 +10,7 @@ from torch import nn
 
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.levels import rms_at
-from posttrain.model.encoder import CTCEncoder
+from posttrain.model.encoders.contract import Encoder
 
 SDR_CAP = 1e-3
 """Noise-to-speech power that is added, so that the SDR cannot exceed 30 dB."""
@@ -99,24 +99,24 @@ class Recogniser(nn.Module):
     missed, to about 1. Gradients go to learner and denoiser; batch normalisation and dropout stay in eval().
     """
 
-    def __init__(self, learner: CTCEncoder, teacher: CTCEncoder):
+    def __init__(self, learner: Encoder, teacher: Encoder):
         super().__init__()
-        self.log_mel = teacher.log_mel
-        self.learner = learner.model.encoder.requires_grad_(True).eval()
-        self.teacher = teacher.model.encoder.requires_grad_(False).eval()
+        self.encoders = learner, teacher
+        self.learner = learner.module.requires_grad_(True).eval()
+        self.teacher = teacher.module.requires_grad_(False).eval()
 
     def forward(self, enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         """See the class."""
+        learner, teacher = self.encoders
         with torch.no_grad():
-            wanted = self._frames(self.teacher, clean)
+            wanted = self._frames(teacher, clean)
         spread = (wanted - wanted.mean((0, 1))).square().mean()
-        return (self._frames(self.learner, enhanced) - wanted).square().mean() / spread
+        return (self._frames(learner, enhanced) - wanted).square().mean() / spread
 
-    def _frames(self, encoder: nn.Module, waveforms: torch.Tensor) -> torch.Tensor:
+    def _frames(self, encoder: Encoder, waveforms: torch.Tensor) -> torch.Tensor:
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        features, mask = self.log_mel(waveforms, lengths)  # (B, F, M), (B, F)
-        features = features.to(next(encoder.parameters()).dtype)
-        return encoder(input_features=features, attention_mask=mask.long()).last_hidden_state.float()  # (B, T, D)
+        frames, _ = encoder.encode(*encoder.features(waveforms, lengths))
+        return frames.float()  # (B, T, D)
 
 
 def _compressed(waveforms: torch.Tensor, size: int, window: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,8 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.evals.safety import asked, labelled_answers, safety
 from posttrain.evals.safety.refusal import COMPLIANCE, FULL_REFUSAL, NON_ANSWER, PARTIAL_REFUSAL
-from posttrain.model import checkpoint
-from posttrain.model import encoder as encoders
+from posttrain.model import checkpoint, corpus_table
+from posttrain.model.encoders import loading
 from posttrain.model.speech_llama import SpeechLlama
 
 PROMPTS = [
@@ -71,12 +71,16 @@ def test_a_harmful_prompt_answered_when_spoken_was_complied_with_misheard_or_ans
     assert found["safety/over_refusal/base"]["value"] == 0
 
 
-class Ears:
-    """Hears "heard 0", "heard 1", … whatever is said."""
+@pytest.fixture
+def ears(monkeypatch):
+    """An encoder that hears "heard 0", "heard 1", … whatever is said."""
 
-    def run(self, waveforms):
+    def run(encoder, waveforms):
         assert all(w.ndim == 1 and 0.02 < w.abs().max() <= 1 and len(w) > 8_000 for w in waveforms)
         return [(torch.ones(6, ENCODER_DIM), f"heard {i}") for i in range(len(waveforms))]
+
+    monkeypatch.setattr(loading, "load", lambda *_, **__: None)
+    monkeypatch.setattr(corpus_table, "run", run)
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def checkpoint_folder(llama, tmp_path):
 
 
 def test_prompts_are_put_typed_and_spoken_and_written_for_people_to_label(
-    llama, checkpoint_folder, tmp_path, monkeypatch
+    llama, checkpoint_folder, tmp_path, monkeypatch, ears
 ):
     given = []
 
@@ -102,7 +106,6 @@ def test_prompts_are_put_typed_and_spoken_and_written_for_people_to_label(
         return next(outputs)
 
     monkeypatch.setattr(SpeechLlama, "answer", answer)
-    monkeypatch.setattr(encoders, "load", lambda *_, **__: Ears())
     lines = asked.ask(checkpoint_folder, PROMPTS, True, "cpu", tmp_path / "answers.csv")
     found = asked.told(lines, False, None)["metrics"]
     assert {name: f["value"] for name, f in found.items()} == {
@@ -135,7 +138,7 @@ def test_prompts_are_put_typed_and_spoken_and_written_for_people_to_label(
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_the_base_is_asked_and_not_the_model_that_was_trained(llama, base_folder, adapter, tmp_path, monkeypatch):
+def test_the_base_is_asked_and_not_the_model_that_was_trained(llama, base_folder, adapter, tmp_path, monkeypatch, ears):
     trained = checkpoint.adapt(llama, adapter)
     with torch.no_grad():
         for name, parameter in trained.model.named_parameters():
@@ -144,7 +147,6 @@ def test_the_base_is_asked_and_not_the_model_that_was_trained(llama, base_folder
     checkpoint.save(tmp_path / "sft", trained, stage="sft")
     (tmp_path / "sft" / "config.yaml").write_text(f"references: {{base: {base_folder}}}\n")
     monkeypatch.setattr(asked, "MAX_NEW_TOKENS", 8)
-    monkeypatch.setattr(encoders, "load", lambda *_, **__: Ears())
     lines = asked.ask(tmp_path / "sft", PROMPTS, True, "cpu")
     said = {form: [line["completion"] for line in lines if line["form"] == form] for form in asked.FORMS}
     base = checkpoint.load(base_folder)

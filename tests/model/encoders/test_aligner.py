@@ -1,14 +1,13 @@
-"""A word's place in a clip, by a CTC head that is known, and what is put there."""
+"""A word's place in a clip, by a CTC head that is known."""
 
 import torch
 
-from posttrain.model import encoder as encoders
-from posttrain.model import splice
+from posttrain.model.encoders import parakeet
 
 
 def speaking(text: str, frames_each: int = 2):
     """An encoder whose head reads frames that are its units, one-hot, and the frames of `text` with blanks between."""
-    encoder = encoders.tiny(48, 1, 2, 4, 8, 40)
+    encoder = parakeet.tiny(48, 1, 2, 4, 8, 40)
     units = encoder.model.config.vocab_size
     head = encoder.model.ctc_head
     eye = torch.eye(units, 48)
@@ -22,7 +21,7 @@ def speaking(text: str, frames_each: int = 2):
 def test_words_are_found_where_they_are_said():
     encoder, frames = speaking("ab cc a")
     counts = [3 * len(encoder.labels(word)) for word in ("ab", "cc", "a")]
-    spans = splice.word_spans(encoder, frames, "ab cc a")
+    spans = encoder.aligner(frames, "ab cc a")
     assert spans is not None and spans[0][0] == 0 and spans[-1][1] == len(frames)
     assert [a[1] for a in spans[:-1]] == [b[0] for b in spans[1:]]
     for (_, end), expected in zip(spans, (counts[0], sum(counts[:2]), sum(counts)), strict=True):
@@ -31,9 +30,4 @@ def test_words_are_found_where_they_are_said():
 
 def test_too_few_frames_have_no_places():
     encoder, frames = speaking("ab cc a")
-    assert splice.word_spans(encoder, frames[:4], "ab cc a") is None
-
-
-def test_the_rest_of_the_clip_stays():
-    frames, word = torch.arange(10.0)[:, None], torch.full((2, 1), -1.0)
-    assert splice.replaced(frames, (3, 7), word).flatten().tolist() == [0, 1, 2, -1, -1, 7, 8, 9]
+    assert encoder.aligner(frames[:4], "ab cc a") is None
