@@ -16,9 +16,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from posttrain.corpus.types import Example
 from posttrain.model import checkpoint
+from posttrain.model.chat_format import LLAMA3, ChatFormat
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.model.tiny_tokenizer import SPECIAL_TOKENS, train_tokenizer
+from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
 
 ENCODER_DIM = 12
@@ -33,9 +34,9 @@ def script(path: str) -> ModuleType:
     return module
 
 
-def byte_tokenizer() -> SpeechTokenizer:
-    """Bytes and Llama 3's special tokens."""
-    return train_tokenizer([], 256 + len(SPECIAL_TOKENS))
+def byte_tokenizer(form: ChatFormat = LLAMA3) -> SpeechTokenizer:
+    """Bytes and a chat format's special tokens."""
+    return train_tokenizer([], 256 + len(form.special), form)
 
 
 def tiny_llama(tokenizer: SpeechTokenizer, tie: bool = False) -> LlamaForCausalLM:

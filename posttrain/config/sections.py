@@ -1,5 +1,6 @@
 """The sections of a recipe, one frozen dataclass each: every option and its default (for the gate: gate_config.py)."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -54,6 +55,8 @@ class BaseConfig:
     """Load the linear layers in 4 bits."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
+    chat_format: str | None = None
+    """Chat format of the tiny base, a name in model/chat_format.py; null is llama3. A loaded model's is recognised."""
     vocab_size: Count = 1024
     """Vocabulary size of the tiny tokenizer."""
     hidden_size: Count = 192
@@ -137,6 +140,17 @@ class AlignConfig:
 RETIRED: dict[str, dict[str, Any]] = {"distill": {"student": "same"}}
 """Section → options that it no longer has, with the only value that recipes may still give. The keys of a run's stages
 count them, so that finished runs stay finished."""
+
+
+ADDED: dict[str, dict[str, Any]] = {"base": {"chat_format": None}}
+"""Section → options that it did not always have, with the value that does as before; keys do not count that value."""
+
+
+def counted(section: str, options: Any) -> dict[str, Any]:
+    """The options that a stage's key counts: without new ones that do as before, with retired ones as they were."""
+    added = ADDED.get(section, {})
+    given = {name: value for name, value in asdict(options).items() if name not in added or value != added[name]}
+    return RETIRED.get(section, {}) | given
 
 
 @dataclass(frozen=True, config=STRICT)

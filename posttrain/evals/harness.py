@@ -23,7 +23,7 @@ from posttrain.evals.clusters import Unit
 from posttrain.evals.measures import Share
 from posttrain.evals.units import unit
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.model.tokenizer import END_TOKEN, SpeechTokenizer
+from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.tasks.graders import grade
 
 OURS = "posttrain"
@@ -55,7 +55,7 @@ def write_tasks(items: Sequence[Example], tokenizer: SpeechTokenizer, folder: Pa
         )
         lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
         _write(folder / f"{name}.jsonl", lines)
-        _write(folder / f"{name}.yaml", _task(name, folder / f"{name}.jsonl", max_new_tokens))
+        _write(folder / f"{name}.yaml", _task(name, folder / f"{name}.jsonl", tokenizer.eos_token, max_new_tokens))
     return [task_name(probe) for probe in by_probe]
 
 
@@ -135,7 +135,7 @@ def _code(root: yaml.Node | None) -> Iterator[str]:
             yield from (f"the key {key.value}" for key, _ in node.value if key.value in ("include", "class"))
 
 
-def _task(name: str, data: Path, max_new_tokens: int) -> str:
+def _task(name: str, data: Path, end: str, max_new_tokens: int) -> str:
     """The task's YAML; `!function` is lm-eval's own tag."""
     content = {
         "task": name,
@@ -150,7 +150,7 @@ def _task(name: str, data: Path, max_new_tokens: int) -> str:
         "doc_to_text": "{{prompt}}",
         "doc_to_target": "{{answer}}",
         "target_delimiter": "",
-        "generation_kwargs": {"until": [END_TOKEN], "do_sample": False, "max_gen_toks": max_new_tokens},
+        "generation_kwargs": {"until": [end], "do_sample": False, "max_gen_toks": max_new_tokens},
         "metric_list": [{"metric": "score", "aggregation": "mean", "higher_is_better": True}],
         "metadata": {"version": 1.0},
     }

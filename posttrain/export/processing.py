@@ -1,6 +1,7 @@
 """Text and recordings → inputs of SpeechLlamaForConditionalGeneration."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.frontend import heard
 from posttrain.model.encoders.loading import BODIES
 from posttrain.model.frame_table import num_speech_tokens
-from posttrain.model.tokenizer import SpeechTokenizer, broken_up
+from posttrain.model.tokenizer import SpeechTokenizer
 
 AUDIO = "<|audio|>"
 
@@ -73,7 +74,10 @@ class SpeechLlamaProcessor(ProcessorMixin):
         batched = isinstance(conversation[0], list | tuple)
         chats = conversation if batched else [conversation]
         audio: list[Any] = []
-        plain = [[{**m, "content": _flattened(m["content"], audio)} for m in chat] for chat in chats]
+        plain = [
+            [{**m, "content": _flattened(m["content"], audio, self.tokenizer.broken_up)} for m in chat]
+            for chat in chats
+        ]
         texts = [
             PreTrainedTokenizerBase.apply_chat_template(
                 self.tokenizer, chat, tokenize=False, add_generation_prompt=add_generation_prompt
@@ -114,7 +118,7 @@ def _numbered(text: str, number: Any) -> str:
     return first + "".join(f"<|clip:{next(number)}|>{part}" for part in rest)
 
 
-def _flattened(content: Any, audio: list[Any]) -> str:
+def _flattened(content: Any, audio: list[Any], broken_up: Callable[[str], str]) -> str:
     if isinstance(content, str):
         return broken_up(content)
     parts = []

@@ -53,7 +53,7 @@ def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool
             parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
             return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=kept["hypotheses"], parts=parts)
     pieces = _Pieces(corpus)
-    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths)
+    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths, pieces.names)
     frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
     spans, start = {}, 0
     for name, (clip_frames, _) in zip(pieces.names, results, strict=True):

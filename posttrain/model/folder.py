@@ -33,7 +33,7 @@ def check_folder(folder: Path, kind: Literal["llama", "encoder"]) -> None:
     with torch.device("meta"):
         model = _skeleton(folder, kind)
     found = _shapes(folder)
-    tied = set(model._tied_weights_keys or ()) if getattr(model.config, "tie_word_embeddings", False) else set()
+    tied = set(model._tied_weights_keys or ()) if kind == "llama" and model.config.tie_word_embeddings else set()
     for name, parameter in model.named_parameters():
         shape = tuple(parameter.shape)
         if name not in found and name not in tied:

@@ -15,10 +15,11 @@ from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.model import chat_format
 from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.decoding import generate_ids, right_padded
 from posttrain.model.frame_table import FrameTable
-from posttrain.model.tokenizer import END_TOKEN, PAD_TOKEN, SpeechTokenizer
+from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
 
 TABLE_ON_DEVICE_BYTES = 8 * 2**30
@@ -121,7 +122,7 @@ class SpeechLlama:
 
     @property
     def eos_ids(self) -> list[int]:
-        """Tokens that end an answer: `<|eot_id|>` and the model's own."""
+        """Tokens that end an answer: the chat format's and the model's own."""
         return end_ids(self.model, self.tokenizer)
 
     def answer(self, examples: list[Example], batch_size: int = 128, max_new_tokens: int = 48) -> list[str]:
@@ -138,7 +139,7 @@ class SpeechLlama:
         return [(text.strip(), len(own) >= max_new_tokens) for text, own in zip(texts, ids, strict=True)]
 
     def logprobs(self, examples: list[Example], answers: list[str], batch_size: int = 64) -> list[float]:
-        """Mean log-probability per token of each answer (`<|eot_id|>` included) after its prompt, in nats."""
+        """Mean log-probability per token of each answer (its end token included) after its prompt, in nats."""
         rows, spans = [], []
         for example, answer in zip(examples, answers, strict=True):
             prompt, words = self.tokenizer.prompt_ids(example), self.tokenizer.answer_ids(answer)
@@ -221,18 +222,15 @@ def load_llama(
 
 
 def load_tokenizer(source: str | Path, revision: str | None = None) -> SpeechTokenizer:
-    """A Llama 3 tokenizer from a folder or hub id, with the pad token and chat template that training needs."""
-    from posttrain.model.chat import training_template
+    """The tokenizer of a folder or hub id, with the special tokens and the template of its chat format.
 
+    InputError if that format is not known.
+    """
     tokenizer = SpeechTokenizer.from_pretrained(str(source), revision=revision)
-    known = tokenizer.get_vocab()
-    missing = [token for token in (END_TOKEN, PAD_TOKEN) if token not in known]
-    if missing:
-        raise InputError(f"tokenizer of {source} lacks {', '.join(missing)}; name a Llama 3 Instruct model")
-    tokenizer.pad_token = PAD_TOKEN
-    tokenizer.eos_token = END_TOKEN
+    form = chat_format.of_tokenizer(tokenizer, source)
+    tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = form.begin, form.end, form.pad
     tokenizer.padding_side = "right"
-    tokenizer.chat_template = training_template(tokenizer.chat_template)
+    tokenizer.chat_template = chat_format.training_template(tokenizer.chat_template, form, source)
     return tokenizer
 
 
@@ -262,4 +260,4 @@ def end_ids(model: Any, tokenizer: SpeechTokenizer) -> list[int]:
     """Ids that end an answer."""
     own = model.generation_config.eos_token_id
     own = [] if own is None else [own] if isinstance(own, int) else list(own)
-    return list(dict.fromkeys([tokenizer.convert_tokens_to_ids(END_TOKEN), *own]))
+    return list(dict.fromkeys([tokenizer.eos_token_id, *own]))

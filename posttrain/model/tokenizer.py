@@ -16,12 +16,10 @@ from posttrain.corpus.instructions import QUESTIONS, user_content
 from posttrain.corpus.types import Example
 
 CLIP = re.compile(r"<\|clip:([^|<>\s]+)\|>")
-PAD_TOKEN = "<|finetune_right_pad_id|>"
-END_TOKEN = "<|eot_id|>"
 
 
 class SpeechTokenizer(PreTrainedTokenizerFast):
-    """Any fast tokenizer with Llama 3's special tokens, plus clips.
+    """Any fast tokenizer with a known chat format (chat_format.py), plus clips; its EOS is the format's `end`.
 
     Strings and chat messages may hold `<|clip:ID|>`; if ID is a clip of the attached table it becomes the clip's ids,
     otherwise it is ordinary text. Decoding turns a clip's ids into its placeholder, once. TRL's trainers take it as
@@ -37,6 +35,7 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     _num_words: int | None = None
     _starts: tuple[int, ...] = ()
     _names: tuple[str, ...] = ()
+    _others: tuple[str, ...] | None = None
     # No __init__ of its own: Transformers would then rebuild the backend and lose its decoder and splitting.
 
     @property
@@ -94,8 +93,8 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
             )
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Ids of an answer, ending in `<|eot_id|>`; all that it contains is encoded as words."""
-        return [*self.word_ids(answer), self.convert_tokens_to_ids(END_TOKEN)]
+        """Ids of an answer, ending in the chat format's `end`; all that it contains is encoded as words."""
+        return [*self.word_ids(answer), self.eos_token_id]
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of a plain text line: BOS, then its words."""
@@ -114,13 +113,23 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         start, count = self.clips[clip]
         return list(range(self.num_words + start, self.num_words + start + count))
 
+    def broken_up(self, text: str, keep_clips: bool = False) -> str:
+        """`broken_up`, and so that it contains none of this tokenizer's special tokens of another form either."""
+        if self._others is None:
+            tokens = [token.content for token in self.added_tokens_decoder.values() if token.special]
+            self._others = tuple(token for token in tokens if not token.startswith("<|") and len(token) > 1)
+        text = broken_up(text, keep_clips)
+        for token in self._others:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
     # --- the tokenizer's own calls -----------------------------------------------------------------------------------
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
         """As in the parent class; special tokens inside messages, and clips inside answers, are broken up."""
         batched = bool(conversation) and isinstance(conversation[0], list | tuple)
         chats = conversation if batched else [conversation]
-        chats = [[_safe_message(message) for message in chat] for chat in chats]
+        chats = [[self._safe(message) for message in chat] for chat in chats]
         return super().apply_chat_template(chats if batched else chats[0], *args, **kwargs)
 
     def _encode_plus(
@@ -202,6 +211,12 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 
+    def _safe(self, message: dict[str, Any]) -> dict[str, Any]:
+        content = message.get("content")
+        if not isinstance(content, str):
+            return message
+        return {**message, "content": self.broken_up(content, keep_clips=message.get("role") != "assistant")}
+
     def _whole(self, text: str, add_special_tokens: bool = False) -> Any:
         """The backend's encoding of one string, without the padding or truncation that an earlier call left on."""
         self._tokenizer.no_padding()
@@ -276,10 +291,3 @@ def _placeholder(clip: str) -> str:
 def broken_up(text: str, keep_clips: bool = False) -> str:
     """`<|` becomes `< |`, so the text cannot contain special tokens; with `keep_clips`, clip placeholders stay."""
     return re.sub(r"<\|(?!clip:)" if keep_clips else r"<\|", "< |", text)
-
-
-def _safe_message(message: dict[str, Any]) -> dict[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, str) or "<|" not in content:
-        return message
-    return {**message, "content": broken_up(content, keep_clips=message.get("role") != "assistant")}

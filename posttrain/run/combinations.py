@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from posttrain.config import adapter_file
 from posttrain.config.recipe import Recipe
 from posttrain.errors import InputError
+from posttrain.model.chat_format import FORMATS
 from posttrain.run.graph import Node
 
 RESERVED = ("corpus", "logs", "adapters", "listeners", "replaced", "notebooks")
 """Folders of a run that belong to no stage."""
 FILES = ("report.", "study.", "ledger.")
-LEAST_VOCABULARY = 265
-"""256 bytes and the special tokens of the tiny tokenizer."""
 LEAST_SEGMENT_S = 0.04
 """The longest window of the enhancer's losses is 64 ms, padded by half of it on either side."""
 FACTORS = (2, 4, 8, 16)
@@ -188,12 +187,21 @@ def _sizes(nodes: Sequence[Node]) -> Iterator[str]:
     """Invalid or incompatible sizes of the tiny models and the enhancer."""
     for node in nodes:
         options = node.options
+        if node.spec.leaves == "llama" and options.model is not None and options.chat_format:
+            yield (
+                f"base.chat_format is {options.chat_format}, but a loaded model's format is recognised; leave the "
+                "option out"
+            )
         if node.spec.leaves == "llama" and options.model is None and "full_precision" not in node.parents:
             yield from _divides("base.hidden_size", options.hidden_size, "2 × base.heads", 2 * options.heads)
             yield from _divides("base.heads", options.heads, "base.kv_heads", options.kv_heads)
-            if options.vocab_size < LEAST_VOCABULARY:
+            name = options.chat_format or "llama3"
+            least = 256 + len(FORMATS[name].special) if name in FORMATS else 0
+            if not least:
+                yield f"base.chat_format is {name}, expected one of {', '.join(FORMATS)}; change it"
+            if options.vocab_size < least:
                 yield (
-                    f"base.vocab_size is {options.vocab_size}, expected at least {LEAST_VOCABULARY}: 256 bytes and the "
+                    f"base.vocab_size is {options.vocab_size}, expected at least {least}: 256 bytes and the "
                     "special tokens; raise it"
                 )
         if node.spec.leaves == "encoder" and options.model is None:

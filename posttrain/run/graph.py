@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from posttrain.config.recipe import Recipe, StageConfig, section
-from posttrain.config.sections import RETIRED
+from posttrain.config.sections import counted
 from posttrain.config.stage_table import TABLE, StageSpec
 from posttrain.errors import InputError
 from posttrain.files import value_hash
@@ -75,8 +75,7 @@ def nodes(recipe: Recipe) -> list[Node]:
                 parents[role] = ""
         lineage = [[role, made[name].key] for role, name in sorted(parents.items()) if name]
         lineage += _read_by(TABLE[wanted.stage], options)
-        counted = RETIRED.get(wanted.stage, {}) | dataclasses.asdict(options)
-        key = value_hash([wanted.stage, counted, recipe.seed, corpus, *lineage])
+        key = value_hash([wanted.stage, counted(wanted.stage, options), recipe.seed, corpus, *lineage])
         made[wanted.name] = Node(wanted.name, wanted.stage, options, parents, key)
     if problems:
         raise InputError(problems)

@@ -17,6 +17,7 @@ from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import checkpoint
+from posttrain.model.chat_format import FORMATS, of_tokenizer
 from posttrain.model.speech_llama import load_tokenizer
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
@@ -71,7 +72,8 @@ def _name(context: StageContext, model: str, revision: str | None, dtype: str, q
 
 def _train_tiny(config: BaseConfig, context: StageContext) -> dict[str, Any]:
     examples = typed_rows(context.corpus, max(config.steps * config.batch_size, TOKENIZER_ROWS), context.seed)
-    tokenizer = train_tokenizer(tokenizer_texts(examples[:TOKENIZER_ROWS]), config.vocab_size)
+    texts, form = tokenizer_texts(examples[:TOKENIZER_ROWS]), FORMATS[config.chat_format or "llama3"]
+    tokenizer = train_tokenizer(texts, config.vocab_size, form)
     model = build_llama(config, tokenizer, context.seed).to(context.device)
     print_trainable(model, "base")
     made = rows(tokenizer, examples[: config.steps * config.batch_size])
@@ -128,7 +130,7 @@ def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> Ll
         initializer_range=INIT_STD,
         tie_word_embeddings=False,
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]),
+        eos_token_id=tokenizer.convert_tokens_to_ids(list(of_tokenizer(tokenizer).ends)),
         pad_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng(devices=[]):
@@ -145,7 +147,7 @@ def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> Ll
 
 def rows(tokenizer: SpeechTokenizer, examples: list[Example]) -> list[dict[str, Any]]:
     """Rows of id, input_ids, completion_mask (1 on answers and on running text), length."""
-    end = tokenizer.convert_tokens_to_ids("<|end_of_text|>")
+    end = tokenizer.convert_tokens_to_ids(of_tokenizer(tokenizer).document_end)
     made = []
     for example in examples:
         if example.task == "text":

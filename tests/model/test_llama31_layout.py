@@ -11,7 +11,7 @@ from trl.chat_template_utils import llama3_1_chat_template
 
 from posttrain.errors import InputError
 from posttrain.model import checkpoint
-from posttrain.model.chat import LLAMA3, training_template
+from posttrain.model.chat_format import LLAMA3, training_template
 
 FILES = {
     "config.json",
@@ -155,7 +155,7 @@ def test_the_training_template_writes_the_same_text_and_marks_every_answer_with_
         {"role": "user", "content": "two"},
         {"role": "assistant", "content": "second"},
     ]
-    tokenizer.chat_template = training_template(template)
+    tokenizer.chat_template = training_template(template, LLAMA3)
     if template:
         ours = tokenizer.apply_chat_template(chat, tokenize=False)
         own = tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False)
@@ -169,9 +169,9 @@ def test_the_training_template_writes_the_same_text_and_marks_every_answer_with_
 
 
 def test_a_template_that_marks_answers_is_kept_and_an_unknown_one_is_refused():
-    assert training_template(LLAMA3) == LLAMA3
-    with pytest.raises(ValueError, match="neither marks answers"):
-        training_template("{{ messages }}")
+    assert training_template(LLAMA3.template, LLAMA3) == LLAMA3.template
+    with pytest.raises(InputError, match="neither marks answers"):
+        training_template("{{ messages }}", LLAMA3)
 
 
 def test_a_folder_that_is_no_llama_is_refused_by_name(tmp_path, folder):
@@ -190,5 +190,8 @@ def test_a_tokenizer_without_llama_3s_tokens_is_refused(folder):
     (folder / "tokenizer.json").write_text(text)
     config = (folder / "tokenizer_config.json").read_text().replace('"<|eot_id|>"', '"<|end_of_text|>"')
     (folder / "tokenizer_config.json").write_text(config)
-    with pytest.raises(InputError, match=r"lacks <\|eot_id\|>"):
+    with pytest.raises(
+        InputError,
+        match=r"Llama-3\.1-8B-Instruct has no known chat format: .* expected one of llama3 with .*<\|eot_id\|>",
+    ):
         checkpoint.load(folder)

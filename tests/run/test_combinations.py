@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import byte_tokenizer
 
 from posttrain.__main__ import run
 from posttrain.config import recipe as config
@@ -249,9 +250,13 @@ def test_a_finished_parent_that_lacks_a_file_is_named(tmp_path):
 
 
 def test_the_least_vocabulary_is_that_of_the_tokenizer():
-    from posttrain.model.tiny_tokenizer import SPECIAL_TOKENS
+    from posttrain.run.graph import nodes
 
-    assert 256 + len(SPECIAL_TOKENS) == combinations.LEAST_VOCABULARY
+    for size in (264, 265):
+        recipe = config.load_recipe("smoke", [f"base.vocab_size={size}"])
+        found = "".join(combinations.problems(recipe, nodes(recipe)))
+        assert ("base.vocab_size is 264, expected at least 265" in found) == (size == 264)
+    assert len(byte_tokenizer()) == 265
 
 
 def test_every_role_of_the_stage_table_names_stages_and_those_that_fill_it_may_be_named():

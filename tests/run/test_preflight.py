@@ -76,7 +76,7 @@ def test_a_file_that_is_cut_off_is_named(base_folder, tmp_path):
 
 
 def test_a_folder_of_another_model_or_without_its_tokenizer_is_named(base_folder, tmp_path):
-    assert "no preprocessor_config.json" in problems(tmp_path, f"ctc.model={base_folder}")
+    assert "model_type is llama, expected an encoder's" in problems(tmp_path, f"ctc.model={base_folder}")
     parakeet.tiny(16, 1, 2, 4, 8, 80).save(tmp_path / "ctc")
     assert "holds a parakeet_ctc model, expected llama" in problems(tmp_path, f"base.model={tmp_path / 'ctc'}")
 

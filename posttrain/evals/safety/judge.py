@@ -16,8 +16,9 @@ from posttrain.errors import InputError
 from posttrain.evals.safety import calibration, safety
 from posttrain.evals.safety.labelled_answers import LabelledAnswer
 from posttrain.evals.safety.refusal import COMPLIANCE, FULL_REFUSAL, NON_ANSWER, REFUSALS, Counts, Label
+from posttrain.model.chat_format import known_ends
 from posttrain.model.decoding import generate_ids
-from posttrain.model.tokenizer import END_TOKEN, broken_up
+from posttrain.model.tokenizer import broken_up
 from posttrain.model.untrusted import read_config
 
 VERDICTS = {"safe": False, "unsafe": True}
@@ -106,7 +107,7 @@ class Judge:
     def _ends(self) -> list[int]:
         own = self.model.generation_config.eos_token_id
         own = [] if own is None else [own] if isinstance(own, int) else list(own)
-        known = (*own, self.tokenizer.eos_token_id, self.tokenizer.get_vocab().get(END_TOKEN))
+        known = (*own, self.tokenizer.eos_token_id, *known_ends(self.tokenizer))
         return list(dict.fromkeys(end for end in known if end is not None))
 
 

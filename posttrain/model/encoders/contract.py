@@ -88,18 +88,27 @@ class Encoder(Protocol):
 
 
 def run(
-    encoder: Encoder, waveforms: Sequence[torch.Tensor], progress: str | None = None, lengths: Sequence[int] = ()
+    encoder: Encoder,
+    waveforms: Sequence[torch.Tensor],
+    progress: str | None = None,
+    lengths: Sequence[int] = (),
+    names: Sequence[str] = (),
 ) -> list[tuple[torch.Tensor, str]]:
     """(frames float32 (T_i, D), the encoder's transcript) of each waveform (S_i,), in order; batched by length.
 
     Silence around speech is not encoded (see `heard`).
-    `progress`: name of a progress bar. `lengths`: in samples, for waveforms that are read on access.
+    `progress`: name of a progress bar. `lengths`: in samples, for waveforms that are read on access. `names`: of the
+    clips, for errors.
     Raises ValueError if a waveform is shorter than one frame or, without its silence, longer than the encoder takes.
     """
     lengths = lengths or [len(waveform) for waveform in waveforms]
+
+    def name(number: int) -> str:
+        return f"clip {names[number]}" if names else f"waveform {number}"
+
     for number, samples in enumerate(lengths):
         if encoder.num_frames(samples) < 1:
-            raise ValueError(f"waveform {number} is {samples} samples, expected one encoder frame or more")
+            raise ValueError(f"{name(number)} is {samples} samples, expected one encoder frame or more")
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     results: dict[int, tuple[torch.Tensor, str]] = {}
     bar = tqdm(total=len(order), desc=progress, unit="clip", disable=progress is None)
@@ -107,7 +116,7 @@ def run(
         padded, samples_in = collate([heard(waveforms[i]) for i in batch])
         if padded.shape[1] > encoder.longest_samples:
             raise ValueError(
-                f"waveform {batch[int(samples_in.argmax())]} has {padded.shape[1] / SAMPLE_RATE:.1f} s of sound, "
+                f"{name(batch[int(samples_in.argmax())])} has {padded.shape[1] / SAMPLE_RATE:.1f} s of sound, "
                 f"expected at most {encoder.longest_samples / SAMPLE_RATE:.1f} s, as the encoder takes no more; cut it"
             )
         results |= zip(batch, encoder.transcribe(padded, samples_in), strict=True)

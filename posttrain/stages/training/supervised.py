@@ -78,7 +78,7 @@ def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
 
 
 def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:
-    """Columns id, input_ids, completion_mask (1 on the answer, `<|eot_id|>` included), length.
+    """Columns id, input_ids, completion_mask (1 on the answer, its end token included), length.
 
     Raises ValueError if an answer contains a clip: labels are words only.
     """
