@@ -89,6 +89,7 @@ def extended(tmp_path_factory):
     recipe |= yaml.safe_load(FILES["soften.yaml"])
     recipe["corpus"] |= {"sources": ["clinic"], "data_root": str(root)}
     recipe["sft"] |= {"adapter": "lora_mlp"}
+    recipe["base"] |= {"chat_format": "turns"}
     (root / "soften.yaml").write_text(yaml.safe_dump(recipe))
     done = subprocess.run(
         [sys.executable, "-c", ONE_PROCESS, *COMMANDS],
@@ -203,6 +204,13 @@ def test_the_task_family_of_the_example_is_asked_graded_and_reported(extended):
 
 def test_the_corpus_of_the_example_is_scored_apart(extended):
     assert rows(extended)["sft"]["metrics"]["wer_real/clinic"]["n"] > 0
+
+
+def test_the_chat_format_of_the_example_is_the_bases_and_its_tokens_end_the_answers(extended):
+    tokenizer = json.loads((extended / "base" / "tokenizer_config.json").read_text())
+    assert [tokenizer[f"{name}_token"] for name in ("bos", "eos", "pad")] == ["[text]", "[over]", "[nothing]"]
+    answers = (extended / "soft_half" / "answers.jsonl").read_text()
+    assert '"output"' in answers and "[over]" not in answers
 
 
 def test_the_stage_of_the_example_does_what_it_says(extended):

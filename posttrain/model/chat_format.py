@@ -3,9 +3,7 @@
 Nothing else spells a special token. A new format is one entry of FORMATS; importing this imports no torch.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from posttrain.errors import InputError
@@ -27,8 +25,8 @@ class ChatFormat:
     """All its tokens, in the order of a new tokenizer."""
     template: str
     """Template for a tokenizer that has none: answers stand in `{% generation %}`, each with its `end`."""
-    messages: Mapping[str, str] = MappingProxyType({})
-    """How the models' own templates write a message → the same, answers marked."""
+    messages: tuple[tuple[str, str], ...] = ()
+    """Pairs: how a template of such models writes a message, and the same with answers marked."""
     stops: tuple[str, ...] = ()
     """Further tokens at which generation stops."""
 
@@ -75,7 +73,7 @@ LLAMA3 = ChatFormat(
         + "{%- endfor %}"
         + "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}"
     ),
-    messages=MappingProxyType({LLAMA3_MESSAGE: LLAMA3_MARKED}),
+    messages=((LLAMA3_MESSAGE, LLAMA3_MARKED),),
     stops=("<|eom_id|>",),
 )
 """Llama 3 to 3.3; the template is without Llama 3.1's date preamble."""
@@ -96,7 +94,7 @@ CHATML = ChatFormat(
         + CHATML_MARKED
         + "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     ),
-    messages=MappingProxyType({CHATML_MESSAGE: CHATML_MARKED}),
+    messages=((CHATML_MESSAGE, CHATML_MARKED),),
 )
 """SmolLM and SmolLM2, Qwen's tokens; a text follows the end of the one before, as these models were pretrained."""
 FORMATS = {"llama3": LLAMA3, "chatml": CHATML}
@@ -132,7 +130,7 @@ def training_template(template: str | None, form: ChatFormat, source: object = "
         return form.template
     if "{% generation" in template or "{%- generation" in template:
         return template
-    for plain, marked in form.messages.items():
+    for plain, marked in form.messages:
         for written in (plain, plain.replace("\n", "\\n")):
             if template.count(written) == 1:
                 return template.replace(written, marked)
