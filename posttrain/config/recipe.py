@@ -107,7 +107,7 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
 
 def with_stage(recipe: Recipe, name: str | None) -> Recipe:
     """The recipe with the stage `name` appended, if it runs on demand and is not listed yet; else as it is."""
-    if name not in TABLE or not TABLE[name].on_demand or any(node.name == name for node in recipe.stages):
+    if name is None or name not in TABLE or not TABLE[name].on_demand or any(s.name == name for s in recipe.stages):
         return recipe
     return dataclasses.replace(recipe, stages=(*recipe.stages, StageConfig(name, name)))
 
