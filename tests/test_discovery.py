@@ -132,7 +132,7 @@ def test_the_documents_show_commands():
 
 @pytest.mark.parametrize(("document", "command"), commands())
 def test_every_command_in_the_documents_is_one_that_posttrain_knows(document, command):
-    """Those that need a finished run may say that it is not there (status 2); none may be misspelt."""
+    """Those that need a finished run may say that it not found (status 2); none may be misspelt."""
     from typer.main import get_command
 
     from posttrain.cli.app import app

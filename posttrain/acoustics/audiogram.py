@@ -122,7 +122,7 @@ def find(which: str, data_root: str | Path | None = None) -> Audiogram:
         return _named(known, which, f"{data_root}/clarity")
     standard = ", ".join(_bisgaard_card()["thresholds_db_hl"])
     raise InputError(
-        f"audiogram {which} is not there, expected normal, one of {standard}, a file, or FILE:LISTENER; mend the name"
+        f"audiogram {which} not found, expected normal, one of {standard}, a file, or FILE:LISTENER; correct the name"
     )
 
 
@@ -289,7 +289,7 @@ def _frequency_problems(name: str, frequencies_hz: Sequence[Any]) -> list[str]:
     if not shown:
         return [f"listener {name}: frequencies are none, expected one or more; add 250, 500, … Hz"]
     if not all(_is_number(hz) and hz > 0 for hz in shown):
-        return [f"listener {name}: frequencies are {shown}, expected numbers above 0 Hz; mend them"]
+        return [f"listener {name}: frequencies are {shown}, expected numbers above 0 Hz; correct them"]
     if any(later <= earlier for earlier, later in pairwise(shown)):
         return [f"listener {name}: frequencies are {shown}, expected ascending, each once; sort them"]
     return []
@@ -304,7 +304,7 @@ def _level_problems(name: str, ear: str, levels: Sequence[Any], frequencies_hz: 
     low, high = RANGE_DB_HL
     return [
         f"listener {name}, {ear} ear, {hz} Hz: threshold is {level!r}, expected a number from {low:g} to {high:g} dB"
-        " HL; mend it"
+        " HL; correct it"
         for hz, level in zip(frequencies_hz, levels, strict=True)
         if not _is_number(level) or not low <= level <= high
     ]

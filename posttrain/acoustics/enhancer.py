@@ -201,7 +201,7 @@ def load(folder: str | Path, device: str = "cpu") -> Enhancer:
     folder = Path(folder)
     if not (folder / SPEC).is_file():
         raise InputError(f"{folder} holds no enhancer (no {SPEC}); name the folder of a finished enhance stage")
-    mend = "train that stage again, or take the folder from where it is whole"
+    fix = "train that stage again, or take the folder from where it is whole"
     try:
         content = json.loads((folder / SPEC).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
@@ -209,11 +209,11 @@ def load(folder: str | Path, device: str = "cpu") -> Enhancer:
         enhancer = Enhancer(EnhancerSpec(**content["spec"]))
         wanted = content["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / SPEC} is not an enhancer's spec ({error!r}); {mend}") from error
+        raise InputError(f"{folder / SPEC} is not an enhancer's spec ({error!r}); {fix}") from error
     try:
         if files.sha256(folder / WEIGHTS) != wanted:
-            raise InputError(f"{folder / WEIGHTS} is not what {SPEC} says (sha256 differs); {mend}")
+            raise InputError(f"{folder / WEIGHTS} is not what {SPEC} says (sha256 differs); {fix}")
         enhancer.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{folder / WEIGHTS} cannot be used: {error}; {mend}") from error
+        raise InputError(f"{folder / WEIGHTS} cannot be used: {error}; {fix}") from error
     return enhancer.requires_grad_(False).eval().to(device)

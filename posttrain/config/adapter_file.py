@@ -52,7 +52,7 @@ def read(name: str, rank: int | None = None) -> Adapter:
         raw = {"name": path.stem, **(yaml.safe_load(path.read_text(encoding="utf-8")) or {})}
         adapter = TypeAdapter(Adapter).validate_python(raw)
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {error}; mend the line it names") from error
+        raise InputError(f"{path} is not YAML: {error}; correct the line it names") from error
     except ValidationError as error:
         raise InputError(
             [f"{path}: {'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()]

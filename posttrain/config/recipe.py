@@ -77,7 +77,7 @@ def read_recipe(recipe: str | Path, overrides: list[str] | None = None) -> tuple
     """
     path = _place(recipe)
     if not path.is_file():
-        raise InputError(f"recipe {recipe} is not there ({path}); name one of {_known()} or a YAML file")
+        raise InputError(f"recipe {recipe} not found ({path}); name one of {_known()} or a YAML file")
     problems: list[str] = []
     raw, origins = _extended(path, problems)
     for change in overrides or []:
@@ -166,7 +166,7 @@ def _extended(path: Path, problems: list[str], below: tuple[Path, ...] = ()) -> 
         return own, origins
     above, chain = _place(other, path.parent), (*below, path.resolve())
     if not above.is_file():
-        problems.append(f"{path}: extends is {other}, which is not there ({above}); name one of {_known()} or a file")
+        problems.append(f"{path}: extends is {other}, which was not found ({above}); name one of {_known()} or a file")
         return own, origins
     if above.resolve() in chain:
         shown = " → ".join(file.name for file in (*chain, above))

@@ -20,7 +20,7 @@ def read_mapping(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path} cannot be read: {error}; give a YAML file of text")
         return {}
     except yaml.YAMLError as error:
-        problems.append(f"{path} is not YAML that is safe to read: {_one_line(error)}; mend the line it names")
+        problems.append(f"{path} is not YAML that is safe to read: {_one_line(error)}; correct the line it names")
         return {}
     if raw is None:
         return {}
@@ -70,8 +70,8 @@ def parse(
         at = where(place)
         if e["type"] == "unexpected_keyword_argument":
             close = difflib.get_close_matches(str(e["loc"][-1]), known, n=1)
-            mend = f"did you mean {close[0]}?" if close else "remove it"
-            problems.append(f"{at}: {place} is not an option; {mend}")
+            fix = f"did you mean {close[0]}?" if close else "remove it"
+            problems.append(f"{at}: {place} is not an option; {fix}")
         elif e["type"] == "missing":
             problems.append(f"{at}: {place} is missing; add it")
         else:

@@ -41,10 +41,10 @@ def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list
     rows, problems = manifest.scan(path)
     for row in rows:
         if row.split not in SPLITS:
-            problems.append(row.problem(f"split is {row.split!r}, expected train or test; mend the line"))
+            problems.append(row.problem(f"split is {row.split!r}, expected train or test; correct the line"))
         missing = sorted(set(_names(row) or ()) - set(row.text.split()))
         if missing:
-            problems.append(row.problem(f"names are {' '.join(missing)}, which are not in the text; mend one of them"))
+            problems.append(row.problem(f"names are {' '.join(missing)}, which are not in the text; correct the line"))
     train, test = ([row for row in rows if row.split == split] for split in SPLITS)
     for split, found in (("train", train), ("test", test)):
         if rows and not found:

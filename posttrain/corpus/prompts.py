@@ -52,14 +52,14 @@ def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
         raise InputError(f"{name} lies in a data root, which is not given; set POSTTRAIN_DATA or --data-root")
     file = data_root / name / about["prompts"]
     if not file.is_file():
-        raise InputError(f"{file} is not there; get it from {about['origin'].strip()}")
+        raise InputError(f"{file} not found; get it from {about['origin'].strip()}")
     found, wanted = files.sha256(file), about["sha256"][about["prompts"]]
     if found != wanted:
         raise InputError(f"{file} has SHA-256 {found}, expected {wanted}; get the revision that {path.name} names")
     prompts = read(file)
     counts = Counter("unsafe" if prompt.harmful else "safe" for prompt in prompts)
     if counts != about["splits"]["prompts"]:
-        raise InputError(f"{file} has {dict(counts)} prompts, expected {about['splits']['prompts']}; mend the card")
+        raise InputError(f"{file} has {dict(counts)} prompts, expected {about['splits']['prompts']}; correct the card")
     return prompts
 
 

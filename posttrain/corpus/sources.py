@@ -100,16 +100,14 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
     about = card(name)
     path = data_root / name / about["manifest"]
     if not path.is_file():
-        raise InputError(
-            f"source {name} is not there ({path}); put it below data_root, or take it out of corpus.sources"
-        )
+        raise InputError(f"source {name} not found ({path}); put it below data_root, or take it out of corpus.sources")
     rows, bad_rows = manifest.scan(path, text=about["kind"] == "speech")
     there = set(rows[0].values) if rows else set()
     lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if rows else []
     bad_rows += [f"{path}:1: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
     placed = [(row, split) for row in rows if (split := split_of(row, about["use"]))]
     if not placed and not bad_rows:
-        raise InputError(f"{path}: no row meets `use` of the card {name}; mend the card or the manifest")
+        raise InputError(f"{path}: no row meets `use` of the card {name}; correct the card or the manifest")
     placed = _disjoint(placed, about) if placed else []
     problems: list[str] = []
     longest_s = audio.LONGEST_TRAINING_S if about["kind"] == "speech" else audio.LONGEST_WHOLE_S
@@ -198,7 +196,7 @@ def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tupl
     shared = sorted(f"{speaker} ({', '.join(sorted(s))})" for speaker, s in splits.items() if len(s) > 1)
     if shared:
         raise InputError(
-            f"{placed[0][0].manifest}: speakers in two splits: {'; '.join(shared)}; mend `use` of the card"
+            f"{placed[0][0].manifest}: speakers in two splits: {'; '.join(shared)}; correct `use` of the card"
         )
     if about.get("closed_vocabulary"):
         return placed

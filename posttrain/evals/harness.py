@@ -106,14 +106,14 @@ def evaluate(
 
 def check_tasks(folder: Path) -> None:
     """Raise InputError for every file in a folder of tasks that lm-eval would import or that names code."""
-    mend = "take it out; tasks here are data alone"
-    problems = [f"{path} is Python, which lm-eval could import; {mend}" for path in sorted(folder.rglob("*.py"))]
+    fix = "take it out; tasks here are data alone"
+    problems = [f"{path} is Python, which lm-eval could import; {fix}" for path in sorted(folder.rglob("*.py"))]
     for path in sorted(folder.rglob("*.yaml")):
         try:
             root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            problems += [f"{path} has {found}; {mend}" for found in _code(root)]
+            problems += [f"{path} has {found}; {fix}" for found in _code(root)]
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            problems.append(f"{path} cannot be read as YAML ({type(error).__name__}); {mend}")
+            problems.append(f"{path} cannot be read as YAML ({type(error).__name__}); {fix}")
     if problems:
         raise InputError(problems)
 

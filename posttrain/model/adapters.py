@@ -66,7 +66,7 @@ def check_targets(model: Any, adapter: Adapter) -> None:
     if len(found) != expected:
         raise ValueError(
             f"adapter {adapter.name} landed on {len(found)} layers ({', '.join(found[:3])}, …), expected {expected}; "
-            "mend its target_modules"
+            "correct its target_modules"
         )
 
 

@@ -21,7 +21,7 @@ SHOWN = 3
 def check_folder(folder: Path, kind: Literal["llama", "encoder"]) -> None:
     """Raise InputError listing what is missing or has another shape than in config.json, or if it is no such model."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is not there; name a folder or a hub id")
+        raise InputError(f"{folder} not found; name a folder or a hub id")
     there = {path.name for path in folder.iterdir()}
     wanted = LLAMA_FILES if kind == "llama" else kinds.files_of(folder)
     lacking = [name for name in wanted if not {name, INSTEAD.get(name, name)} & there]

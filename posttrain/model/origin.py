@@ -219,7 +219,7 @@ def _find(
     places = "; ".join(f"{shown(path)}: {why}" for path, why in looked.items())
     what = {"corpus": "the corpus", "ctc": "the ctc stage", "base": "the base"}.get(role, role.replace(".", " "))
     raise InputError(
-        f"{folder} refers to {what} at {name}, which is not there as it was ({places}); use files of one checkpoint:"
+        f"{folder} refers to {what} at {name}, which changed or was not found ({places}); use files of one checkpoint:"
         " copy or move the whole run, with the run that it branches from, or run that stage again"
     )
 

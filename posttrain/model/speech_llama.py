@@ -103,12 +103,12 @@ class SpeechLlama:
         self.table = table
         return self
 
-    def check_lengths(self, examples: Sequence[Example], max_new_tokens: int, mend: str) -> None:
-        """Raise InputError listing the ids of prompts without room for `max_new_tokens`, with the fix in `mend`."""
+    def check_lengths(self, examples: Sequence[Example], max_new_tokens: int, fix: str) -> None:
+        """Raise InputError listing the ids of prompts without room for `max_new_tokens`, with the fix `fix`."""
         room = self.model.config.max_position_embeddings - max_new_tokens
         tokens = [(example.id, len(self.tokenizer.prompt_ids(example))) for example in examples]
         problems = [
-            f"the prompt of {name} takes {n} tokens, expected at most {room}, as the Llama holds no more; {mend}"
+            f"the prompt of {name} takes {n} tokens, expected at most {room}, as the Llama holds no more; {fix}"
             for name, n in tokens
             if n > room
         ]

@@ -34,8 +34,8 @@ def problem(root: Path, name: str, listings: Listings) -> str | None:
     if (root / name).exists():
         return f"{said} is not a regular file; name a recording"
     if os.path.islink(root / name):
-        return f"{said} is a link to {os.readlink(root / name)}, which is not there; get the file, or take the row out"
-    return f"{said} is not there (below {root}){_cause(root, name, listings)}"
+        return f"{said} is a link to {os.readlink(root / name)}, which was not found; get the file, or take the row out"
+    return f"{said} not found (below {root}){_cause(root, name, listings)}"
 
 
 def is_file(path: Path) -> bool:

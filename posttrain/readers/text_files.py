@@ -39,7 +39,7 @@ def read(path: Path, wanted: str, problems: list[str]) -> str | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        problems.append(f"{_shown(path)} is not there; check the path, or name {wanted}")
+        problems.append(f"{_shown(path)} not found; check the path, or name {wanted}")
         return None
     except IsADirectoryError:
         why = f"it is a folder; name {wanted}"

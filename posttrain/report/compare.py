@@ -71,7 +71,7 @@ def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
     zero = [r for r in rows if spec(r).leaves in ("llama", "encoder")]
     answers = read_answers(run, [*zero, row])
     if row.stage not in answers:
-        raise InputError(f"{row.checkpoint}/answers.jsonl is not there; evaluate {row.stage} of {run} again")
+        raise InputError(f"{row.checkpoint}/answers.jsonl not found; evaluate {row.stage} of {run} again")
     return row, answers[row.stage], [line for r in zero for line in answers.get(r.stage, [])]
 
 

@@ -83,14 +83,14 @@ def _audio_pair(versions: dict[str, str | None]) -> Finding:
     """Whether torch and torchaudio match: Transformers imports any installed torchaudio, so a mismatch breaks all."""
     torch, torchaudio = versions["torch"], versions["torchaudio"]
     name = "torch and torchaudio"
-    mend = "install the pair of constraints.txt with make setup"
+    fix = "install the pair of constraints.txt with make setup"
     try:
         import torchaudio as _  # noqa: F401
     except (ImportError, OSError) as error:
-        return Finding(name, False, f"{torch} and {torchaudio} do not go together ({error}); {mend}")
+        return Finding(name, False, f"{torch} and {torchaudio} do not go together ({error}); {fix}")
     release = tuple(int(part) for part in (torch or "0.0").split("+")[0].split(".")[:2])
     if not TORCH_FIRST <= release < TORCH_END:
-        return Finding(name, False, f"torch is {torch}, expected 2.11 to 2.14 for torchaudio {torchaudio}; {mend}")
+        return Finding(name, False, f"torch is {torch}, expected 2.11 to 2.14 for torchaudio {torchaudio}; {fix}")
     return Finding(name, True, f"{torch} and {torchaudio} go together")
 
 
@@ -140,7 +140,7 @@ def _recordings(recipe: Recipe) -> Iterator[Finding]:
     for source in recipe.corpus.sources:
         folder = Path(root or "") / source
         there = folder.is_dir()
-        yield Finding(source, there, f"{folder}" + ("" if there else " is not there; name the folder that holds it"))
+        yield Finding(source, there, f"{folder}" + ("" if there else " not found; name the folder that holds it"))
 
 
 def _fits_memory(recipe: Recipe) -> Finding:

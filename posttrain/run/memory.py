@@ -110,8 +110,8 @@ def fits(recipe: Recipe) -> tuple[bool, str]:
     most = max(needs, key=lambda need: need.total)
     free, where = free_memory(pick_device(recipe.device))
     fit = most.total <= free
-    mend = "" if fit else "; lower batch_size, turn on gradient_checkpointing, or take adapter qlora"
-    return fit, f"{most} of {free / GIB:.1f} GiB free on {where}{mend}"
+    fix = "" if fit else "; lower batch_size, turn on gradient_checkpointing, or take adapter qlora"
+    return fit, f"{most} of {free / GIB:.1f} GiB free on {where}{fix}"
 
 
 def free_memory(device: str) -> tuple[float, str]:

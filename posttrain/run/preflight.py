@@ -273,7 +273,7 @@ def _hub(key: str, name: str, revision: str | None) -> Finding:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.utils import httpx
 
-    mend = f"give a local folder with --set {key}=FOLDER"
+    fix = f"give a local folder with --set {key}=FOLDER"
     try:
         found = huggingface_hub.snapshot_download(name, revision=revision, local_files_only=True)
         return Finding(key, True, f"{name} is in the cache ({found})")
@@ -282,13 +282,13 @@ def _hub(key: str, name: str, revision: str | None) -> Finding:
     except LocalEntryNotFoundError:
         pass
     if constants.HF_HUB_OFFLINE:
-        return Finding(key, False, f"{name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {mend}")
+        return Finding(key, False, f"{name} is not in the cache and HF_HUB_OFFLINE is set; unset it, or {fix}")
     try:
         info = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=10, files_metadata=True)
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         why = f"{type(error).__name__}: {first_line(error)}"
-        mend = f"accept its licence on the hub and run `hf auth login`, check the network, or {mend}"
-        return Finding(key, False, f"{name} cannot be had ({why}); {mend}")
+        fix = f"accept its licence on the hub and run `hf auth login`, check the network, or {fix}"
+        return Finding(key, False, f"{name} cannot be had ({why}); {fix}")
     size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith((".safetensors", ".json")))
     return Finding(key, True, f"{name} will be downloaded, {size / GIB:.1f} GiB")
 

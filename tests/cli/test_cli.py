@@ -52,7 +52,7 @@ def test_a_stage_that_stands_aside_has_a_plan_of_its_own_in_every_recipe(capsys)
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["run", "nope"], "recipe nope is not there"),
+        (["run", "nope"], "recipe nope not found"),
         (["run", "nope.yaml"], "nope.yaml"),
         (["run", "tiny", "--set", "sft.stepz=3"], "did you mean steps?"),
         (["run", "tiny", "--set", "sft.steps=many", "--dry-run"], "sft.steps is 'many'"),
@@ -66,7 +66,7 @@ def test_a_stage_that_stands_aside_has_a_plan_of_its_own_in_every_recipe(capsys)
         (["evaluate", "--checkpoint", "runs/tiny/sft"], "runs/tiny/sft"),
         (["report", "nowhere"], "nowhere"),
         (["compare", "here", "there"], "here"),
-        (["doctor", "nope"], "recipe nope is not there"),
+        (["doctor", "nope"], "recipe nope not found"),
         (["frobnicate"], "frobnicate"),
         (["run", "--frobnicate"], "--frobnicate"),
         (["transcribe", "a.wav"], "--checkpoint"),

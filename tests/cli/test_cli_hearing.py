@@ -62,9 +62,9 @@ def test_what_was_fitted_can_be_validated_and_is_named(clinic, capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["validate", "--responses", "nowhere.csv"], "nowhere.csv is not there"),
+        (["validate", "--responses", "nowhere.csv"], "nowhere.csv not found"),
         (["validate", "--responses", "empty.csv", "--listeners", "l.json"], "empty.csv"),
-        (["validate", "--responses", "r.csv", "--listeners", "nowhere.json"], "nowhere.json is not there"),
+        (["validate", "--responses", "r.csv", "--listeners", "nowhere.json"], "nowhere.json not found"),
         (["validate", "--responses", "r.csv", "--listeners", "l.json", "--coefficients", "l.json"], "no coefficients"),
         (["validate"], "--responses"),
         (["fit", "--responses", "r.csv", "--listeners", "l.json", "--out", "no/where.json"], "no/where.json"),

@@ -70,7 +70,7 @@ WRONG = {
     "a broken ledger": (["report", "broken"], "ledger.jsonl, line 1"),
     "a checkpoint to evaluate": (["evaluate", *CHECKPOINT], "runs/tiny/sft"),
     "a checkpoint to plan for": (["evaluate", *CHECKPOINT, "--dry-run"], "runs/tiny/sft"),
-    "a root of data that is not there": (["evaluate", *CHECKPOINT, "--data-root", "nowhere"], "--data-root"),
+    "a root of data that is missing": (["evaluate", *CHECKPOINT, "--data-root", "nowhere"], "--data-root"),
     "a run below a file": (["run", "tiny", "--run", "bad.csv/x"], "bad.csv is a file"),
     "a run that is no name": (["run", "tiny", "--run", ".."], "--run is '..'"),
     "probes": (["evaluate", *CHECKPOINT, "--probes", "no.jsonl"], "no.jsonl"),

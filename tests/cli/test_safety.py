@@ -56,7 +56,7 @@ def test_a_dry_run_reads_the_answers_and_makes_nothing(answers, tmp_path, capsys
     ("arguments", "named"),
     [
         (["calibrate"], "--answers"),
-        (["calibrate", "--answers", "none.csv"], "none.csv is not there"),
+        (["calibrate", "--answers", "none.csv"], "none.csv not found"),
         (["calibrate", "--answers", "empty.csv"], "empty.csv has no rows"),
         (["calibrate", "--answers", "empty.csv", "--dry-run"], "empty.csv has no rows"),
         (["calibrate", "--answers", "columns.csv"], "columns.csv:1: no column final_label"),

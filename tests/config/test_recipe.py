@@ -72,7 +72,7 @@ def test_text_in_another_encoding_is_refused(tmp_path):
 
 
 def test_an_unknown_recipe_is_answered_with_those_there_are():
-    with pytest.raises(InputError, match=r"recipe nope is not there .*smoke, .*tiny"):
+    with pytest.raises(InputError, match=r"recipe nope not found .*smoke, .*tiny"):
         load_recipe("nope")
 
 
@@ -189,7 +189,7 @@ def test_a_problem_of_an_extended_recipe_names_the_file_that_has_it(tmp_path):
             "extends: mine.yaml",
             r"above\.yaml: extends is mine\.yaml, which makes a circle \(mine\.yaml → above\.yaml → mi",
         ),
-        ("extends: nope", r"above\.yaml: extends is nope, which is not there \(.*\); name one of .*smoke, .*tiny"),
+        ("extends: nope", r"above\.yaml: extends is nope, which was not found \(.*\); name one of .*smoke, .*tiny"),
         ("extends: 3", r"above\.yaml: extends is 3"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_quote_that_never_closes_swallows_no_row(root):
         ('audio/good.wav,he said "hi" to me', "a quote inside a cell.*write each quote twice"),
         ('audio/good.wav,"he said "hi" to me"', "text follows a closing quote"),
         ("# a remark", "comments are not read, delete this line"),
-        ("#audio/good.wav,hello", "#audio/good.wav is not there"),
+        ("#audio/good.wav,hello", "#audio/good.wav not found"),
         ("path,text", "the header again"),
         ("audio/good.wav,he\0llo", "a NUL byte at character 18"),
         ("audio/go\0od.wav,hello", "a NUL byte"),

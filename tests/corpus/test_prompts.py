@@ -58,7 +58,7 @@ def test_everything_wrong_with_a_file_is_named_by_line(tmp_path, text, named):
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv is not there"):
+    with pytest.raises(InputError, match=r"none\.csv not found"):
         prompts.read(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"b\.csv cannot be read"):
@@ -87,7 +87,7 @@ def test_a_cards_prompts_are_those_whose_hash_and_counts_it_names(card, tmp_path
 def test_without_a_data_root_or_its_file_the_mend_is_named(tmp_path):
     with pytest.raises(InputError, match="POSTTRAIN_DATA"):
         prompts.of_card("xstest", None)
-    with pytest.raises(InputError, match=r"xstest_prompts\.csv is not there; get it from github"):
+    with pytest.raises(InputError, match=r"xstest_prompts\.csv not found; get it from github"):
         prompts.of_card("xstest", tmp_path)
     with pytest.raises(InputError, match="kind is speech, expected prompts"):
         prompts.of_card("fsdd", tmp_path)

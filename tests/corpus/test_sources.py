@@ -86,7 +86,7 @@ def test_bad_rows_and_audio_of_every_source_are_listed_together(root):
         sources.check(config(root, "speechocean762", "fsdd", "missing"))
     told = "\n".join(caught.value.problems)
     assert "speechocean762/manifest.csv:4: valid/c.wav: audio cannot be read" in told
-    assert "fsdd/manifest.csv:5: path g/none.wav is not there" in told
+    assert "fsdd/manifest.csv:5: path g/none.wav not found" in told
     assert "missing" in told
 
 

@@ -61,7 +61,7 @@ def test_what_is_missing_is_named(runs, tmp_path):
         compare(tmp_path, runs / "b")
     make_run(tmp_path / "c", ["base"], items=5, bootstrap=20)
     (tmp_path / "c" / "base" / "answers.jsonl").unlink()
-    with pytest.raises(InputError, match=r"answers\.jsonl is not there"):
+    with pytest.raises(InputError, match=r"answers\.jsonl not found"):
         compare(tmp_path / "c", runs / "b")
 
 

@@ -194,4 +194,4 @@ def test_no_report_no_picture(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "docs" / "picture.py", tmp_path], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2 and "report.html is not there" in done.stderr
+    assert done.returncode == 2 and "report.html not found" in done.stderr

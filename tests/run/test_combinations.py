@@ -130,8 +130,8 @@ REFUSED = {
     "a range without an end": (["enhance.snr_db=[0, .inf]", stages("enhance")], ["enhance.snr_db is [0.0, inf]"]),
     "a piece shorter than a window": (["enhance.segment_s=0.01", stages("enhance")], ["enhance.segment_s is 0.01"]),
     "a misspelt listener": (["personalise.listener=N33"], ["personalise.listener: ", "N33"]),
-    "a manifest that is not there": (["personalise.manifest=no.csv"], ["no.csv: file not found"]),
-    "a root that is not there": (["corpus.data_root=./nowhere"], ["corpus.data_root is ./nowhere: folder not found"]),
+    "a manifest that is missing": (["personalise.manifest=no.csv"], ["no.csv: file not found"]),
+    "a root that is missing": (["corpus.data_root=./nowhere"], ["corpus.data_root is ./nowhere: folder not found"]),
     "a misspelt device": (["device=gpu"], ["device is gpu"]),
     "a board with a dot": (["report_to=[evil.module]"], ["report_to names 'evil.module'"]),
 }

@@ -33,7 +33,7 @@ def problems(tmp_path, *changes: str) -> str:
         ("{sft.replay_share=0.6,sft.safety_share=0.4}", "leave nothing for the tasks"),
         ("{base.model=./llama,sft.kl_weight=1}", "sft: typed_rows is world, which ./llama never learned"),
         ("corpus.sources=[fsdd]", "data_root"),
-        ("base.model=some/model/folder", "some/model/folder is not there"),
+        ("base.model=some/model/folder", "some/model/folder not found"),
         ("ctc.model=nobody/nothing", "not in the cache and HF_HUB_OFFLINE is set"),
     ],
 )

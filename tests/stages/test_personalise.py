@@ -177,7 +177,7 @@ def test_what_is_wrong_with_a_person_is_said_before_anything_is_made(tmp_path, m
 
     assert "MANIFEST=FILE.csv" in said("personalise.listener=N9") and "N9" in said("personalise.listener=N9")
     (tmp_path / "t.wav").unlink()
-    assert "t.wav is not there" in said(f"personalise.manifest={mine}")
+    assert "t.wav not found" in said(f"personalise.manifest={mine}")
 
 
 def line(variant: str, i: int, errors: int, lost: int) -> dict:

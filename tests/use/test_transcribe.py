@@ -146,7 +146,7 @@ def test_every_bad_recording_is_listed_with_its_line_before_anything_is_transcri
         ("", "no rows"),
         ("a.wav,\n", ":2: text ''"),
         ("a.wav,?!…\n", ":2: text '?!…'"),
-        ("a.wav,hello\nnowhere.wav,hello\n", ":3: path nowhere.wav is not there"),
+        ("a.wav,hello\nnowhere.wav,hello\n", ":3: path nowhere.wav not found"),
         ("../a.wav,hello\n", ":2: path ../a.wav leaves"),
         ("/etc/passwd,hello\n", ":2: path /etc/passwd leaves"),
     ],

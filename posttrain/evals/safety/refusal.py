@@ -134,7 +134,7 @@ def is_non_answer(answer: str) -> bool:
 
 def load(path: Path = SHIPPED) -> Detector:
     """Load a detector that `posttrain safety fit` wrote; InputError if it is not one, or is for other phrases."""
-    mend = "write it with: posttrain safety fit"
+    fix = "write it with: posttrain safety fit"
     try:
         raw: dict[str, Any] = json_lines.parse(path.read_text(encoding="utf-8-sig"))
         detector = Detector(
@@ -147,7 +147,7 @@ def load(path: Path = SHIPPED) -> Detector:
             },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a detector of refusals ({error!r}); {mend}") from error
+        raise InputError(f"{path} is not a detector of refusals ({error!r}); {fix}") from error
     if list(detector.weights) != list(priors()):
-        raise InputError(f"{path} has weights of other phrases than {PHRASES.name}; {mend}")
+        raise InputError(f"{path} has weights of other phrases than {PHRASES.name}; {fix}")
     return detector

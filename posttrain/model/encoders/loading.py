@@ -63,7 +63,7 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
     """The encoder in a folder or under a hub id, frozen, in eval(); InputError names what is missing or wrong."""
     source, revision = _referred(source, revision)
     if str(source).startswith((".", "/", "~")) and not Path(source).is_dir():
-        raise InputError(f"encoder {source} is not there; name an encoder's folder, or a hub id")
+        raise InputError(f"encoder {source} not found; name an encoder's folder, or a hub id")
     try:
         kind = kinds.kind_of(source, read_content(source, revision))
         return IMPLEMENTATIONS[kind].load(source, revision, device)

@@ -86,5 +86,5 @@ def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:
     for row in made:
         kept = zip(row["input_ids"], row["completion_mask"], strict=True)
         if any(i >= llama.tokenizer.num_words for i, counts in kept if counts):
-            raise ValueError(f"answer of {row['id']} holds a clip, expected words only; mend the corpus")
+            raise ValueError(f"answer of {row['id']} holds a clip, expected words only; correct the corpus")
     return Dataset.from_list(made)
