@@ -146,12 +146,12 @@ def _transcript(snr: str, i: int, wer: float, ctc: float) -> dict:
     said = [words[(i + k) % len(words)] for k in range(8)]
     output = [w if _draw(snr, i, k) > wer else "butter" for k, w in enumerate(said)]
     head = [w if _draw(snr, i, k) > ctc else "budder" for k, w in enumerate(said)]
-    errors, ctc_errors = (sum(a != b for a, b in zip(said, x, strict=True)) for x in (output, head))
+    errors, own_errors = (sum(a != b for a, b in zip(said, x, strict=True)) for x in (output, head))
     return {
         "id": f"wer/{snr}/{i}", "probe": f"wer/{snr}", "text": " ".join(said), "instruction": "repeat",
         "clip": f"test/{snr}/{i}", "speaker": f"voice{i % 24}", "condition": snr, "source": "made",
         "answer": " ".join(said), "output": " ".join(output), "score": 1 - errors / 8, "errors": errors, "words": 8,
-        "char_errors": 3 * errors, "chars": 40, "encoder_errors": ctc_errors, "encoder_char_errors": 3 * ctc_errors,
+        "char_errors": 3 * errors, "chars": 40, "encoder_errors": own_errors, "encoder_char_errors": 3 * own_errors,
         "critical_errors": min(errors, 1), "critical_words": 1, "encoder_output": " ".join(head),
     }  # fmt: skip
 
