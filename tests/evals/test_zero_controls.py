@@ -13,6 +13,7 @@ from posttrain.corpus.types import Example
 from posttrain.evals import evaluate
 from posttrain.evals.compute import compute
 from posttrain.model import checkpoint
+from posttrain.model.reference import Reference
 from tests.stages.toy_run import sft_folder
 
 CONFIG = EvaluationConfig(batch_size=4, max_new_tokens=6)
@@ -47,7 +48,7 @@ def measured(stage, base) -> dict:
     rows = {}
     for name, llama in (("base", base), ("stage", stage)):
         lines = evaluate._answers(llama, typed, corpus(), None, CONFIG)
-        reference = None if name == "stage" and llama.shares_base else base
+        reference = Reference(llama, None if name == "stage" and llama.shares_base else base)
         lines += evaluate._language(llama, reference, corpus(), CONFIG) + evaluate._task(
             llama, reference, corpus(), CONFIG
         )
@@ -87,7 +88,7 @@ def test_the_base_is_scored_under_the_stages_template_so_that_a_template_alone_f
     assert stage.tokenizer.prompt_ids(item) == base.tokenizer.prompt_ids(item)  # as every stage here has it
     stage.tokenizer.chat_template = "be brief " + base.tokenizer.chat_template
     assert stage.tokenizer.prompt_ids(item) != base.tokenizer.prompt_ids(item)
-    assert {line["kl"] for line in evaluate._task(stage, base, corpus(), CONFIG)} == {0.0}
+    assert {line["kl"] for line in evaluate._task(stage, Reference(stage, base), corpus(), CONFIG)} == {0.0}
 
 
 class Fixed:
@@ -107,7 +108,8 @@ class Fixed:
 
 def test_l_f_and_the_divergence_of_two_known_models_are_as_worked_by_hand():
     """Base ½ ½, stage ¼ ¾: L_f = −½ ln ¼ − ½ ln ¾, the KL is that less ln 2."""
-    lines = evaluate._language(Fixed(0.25, 0.75), Fixed(0.5, 0.5), corpus(), CONFIG)
+    stage = Fixed(0.25, 0.75)
+    lines = evaluate._language(stage, Reference(stage, Fixed(0.5, 0.5)), corpus(), CONFIG)
     found = compute(lines, bootstrap=20)
     assert found["forgetting/ce_base"]["value"] == pytest.approx(0.5 * math.log(4) + 0.5 * math.log(4 / 3))
     assert found["forgetting/kl_base"]["value"] == pytest.approx(0.5 * math.log(4 / 3))
