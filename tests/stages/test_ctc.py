@@ -155,7 +155,7 @@ def test_a_loss_that_is_nan_stops_with_step_and_ids_and_leaves_no_checkpoint(cor
         encoder.model.ctc_head.weight.data.fill_(float("nan"))
         return encoder
 
-    monkeypatch.setattr(encoders, "tiny", spoiled)
+    monkeypatch.setattr(parakeet, "tiny", spoiled)
     with pytest.raises(RuntimeError, match=r"ctc: (loss|grad_norm) is nan at step 1, .*train/"):
         ctc.run(TOY, context(corpus, tmp_path / "ctc"))
     assert not (tmp_path / "ctc" / "checkpoint.json").exists()
