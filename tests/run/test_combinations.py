@@ -34,11 +34,11 @@ REFUSED = {
         ["sft.adapter=prompt_tuning", stages(*TO_SFT, "personalise")],
         ["personalise: it needs a parent with a LoRA"],
     ),
-    "full, then a person": (["sft.adapter=full", stages(*TO_SFT, "personalise")], ["personalise: a person's LoRA"]),
-    "rank 0, then a person": (["sft.rank=0", stages(*TO_SFT, "personalise")], ["personalise: a person's LoRA"]),
+    "full, then a person": (["sft.adapter=full", stages(*TO_SFT, "personalise")], ["personalise: it needs a parent with a LoRA"]),
+    "rank 0, then a person": (["sft.rank=0", stages(*TO_SFT, "personalise")], ["personalise: it needs a parent with a LoRA"]),
     "full, then a person on dpo": (
         ["sft.adapter=full", stages(*TO_SFT, "dpo", arm("mine", "personalise", "model: dpo"))],
-        ["mine: a person's LoRA"],
+        ["mine: it needs a parent with a LoRA"],
     ),
     "4 bits and full": (
         ["base.quantization=nf4", "base.model=./llama", "sft.adapter=full", stages(*TO_SFT)],
