@@ -217,6 +217,29 @@ def _seeds(runs: list[Path]) -> str:
     return page.read_text(encoding="utf-8").partition("\n")[2].replace("\n## ", "\n### ")
 
 
+HEADLINES = (
+    "wer/clean", "wer/padded", "wer/joined", "task/intent", "task/simple_caption", "task/spoken_qa",
+    "hearing/hallucination_guarded", "forgetting/mean", "safety/harmful_compliance/speech",
+    "safety/over_refusal/speech",
+)  # fmt: skip
+
+
+def _seeds_headlines(runs: list[Path]) -> str:
+    """The last model's main figures over seeds, and how many differences survive."""
+    page = runs[0].with_name(f"{runs[0].name}_seeds") / "seeds.json"
+    made = json.loads(page.read_text(encoding="utf-8"))
+    found = {figure["metric"]: figure for figure in made["figures"] if figure["headline"]}
+    lines = [["figure", "mean over seeds", "lowest … highest", f"items, seed {made['seeds'][0]}"]]
+    for name, figure in ((name, found[name]) for name in HEADLINES):
+        mean = f"{number(name, figure['mean']['value'])} {between(name, figure['mean']['ci95'])}"
+        span = f"{number(name, figure['low'])} … {number(name, figure['high'])}"
+        lines.append([label(name), mean, span, between(name, figure["items"])])
+    survives = [one["survives"] for one in made["findings"]]
+    counts = "; ".join(f"{survives.count(how)} {how}" for how in dict.fromkeys(survives))
+    said = f"Of {len(survives)} differences that the report of some seed calls sure, these survive: {counts}."
+    return f"{table(lines, raw=True, side='---')}\n\n{said}"
+
+
 def _study(runs: list[Path]) -> str:
     """The whole page of `make study`."""
     return (runs[0] / "study.md").read_text(encoding="utf-8").partition("\n")[2].replace("\n## ", "\n### ")
@@ -301,6 +324,7 @@ KINDS = {
     "run": Kind(ALL, _run),
     "takes": Kind(ALL, _takes),
     "seeds": Kind(ALL, _seeds),
+    "seeds_headlines": Kind(ALL, _seeds_headlines),
     "study": Kind(("corpus", *HEARING, "evaluation"), _study),
     "study_panel": Kind(("corpus", *HEARING, "evaluation"), _study_panel),
     "personalise": Kind(("corpus", *HEARING, "personalise", "evaluation"), _personalise),
