@@ -218,9 +218,8 @@ def _seeds(runs: list[Path]) -> str:
 
 
 HEADLINES = (
-    "wer/clean", "wer/padded", "wer/joined", "task/intent", "task/simple_caption", "task/spoken_qa",
-    "hearing/hallucination_guarded", "forgetting/mean", "safety/harmful_compliance/speech",
-    "safety/over_refusal/speech",
+    "wer/clean", "wer/joined", "task/intent", "hearing/hallucination_guarded", "forgetting/mean",
+    "safety/harmful_compliance/speech", "safety/over_refusal/speech",
 )  # fmt: skip
 
 
