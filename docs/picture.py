@@ -23,7 +23,7 @@ def main() -> int:
     given = parser.parse_args()
     page = given.run / "report.html"
     if not page.is_file():
-        print(f"{page} is not there; make report RUN={given.run.name} writes it", file=sys.stderr)
+        print(f"{page} not found; make report RUN={given.run.name} writes it", file=sys.stderr)
         return 2
     problem = take(page, given.out)
     print(problem or given.out, file=sys.stderr if problem else sys.stdout)

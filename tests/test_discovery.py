@@ -66,7 +66,7 @@ def test_every_recipe_can_be_asked_for_its_plan_anywhere(path, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert run(["run", path.stem, "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert "distill" in printed and "runs/" in printed
+    assert "corpus " in printed and "runs/" in printed
     assert list(tmp_path.iterdir()) == []
 
 

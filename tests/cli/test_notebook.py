@@ -30,7 +30,7 @@ def test_measure_shows_value_interval_and_n_and_a_dash_where_there_is_none():
     }
     shown = notebook.measure(["wer/clean", "cost/peak_rss_mb"], rows).data
     cells = re.findall(r"<td[^>]*>(.*?)</td>", shown)
-    assert cells == ["word errors, clean", "25.0 % [20.0, 31.0], n = 1,200", "–", "peak rss mb", "–", "2.3 GB"]
+    assert cells == ["word errors, clean", "25.0 % [20.0, 31.0], n = 1,200", "–", "peak memory", "–", "2.3 GB"]
 
 
 def test_a_table_escapes_its_text_and_keeps_markup():

@@ -8,10 +8,11 @@ import pytest
 import soundfile
 
 from posttrain.acoustics import audiogram
-from posttrain.corpus import manifest, probes, prompts
+from posttrain.corpus import manifest, prompts
 from posttrain.errors import InputError
 from posttrain.evals.hearing import responses
 from posttrain.evals.safety import labelled_answers
+from posttrain.tasks import probe_file
 
 WHOLE = {
     "manifest.csv": ('path,text,speaker\na.wav,hello there,ann\n"b, c.wav","say ""hi"", now",ben\n', manifest.read),
@@ -29,7 +30,7 @@ WHOLE = {
     ),
     "probes.jsonl": (
         '{"id": "1", "probe": "p", "instruction": "answer", "text": "x", "answer": "y", "grader": "exact"}\n',
-        probes.read_probes,
+        probe_file.read_probes,
     ),
 }
 PIECES = [

@@ -44,7 +44,7 @@ def test_all_bad_lines_are_listed_with_their_numbers(root):
     )
     problems = problems_of(manifest.read, path)
     assert [p.split(":")[1] for p in problems] == ["3", "4", "5", "6"]
-    for problem, word in zip(problems, ("not there", "leaves", "no usable characters", "path is empty"), strict=True):
+    for problem, word in zip(problems, ("not found", "leaves", "no usable characters", "path is empty"), strict=True):
         assert word in problem
 
 

@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line_whatever_library_writes(small, write):
 
 def test_a_limit_on_the_size_of_a_file_is_told_as_such(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from posttrain import disk, files\n"
+        "import sys; from pathlib import Path; from posttrain import files; from posttrain.machine import disk\n"
         "from posttrain.errors import DiskFullError\n"
         "try:\n"
         "    with disk.watched(Path(sys.argv[1])): files.write_text(Path(sys.argv[1]) / 'a.txt', 'x' * 2_000_000)\n"
@@ -166,7 +166,7 @@ def test_a_run_on_a_disk_that_fills_ends_in_one_line_and_goes_on_with_room(tmp_p
         pytest.skip("mounting takes root")
     run = tmp_path / "small" / "run"
     code = (  # a disk that is too small from the start is refused: this one fills on the way
-        "from posttrain import preflight; preflight.lacking = lambda *_: []\n"
+        "from posttrain.run import preflight; preflight.lacking = lambda *_: []\n"
         "from posttrain.__main__ import main; main()"
     )
     command = [sys.executable, "-c", code, "data", "smoke", "--run", str(run), "--set", "corpus.train_clips=60"]

@@ -58,6 +58,6 @@ def test_one_document_over_several_lines_is_named_as_such(tmp_path, text):
 
 def test_utf16_a_folder_and_a_missing_file_are_named(tmp_path):
     assert "UTF-16" in read(tmp_path, '{"a": 1}\n'.encode("utf-16"))[1][0]
-    for path, named in ((tmp_path, "is a folder"), (tmp_path / "none.jsonl", "is not there")):
+    for path, named in ((tmp_path, "is a folder"), (tmp_path / "none.jsonl", "not found")):
         problems = []
         assert json_lines.read(path, "a file of JSON lines", problems) == [] and named in problems[0]

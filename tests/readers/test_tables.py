@@ -77,7 +77,7 @@ def test_files_of_another_kind_are_named(tmp_path, kind):
 def test_a_file_that_cannot_be_opened_is_a_problem_not_a_traceback(tmp_path, path):
     problems = []
     assert tables.read(tmp_path / path, [("a",)], problems) == []
-    assert re.search("cannot be read|is not there", problems[0]) and problems[0].isprintable()
+    assert re.search("cannot be read|not found", problems[0]) and problems[0].isprintable()
 
 
 def test_all_problems_are_listed_by_line_and_the_good_rows_are_read(tmp_path):

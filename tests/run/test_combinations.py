@@ -34,8 +34,14 @@ REFUSED = {
         ["sft.adapter=prompt_tuning", stages(*TO_SFT, "personalise")],
         ["personalise: it needs a parent with a LoRA"],
     ),
-    "full, then a person": (["sft.adapter=full", stages(*TO_SFT, "personalise")], ["personalise: it needs a parent with a LoRA"]),
-    "rank 0, then a person": (["sft.rank=0", stages(*TO_SFT, "personalise")], ["personalise: it needs a parent with a LoRA"]),
+    "full, then a person": (
+        ["sft.adapter=full", stages(*TO_SFT, "personalise")],
+        ["personalise: it needs a parent with a LoRA"],
+    ),
+    "rank 0, then a person": (
+        ["sft.rank=0", stages(*TO_SFT, "personalise")],
+        ["personalise: it needs a parent with a LoRA"],
+    ),
     "full, then a person on dpo": (
         ["sft.adapter=full", stages(*TO_SFT, "dpo", arm("mine", "personalise", "model: dpo"))],
         ["mine: it needs a parent with a LoRA"],

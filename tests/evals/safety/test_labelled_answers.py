@@ -61,5 +61,5 @@ def test_every_bad_row_is_listed(tmp_path):
 
 def test_what_cannot_be_read_is_refused(tmp_path):
     for path in (write(tmp_path, "prompt,ü\n", "latin-1"), tmp_path / "none.csv", tmp_path):
-        with pytest.raises(InputError, match=r"cannot be read|is not there"):
+        with pytest.raises(InputError, match=r"cannot be read|not found"):
             labelled_answers.read(path)

@@ -174,7 +174,7 @@ def test_weights_that_are_missing_or_of_another_shape_are_refused(nvidia):
 
 
 def test_a_folder_that_is_not_there_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="not found"):
         encoders.load(tmp_path / "none")
 
 

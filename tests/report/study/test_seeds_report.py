@@ -4,13 +4,13 @@ import dataclasses
 import json
 
 import pytest
-from made_run import make_run
 
 from posttrain.errors import InputError
 from posttrain.report.findings import sure
 from posttrain.report.study import seeds, seeds_page
 from posttrain.run import ledger
 from posttrain.run.ledger import Row
+from tests.report.made_run import make_run
 
 SEEDS = (0, 1, 2)
 

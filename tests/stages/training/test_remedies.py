@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_run import adapter_tensors, frozen_tensors, toy_context
 
 from posttrain.config.sections import SFTConfig
 from posttrain.corpus.instructions import REFUSAL
@@ -17,6 +16,7 @@ from posttrain.stages import sft
 from posttrain.stages.training import remedies
 from posttrain.stages.training.curve import kl_base
 from posttrain.stages.training.supervised import rows
+from tests.stages.toy_run import adapter_tensors, frozen_tensors, toy_context
 
 FAST = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2}
 LINES = [{"split": split, "text": f"{split} line {i}"} for split in ("train", "valid", "test") for i in range(3)]

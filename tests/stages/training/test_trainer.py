@@ -1,10 +1,10 @@
 import pytest
 import torch
 from datasets import Dataset
-from toy_run import toy_context
 from transformers import Trainer, TrainingArguments
 
 from posttrain.stages.training.trainer import arguments, keep_trainables, train
+from tests.stages.toy_run import toy_context
 
 
 class Line(torch.nn.Module):
