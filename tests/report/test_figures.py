@@ -62,7 +62,7 @@ def test_every_stale_block_shows_that_it_is_from_an_earlier_commit():
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """A finished run whose ledger says which code made it, and a document with a block from it."""
-    from made_run import make_run
+    from tests.report.made_run import make_run
 
     monkeypatch.chdir(tmp_path)
     folder = Path("runs/toy")
@@ -190,9 +190,8 @@ def test_the_command_checks_all_documents(capsys):
 
 
 def test_a_studys_advice_panel_and_page_are_filled(tmp_path, monkeypatch):
-    from made_study import arm, read
-
     from posttrain.report.study import study_page
+    from tests.report.study.made_study import arm, read
 
     monkeypatch.chdir(tmp_path)
     run = Path("runs/study")

@@ -5,13 +5,11 @@ import json
 import re
 from pathlib import Path
 
-import made_encoder
 import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import byte_tokenizer, tiny_llama
-from made_encoder import MadeEncoder
 
 from posttrain.__main__ import run as posttrain
 from posttrain.config.sections import EvaluationConfig
@@ -28,6 +26,8 @@ from posttrain.model.folder import check_folder
 from posttrain.model.live_table import LiveTable
 from posttrain.stages.training.enhance_losses import Recogniser
 from posttrain.use import transcribe as transcribing
+from tests import made_encoder
+from tests.made_encoder import MadeEncoder
 
 RATE = 16_000
 ROOT = Path(__file__).parents[3]
