@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posttrain.errors import InputError
-from posttrain.machine.device import stage_code
+from posttrain.machine.source import stage_code
 from posttrain.report import summary
 from posttrain.report.compare import compare
 from posttrain.report.findings import costs

@@ -1,4 +1,4 @@
-"""Device, memory and version of this machine and this copy of the code; and the one place that prints progress."""
+"""Device and memory of this machine; and the one place that prints progress."""
 
 import ctypes
 import gc
@@ -6,10 +6,6 @@ import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
-
-from posttrain.machine.source import code_version, stage_code
-
-__all__ = ["code_version", "peak_rss_mb", "pick_device", "quiet_libraries", "reset_peak_rss", "say", "stage_code"]
 
 
 def say(text: str) -> None:

@@ -35,7 +35,7 @@ class Heard:
 
     output: str
     """The Llama's answer; without speech, ABSTENTION (no words were heard)."""
-    ctc: str
+    encoder: str
     """The encoder's own transcript; empty without speech."""
     cut: bool = False
     """Whether the answer was cut off at the token limit."""
@@ -107,10 +107,10 @@ def listen(
 def stitched(windows: Sequence[Heard]) -> Heard:
     """Join the results of a recording's windows: the words in order; an abstention if no window has any."""
     said = [heard for heard in windows if not is_abstention(heard.output)]
-    ctc, cut = " ".join(heard.ctc for heard in windows if heard.ctc), any(heard.cut for heard in windows)
+    own, cut = " ".join(heard.encoder for heard in windows if heard.encoder), any(heard.cut for heard in windows)
     if not said:
-        return Heard(ABSTENTION, ctc, cut)
-    return Heard(" ".join(heard.output for heard in said).strip(), ctc, cut)
+        return Heard(ABSTENTION, own, cut)
+    return Heard(" ".join(heard.output for heard in said).strip(), own, cut)
 
 
 def hearer(

@@ -273,7 +273,7 @@ def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: s
 
 
 def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, Any]:
-    return _line(recording, heard.output, heard.ctc, task, heard.cut)
+    return _line(recording, heard.output, heard.encoder, task, heard.cut)
 
 
 def _line(recording: Recording, output: str, own: str, task: str, cut: bool = False) -> dict[str, Any]:

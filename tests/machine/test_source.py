@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from posttrain.config.stage_table import TABLE
-from posttrain.machine.device import code_version, stage_code
+from posttrain.machine.source import code_version, stage_code
 
 PACKAGE = Path(__file__).parents[2] / "posttrain"
 

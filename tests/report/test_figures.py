@@ -10,7 +10,7 @@ import pytest
 from conftest import script
 
 from posttrain.errors import InputError
-from posttrain.machine.device import stage_code
+from posttrain.machine.source import stage_code
 from posttrain.report.study import seeds_page
 from posttrain.run import ledger
 
