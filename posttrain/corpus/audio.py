@@ -4,12 +4,13 @@ The header is read first, and its limits are checked before any sample. Samples 
 blocks, so a long file does not fill the memory. Every error is a ValueError without the path; callers add it.
 
 - Channels are averaged. Silent channels are left out of the average. Channels that cancel each other (one is
-  the other inverted) are an error, because the average would be silence.
+  the other inverted, in all of the file or in a part) are an error, because the average would lose what they share.
 - A constant offset is removed from each channel.
 - Clipped recordings and floats beyond ±1 are read as they are; beyond ±LARGEST they are an error.
 """
 
 import math
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -45,6 +46,11 @@ CANCELLED = 0.1
 """Channels cancel each other if the power of their average is below this share of what unrelated channels give."""
 STEREO_S = 0.25
 """Length of the pieces that are checked for cancellation."""
+INVERTED = 0.7
+"""The same share, averaged over the bins of SPEECH_HZ, below which the whole file is inverted: noise of each channel's
+own fills the average, up to 4 dB above the speech here. Microphones apart cancel in some bins and add in others."""
+SPEECH_HZ = (300, 3_400)
+SPECTRUM_S = 0.032
 UNKNOWN_BYTES = 0x7FFF_0000
 """Programs that write to a pipe put this size or a larger one in the header, as they do not know the length."""
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")
@@ -60,6 +66,19 @@ SAMPLE_BYTES = {
     "ULAW": 1,
     "ALAW": 1,
 }
+STARTS = {
+    "WAV": rb"RIFF.{4}WAVE",
+    "WAVEX": rb"RIFF.{4}WAVE",
+    "RF64": rb"RF64.{4}WAVEds64",
+    "W64": rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00",
+    "FLAC": rb"fLaC[\x00\x80]\x00\x00\x22",
+    "OGG": rb"OggS\x00[\x02\x03\x06\x07].{8}",
+    "MP3": rb"\xff[\xe2-\xff]..(?:.{9}|.{17}|.{32})(?:Xing|Info|VBRI)",
+    "AIFF": rb"FORM.{4}AIF[FC]",
+    "AU": rb"\.snd\x00{3}.{5}\x00{3}|dns\..\x00{3}.{5}\x00{3}",
+    "CAF": rb"caff\x00\x01\x00\x00desc",
+}
+"""The bytes with which a stream of each format begins."""
 _DATA_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _FRAME_COUNT = re.compile(r"'ds64' chunk of (\d+)")
 
@@ -196,8 +215,11 @@ def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
         raise ValueError("the header does not say how long the audio is; write the file again, such as with ffmpeg -i")
     if file.format == "OGG" and not _ends(path):
         raise ValueError("the Ogg stream breaks off before its end; copy the file again, or export it again")
-    if file.format == "OGG" and _streams(path) > 1:
-        raise ValueError("several Ogg streams in a row, of which the first alone would be read; join them with ffmpeg")
+    if (streams := _streams(path, file.format)) > 1:
+        raise ValueError(
+            f"{streams} {file.format} files one behind another, of which the first alone would be read; decode each "
+            "and join the samples, such as with ffmpeg or sox"
+        )
 
 
 def _refuse_cut(promised: int, present: int) -> None:
@@ -216,14 +238,10 @@ def _ends(path: Path) -> bool:
     return last >= 0 and last + 5 < len(tail) and bool(tail[last + 5] & 4)
 
 
-def _streams(path: Path) -> int:
-    """Number of logical streams that begin in an Ogg file, counted page by page."""
-    begun = 0
-    with path.open("rb") as file:
-        while (page := file.read(27)).startswith(b"OggS") and len(page) == 27:
-            begun += bool(page[5] & 2)
-            file.seek(sum(file.read(page[26])), 1)
-    return begun
+def _streams(path: Path, format: str) -> int:
+    """How often a stream of this format begins in the file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return sum(1 for _ in re.finditer(STARTS[format], content, re.DOTALL))
 
 
 def _decoded(found: Header) -> Iterator[np.ndarray]:
@@ -256,6 +274,7 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
     """Check all samples once and find how to mix the channels; ValueError if they cannot be used."""
     sums, squares, done = np.zeros(found.channels), np.zeros(found.channels), 0
     shares: list[np.ndarray] = []
+    spectra: list[np.ndarray] = []
     for block in decoded:
         _check_values(block, done, found)
         sums += block.sum(axis=0, dtype=np.float64)
@@ -264,14 +283,19 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
         if found.channels > 1:
             sharp = np.diff(block, axis=0, prepend=block[:1])  # hum that all channels share must not hide speech
             shares.append(np.stack([_powers(each, found.rate_hz) for each in (block, sharp)]))
+            spectra.append(_spectra(block, found.rate_hz))
     means = sums / done
     power = np.maximum(squares / done - means**2, 0)  # (C,)
     used = power > power.max() * 10 ** (SILENT_DB / 10)
     if not used.any():
         used[:] = True
     if used.sum() > 1:
-        for powers in np.concatenate(shares, axis=1):
-            _check_cancelling(powers)
+        pieces = np.concatenate(shares, axis=1)  # (2, pieces, 2)
+        if _inverted(np.sum(spectra, axis=0)) or any(_cancelling(powers) for powers in pieces):
+            raise ValueError(
+                "the channels cancel each other (one is the other upside down), and their average loses what they "
+                "share; export one channel, or invert one"
+            )
     moved = (np.abs(means) > OFFSET) & (means**2 > OFFSET_SHARE * power)
     return _Channels(used, np.where(moved, means, 0).astype(np.float32))
 
@@ -299,14 +323,28 @@ def _powers(block: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.stack([average, np.square(pieces).mean(axis=(1, 2)) / block.shape[1]], axis=1)
 
 
-def _check_cancelling(powers: np.ndarray) -> None:
-    """ValueError if the channels cancel each other in a tenth of the loud pieces or more. # (pieces, 2)"""
+def _spectra(block: np.ndarray, rate_hz: int) -> np.ndarray:
+    """As `_powers`, for each frequency bin of SPEECH_HZ, summed over the block. # (2, bins)"""
+    size, channels = int(SPECTRUM_S * rate_hz), block.shape[1]
+    low, high = (round(f * SPECTRUM_S) for f in SPEECH_HZ)
+    whole = block[: len(block) // size * size].reshape(-1, size, channels)  # (pieces, S, C)
+    total, power = np.zeros((len(whole), high - low), complex), np.zeros(high - low)
+    for channel in range(channels):  # one by one, for many of them take much memory
+        bins = np.fft.rfft(whole[:, :, channel] * np.hanning(size), axis=1)[:, low:high]  # (pieces, bins)
+        total += bins
+        power += np.square(np.abs(bins)).sum(axis=0)
+    return np.stack([np.square(np.abs(total)).sum(axis=0), power]) / channels**2
+
+
+def _inverted(spectra: np.ndarray) -> bool:
+    """Whether the channels cancel each other in the mean of the bins that have power. # (2, bins)"""
+    average, unrelated = spectra
+    loud = unrelated > unrelated.max(initial=0) * 1e-4
+    return bool(loud.any() and (average[loud] / unrelated[loud]).mean() < INVERTED)
+
+
+def _cancelling(powers: np.ndarray) -> bool:
+    """Whether the channels cancel each other in a tenth of the loud pieces or more. # (pieces, 2)"""
     average, unrelated = powers[:, 0], powers[:, 1]
     loud = unrelated > unrelated.max() * 1e-2
-    if not loud.any():
-        return
-    if (average[loud] < CANCELLED * unrelated[loud]).mean() >= 0.1:
-        raise ValueError(
-            "the channels cancel each other (one is the other upside down), and their average is nearly silent; export"
-            " one channel, or invert one"
-        )
+    return bool(loud.any() and (average[loud] < CANCELLED * unrelated[loud]).mean() >= 0.1)

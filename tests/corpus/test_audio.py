@@ -218,9 +218,26 @@ def test_a_container_whose_length_cannot_be_checked_is_refused(tmp_path, contain
         reading.audio(path)
 
 
-def test_several_ogg_streams_in_a_row_are_refused(tmp_path):
-    path = put(tmp_path / "a.ogg", voice(1))
-    assert len(reading.audio(path))
-    path.write_bytes(2 * path.read_bytes())
-    with pytest.raises(ValueError, match="several Ogg streams in a row"):
-        reading.audio(path)
+@pytest.mark.parametrize("container", ["FLAC", "MP3", "OGG", "AU", "CAF", "RF64", "W64"])
+def test_files_one_behind_another_are_refused(tmp_path, container):
+    one, two = (put(tmp_path / name, voice(1), format=container) for name in "ab")
+    assert len(reading.audio(one))
+    one.write_bytes(one.read_bytes() + two.read_bytes())
+    with pytest.raises(ValueError, match=f"2 {container} files one behind another"):
+        reading.audio(one)
+
+
+@pytest.mark.parametrize("snr_db", [10, 3, 0])
+def test_an_inverted_channel_is_refused_though_each_has_noise_of_its_own(tmp_path, snr_db):
+    speech, rng = voice(3), np.random.default_rng(1)
+    noise = np.std(speech) * 10 ** (-snr_db / 20)
+    one, two = (gain * speech + noise * rng.standard_normal(len(speech)) for gain in (1, -1))
+    with pytest.raises(ValueError, match="channels cancel each other"):
+        reading.audio(put(tmp_path / "a.wav", np.stack([one, two], 1), subtype="FLOAT"))
+
+
+@pytest.mark.parametrize("delay", [3, 9, 40])
+def test_two_microphones_apart_are_averaged(tmp_path, delay):
+    speech, rng = voice(3), np.random.default_rng(1)
+    pair = np.stack([speech[delay:], speech[:-delay]], 1) + 0.01 * rng.standard_normal((len(speech) - delay, 2))
+    assert np.allclose(reading.audio(put(tmp_path / "a.wav", pair, subtype="FLOAT")), pair.mean(1), atol=1e-5)
