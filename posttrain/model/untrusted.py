@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PromptTuningConfig
 from transformers import LlamaConfig, PreTrainedConfig
 
@@ -46,6 +47,18 @@ def read_content(source: str | Path, revision: str | None = None, **options: Any
     content, _ = PreTrainedConfig.get_config_dict(str(source), revision=revision, **options)
     check_config(source, content)
     return dict(content)
+
+
+def pinned(source: str | Path, revision: str | None) -> str | None:
+    """The commit that a hub id's revision, or its newest one, is now; a folder's revision as it is.
+
+    A checkpoint names this commit, so that it loads the same weights after the hub's repository has moved on.
+    """
+    read_content(source, revision)  # now it is in the cache, whose folders have the commits' names
+    if Path(source).is_dir():
+        return revision
+    cached = try_to_load_from_cache(str(source), "config.json", revision=revision)
+    return Path(cached).parent.name if isinstance(cached, str) else revision
 
 
 def read_config(source: str | Path, revision: str | None = None, **options: Any) -> Any:

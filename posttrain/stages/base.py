@@ -21,7 +21,7 @@ from posttrain.model.chat_format import FORMATS, of_tokenizer
 from posttrain.model.speech_llama import load_tokenizer
 from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
-from posttrain.model.untrusted import read_config
+from posttrain.model.untrusted import pinned, read_config
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, print_trainable, train
 from posttrain.tasks.base_rows import base_rows, tokenizer_texts, with_pauses
@@ -55,6 +55,7 @@ def run(config: BaseConfig, context: StageContext) -> dict[str, Any]:
 def _name(context: StageContext, model: str, revision: str | None, dtype: str, quantization: str) -> dict[str, Any]:
     """Refer to a model stored elsewhere; its configuration and tokenizer are read, its weights are not."""
     try:
+        revision = pinned(model, revision)
         shape = read_config(model, revision)
         load_tokenizer(model, revision)
     except (OSError, ValueError) as error:

@@ -21,6 +21,7 @@ from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders import parakeet
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.model.encoders.parakeet import Parakeet
+from posttrain.model.untrusted import pinned
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.hierarchical_ctc import HierarchicalCTC
 from posttrain.stages.training.muon import MuonAndAdamW
@@ -45,7 +46,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
     """
     if config.model:
         encoder = encoders.load(config.model, config.revision, context.device)
-        encoders.refer(context.folder, config.model, config.revision)
+        encoders.refer(context.folder, config.model, pinned(config.model, config.revision))
         return {"steps": 0, "tokens": 0, "params": encoder.num_params}
     torch.manual_seed(context.seed)
     said = [clip.text for clip in context.corpus.clips_of("train")]

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -68,6 +69,23 @@ def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
     base.run(TINY, context(tmp_path / "again"))
     one, two = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "again"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_hub_id_is_pinned_to_the_commit_that_it_is_now(base_folder, tmp_path, monkeypatch):
+    """The cache is laid out as the hub's client does; its newest commit moves on after the stage has run."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    cached = tmp_path / "models--someone--llama"
+    commits = [digit * 40 for digit in "ab"]
+    for commit in commits:
+        shutil.copytree(base_folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commits[0])
+    base.run(BaseConfig(model="someone/llama"), context(tmp_path / "named"))
+    (cached / "refs" / "main").write_text(commits[1])
+    (cached / "snapshots" / commits[1] / "model.safetensors").unlink()
+    assert checkpoint.read_spec(tmp_path / "named").base_revision == commits[0]
+    assert checkpoint.load(tmp_path / "named").model.num_parameters() > 0
 
 
 def test_a_named_model_is_referred_to_and_not_copied(base_folder, tmp_path):
