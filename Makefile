@@ -184,13 +184,13 @@ format: .venv/.ready  ## let ruff fix what it can, and strip the notebooks' outp
 	.venv/bin/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
 
 smoke: .venv/.ready  ## run every stage at toy size, in a fresh runs/smoke
-	rm -rf runs/smoke
+	$(POSTTRAIN) remove smoke
 	$(POSTTRAIN) run smoke
 
 constraints: .venv/.ready  ## rewrite constraints.txt from pyproject.toml, keeping versions that still fit
 	.venv/bin/uv pip compile --quiet --extra dev --extra hearing --no-header --no-annotate --output-file constraints.txt pyproject.toml
 
 clean:  ## remove .venv and caches; with RUN=name also that run, which only a new run brings back
+	$(if $(RUN),[ ! -e "$(run_folder)" ] || { $(MAKE) --no-print-directory setup && $(POSTTRAIN) remove "$(run_folder)"; })
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache dist build
 	find posttrain tests -name __pycache__ -type d -prune -exec rm -rf {} +
-	$(if $(RUN),rm -rf "$(run_folder)")

@@ -81,7 +81,7 @@ def test_the_environment_is_not_read_but_for_the_data_root():
     made = make("report", RUN="two", RECIPE="smoke")
     assert made.stdout == plain("report")
     assert "RECIPE RUN is set in the environment, which is not read" in made.stderr
-    assert "rm -rf runs" not in make("clean", RUN="tiny").stdout
+    assert "posttrain remove" not in make("clean", RUN="tiny").stdout
     assert make("-e", "report", RUN="two").stdout == plain("report")
     assert '--set "corpus.data_root=/recordings"' in make("data", DATA_ROOT="/recordings").stdout
     assert make("smoke", DATA_ROOT="/recordings").returncode == 0
