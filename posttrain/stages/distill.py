@@ -74,8 +74,10 @@ class _DistillTrainer(Trainer):
 def _answer_logits(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Logits at the positions that predict an answer token, rows concatenated.  # (L, V)"""
     mask = ids != model.config.pad_token_id
-    logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
-    return logits[:, :-1][labels[:, 1:] != IGNORE].float()
+    first = int((labels != IGNORE).any(0).nonzero()[0])  # logits over prompts would fill the memory
+    kept = ids.shape[1] - first + 1
+    logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False, logits_to_keep=kept).logits
+    return logits[:, :-1][labels[:, first:] != IGNORE].float()
 
 
 class _Collator:

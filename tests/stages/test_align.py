@@ -94,13 +94,22 @@ def test_a_pause_is_the_blank_and_words_are_read_off_as_ctc_would(llama):
 
 
 def test_a_clip_without_words_is_learned_as_pauses_alone(llama):
-    model = EmbeddingCTC(llama)
+    model = EmbeddingCTC(llama, range(llama.model.config.vocab_size))
     batch = model.collate([{"id": "test/1", "units": []}, {"id": "test/0", "units": [5]}])
     assert batch["labels"].tolist() == [[-100], [5]]
     assert batch["counts"].tolist() == [3, 1]
     pauses = model.scores(batch["speech"]).log_softmax(-1)[:, model.blank]
     five = model.scores(batch["speech"][3:]).log_softmax(-1)[:, 5]
     assert model(**batch)["loss"].item() == pytest.approx(-(pauses[:3].sum() + five.sum()).item(), rel=1e-4)
+
+
+def test_only_the_words_that_are_used_are_outputs_and_their_scores_stay_the_same(llama):
+    a, b = (llama.tokenizer.word_ids(letter)[-1] for letter in "ab")
+    every, few = EmbeddingCTC(llama, range(llama.model.config.vocab_size)), EmbeddingCTC(llama, [b, a, b])
+    assert len(few.words) == 3 and few.units([b, a]) == [few.used[b], few.used[a]] and few.blank not in few.units([a, b])
+    speech = torch.tensor([0, 1, 2])
+    cosines = [model.scores(speech) / model.sharpness for model in (every, few)]
+    assert torch.allclose(cosines[1], cosines[0][:, list(few.used)], atol=1e-6)
 
 
 def test_similarity_is_the_cosine_of_each_word_piece_with_each_speech_token(llama):

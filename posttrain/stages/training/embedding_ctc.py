@@ -3,10 +3,12 @@
 A speech token's cosine with a word embedding is its score for that word; the embedding of a written pause is the blank.
 So the projector learns to output what is said, in the Llama's words and in order, and when nothing new is said.
 CTC over a language model's words is from Ma et al. 2025 (LegoSLM, arXiv 2505.11352). Deviations: 1. the frozen word
-embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings.
+embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings; 3. only
+the words that the training texts use are outputs, so a large vocabulary costs no more than a small one.
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -28,9 +30,10 @@ MARGIN = 5.0
 
 def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageContext) -> dict[str, Any]:
     """Train the projector on every training clip, also those without words; its outputs end as long as words."""
-    model = EmbeddingCTC(llama)
-    clips = [clip for clip in context.corpus.clips_of("train") if clip.id in model.spans]
-    rows = [{"id": clip.id, "units": llama.tokenizer.word_ids(f" {clip.text}") if clip.text else []} for clip in clips]
+    said = [clip for clip in context.corpus.clips_of("train") if clip.id in llama.tokenizer.clips]
+    words = {clip.id: llama.tokenizer.word_ids(f" {clip.text}") if clip.text else [] for clip in said}
+    model = EmbeddingCTC(llama, {word for text in words.values() for word in text})
+    rows = [{"id": clip.id, "units": model.units(words[clip.id])} for clip in said]
     args = arguments(
         TrainingArguments,
         context,
@@ -40,43 +43,51 @@ def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageC
     )
     model.to_unit_length()
     trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=model.collate)
-    metrics = train(trainer, context, "align, ctc", clips)
-    model.to_word_length([clip.id for clip in clips[:200]])
-    return {f"ctc_{name}": value for name, value in metrics.items()}
+    metrics = train(trainer, context, "align, ctc", said)
+    model.to_word_length([clip.id for clip in said[:200]])
+    return {f"ctc_{name}": value for name, value in metrics.items()} | {"ctc_units": len(model.used)}
 
 
 class EmbeddingCTC(nn.Module):
-    """A SpeechLlama's projector, with its frozen word embeddings as a CTC output layer."""
+    """A SpeechLlama's projector, with the frozen embeddings of some words as a CTC output layer of U units."""
 
-    def __init__(self, llama: SpeechLlama):
+    def __init__(self, llama: SpeechLlama, words: Collection[int]):
+        """`words`: the ids to output; the blank is added."""
         super().__init__()
         embedding = speech_embedding_of(llama.model)
         self.projector: Any = projector_of(llama.model)
         self.table = embedding.table
         self.spans: dict[str, tuple[int, int]] = self.table.spans
-        words = embedding.weight.detach().float()  # (V, D)
-        self.word_length = words.norm(dim=-1).mean().item()
-        self.words = F.normalize(words, dim=-1)
-        self.blank = pause_id(llama.tokenizer)
-        self.sharpness = math.log(len(words)) + MARGIN
+        pause = pause_id(llama.tokenizer)
+        self.used = {word: unit for unit, word in enumerate(sorted({*words, pause}))}
+        """Word id → unit."""
+        self.blank = self.used[pause]
+        vectors = embedding.weight.detach()[list(self.used)].float()  # (U, D)
+        self.word_length = vectors.norm(dim=-1).mean().item()
+        self.words = F.normalize(vectors, dim=-1)
+        self.sharpness = math.log(len(vectors)) + MARGIN
+
+    def units(self, words: list[int]) -> list[int]:
+        """Ids of words → units."""
+        return [self.used[word] for word in words]
 
     def forward(self, speech: torch.Tensor, counts: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """CTC loss of concatenated clips: table rows (N_all,), counts (B,), words (B, U) padded with −100."""
-        scores = self.scores(speech)  # (N_all, V)
-        log_probs = pad_sequence(scores.split(counts.tolist())).log_softmax(-1)  # (N, B, V)
-        said = labels != -100  # (B, U)
+        """CTC loss of concatenated clips: table rows (N_all,), counts (B,), units (B, L) padded with −100."""
+        scores = self.scores(speech)  # (N_all, U)
+        log_probs = pad_sequence(scores.split(counts.tolist())).log_softmax(-1)  # (N, B, U)
+        said = labels != -100  # (B, L)
         loss = F.ctc_loss(
             log_probs, labels[said], counts, said.sum(-1), blank=self.blank, reduction="sum", zero_infinity=True
         )
         return {"loss": loss / said.sum().clamp(min=1)}
 
     def scores(self, speech: torch.Tensor) -> torch.Tensor:
-        """Sharpness times the cosine of each speech token, given as table rows (N,), with every word. # (N, V)"""
+        """Sharpness times the cosine of each speech token, given as table rows (N,), with every unit's word. # (N, U)"""
         spoken = self.projector(self.table.rows(speech).to(self.words.device))  # (N, D)
         return self.sharpness * F.normalize(spoken, dim=-1) @ self.words.T
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Clip ids and their words' ids → the arguments of `forward`."""
+        """Clip ids and their units → the arguments of `forward`."""
         spans = [self.spans[row["id"]] for row in rows]
         return {
             "speech": torch.cat([torch.arange(first, first + count) for first, count in spans]),
