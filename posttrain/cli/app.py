@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli import early, export, hearing, remove, safety, seeds
+from posttrain.cli import early, export, hearing, remove, safety, seeds, weights
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
@@ -40,6 +40,7 @@ app.add_typer(hearing.app)
 app.command()(seeds.seeds)
 app.command()(export.export)
 app.command()(remove.remove)
+app.command()(weights.weights)
 
 
 @app.command("run")
