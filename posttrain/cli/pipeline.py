@@ -18,7 +18,7 @@ from posttrain.machine.lock import alone
 def run_folder(run: str) -> Path:
     """A run's folder: runs/NAME, or the folder itself if the name is a path. Raises InputError if it is not a name."""
     if run.strip() in ("", ".", ".."):
-        raise InputError(f"--run is {run!r}, expected a name such as mine, or a folder")
+        raise InputError(f"a run is named {run!r}, expected a name such as mine, or a folder")
     return Path(run) if "/" in run else Path("runs") / run
 
 
@@ -38,9 +38,11 @@ def run(
 
     loaded, problems = config.read_recipe(recipe, changes)
     folder, parent = _folders(loaded, run, branch_from)
+    if until == "":
+        raise InputError(f"STAGE is empty; name one of {', '.join(node.name for node in loaded.stages)}")
     if dry_run or problems:
         steps = _plan(loaded, folder, parent, until, problems, fresh_code)
-        _show_plan(loaded, folder, steps, as_json)
+        _show_plan(config.with_stage(loaded, until), folder, steps, as_json)
         return
     if not loaded.base.model and not loaded.ctc.model:
         show.hide_loading()

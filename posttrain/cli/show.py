@@ -49,8 +49,9 @@ def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
     """Print one line per step; `memory`: stage → GiB."""
     width = max(len(step.name) for step in steps)
     for step in steps:
-        takes = f", takes about {memory[step.name]:.1f} GiB" if step.action == "run" and step.name in memory else ""
-        line(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why}{takes})")
+        known = step.action == "run" and step.name in memory
+        needs = f", needs about {memory[step.name]:.1f} GiB of memory" if known else ""
+        line(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why}{needs})")
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> None:

@@ -49,8 +49,8 @@ def needs_here(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[Findin
     """Whether the parts of a valid recipe are available on this machine, and whether the steps to run fit in memory."""
     found = [*models(recipe), *_recordings(recipe)]
     try:
-        if any(step.action == "run" for step in steps):
-            found.append(_fits_memory(recipe))
+        if trained := {step.name for step in steps if step.action == "run" and step.stage != "corpus"}:
+            found.append(_fits_memory(recipe, trained))
     except InputError as error:
         found += [Finding("fit", False, problem) for problem in error.problems]
     return [*found, *_told(recipe, lacking(recipe, folder, steps), found)]
@@ -143,7 +143,7 @@ def _recordings(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(source, there, f"{folder}" + ("" if there else " not found; name the folder that holds it"))
 
 
-def _fits_memory(recipe: Recipe) -> Finding:
+def _fits_memory(recipe: Recipe, names: set[str]) -> Finding:
     from posttrain.run import memory
 
-    return Finding("fit", *memory.fits(recipe))
+    return Finding("fit", *memory.fits(recipe, names))

@@ -6,6 +6,7 @@ evaluation (KV cache and log-probabilities), second models, and the frame table.
 context, were within 8 % of the estimate. Longer recordings need more.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,12 @@ KNOWN_LLAMAS = {
 }
 
 
-def fits(recipe: Recipe) -> tuple[bool, str]:
-    """Whether the stage that needs most fits into this machine's free memory, and a sentence for the user."""
+def fits(recipe: Recipe, names: Collection[str] | None = None) -> tuple[bool, str]:
+    """Whether, of the nodes with these names (default: all), the one that needs most fits into this machine's free
+    memory, and a sentence for the user."""
     from posttrain.machine.device import pick_device
 
-    needs = estimate(recipe)
+    needs = [need for need in estimate(recipe) if names is None or need.name in names]
     if not needs:
         return True, "the models' shapes are not known before they are downloaded"
     most = max(needs, key=lambda need: need.total)

@@ -159,6 +159,14 @@ def test_what_does_not_fit_is_said_with_the_mend(monkeypatch):
     assert memory.fits(load_recipe("tiny"))[0]
 
 
+def test_only_the_stages_that_run_must_fit(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: (30.0 * GIB, "a machine"))
+    recipe = load_recipe("llama31_8b")
+    assert not memory.fits(recipe)[0]
+    fit, told = memory.fits(recipe, {"base", "ctc"})
+    assert fit and told.startswith("base about")
+
+
 def test_a_model_nobody_knows_has_no_estimate():
     recipe = load_recipe("llama31_8b", ["base.model=nobody/unheard-of"])
     assert memory.estimate(recipe) == []
