@@ -61,9 +61,9 @@ help:  ## this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "A variable that the target does not use is refused. Variables count on the command line alone, but for DATA_ROOT."
+	@echo "A variable that the target does not use is refused. Give variables after make; of the environment only DATA_ROOT is read."
 	@echo
-	@echo "  make pipeline                                    the embedded tiny recipe, from made speech to report"
+	@echo "  make pipeline                                    the embedded tiny recipe, from synthetic speech to report"
 	@echo "  make pipeline RECIPE=real_speech DATA_ROOT=DIR   with recorded voices (data/*.yaml say which)"
 	@echo "  make sft ADAPTER=full FROM=runs/tiny RUN=tiny_full   branch off a finished run, sharing what did not change"
 	@echo "  make pipeline RECIPE=llama31_8b DRY_RUN=1        the plan and the memory it needs"
@@ -89,7 +89,7 @@ pipeline: .venv/.ready  ## every stage of RECIPE, an evaluation after each, and 
 data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the synthetic speech
 	$(POSTTRAIN) data "$(RECIPE)" $(options)
 
-stage: .venv/.ready  ## any stage, after those that it needs: STAGE=sft
+stage: .venv/.ready  ## one stage, after those that it needs: STAGE=sft; also those without a target, such as one that you add
 	$(call stage,$(STAGE))
 
 $(stages): .venv/.ready
@@ -144,7 +144,7 @@ seeds: .venv/.ready  ## run RECIPE with 3 seeds of everything, base and encoder 
 	  $(if $(ADAPTER),--set "sft.adapter=$(ADAPTER)") $(if $(DATA_ROOT),--set "corpus.data_root=$(DATA_ROOT)") \
 	  $(foreach change,$(SET),--set '$(change)') $(if $(DRY_RUN),--dry-run)
 
-report: .venv/.ready  ## write report.html, .md and .json of RUN from its ledger
+report: .venv/.ready  ## write report.html, .md and .json of RUN from its ledger and saved answers; runs no model
 	$(POSTTRAIN) report "$(run_folder)"
 
 compare: .venv/.ready  ## compare two runs or stages: FROM=runs/tiny RUN=tiny_full

@@ -53,7 +53,7 @@ def run_recipe(
         int,
         typer.Option(
             min=1,
-            help="Up to so many stages at a time on a CPU, where they do not hang on each other; each takes memory.",
+            help="How many stages may run at a time on a CPU if they do not depend on each other. Each needs memory.",
         ),
     ] = 1,
     fresh_code: FreshCodeOption = False,

@@ -15,21 +15,24 @@ RecipeArgument = Annotated[
 RecipeOption = Annotated[str, typer.Option("--recipe", help="A name in posttrain/recipes, or a YAML file.")]
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", metavar="NAME|FOLDER", help="Where it goes: runs/NAME. Default: the recipe's name."),
+    typer.Option(
+        "--run", metavar="NAME|FOLDER", help="The run's folder: runs/NAME, or a path. Default: the recipe's name."
+    ),
 ]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="RUN", help="Branch from that run: what did not change is shared, not made again."),
+    typer.Option("--from", metavar="RUN", help="Branch from that run: reuse its stages wherever nothing changed."),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change an option, such as sft.learning_rate=1e-4. Repeatable."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done and what it takes; make nothing.")
+    bool, typer.Option("--dry-run", help="Print what would be done and what it needs; write nothing.")
 ]
 FreshCodeOption = Annotated[
-    bool, typer.Option("--fresh-code", help="Make again what other code than this made, and what depends on it.")
+    bool,
+    typer.Option("--fresh-code", help="Run stages again that other code than this made, and what depends on them."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 CheckpointOption = Annotated[

@@ -1,6 +1,7 @@
 """The stage table: one row per stage, read by graph, memory plan, evaluation, report and commands; it loads no torch.
 
 A new stage is a module posttrain/stages/NAME.py with a function `run`, and in this file its options, section and row.
+The order of the rows is the order of stages in a recipe that lists none; run/graph.py finds their parents.
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ class StageSpec:
 
     name: str
     summary: str
-    """One line for `make help` and the documents."""
+    """One line; the stage's target in the Makefile repeats it, as a test checks."""
     trains: str
     """Which weights train; empty if none do."""
     leaves: Literal["llama", "encoder", "speech", "reward", "enhancer"]
