@@ -231,9 +231,9 @@ def test_the_stage_of_the_example_is_two_files():
 
 def test_the_stage_of_the_example_is_planned_with_its_memory_evaluated_and_reported_as_any_speech_model(extended):
     plan = printed(extended, "run soften.yaml --dry-run")[1]
-    assert re.search(r"^soft_half +run .*takes about \d\.\d GiB\)$", plan, re.MULTILINE)
+    assert re.search(r"^soft_half +run .*needs about \d\.\d GiB of memory\)$", plan, re.MULTILINE)
     assert re.search(r"^✓ fit", printed(extended, "doctor soften.yaml")[1], re.MULTILINE)
     found, report = rows(extended), json.loads((extended / "report.json").read_text(encoding="utf-8"))
     assert found["soft_half"]["metrics"].keys() == found["sft"]["metrics"].keys()
     assert found["soft_half"]["config"]["options"] == {"strength": 0.5}
-    assert report["stages"] == ["base", "ctc", "align", "sft", "soft_half", "soft_fifth"]
+    assert report["stages"] == ["base", "ctc", "align", "distill", "sft", "soft_half", "soft_fifth"]
