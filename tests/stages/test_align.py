@@ -106,7 +106,9 @@ def test_a_clip_without_words_is_learned_as_pauses_alone(llama):
 def test_only_the_words_that_are_used_are_outputs_and_their_scores_stay_the_same(llama):
     a, b = (llama.tokenizer.word_ids(letter)[-1] for letter in "ab")
     every, few = EmbeddingCTC(llama, range(llama.model.config.vocab_size)), EmbeddingCTC(llama, [b, a, b])
-    assert len(few.words) == 3 and few.units([b, a]) == [few.used[b], few.used[a]] and few.blank not in few.units([a, b])
+    assert (
+        len(few.words) == 3 and few.units([b, a]) == [few.used[b], few.used[a]] and few.blank not in few.units([a, b])
+    )
     speech = torch.tensor([0, 1, 2])
     cosines = [model.scores(speech) / model.sharpness for model in (every, few)]
     assert torch.allclose(cosines[1], cosines[0][:, list(few.used)], atol=1e-6)

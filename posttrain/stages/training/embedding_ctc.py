@@ -82,7 +82,7 @@ class EmbeddingCTC(nn.Module):
         return {"loss": loss / said.sum().clamp(min=1)}
 
     def scores(self, speech: torch.Tensor) -> torch.Tensor:
-        """Sharpness times the cosine of each speech token, given as table rows (N,), with every unit's word. # (N, U)"""
+        """Sharpness times the cosine of each speech token, given as table rows (N,), with every unit. # (N, U)"""
         spoken = self.projector(self.table.rows(speech).to(self.words.device))  # (N, D)
         return self.sharpness * F.normalize(spoken, dim=-1) @ self.words.T
 
