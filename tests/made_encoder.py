@@ -69,6 +69,6 @@ class Made:
 
 def add(monkeypatch):
     """Make the kind known, as its two rows would."""
-    shape = kinds.Shape(FRAME * 12, 12, FRAME)
+    shape = kinds.Shape(FRAME * 12, 12, FRAME, 1)
     monkeypatch.setitem(kinds.KINDS, "made", kinds.Kind(("config.json",), lambda config, hop_samples: shape))
     monkeypatch.setitem(loading.IMPLEMENTATIONS, "made", Made)

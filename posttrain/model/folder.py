@@ -13,8 +13,9 @@ from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError
 from posttrain.model.encoders import kinds
 
-INSTEAD = {"preprocessor_config.json": "processor_config.json"}
 LLAMA_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
+NORMALISED = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+"""Names of the parts of a weight under weight normalisation: in older folders, and in torch today."""
 SHOWN = 3
 
 
@@ -22,10 +23,7 @@ def check_folder(folder: Path, kind: Literal["llama", "encoder"]) -> None:
     """Raise InputError listing what is missing or has another shape than in config.json, or if it is no such model."""
     if not folder.is_dir():
         raise InputError(f"{folder} not found; name a folder or a hub id")
-    there = {path.name for path in folder.iterdir()}
-    wanted = LLAMA_FILES if kind == "llama" else kinds.files_of(folder)
-    lacking = [name for name in wanted if not {name, INSTEAD.get(name, name)} & there]
-    problems = [f"{folder} has no {name}; get the folder again, whole" for name in lacking]
+    problems = kinds.lacking(folder, LLAMA_FILES if kind == "llama" else kinds.files_of(folder))
     if problems:
         raise InputError(problems)
     import torch  # only if there is something to compare
@@ -104,9 +102,15 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     for name in names:
         try:
             with safe_open(folder / name, framework="pt") as file:
-                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+                shapes |= {_today(key): tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             problems.append(f"{folder / name} cannot be read: {error}; get the folder again, whole")
     if problems:
         raise InputError(problems)
     return shapes
+
+
+def _today(name: str) -> str:
+    """A weight's name as torch has it today; `from_pretrained` renames in the same way."""
+    *module, last = name.split(".")
+    return ".".join([*module, NORMALISED.get(last, last)])

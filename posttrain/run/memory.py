@@ -239,7 +239,7 @@ def _need_of_enhancer(node: Node, recipe: Recipe, encoder: Shape) -> Need:
     seconds = node.options.batch_size * node.options.segment_s
     parts = {"activations": seconds * ENHANCER_BYTES_S, "process": PROCESS}
     if node.options.machine_weight:
-        parts["activations"] += _encoder_activations(seconds, recipe, encoder)
+        parts["activations"] += _encoder_activations(seconds, encoder)
         parts = {"training": encoder.params * (TRAINED + 4), **parts}  # + 4: the teacher
     return Need(node.name, parts)
 
@@ -247,8 +247,9 @@ def _need_of_enhancer(node: Node, recipe: Recipe, encoder: Shape) -> Need:
 def _need_of_encoder(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -> Need:
     """Its training's need or, if larger, its evaluation's, in which the base answers the encoder's own transcripts."""
     options, element = node.options, BYTES[recipe.base.dtype]
-    training = encoder.params * TRAINED if options.model is None else encoder.params * 4
-    batch = _encoder_activations(options.batch_size * CLIP_S, recipe, encoder)
+    loaded = options.model is not None
+    training = encoder.params * (4 if loaded else TRAINED)
+    batch = 0.0 if loaded else _encoder_activations(options.batch_size * CLIP_S, encoder)
     weights = weights_bytes(llama, element, recipe.base.quantization == "nf4")
     answering = _cache(recipe.evaluation.batch_size, recipe, llama, encoder)
     if weights + answering > training + batch:
@@ -256,9 +257,9 @@ def _need_of_encoder(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -
     return Need(node.name, {"training": training, "activations": batch, "process": PROCESS})
 
 
-def _encoder_activations(seconds: float, recipe: Recipe, encoder: Shape) -> float:
+def _encoder_activations(seconds: float, encoder: Shape) -> float:
     """Bytes kept for the backward pass through this many seconds of speech."""
-    return seconds * encoder.frames_s * 40 * encoder.width * 4 * recipe.ctc.layers
+    return seconds * encoder.frames_s * 40 * encoder.width * 4 * encoder.layers
 
 
 def _tokens(recipe: Recipe, encoder: Shape) -> float:

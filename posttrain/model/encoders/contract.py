@@ -5,7 +5,7 @@ scratch, is the exception. A new kind of encoder is a file like `parakeet.py`, a
 `loading.py`. Where the transcript comes from is the encoder's own affair: a CTC head, or a decoder as Whisper's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.frontend import collate, heard
+from posttrain.errors import InputError
 
 Span = tuple[int, int]
 """First frame, and one past the last."""
@@ -130,6 +131,13 @@ def state_hash(model: torch.nn.Module) -> str:
     state = sorted(model.state_dict().items())
     parts = ((name, tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for name, tensor in state)
     return files.content_hash(part for name, values in parts for part in (name, values.tobytes()))[:16]
+
+
+def whole(source: str | Path, report: Mapping[str, Any]) -> None:
+    """Raise InputError if `from_pretrained` reports weights that are missing, left over or of another shape."""
+    wrong = {kind: sorted(keys) for kind, keys in report.items() if keys and kind != "error_msgs"}
+    if wrong:
+        raise InputError(f"encoder {source} does not fit its config.json: {wrong}; get the folder again, whole")
 
 
 def _batches(order: list[int], lengths: Sequence[int]) -> list[list[int]]:

@@ -14,7 +14,7 @@ from posttrain import files
 from posttrain.acoustics.enhancer import SPEC
 from posttrain.errors import InputError
 from posttrain.model import origin
-from posttrain.model.encoders import kinds, parakeet
+from posttrain.model.encoders import ctc, kinds, parakeet, whisper
 from posttrain.model.encoders.contract import Encoder
 from posttrain.model.untrusted import read_content
 
@@ -53,9 +53,13 @@ class Body(Protocol):
         """The number of frames of each clip, by its mask (B, F)."""
 
 
-IMPLEMENTATIONS: dict[str, Implementation] = {"parakeet_ctc": parakeet}
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "parakeet_ctc": parakeet,
+    "whisper": whisper,
+    **dict.fromkeys(ctc.MODELS, ctc),
+}
 """`model_type` of an encoder's config.json → its code."""
-BODIES: dict[str, Body] = {"parakeet_encoder": parakeet}
+BODIES: dict[str, Body] = {"parakeet_encoder": parakeet, "whisper": whisper, **dict.fromkeys(ctc.MODELS, ctc)}
 """`model_type` of `Encoder.module`'s config → its code."""
 
 
@@ -66,6 +70,8 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
         raise InputError(f"encoder {source} not found; name an encoder's folder, or a hub id")
     try:
         kind = kinds.kind_of(source, read_content(source, revision))
+        if Path(source).is_dir() and (problems := kinds.lacking(Path(source), kinds.KINDS[kind].files)):
+            raise InputError(problems)
         return IMPLEMENTATIONS[kind].load(source, revision, device)
     except InputError:
         raise

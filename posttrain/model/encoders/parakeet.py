@@ -6,13 +6,11 @@ from one pass. BatchNorm stays in eval() unless the ctc stage trains it; padded 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torchaudio.functional as AF
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     ParakeetCTCConfig,
@@ -24,8 +22,8 @@ from transformers import (
 )
 
 from posttrain.acoustics.frontend import LogMel, collate
-from posttrain.errors import InputError
-from posttrain.model.encoders.contract import Aligner, Span, state_hash
+from posttrain.model.encoders import forced_alignment
+from posttrain.model.encoders.contract import Aligner, Span, state_hash, whole
 
 NO_SPLIT = ("ParakeetEncoderBlock",)
 CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
@@ -110,23 +108,10 @@ class Parakeet:
 
     @torch.no_grad()
     def word_spans(self, frames: torch.Tensor, text: str) -> list[Span] | None:
-        """Spans of the words by CTC forced alignment (torchaudio), cut halfway between neighbours; see `Aligner`."""
-        labels = [self.labels(word) for word in text.split()]
-        flat = torch.tensor([[unit for word in labels for unit in word]], dtype=torch.int32)  # (1, U)
-        blank = self.model.config.pad_token_id
-        repeated = int((flat[0, 1:] == flat[0, :-1]).sum())  # equal units need a blank between them
-        if len(frames) < flat.shape[1] + repeated:
-            return None
+        """Spans of the words by CTC forced alignment; see `Aligner`."""
         scores = self.model.ctc_head(frames[None].to(self.device, self.model.dtype)).float().log_softmax(-1).cpu()
-        path, confidence = AF.forced_align(scores, flat, blank=blank)  # scores (1, T, V)
-        units = AF.merge_tokens(path[0], confidence[0], blank=blank)
-        ends, number = [], 0
-        for word in labels:
-            ends.append((units[number].start, units[number + len(word) - 1].end))
-            number += len(word)
-        between = [(before[1] + after[0]) // 2 for before, after in pairwise(ends)]
-        edges = [max(0, ends[0][0] - 1), *between, min(len(frames), ends[-1][1] + 1)]
-        return list(pairwise(edges))
+        words = [self.labels(word) for word in text.split()]
+        return forced_alignment.word_spans(scores[0], words, self.model.config.pad_token_id)
 
 
 def load(source: str | Path, revision: str | None = None, device: str = "cpu") -> Parakeet:
@@ -136,9 +121,7 @@ def load(source: str | Path, revision: str | None = None, device: str = "cpu") -
     )
     tokenizer = ParakeetTokenizer.from_pretrained(source, revision=revision)
     extractor = ParakeetFeatureExtractor.from_pretrained(source, revision=revision)
-    wrong = {kind: sorted(keys) for kind, keys in report.items() if keys and kind != "error_msgs"}
-    if wrong:
-        raise InputError(f"encoder {source} does not fit its config.json: {wrong}; get the folder again, whole")
+    whole(source, report)
     return _frozen(model.to(device), tokenizer, extractor)
 
 
