@@ -23,6 +23,10 @@ Share = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, le=1)]
 class CorpusConfig:
     """The corpus: what is said, by whom, in what noise."""
 
+    world: Literal["tiny", "general"] = "tiny"
+    """What is said and asked: the tiny world, which a tiny base learns, or general English, for a loaded base."""
+    written: CountOrZero = 0
+    """Requests that the loaded base writes and answers itself; synthetic voices say them. For world: general."""
     train_clips: CountOrZero = 7000
     """Synthetic clips to train the encoder and the speech stages on."""
     rl_clips: CountOrZero = 1200
@@ -142,7 +146,10 @@ RETIRED: dict[str, dict[str, Any]] = {"distill": {"student": "same"}}
 count them, so that finished runs stay finished."""
 
 
-ADDED: dict[str, dict[str, Any]] = {"base": {"chat_format": None}}
+ADDED: dict[str, dict[str, Any]] = {
+    "base": {"chat_format": None},
+    "corpus": {"world": "tiny", "written": 0},
+}
 """Section → options that it did not always have, with the value that does as before; keys do not count that value."""
 
 

@@ -1,5 +1,7 @@
 """The tasks: the instruction of each, and the fixed answers."""
 
+from typing import Literal
+
 REPEAT = "repeat"
 ANSWER = "answer"
 COMMAND = "command"
@@ -16,6 +18,18 @@ QUESTIONS = {
 }
 """Instruction → the task as a question about what follows, in the format of ANSWER, which already is one (decaNLP,
 McCann et al. 2018, arXiv 1806.08730)."""
+
+World = Literal["tiny", "general"]
+"""What the texts of a corpus are about: the tiny world, which a tiny base can learn, or general English."""
+PHRASES: dict[World, dict[str, str]] = {
+    "tiny": {},
+    "general": {
+        INSTRUCTIONS[REPEAT]: "Repeat what is said, word for word",
+        INSTRUCTIONS[ANSWER]: "Answer in one short sentence",
+        INSTRUCTIONS[COMMAND]: "Write the hearing aid command as JSON with device, action and value",
+    },
+}
+"""World → instruction → how a model of that world is asked; a pretrained model is asked in plain English."""
 
 ABSTENTION = "i did not hear any words."
 """The answer if nothing is audible, whatever the task."""

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from posttrain import files
+from posttrain.corpus.instructions import World
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
 from posttrain.readers import json_lines
@@ -58,6 +59,11 @@ class Corpus:
         clip = self.clips[clip_id]
         with safe_open(self.folder / AUDIO, framework="pt") as file:  # if it stayed open, its pages would fill memory
             return file.get_slice("audio")[clip.start : clip.start + clip.samples].float() / FULL_SCALE  # (S,)
+
+    @property
+    def world(self) -> World:
+        """What its texts are about."""
+        return self.counts.get("config", {}).get("world", "tiny")
 
     def clips_of(self, split: str) -> list[Clip]:
         """Clips of a split, in order of their audio."""

@@ -24,6 +24,7 @@ from transformers import LlamaForCausalLM
 
 from posttrain import files
 from posttrain.config.stage_table import spec_of
+from posttrain.corpus.instructions import World
 from posttrain.errors import InputError
 from posttrain.model import adapters, origin, personal
 from posttrain.model.derived import classifier, merged, scaled
@@ -192,14 +193,19 @@ def save_base(folder: Path, model: LlamaForCausalLM, tokenizer: SpeechTokenizer)
 
 
 def refer_base(
-    folder: Path, model: str, revision: str | None = None, dtype: str = "float32", quantization: str = "none"
+    folder: Path,
+    model: str,
+    revision: str | None = None,
+    dtype: str = "float32",
+    quantization: str = "none",
+    world: World = "tiny",
 ) -> Spec:
     """Write a reference to a base that lies elsewhere; if `model` is itself such a reference, it is followed."""
     if (Path(model) / SPEC_FILE).is_file():
         named = read_spec(model)
         model, revision = named.base, named.base_revision
     source = relative(model) if Path(model).is_dir() else model
-    spec = Spec("base", source, base_revision=revision, dtype=dtype, quantization=quantization)
+    spec = Spec("base", source, base_revision=revision, dtype=dtype, quantization=quantization, world=world)
     _commit(_part_of(folder), folder, spec)
     return spec
 

@@ -13,6 +13,7 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
+from posttrain.corpus.instructions import PHRASES, World
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import chat_format
@@ -55,6 +56,8 @@ class Spec:
     """LoRA rank, if it differs from the adapter's own."""
     one_format: bool = False
     """Instructions of spoken tasks are phrased as questions, in one format."""
+    world: World = "tiny"
+    """How the tasks are asked: a world of corpus.instructions.PHRASES."""
     num_words: int = 0
     """V."""
     parents: dict[str, str] = field(default_factory=dict)
@@ -78,6 +81,7 @@ class SpeechLlama:
 
     def __post_init__(self) -> None:
         self.tokenizer.one_format = self.spec.one_format
+        self.tokenizer.phrases = PHRASES[self.spec.world]
 
     def attach(self, table: FrameTable | None) -> "SpeechLlama":
         """Use the clips of this table from now on; returns itself.

@@ -30,6 +30,8 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
 
     one_format: bool = False
     """Phrase spoken tasks as in QUESTIONS."""
+    phrases: Mapping[str, str] = MappingProxyType({})
+    """Instruction → how this model is asked, for those that are not asked by their name."""
     clips: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Clip id → (first row, number of speech tokens N)."""
     _num_words: int | None = None
@@ -64,9 +66,11 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
             raise ValueError(
                 f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
             )
+        asked = self.phrases.get(example.instruction, example.instruction)
         if example.clip is None:
-            return [{"role": "user", "content": broken_up(user_content(example.instruction, example.text))}]
-        asked = QUESTIONS.get(example.instruction, example.instruction) if self.one_format else example.instruction
+            return [{"role": "user", "content": broken_up(user_content(asked, example.text))}]
+        if self.one_format:
+            asked = QUESTIONS.get(example.instruction, asked)
         return [{"role": "user", "content": user_content(broken_up(asked), _placeholder(example.clip))}]
 
     def prompt_text(self, example: Example) -> str:

@@ -33,6 +33,13 @@ def of_sources(config: CorpusConfig) -> dict[str, Any]:
     return {name: _of_source(name, Path(config.data_root or "")) for name in config.sources}
 
 
+def of_text(config: CorpusConfig) -> list[str | None]:
+    """Hashes of the published texts whose phrases are spoken."""
+    from posttrain.corpus import general_text
+
+    return hashes(general_text.training_files(config.data_root))
+
+
 def of_personal(manifest: str | None, listener: str) -> dict[str, Any]:
     """Hashes of a person's manifest, recordings and audiogram."""
     path = Path(manifest or "")

@@ -38,8 +38,13 @@ class Node:
 
 def corpus_key(recipe: Recipe) -> str:
     """Hash of what the corpus is built from: config, seed, and the cards, manifests and recordings of its sources."""
-    options = {k: v for k, v in dataclasses.asdict(recipe.corpus).items() if k != "data_root"}
-    return value_hash([options, recipe.seed, content.of_sources(recipe.corpus)])
+    options = {name: value for name, value in counted("corpus", recipe.corpus).items() if name != "data_root"}
+    read = [content.of_sources(recipe.corpus)]
+    if recipe.corpus.world == "general":
+        read.append(content.of_text(recipe.corpus))
+    if recipe.corpus.written:
+        read.append([recipe.base.model, recipe.base.revision, content.of_model(recipe.base.model)])
+    return value_hash([options, recipe.seed, *read])
 
 
 def nodes(recipe: Recipe) -> list[Node]:

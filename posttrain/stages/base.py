@@ -67,7 +67,7 @@ def _name(context: StageContext, model: str, revision: str | None, dtype: str, q
     with torch.device("meta"):
         params = LlamaForCausalLM(shape).num_parameters()
     print(f"base: {model}, {params:,} parameters, loaded as it is; trains nothing", file=sys.stderr)
-    checkpoint.refer_base(context.folder, model, revision, dtype, quantization)
+    checkpoint.refer_base(context.folder, model, revision, dtype, quantization, context.corpus.world)
     return {"steps": 0, "tokens": 0, "params": params}
 
 

@@ -1,6 +1,7 @@
 """Copying: a sentence word for word (easy); numbers read digit by digit, in five levels of length (hard)."""
 
 import random
+from collections.abc import Callable
 from functools import partial
 
 from posttrain.corpus import vocabulary as v
@@ -16,8 +17,10 @@ PROBED_LEVELS = (0, 1, 1, 2, 3)
 """The longest numbers occur only in training."""
 
 
-def easy(split: str, rng: random.Random, level: int | None) -> Question:
-    """A sentence."""
+def easy(
+    sentence: Callable[[str, random.Random], str], split: str, rng: random.Random, level: int | None
+) -> Question:
+    """A sentence that `sentence` draws."""
     text = sentence(split, rng)
     while not may_hold(split, wrong := _slip(text, rng)):  # the rejected answer is trained on too
         pass
@@ -40,6 +43,6 @@ def _slip(text: str, rng: random.Random) -> str:
     return " ".join([*words[:place], rng.choice(others), *words[place + 1 :]])
 
 
-EASY = Skill("copy_easy", easy, task=REPEAT)
+EASY = Skill("copy_easy", partial(easy, sentence), task=REPEAT)
 HARD = Skill("copy_hard", partial(until_held, hard), PROBED_LEVELS, REPEAT)
 FAMILY = family(EASY, HARD)

@@ -1,7 +1,8 @@
 """Hearing nothing: clips of noise, other sounds or silence, on which every task is answered by the abstention."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from posttrain.corpus import grammar
 from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
@@ -13,18 +14,31 @@ CONDITIONS = {"noise": 5, "sound": 4, "silence": 2}
 """Weights of the conditions of training clips."""
 
 
-def items(held: HeldOut) -> Iterator[Item]:
-    """`hearing/noise` and, in the test, `hearing/sound`; some of each are silent."""
-    for number in range(held.size(TEST_NOISE, VALID_NOISE)):
-        ask = draw(held.split, held.rng) if held.test else _ask(held.rng.choice([REPEAT, *INSTRUCTIONS]))
-        yield Item("hearing/noise", number, ask, "silence" if number % 5 == 4 else "noise")
-    for number in range(held.size(TEST_SOUND) if held.test else 0):
-        yield Item("hearing/sound", number, draw(held.split, held.rng), "silence" if number % 10 == 9 else "sound")
+@dataclass(frozen=True)
+class Unheard:
+    """The tasks of a world, each on a clip without words."""
+
+    tasks: tuple[str, ...]
+    sentence: Callable[[str, random.Random], str]
+    """Draws what would be wrong to hear."""
+
+    def items(self, held: HeldOut) -> Iterator[Item]:
+        """`hearing/noise` and, in the test, `hearing/sound`; some of each are silent."""
+        for number in range(held.size(TEST_NOISE, VALID_NOISE)):
+            ask = self.draw(held.split, held.rng) if held.test else _ask(held.rng.choice([REPEAT, *self.tasks]))
+            yield Item("hearing/noise", number, ask, "silence" if number % 5 == 4 else "noise")
+        for number in range(held.size(TEST_SOUND) if held.test else 0):
+            yield Item("hearing/sound", number, self.draw(held.split, held.rng), "silence" if number % 10 == 9 else "sound")
+
+    def draw(self, split: str, rng: random.Random) -> Ask:
+        """A task, half of the time to repeat; a sentence is the wrong answer."""
+        return _ask(rng.choice([REPEAT, REPEAT, REPEAT, *self.tasks]), self.sentence("train", rng))
 
 
-def draw(split: str, rng: random.Random) -> Ask:
-    """A task, half of the time to repeat; a sentence is the wrong answer."""
-    return _ask(rng.choice([REPEAT, REPEAT, REPEAT, *INSTRUCTIONS]), grammar.sentence("train", rng))
+def family(tasks: Iterable[str], sentence: Callable[[str, random.Random], str]) -> Family:
+    """The family of a world's tasks."""
+    unheard = Unheard(tuple(tasks), sentence)
+    return Family(unheard.items, {"silent": unheard.draw}, {"abstain": abstain})
 
 
 def condition(rng: random.Random) -> str:
@@ -46,4 +60,4 @@ def _ask(task: str, wrong: str = "") -> Ask:
     return Ask(task, "", ABSTENTION, "abstain", wrong)
 
 
-FAMILY = Family(items, {"silent": draw}, {"abstain": abstain})
+FAMILY = family(INSTRUCTIONS, grammar.sentence)

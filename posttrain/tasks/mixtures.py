@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from posttrain.tasks.families import FAMILIES
 from posttrain.tasks.family import Ask, Family
@@ -47,12 +47,18 @@ RL = {"repeat": 0.2, "answer": 0.2, "command": 0.14, "simplify": 0.14, "help": 0
 """The same for reinforcement learning, which takes kinds in turn and must not run out of one: otherwise it would learn
 to refuse without examples of what not to refuse."""
 
+GENERAL = {"repeat": 0.45, "joined": 0.08, "request": 0.2, "command": 0.1, "safety": 0.07}
+GENERAL_RL = {"repeat": 0.3, "request": 0.2, "command": 0.2, "safety": 0.2}
+"""The same in a corpus of general English; without requests, there are more `silent` clips."""
 
-def spoken(split: str, count: int, rng: random.Random, shares: Mapping[str, float]) -> Iterator[tuple[Family, Ask]]:
+
+def spoken(
+    split: str, count: int, rng: random.Random, shares: Mapping[str, float], families: Sequence[Family] = FAMILIES
+) -> Iterator[tuple[Family, Ask]]:
     """Draw `count` asks with their families, kinds in their shares; the rest are `silent`."""
-    families = {kind: family for family in FAMILIES for kind in family.draws}
+    of = {kind: family for family in families for kind in family.draws}
     for kind in in_shares({**shares, "silent": 1 - sum(shares.values())}, count, rng):
-        yield families[kind], families[kind].draws[kind](split, rng)
+        yield of[kind], of[kind].draws[kind](split, rng)
 
 
 def in_shares(shares: Mapping[str, float], count: int, rng: random.Random) -> list[str]:

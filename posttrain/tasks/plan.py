@@ -4,30 +4,36 @@ Held-out items depend only on the corpus's sizes, so that runs with different se
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import grammar
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.plan import Plan, SpokenText, check_disjoint
 from posttrain.corpus.types import Example, Pair
-from posttrain.tasks import hearing, mixtures
-from posttrain.tasks.families import FAMILIES
-from posttrain.tasks.family import Ask, HeldOut, Item, example
+from posttrain.tasks import hearing, mixtures, worlds
+from posttrain.tasks.family import Ask, Family, HeldOut, Item, example
 from posttrain.tasks.preferences import pair
+from posttrain.tasks.requests import Written
 
 HELD_OUT_LINES = 240
 """Lines of running text in each split."""
 
 
-def plan(config: CorpusConfig, seed: int) -> Plan:
-    """Draw the whole plan. Raises InputError if a test text is also in training or validation data."""
-    builder = _Builder()
+def plan(config: CorpusConfig, seed: int, written: Written = MappingProxyType({})) -> Plan:
+    """Draw the whole plan; `written`: the requests that the base wrote, if `config` wants some.
+
+    Raises InputError if a test text is also in training or validation data.
+    """
+    world = worlds.of(config, written)
+    builder = _Builder(world.families)
     items = builder.held_out(HeldOut("test", config, random.Random("test")))
     rng = random.Random(f"train {seed}")
-    builder.train("train", config.train_clips, mixtures.SPOKEN, rng)
-    builder.train("valid", config.valid_clips, mixtures.SPOKEN, rng)
-    builder.train("rl", config.rl_clips, mixtures.RL, random.Random(f"rl {seed}"))
+    builder.train("train", config.train_clips, world.spoken, rng)
+    builder.train("valid", config.valid_clips, world.spoken, rng)
+    builder.train("rl", config.rl_clips, world.rl, random.Random(f"rl {seed}"))
     valid_items = builder.held_out(HeldOut("valid", config, random.Random("validation items")))
     made = Plan(grammar.general_lines(HELD_OUT_LINES), builder.spoken, items, builder.pairs, valid_items)
     check_disjoint(made)
@@ -37,14 +43,15 @@ def plan(config: CorpusConfig, seed: int) -> Plan:
 class _Builder:
     """Collects clips in order, with the examples and pairs on them."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: tuple[Family, ...]) -> None:
+        self.families = families
         self.spoken: list[SpokenText] = []
         self.pairs: list[Pair] = []
 
     def held_out(self, held: HeldOut) -> list[Example]:
         """Add the clips of all families' spoken items, and return the typed items."""
         typed = []
-        for item in (item for family in FAMILIES for item in family.items(held)):
+        for item in (item for family in self.families for item in family.items(held)):
             prefix = "" if held.test else f"{held.split}/"
             made = example(f"{prefix}{item.probe}/{item.number:04d}", held.split, item.ask, item.probe)
             if item.condition is None:
@@ -53,10 +60,10 @@ class _Builder:
                 self._held_out_clip(held.split, item, made)
         return typed
 
-    def train(self, split: str, count: int, shares: dict[str, float], rng: random.Random) -> None:
+    def train(self, split: str, count: int, shares: Mapping[str, float], rng: random.Random) -> None:
         """Add `count` clips of a mixture, each with its own task, a repeat task besides, and perhaps a pair (never for
         rl, which takes texts of the training split)."""
-        for family, ask in mixtures.spoken("train" if split == "rl" else split, count, rng, shares):
+        for family, ask in mixtures.spoken("train" if split == "rl" else split, count, rng, shares, self.families):
             own = example(f"{self._next_id(split)}/{ask.task}", split, ask)
             examples = [own]
             if ask.text and ask.task != REPEAT:
