@@ -45,13 +45,21 @@ class _Model:
 
 def problems(recipe: Recipe, nodes: Sequence[Node]) -> list[str]:
     """All problems of these nodes, each by itself and in combination with the nodes before it."""
-    return [*_parents(nodes), *_lineage(nodes), *_data(recipe, nodes), *_sizes(nodes), *_names(nodes)]
+    return [*_world(recipe), *_parents(nodes), *_lineage(nodes), *_data(recipe, nodes), *_sizes(nodes), *_names(nodes)]
 
 
 def check(recipe: Recipe, nodes: Sequence[Node]) -> None:
     """InputError that lists the problems."""
     if found := problems(recipe, nodes):
         raise InputError(found)
+
+
+def _world(recipe: Recipe) -> Iterator[str]:
+    world, written = recipe.corpus.world, recipe.corpus.written
+    if world == "general" and recipe.base.model is None:
+        yield "corpus.world is general, which a tiny base does not learn; name a pretrained one with base.model"
+    if world == "tiny" and written:
+        yield f"corpus.written is {written}, but the tiny world has no requests; set corpus.world=general, or it to 0"
 
 
 def _names(nodes: Sequence[Node]) -> Iterator[str]:

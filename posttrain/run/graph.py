@@ -1,6 +1,5 @@
 """The stage graph: a recipe's nodes, their parents by role, and a key for everything a node's result depends on."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ from posttrain.config.sections import counted
 from posttrain.config.stage_table import TABLE, StageSpec
 from posttrain.errors import InputError
 from posttrain.files import value_hash
-from posttrain.run import content
+from posttrain.run import content, requests
 
 QUANTISED = "base@nf4"
 """Name of the base that a QLoRA's text figures are compared with."""
@@ -42,9 +41,7 @@ def corpus_key(recipe: Recipe) -> str:
     read = [content.of_sources(recipe.corpus)]
     if recipe.corpus.world == "general":
         read.append(content.of_text(recipe.corpus))
-    if recipe.corpus.written:
-        read.append([recipe.base.model, recipe.base.revision, content.of_model(recipe.base.model)])
-    return value_hash([options, recipe.seed, *read])
+    return value_hash([options, recipe.seed, *read, *requests.key(recipe)])
 
 
 def nodes(recipe: Recipe) -> list[Node]:

@@ -26,7 +26,7 @@ from posttrain.machine.lock import alone
 from posttrain.machine.side_by_side import run_all
 from posttrain.machine.source import code_of
 from posttrain.model import origin
-from posttrain.run import ledger
+from posttrain.run import ledger, requests
 from posttrain.run.graph import Node, corpus_key, nodes, reference
 from posttrain.run.planning import Step, evaluation_key, held_out_key, plan
 
@@ -88,7 +88,8 @@ def make_corpus(recipe: Recipe, step: Step) -> Any:
     if step.action == "run":
         say("\n■ corpus: what is said, by whom, in what noise")
         (step.folder / "key").unlink(missing_ok=True)
-        build.build(plan(recipe.corpus, recipe.seed), recipe.corpus, recipe.seed, step.folder)
+        asked = requests.written(recipe, step.folder.with_name("requests.json"))
+        build.build(plan(recipe.corpus, recipe.seed, asked), recipe.corpus, recipe.seed, step.folder)
         files.write_json(step.folder / "code.json", code_of("corpus"))
         files.write_text(step.folder / "key", corpus_key(recipe))
     return store.Corpus.load(step.folder)

@@ -17,9 +17,7 @@ PROBED_LEVELS = (0, 1, 1, 2, 3)
 """The longest numbers occur only in training."""
 
 
-def easy(
-    sentence: Callable[[str, random.Random], str], split: str, rng: random.Random, level: int | None
-) -> Question:
+def easy(sentence: Callable[[str, random.Random], str], split: str, rng: random.Random, level: int | None) -> Question:
     """A sentence that `sentence` draws."""
     text = sentence(split, rng)
     while not may_hold(split, wrong := _slip(text, rng)):  # the rejected answer is trained on too

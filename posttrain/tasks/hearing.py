@@ -28,7 +28,9 @@ class Unheard:
             ask = self.draw(held.split, held.rng) if held.test else _ask(held.rng.choice([REPEAT, *self.tasks]))
             yield Item("hearing/noise", number, ask, "silence" if number % 5 == 4 else "noise")
         for number in range(held.size(TEST_SOUND) if held.test else 0):
-            yield Item("hearing/sound", number, self.draw(held.split, held.rng), "silence" if number % 10 == 9 else "sound")
+            yield Item(
+                "hearing/sound", number, self.draw(held.split, held.rng), "silence" if number % 10 == 9 else "sound"
+            )
 
     def draw(self, split: str, rng: random.Random) -> Ask:
         """A task, half of the time to repeat; a sentence is the wrong answer."""

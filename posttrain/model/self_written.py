@@ -1,0 +1,99 @@
+"""Requests that a language model writes itself: what it puts into the user's turn when it is given only its beginning.
+
+Magpie (Xu et al. 2024, arXiv 2406.08464). Deviations: 1. only requests that can be read aloud are kept: one sentence of
+SHORT words, letters alone; 2. each is answered as `answer` asks, greedily, in normalised words as a person's speech
+would be transcribed; 3. answers that are cut at the limit, empty or the request itself are left out; 4. no reward model
+filters them. A request is in the split that its words determine, so no request is in two.
+"""
+
+import re
+from collections.abc import Iterator
+
+import torch
+from tqdm import tqdm
+
+from posttrain.corpus.instructions import ANSWER, INSTRUCTIONS
+from posttrain.corpus.normalise import normalise
+from posttrain.corpus.splits import split_of
+from posttrain.corpus.types import Example
+from posttrain.errors import InputError
+from posttrain.model.speech_llama import SpeechLlama
+
+SHORT = (3, 16)
+"""Fewest and most words of a request."""
+SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z' ,]*[.?!]?")
+MAX_REQUEST_TOKENS, MAX_ANSWER_TOKENS = 32, 48
+BATCH = 64
+TOP_P = 0.95
+MOST_TRIES = 20
+"""How many times as many requests are drawn as are wanted, before it is an error that so few can be kept."""
+
+
+def written(llama: SpeechLlama, count: int, seed: int, progress: bool = True) -> dict[str, list[tuple[str, str]]]:
+    """Split → `count` different requests in all, in normalised words, each with the model's own answer.
+
+    InputError if the model writes too few that can be read aloud.
+    """
+    found: dict[str, str] = {}
+    drawn = _requests(llama, seed)
+    with tqdm(total=count, desc="requests", unit="request", disable=not progress) as bar:
+        for number, batch in enumerate(drawn):
+            new = [text for text in dict.fromkeys(filter(None, map(spoken, batch))) if text not in found]
+            found |= _answered(llama, new[: count - len(found)])
+            bar.update(min(count, len(found)) - bar.n)
+            if len(found) >= count:
+                break
+            if number * BATCH > MOST_TRIES * count:
+                raise InputError(
+                    f"{llama.spec.base} wrote {len(found)} requests that can be read aloud, expected {count}; set "
+                    "corpus.written to fewer, or to 0"
+                )
+    splits: dict[str, list[tuple[str, str]]] = {"train": [], "valid": [], "test": []}
+    for text, answer in found.items():
+        splits[split_of(text)].append((text, answer))
+    return splits
+
+
+def spoken(line: str) -> str:
+    """The normalised words of a request that can be read aloud; else nothing."""
+    line = line.strip()
+    words = normalise(line) if SPEAKABLE.fullmatch(line) else ""
+    return words if SHORT[0] <= len(words.split()) <= SHORT[1] else ""
+
+
+@torch.no_grad()
+def _requests(llama: SpeechLlama, seed: int) -> Iterator[list[str]]:
+    """Batches of what the model writes after the beginning of a user's turn, without end."""
+    mark = "\x00"
+    chat = llama.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False)
+    start = torch.tensor([llama.tokenizer.encode(chat.partition(mark)[0], add_special_tokens=False)] * BATCH)
+    start = start.to(llama.model.device)
+    with torch.random.fork_rng(devices=[]):
+        for number in range(2**31):
+            torch.manual_seed(seed * 2**31 + number)
+            ids = llama.model.generate(
+                start,
+                attention_mask=torch.ones_like(start),
+                do_sample=True,
+                top_p=TOP_P,
+                top_k=0,
+                temperature=1.0,
+                max_new_tokens=MAX_REQUEST_TOKENS,
+                eos_token_id=llama.eos_ids,
+                pad_token_id=llama.tokenizer.pad_token_id,
+            )[:, start.shape[1] :]
+            ended = torch.isin(ids.cpu(), torch.tensor(llama.eos_ids)).any(1).tolist()
+            texts = llama.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            yield [text for text, whole in zip(texts, ended, strict=True) if whole]
+
+
+def _answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:
+    """Request → the model's answer, for those that it answers in one line within the limit."""
+    instruction = INSTRUCTIONS[ANSWER]
+    asked = [Example(text, "train", ANSWER, instruction, text, None, "", "agreement") for text in texts]
+    answers = llama.complete(asked, BATCH, MAX_ANSWER_TOKENS)
+    return {
+        text: answer
+        for text, (answer, cut) in zip(texts, answers, strict=True)
+        if not cut and "\n" not in answer and normalise(answer) not in ("", text)
+    }

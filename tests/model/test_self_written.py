@@ -1,0 +1,76 @@
+"""Requests that a base writes itself: what can be said aloud is kept, with the base's own answer."""
+
+import pytest
+import torch
+
+from posttrain.corpus.instructions import PHRASES
+from posttrain.corpus.splits import split_of
+from posttrain.errors import InputError
+from posttrain.model import self_written
+from posttrain.model.speech_llama import Spec, SpeechLlama
+from tests.conftest import byte_tokenizer, tiny_llama
+
+ASKED = {"Where is the sun?": "in the sky", "Name a red fruit.": "an apple", "What do cows eat?": "grass"}
+
+
+@pytest.fixture(scope="module")
+def llama():
+    """A small Llama that has learned to ask and answer three things."""
+    tokenizer = byte_tokenizer()
+    made = SpeechLlama(tiny_llama(tokenizer).train(), tokenizer, Spec("base", "toy", world="general"))
+    instruction = PHRASES["general"]["answer"]
+    chats = [[{"role": "user", "content": asked}] for asked in ASKED]
+    chats += [
+        [
+            {"role": "user", "content": f"{instruction}: {asked.lower().strip('?.')}"},
+            {"role": "assistant", "content": said},
+        ]
+        for asked, said in ASKED.items()
+    ]
+    rows = [tokenizer.encode(tokenizer.apply_chat_template(c, tokenize=False), add_special_tokens=False) for c in chats]
+    longest = max(map(len, rows))
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(made.model.parameters(), lr=3e-3)
+    for _ in range(250):
+        loss = made.model(ids, labels=ids.masked_fill(ids == pad, -100), attention_mask=(ids != pad).long()).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    made.model.eval()
+    return made
+
+
+def test_what_the_base_asks_is_kept_with_its_own_answer_in_the_split_of_its_words(llama):
+    splits = self_written.written(llama, 3, seed=0, progress=False)
+    found = {text: answer for rows in splits.values() for text, answer in rows}
+    assert found == {asked.lower().strip("?."): said for asked, said in ASKED.items()}
+    assert all(split_of(text) == split for split, rows in splits.items() for text, _ in rows)
+
+
+def test_the_same_seed_writes_the_same_requests(llama):
+    one, two, other = (self_written.written(llama, 2, seed, progress=False) for seed in (0, 0, 1))
+    assert one == two
+    assert sum(map(len, other.values())) == 2
+
+
+def test_too_few_requests_are_an_error_that_names_the_base(llama):
+    with pytest.raises(InputError, match="toy wrote 3 requests .* expected 8; set corpus.written"):
+        self_written.written(llama, 8, seed=0, progress=False)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("What is a hearing aid?", "what is a hearing aid"),
+        ("Tell me, please, a story.", "tell me please a story"),
+        ("Why", ""),
+        ("Solve 3 + 4 for me", ""),
+        ("Write this:\nint main", ""),
+        ("Is it good? Is it bad?", ""),
+        (" ".join(["very"] * 17), ""),
+    ],
+)
+def test_only_one_short_sentence_of_letters_can_be_said(line, words):
+    assert self_written.spoken(line) == words
