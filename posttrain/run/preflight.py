@@ -1,5 +1,6 @@
 """Find everything that can be known to be wrong before a long run starts, and report it in one error."""
 
+import functools
 import importlib.util
 import re
 import shutil
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.config.recipe import Recipe
-from posttrain.config.sections import SFTConfig
+from posttrain.config.sections import CorpusConfig, SFTConfig
 from posttrain.errors import InputError
 from posttrain.model.folder import checkpoint_problems
 from posttrain.run import combinations
 
 if TYPE_CHECKING:
+    from posttrain.corpus.plan import Plan
     from posttrain.corpus.types import Example
     from posttrain.run.graph import Node
     from posttrain.run.runner import Step
@@ -167,10 +169,8 @@ def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
     if steps[0].stage != "corpus" or steps[0].action != "run":
         return
     few = {name: min(getattr(sizes, name), ENOUGH) for name in ("train_clips", "rl_clips", "valid_clips")}
-    from posttrain.tasks.plan import plan
-
     try:
-        made = plan(replace(sizes, **few), recipe.seed)
+        made = _planned(replace(sizes, **few), recipe.seed)
     except InputError as error:
         yield from (f"corpus: {problem}" for problem in error.problems)
         return
@@ -190,6 +190,14 @@ def _corpus(recipe: Recipe, steps: "list[Step]") -> Iterator[str]:
     if arms and sizes.valid_clips and not _repeated([row for row in rows if row.split == "valid"]):
         said = f"which leaves no sentence to measure {arms[0].stage} on"
         yield f"corpus.valid_clips is {sizes.valid_clips}, {said}; raise it"
+
+
+@functools.lru_cache(maxsize=4)
+def _planned(sizes: CorpusConfig, seed: int) -> "Plan":
+    """The plan of a corpus, drawn once for all runs of a process that have the same sizes."""
+    from posttrain.tasks.plan import plan
+
+    return plan(sizes, seed)
 
 
 def _repeated(rows: "list[Example]") -> bool:

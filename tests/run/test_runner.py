@@ -181,18 +181,23 @@ def test_a_lost_evaluation_is_made_again_with_the_same_figures_and_without_train
 
 
 def test_a_killed_run_goes_on_from_the_last_finished_step_and_ends_with_the_same_figures(finished, tmp_path):
-    _, rows = finished
-    run = ["--run", str(tmp_path / "killed"), "--set", "report_to=[]"]
-    command = [sys.executable, "-m", "posttrain", "stage", "align", "--recipe", "smoke", *run]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    done = tmp_path / "killed" / "base" / "metrics.json"
-    _wait(lambda: done.exists() and (tmp_path / "killed" / "ctc.partial").exists(), process)
+    folder, rows = finished
+    killed = tmp_path / "killed"
+    for name in ("corpus", "base"):
+        shutil.copytree(folder / name, killed / name)
+    stamp = (killed / "base" / "metrics.json").stat().st_mtime_ns
+    arguments = ["stage", "ctc", "--recipe", "smoke", "--run", str(killed), "--set", "report_to=[]"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-m", "posttrain", *arguments], **silent)
+    _wait((killed / "ctc.partial").exists, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    stamp = done.stat().st_mtime_ns
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert done.stat().st_mtime_ns == stamp
-    assert _figures(ledger.read(tmp_path / "killed" / "ledger.jsonl")) == _figures(rows[:3])
+    assert (killed / "ctc.partial").is_dir() and not (killed / "ctc").exists()
+    assert command(arguments) == 0
+    assert (killed / "base" / "metrics.json").stat().st_mtime_ns == stamp and not (killed / "ctc.partial").exists()
+    assert _figures(ledger.read(killed / "ledger.jsonl")) == _figures(rows[:2])
+    weights = [load_file(run / "ctc" / "model.safetensors") for run in (folder, killed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_the_quantised_base_gets_a_row_before_the_first_qlora():
