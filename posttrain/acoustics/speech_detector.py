@@ -47,11 +47,6 @@ _WINDOW = np.hanning(FRAME).astype(np.float32)
 _HZ = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
 
 
-def says_something(waveform: np.ndarray, transcript: str) -> bool:
-    """Whether this clip's words may be used: the encoder's own transcript has some and the sound is speech."""
-    return bool(transcript.split()) and has_speech(waveform)
-
-
 def has_speech(waveform: np.ndarray) -> bool:
     """Whether the clip (S,) at 16 kHz sounds like speech. False for digital silence."""
     return speech_logit(waveform) > _weights()["threshold_short" if is_short(waveform) else "threshold"]

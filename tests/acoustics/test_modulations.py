@@ -53,12 +53,12 @@ def test_it_goes_with_the_correlations_in_haspi():
     listener = audiogram.bisgaard("N3")
     hz = np.array([250.0, 500.0, 1000.0, 2000.0, 4000.0, 6000.0])
     levels = Audiogram(levels=listener.at(hz, "left"), frequencies=hz)
-    ours, theirs = [], []
+    clean, ours, theirs = CLEAN[:, :24_000], [], []
     for kind in ("white", "babble"):
         for snr in (-5, 3, 15):
-            wave = NALR(listener)(noisy(snr, kind))
+            wave = NALR(listener)(noisy(snr, kind)[:, :24_000])
             np.random.seed(0)
-            _, raw = haspi.haspi_v2(CLEAN[0].numpy(), 16_000, wave[0].numpy(), 16_000, levels)
+            _, raw = haspi.haspi_v2(clean[0].numpy(), 16_000, wave[0].numpy(), 16_000, levels)
             theirs.append(float(np.mean(raw[:7])))
-            ours.append(MEASURE(HearingLoss()(wave, thresholds("N3")), CLEAN).item())
+            ours.append(MEASURE(HearingLoss()(wave, thresholds("N3")), clean).item())
     assert np.corrcoef(ours, theirs)[0, 1] > 0.9

@@ -33,12 +33,20 @@ def copy(tmp_path) -> Path:
     return tmp_path
 
 
-def changed(copy: Path, path: str, edit) -> set[str]:
-    """Names whose hash an edit of one file changes."""
-    before = codes(copy)
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    """The hashes of this package as it is."""
+    return codes(PACKAGE.parent)
+
+
+def changed(copy: Path, path: str, edit, before: dict[str, str]) -> set[str]:
+    """Names whose hash an edit of one file changes; the edit is undone."""
     file = copy / "posttrain" / path
-    file.write_text(edit(file.read_text()))
-    return {name for name, code in codes(copy).items() if code != before[name]}
+    text = file.read_text()
+    file.write_text(edit(text))
+    found = {name for name, code in codes(copy).items() if code != before[name]}
+    file.write_text(text)
+    return found
 
 
 def test_every_stage_has_its_own_code_and_an_unknown_one_is_refused():
@@ -48,26 +56,28 @@ def test_every_stage_has_its_own_code_and_an_unknown_one_is_refused():
         stage_code("sftt")
 
 
-def test_a_changed_statement_changes_the_stages_that_reach_it_through_other_modules(copy):
-    assert changed(copy, "stages/dpo.py", lambda text: text + "\nEXTRA = 1\n") == {"dpo"}
-    reached = changed(copy, "stages/training/supervised.py", lambda text: text + "\nEXTRA = 1\n")
+def test_a_changed_statement_changes_the_stages_that_reach_it_through_other_modules(copy, before):
+    assert changed(copy, "stages/dpo.py", lambda text: text + "\nEXTRA = 1\n", before) == {"dpo"}
+    reached = changed(copy, "stages/training/supervised.py", lambda text: text + "\nEXTRA = 1\n", before)
     assert {"align", "sft", "personalise"} <= reached and not {"base", "ctc", "corpus", "dpo"} & reached
-    assert "corpus" in changed(copy, "corpus/speech.py", lambda text: text + "\nEXTRA = 1\n")
+    assert "corpus" in changed(copy, "corpus/speech.py", lambda text: text + "\nEXTRA = 1\n", before)
 
 
-def test_comments_docstrings_and_blank_lines_do_not_count(copy):
+def test_comments_docstrings_and_blank_lines_do_not_count(copy, before):
     def reword(text: str) -> str:
         return text.replace('"""`dpo`', '"""Reworded `dpo`', 1).replace("\n\n\n", "\n\n\n\n# a comment\n\n", 1)
 
-    assert changed(copy, "stages/dpo.py", reword) == set()
+    assert changed(copy, "stages/dpo.py", reword, before) == set()
 
 
-def test_options_are_part_of_a_stages_key_and_not_of_its_code(copy):
-    assert changed(copy, "config/sections.py", lambda text: text + "\nEXTRA = 1\n") == set()
+def test_options_are_part_of_a_stages_key_and_not_of_its_code(copy, before):
+    assert changed(copy, "config/sections.py", lambda text: text + "\nEXTRA = 1\n", before) == set()
 
 
-def test_a_data_file_that_a_module_names_counts(copy):
-    assert changed(copy, "evals/safety/refusal_phrases.yaml", lambda text: text + "\n# more\n") == {"evaluation"}
+def test_a_data_file_that_a_module_names_counts(copy, before):
+    assert changed(copy, "evals/safety/refusal_phrases.yaml", lambda text: text + "\n# more\n", before) == {
+        "evaluation"
+    }
 
 
 def test_the_version_names_the_commit_and_whether_the_package_differs_from_it(tmp_path, copy):

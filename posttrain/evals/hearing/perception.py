@@ -24,7 +24,6 @@ from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.levels import RMS_ONE_DB_SPL
 from posttrain.acoustics.mixtures import si_sdr
 from posttrain.errors import InputError
-from posttrain.evals.hearing.enhancement import stoi
 from posttrain.files import content_hash
 
 if TYPE_CHECKING:
@@ -75,6 +74,13 @@ def hasqi(task: Task) -> float:
     return float(score)
 
 
+def stoi(task: Task) -> float:
+    """STOI (Taal et al. 2011), at most 1."""
+    from posttrain.evals.hearing.enhancement import stoi  # a process that scores others needs none of its libraries
+
+    return stoi(task.processed, task.reference)
+
+
 def pesq(task: Task) -> float:
     """Wide-band PESQ (ITU-T P.862.2), about 1 to 4.6."""
     from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
@@ -87,7 +93,7 @@ MEASURES: dict[str, tuple[str, Callable[[Task], float]]] = {
     "haspi": ("pyclarity", haspi),
     "hasqi": ("pyclarity", hasqi),
     "si_sdr": ("numpy", lambda task: si_sdr(task.processed, task.reference)),
-    "stoi": ("pystoi", lambda task: stoi(task.processed, task.reference)),
+    "stoi": ("pystoi", stoi),
     "pesq": ("pesq", pesq),
 }
 """Measure → the package whose version is part of the key, and the function."""
