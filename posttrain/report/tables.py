@@ -113,12 +113,15 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
 
 
 def _sample(name: str, rows: list[Row]) -> str:
-    """Number of items, contents and voices, and the smallest difference they show; from the last row that has it."""
+    """Number of items, contents and voices, the value by guessing, and the smallest difference they show; from the last
+    row that has it."""
     last = next(row for row in reversed(rows) if name in row.metrics)
     metric, shown = last.metrics[name], would_show(last, name)
     parts = [f"n = {metric['n']:,}"] if "n" in metric else []
     parts += [f"{metric['contents']:,} contents"] if metric.get("contents", metric.get("n")) != metric.get("n") else []
     parts += [f"{metric['speakers']} voices"] if "speakers" in metric else []
+    if (chance := of(name).chance) is not None:
+        parts.append(f"{number(name, chance)} by guessing")
     if shown and shown >= 1 and unit(name) == " points":
         parts.append("too few contents to show any difference")
     elif shown:

@@ -62,6 +62,7 @@ def test_the_page_is_whole_and_holds_every_part(run):
     rows = ledger.read(run / "ledger.jsonl")
     for name in {name for row in rows for name in row.metrics if not name.startswith("cost/")}:
         assert f"<code>{name}</code>" in html
+    assert re.findall(r"<code>([^<]+)</code><small>[^<]*, 50\.0 % by guessing", html) == ["reward/accuracy"]
 
 
 def test_beside_every_safety_figure_stand_the_detectors_and_its_measured_error(run):

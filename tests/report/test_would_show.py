@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posttrain.evals import statistics
-from posttrain.report.findings import _lost, family, sure, would_show
+from posttrain.report.findings import family, findings, sure, would_show
 from posttrain.report.gate import _deciding
 from posttrain.run.ledger import Row
 
@@ -72,12 +72,12 @@ def test_the_family_is_that_of_the_rule_and_the_sentence_says_how_large_it_is():
     power = statistics.Power(n=250, changed=0.1)
     few, many = (row(metric(1.0, power=power), np.ones(n)) for n in (1, 60))
     assert would_show(few, NAME) < would_show(many, NAME) and len(family(many)) == 61
-    [said] = [f.sentence for f in _lost(many)]
+    [said] = [f.sentence for f in dict(findings([many]))["Lost"]]
     expected = 100 * would_show(many, NAME)
     assert f"one of {expected:.1f} points or more would probably have shown, after Holm's correction over 61" in said
     assert would_show(row(metric(1.0), np.ones(3)), NAME) is None
     hopeless = row(metric(1.0, power=statistics.Power(n=40, changed=0.1, units=4)), np.ones(60))
-    assert "too few contents" in _lost(hopeless)[0].sentence
+    assert "too few contents" in dict(findings([hopeless]))["Lost"][0].sentence
 
 
 def test_items_that_would_cross_a_limit_are_enough_for_holms_test_too():

@@ -241,14 +241,14 @@ def test_too_much_speech_for_an_answer_is_refused_before_anything_is_encoded(
     model_folder, speech, sentences, capsys, monkeypatch
 ):
     soundfile.write(speech / "long.wav", np.concatenate([*sentences, silence(0.5)] * 30), 16_000)
-    monkeypatch.setattr(transcribing, "_encoder", lambda *_: pytest.fail("the encoder was loaded"))
+    monkeypatch.setattr(encoders, "load", lambda *_, **__: pytest.fail("the encoder was loaded"))
     arguments = (speech / "a.wav", speech / "long.wav", "--checkpoint", model_folder / "align")
     assert transcribe(*arguments, "--task", "command") == 2
     assert "long.wav: audio has over 15 s of speech, expected at most 15 s" in capsys.readouterr().err
 
 
 def test_limits_are_told_from_the_header_before_anything_is_encoded(model_folder, speech, capsys, monkeypatch):
-    monkeypatch.setattr(transcribing, "_encoder", lambda *_: pytest.fail("the encoder was loaded"))
+    monkeypatch.setattr(encoders, "load", lambda *_, **__: pytest.fail("the encoder was loaded"))
     monkeypatch.setattr(listen.audio, "LONGEST_S", 60.0)
     soundfile.write(speech / "day.flac", np.zeros(16_000 * 61), 16_000)
     assert transcribe(speech / "a.wav", speech / "day.flac", "--checkpoint", model_folder / "align") == 2
@@ -298,11 +298,13 @@ def test_what_is_done_is_kept_and_the_same_command_goes_on(model_folder, speech,
 
 
 def test_a_recording_that_vanishes_does_not_lose_the_others(model_folder, speech, capsys, monkeypatch):
-    def vanish(recordings, minimum_samples):
-        (speech / "b.flac").unlink()
-        return []
+    hearer = listen.hearer
 
-    monkeypatch.setattr(transcribing, "_too_short", vanish)
+    def vanishes(*options):
+        (speech / "b.flac").unlink()
+        return hearer(*options)
+
+    monkeypatch.setattr(listen, "hearer", vanishes)
     out = speech / "out.jsonl"
     arguments = ("--manifest", speech / "manifest.csv", "--checkpoint", model_folder / "align", "--out", out, "--json")
     assert transcribe(*arguments) == 1
