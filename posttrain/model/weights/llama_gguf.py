@@ -75,10 +75,13 @@ def llama_from_gguf(path: Path, folder: Path) -> None:
 
 
 def _file(path: Path) -> Path:
-    files = sorted(path.glob("*.gguf")) if path.is_dir() else [path]
-    if len(files) != 1 or not files[0].is_file():
-        raise InputError(f"{path} is {len(files)} GGUF files that exist, expected one; name the file")
-    return files[0]
+    """The file, or the only GGUF file of a folder."""
+    found = sorted(path.glob("*.gguf")) if path.is_dir() else [path]
+    if len(found) != 1:
+        raise InputError(f"{path} has {len(found)} GGUF files, expected one; name the file")
+    if not found[0].is_file():
+        raise InputError(f"{path}: no GGUF file; check the path")
+    return found[0]
 
 
 def _reader(path: Path) -> Any:

@@ -50,12 +50,12 @@ def convert(source: Path, folder: Path) -> None:
         raise InputError(f"{path} is {found} with aliases {container.aliases}, expected {SPECIFICATION} with {TIED}")
     arrays = dict(container.arrays)
     config = _config(path, arrays)
+    tokens = _write_tokenizer(source, folder, config.vocab_size)
+    _write_settings(source, folder, config, tokens)
     state = {}
     for name, weight in tqdm(_weights(path, arrays, config), desc="whisper", unit="weight", disable=None):
         state[name] = torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32))
     _check(path, arrays, state, config)
-    tokens = _write_tokenizer(source, folder, config.vocab_size)
-    _write_settings(source, folder, config, tokens)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
