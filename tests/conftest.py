@@ -3,6 +3,7 @@
 import fcntl
 import importlib.util
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -88,7 +89,10 @@ def example(clip: str | None = "test/1", text: str = "turn it up", answer: str =
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory, worker_id) -> Path:
-    """A finished run of the smoke recipe, made once for all workers; copy it to change it."""
+    """A finished run of the smoke recipe, made once for all workers; copy it to change it.
+
+    SMOKE_RUN may name one that `make smoke` has just made: then it is a copy of that, where the code is still the same.
+    """
     from posttrain.config.recipe import load_recipe
     from posttrain.run import runner
 
@@ -97,7 +101,9 @@ def smoke_run(tmp_path_factory, worker_id) -> Path:
     folder = root / "runs_for_all" / "smoke"
     with (root / "smoke_run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runner.run(load_recipe("smoke"), folder)
+        if "SMOKE_RUN" in os.environ and not folder.exists():
+            shutil.copytree(os.environ["SMOKE_RUN"], folder)
+        runner.run(load_recipe("smoke"), folder, fresh_code=True)
     return folder
 
 
