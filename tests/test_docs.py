@@ -87,9 +87,11 @@ def extended(tmp_path_factory):
         soundfile.write(path, 0.1 * np.sin(2 * np.pi * SPEECH[row["speaker"]] * time), 16_000)
     recipe = yaml.safe_load((ROOT / "posttrain" / "recipes" / "smoke.yaml").read_text())
     recipe |= yaml.safe_load(FILES["soften.yaml"])
-    recipe["corpus"] |= {"sources": ["clinic"], "data_root": str(root)}
+    recipe["corpus"] |= {"sources": ["clinic"], "data_root": str(root), "train_clips": 60, "rl_clips": 0}
+    recipe["corpus"] |= {"test_sentences": 3, "probe_items": 4, "spoken_items": 2}
     recipe["sft"] |= {"adapter": "lora_mlp"}
-    recipe["base"] |= {"chat_format": "turns"}
+    recipe["base"] |= {"chat_format": "turns", "steps": 20}
+    recipe["evaluation"] |= {"max_new_tokens": 8, "bootstrap": 50}
     (root / "soften.yaml").write_text(yaml.safe_dump(recipe))
     done = subprocess.run(
         [sys.executable, "-c", ONE_PROCESS, *COMMANDS],
