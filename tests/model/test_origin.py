@@ -15,7 +15,9 @@ from posttrain.evals.standalone import evaluate_checkpoint
 from posttrain.model import checkpoint, origin
 from posttrain.run import ledger, runner
 
-OPTIONS = ["report_to=[]", "sft.train_encoder=true", "evaluation.bootstrap=150", "evaluation.max_new_tokens=12"]
+SIZES = ["train_clips=60", "rl_clips=0", "valid_clips=8", "test_sentences=3", "probe_items=4", "spoken_items=2"]
+OPTIONS = [f"corpus.{size}" for size in SIZES] + ["base.steps=20", "ctc.steps=5"]
+OPTIONS += ["report_to=[]", "sft.train_encoder=true", "evaluation.bootstrap=150", "evaluation.max_new_tokens=8"]
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward")
 
 
