@@ -38,7 +38,7 @@ class MadeEncoder:
     def encode(self, features, mask):
         return self.module(features), mask.sum(-1)
 
-    def transcribe(self, waveforms, lengths):
+    def transcribe(self, waveforms, lengths, words=()):
         frames, counts = self.encode(*self.features(waveforms, lengths))
         return [(row[:n], " ".join([self.word] * (n // 12))) for row, n in zip(frames, counts.tolist(), strict=True)]
 

@@ -36,6 +36,8 @@ WHISPER_FILES = {
 }
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|translate|>", "<|notimestamps|>")
 
+LETTERS = " abcdefghijklmnopqrstuvwxyz"
+
 
 def whisper(folder: Path, multilingual: bool = False, seed: int = 0, **sizes: int) -> Path:
     """Whisper with a byte vocabulary; English only, as tiny.en, or multilingual, as large-v3-turbo."""
@@ -44,7 +46,7 @@ def whisper(folder: Path, multilingual: bool = False, seed: int = 0, **sizes: in
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
-    narrow = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1}
+    narrow = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "max_target_positions": 40}
     narrow |= {
         f"{part}_{size}": n for part in ("encoder", "decoder") for size, n in (("attention_heads", 2), ("ffn_dim", 64))
     }
@@ -66,7 +68,7 @@ def whisper(folder: Path, multilingual: bool = False, seed: int = 0, **sizes: in
         pad_token_id=end,
         bos_token_id=end,
         eos_token_id=end,
-        suppress_tokens=[1, 2, 7],
+        suppress_tokens=[byte for byte in range(256) if chr(byte) not in LETTERS],
         begin_suppress_tokens=[32, end],
         is_multilingual=multilingual,
         no_timestamps_token_id=ids["<|notimestamps|>"],

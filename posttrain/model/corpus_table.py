@@ -41,6 +41,8 @@ def table_of(encoder: Encoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTa
 def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool = True) -> FrameTable:
     """Frames (float16) and transcripts of all clips, and of the windows of test clips that are cut into several.
 
+    No stage reads the transcript of a training clip, so an encoder may leave it empty (`Encoder.transcribe`).
+
     Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash;
     recomputed if either changes. float16 halves the table's size; text rows do not use it.
     """
@@ -53,7 +55,7 @@ def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool
             parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
             return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=kept["hypotheses"], parts=parts)
     pieces = _Pieces(corpus)
-    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths, pieces.names)
+    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths, pieces.names, pieces.tested)
     frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
     spans, start = {}, 0
     for name, (clip_frames, _) in zip(pieces.names, results, strict=True):
@@ -86,6 +88,7 @@ class _Pieces(Sequence[torch.Tensor]):
         self.corpus = corpus
         self.names = list(corpus.clips)
         self.lengths = [clip.samples for clip in corpus.clips.values()]
+        self.tested = [clip.split != "train" for clip in corpus.clips.values()]
         self.windows: dict[str, tuple[str, int, int]] = {}
         self.parts: dict[str, tuple[str, ...]] = {}
         for clip in corpus.clips.values():
@@ -99,6 +102,7 @@ class _Pieces(Sequence[torch.Tensor]):
                 self.windows[name] = (clip_id, first, last)
                 self.names.append(name)
                 self.lengths.append(last - first)
+                self.tested.append(True)
 
     def __len__(self) -> int:
         return len(self.names)

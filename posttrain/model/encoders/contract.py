@@ -75,10 +75,13 @@ class Encoder(Protocol):
     def encode(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and mask → frames (B, T, D) and the number of valid ones (B,); gradients reach both inputs."""
 
-    def transcribe(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
+    def transcribe(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, words: Sequence[bool] = ()
+    ) -> list[tuple[torch.Tensor, str]]:
         """Waveforms (B, S) and lengths (B,) → the frames float32 (T, D), on the CPU, and the transcript of each clip.
 
-        Without gradients, in eval(). A clip's frames do not depend on its batch.
+        `words`: whether each clip's transcript is needed, by default all are; one that is not may be left empty where
+        it costs more than the frames. Without gradients, in eval(). A clip's frames do not depend on its batch.
         """
 
     def weights_hash(self) -> str:
@@ -94,12 +97,13 @@ def run(
     progress: str | None = None,
     lengths: Sequence[int] = (),
     names: Sequence[str] = (),
+    words: Sequence[bool] = (),
 ) -> list[tuple[torch.Tensor, str]]:
     """(frames float32 (T_i, D), the encoder's transcript) of each waveform (S_i,), in order; batched by length.
 
     Silence around speech is not encoded (see `heard`).
     `progress`: name of a progress bar. `lengths`: in samples, for waveforms that are read on access. `names`: of the
-    clips, for errors.
+    clips, for errors. `words`: whether each clip's transcript is needed, by default all are.
     Raises ValueError if a waveform is shorter than one frame or, without its silence, longer than the encoder takes.
     """
     lengths = lengths or [len(waveform) for waveform in waveforms]
@@ -120,7 +124,8 @@ def run(
                 f"{name(batch[int(samples_in.argmax())])} has {padded.shape[1] / SAMPLE_RATE:.1f} s of sound, "
                 f"expected at most {encoder.longest_samples / SAMPLE_RATE:.1f} s, as the encoder takes no more; cut it"
             )
-        results |= zip(batch, encoder.transcribe(padded, samples_in), strict=True)
+        wanted = [words[i] for i in batch] if words else ()
+        results |= zip(batch, encoder.transcribe(padded, samples_in, wanted), strict=True)
         bar.update(len(batch))
     bar.close()
     return [results[i] for i in range(len(waveforms))]

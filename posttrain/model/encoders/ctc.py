@@ -6,6 +6,7 @@ too. So only clips of exactly equal length are encoded together, and no mask is 
 encoder stays in eval().
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,7 +109,9 @@ class CTC:
         return encode(self.module, features, mask)
 
     @torch.no_grad()
-    def transcribe(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
+    def transcribe(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, words: Sequence[bool] = ()
+    ) -> list[tuple[torch.Tensor, str]]:
         self.model.eval()
         frames, counts = self.encode(*self.features(waveforms.to(self.device), lengths.to(self.device)))
         best = self.model.lm_head(frames).argmax(-1).cpu()  # (B, T)
@@ -189,7 +192,8 @@ def features(extractor: Any, waveforms: list[torch.Tensor]) -> tuple[torch.Tenso
 
 def encode(module: Any, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (B, F, M) and mask (B, F) → frames (B, T, D) and how many of them are valid (B,)."""
-    lengths, frames = mask.sum(-1), {}  # (B,)
+    lengths = mask.sum(-1)  # (B,)
+    frames: dict[int, torch.Tensor] = {}
     for length in lengths.unique().tolist():
         (rows,) = (lengths == length).nonzero(as_tuple=True)
         own = features[rows, :length].to(module.dtype)  # (b, F, M)

@@ -4,7 +4,7 @@ Tiny and built here, or loaded from a hub id or folder. The blank is `config.pad
 from one pass. BatchNorm stays in eval() unless the ctc stage trains it; padded and unpadded outputs agree (tested).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,7 +83,9 @@ class Parakeet:
         return encode(self.module, features, mask)
 
     @torch.no_grad()
-    def transcribe(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
+    def transcribe(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, words: Sequence[bool] = ()
+    ) -> list[tuple[torch.Tensor, str]]:
         self.model.eval()
         frames, counts = self.encode(*self.features(waveforms.to(self.device), lengths.to(self.device)))
         best = self.model.ctc_head(frames).argmax(-1).cpu()  # (B, T)

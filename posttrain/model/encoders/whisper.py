@@ -4,10 +4,15 @@ A hub id or folder of Transformers' WhisperForConditionalGeneration; a multiling
 Whisper was trained on clips padded to 30 s. Here half a second of silence or a little more follows a clip, so that its
 length is a multiple of half a second, and the encoder's positions end there; the frames of the silence are cut away.
 Clips of one padded length are encoded and decoded together. So nothing is masked (Whisper's attention takes no mask),
-and frames and transcript depend on the clip alone.
+and frames and transcript depend on the clip alone. The decoder is given frames of plain silence for the rest of the
+30 s, computed once.
+
+Measured with tiny.en on speechocean762's 165 test clips: the decoder's WER is .614, with clips padded to 30 s .612
+(with no silence beyond the clip's, 2.8: it repeats itself). Frames differ from those of padded clips by a fifth of
+their norm (cosine .97). A clip takes .04 s on one thread, its transcript .17 s; padded to 30 s both take .6 s.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +40,8 @@ from posttrain.model.encoders.contract import state_hash, whole
 NO_SPLIT = ("WhisperEncoderLayer",)
 SILENCE = 50
 """Fewest mel frames (10 ms) of silence after a clip; padded lengths are multiples of it."""
+SILENT = -1.5
+"""Feature of digital silence."""
 TOKENS_S, TOKENS = 10, 8
 """The decoder writes at most this many tokens a second and this many more; fast speech has six a second."""
 
@@ -51,6 +58,7 @@ class Whisper:
     """Feature settings."""
     prompt: list[int]
     """The tokens that the decoder's output begins with."""
+    _silence: tuple[int, torch.Tensor] | None = None
 
     aligner = None
 
@@ -88,21 +96,31 @@ class Whisper:
         return encode(self.module, features, mask)
 
     @torch.no_grad()
-    def transcribe(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> list[tuple[torch.Tensor, str]]:
+    def transcribe(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, words: Sequence[bool] = ()
+    ) -> list[tuple[torch.Tensor, str]]:
         self.model.eval()
         features, mask = self.features(waveforms.to(self.device), lengths.to(self.device))
         counts = _positions(mask.sum(-1)).tolist()
-        heard: dict[int, tuple[torch.Tensor, str]] = {}
+        heard: dict[int, torch.Tensor] = {}
+        said = dict.fromkeys(range(len(counts)), "")
         for rows, frames in _padded(self.module, features, mask):
-            for row, own, said in zip(rows, frames.float().cpu(), self.said(frames), strict=True):
-                heard[row] = (own[: counts[row]].clone(), said)
-        return [heard[row] for row in range(len(heard))]
+            heard |= zip(rows, frames.float().cpu(), strict=True)
+            asked = [number for number, row in enumerate(rows) if not words or words[row]]
+            if asked:
+                said |= zip([rows[number] for number in asked], self.said(frames[asked]), strict=True)
+        return [(heard[row][:count].clone(), said[row]) for row, count in enumerate(counts)]
 
     def said(self, frames: torch.Tensor) -> list[str]:
-        """The decoder's greedy transcripts, normalised, of padded clips' frames (b, T, D)."""
+        """The decoder's greedy transcripts, normalised, of padded clips' frames (b, T, D).
+
+        The decoder also attends to the frames of silence up to 30 s: without them it repeats itself without end.
+        """
         prompt = torch.tensor([self.prompt] * len(frames), device=frames.device)  # (b, L)
         own = self.model.generation_config
         most = TOKENS + TOKENS_S * frames.shape[1] * self.frame_samples // SAMPLE_RATE
+        after = self.silence()[frames.shape[1] :]  # (T', D)
+        frames = torch.cat([frames, after.expand(len(frames), -1, -1)], 1)  # (b, T, D), 30 s
         config = GenerationConfig(
             max_length=min(most + len(self.prompt), self.model.config.max_target_positions),
             eos_token_id=own.eos_token_id,
@@ -121,6 +139,15 @@ class Whisper:
             generation_config=config,
         )
         return [normalise(text) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+    def silence(self) -> torch.Tensor:
+        """The frames (T, D) of 30 s of silence, computed once and again when the encoder has learned."""
+        learned = self.module.conv1.weight._version
+        if self._silence is None or self._silence[0] != learned:
+            mel = 2 * self.module.config.max_source_positions
+            features = torch.full((1, mel, self.module.config.num_mel_bins), SILENT, device=self.device)
+            self._silence = learned, _forward(self.module, features)[0]
+        return self._silence[1]
 
     def weights_hash(self) -> str:
         return state_hash(self.model)
@@ -215,19 +242,21 @@ def _prompt(generation: dict[str, Any]) -> list[int]:
 def _padded(
     module: WhisperEncoder, features: torch.Tensor, mask: torch.Tensor
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Rows of the batch whose padded lengths are equal, and their frames (b, T, D), those of the silence too.
-
-    WhisperEncoder.forward without its demand for 30 s.
-    """
+    """Rows of the batch whose padded lengths are equal, and their frames (b, T, D), those of the silence too."""
     lengths = _with_silence(mask.sum(-1))  # (B,)
     for length in lengths.unique().tolist():
         (rows,) = (lengths == length).nonzero(as_tuple=True)
-        mel = features[rows, :length].to(module.dtype).transpose(1, 2)  # (b, M, F)
-        hidden = F.gelu(module.conv2(F.gelu(module.conv1(mel)))).transpose(1, 2)  # (b, T, D)
-        hidden = hidden + module.embed_positions.weight[: hidden.shape[1]]
-        for layer in module.layers:
-            hidden = layer(hidden, None)
-        yield rows.tolist(), module.layer_norm(hidden)
+        yield rows.tolist(), _forward(module, features[rows, :length])
+
+
+def _forward(module: WhisperEncoder, features: torch.Tensor) -> torch.Tensor:
+    """Features (b, F, M) → frames (b, T, D): WhisperEncoder.forward without its demand for 30 s."""
+    mel = features.to(module.dtype).transpose(1, 2)  # (b, M, F)
+    hidden = F.gelu(module.conv2(F.gelu(module.conv1(mel)))).transpose(1, 2)  # (b, T, D)
+    hidden = hidden + module.embed_positions.weight[: hidden.shape[1]]
+    for layer in module.layers:
+        hidden = layer(hidden, None)
+    return module.layer_norm(hidden)
 
 
 def _positions(mel: Any) -> Any:

@@ -1,0 +1,49 @@
+"""A run whose `ctc.model` names a folder: other frames and transcripts, and an encoder that learns too."""
+
+import json
+
+from posttrain.__main__ import run as posttrain
+from posttrain.config.recipe import load_recipe
+from posttrain.model import checkpoint
+from posttrain.model.encoders import loading as encoders
+from posttrain.run import doctor, runner
+from tests import tiny_encoders
+
+SMALL = (
+    "stages=[base,ctc,align,sft]",
+    "corpus.train_clips=24",
+    "corpus.rl_clips=4",
+    "corpus.valid_clips=4",
+    "corpus.test_sentences=2",
+    "corpus.probe_items=6",
+    "corpus.spoken_items=2",
+    "base.steps=4",
+    "align.stack=4",
+    "align.ctc_steps=2",
+    "align.steps=2",
+    "sft.steps=2",
+    "sft.batch_size=4",
+    "sft.train_encoder=true",
+    "evaluation.max_new_tokens=4",
+)
+
+
+def test_a_run_hears_through_a_named_whisper_from_its_plan_to_its_ledger(tmp_path, capsys):
+    folder = tiny_encoders.whisper(tmp_path / "whisper", max_target_positions=12)
+    changes = [f"ctc.model={folder}", *SMALL]
+    recipe = load_recipe("smoke", changes)
+    assert all(finding.ok for finding in doctor.examine(recipe, tmp_path) if finding.name == "ctc.model")
+    options = [part for change in changes for part in ("--set", change)]
+    assert posttrain(["run", "smoke", "--run", str(tmp_path / "plan"), "--dry-run", *options]) == 0
+    capsys.readouterr()
+    run = tmp_path / "run"
+    runner.run(recipe, run)
+    rows = {row["stage"]: row for row in map(json.loads, (run / "ledger.jsonl").read_text().splitlines())}
+    assert set(rows) == {"base", "ctc", "align", "sft"}
+    assert rows["ctc"]["metrics"]["wer/clean"]["n"] == rows["sft"]["metrics"]["wer/clean"]["n"] > 0
+    own = [json.loads(line) for line in (run / "sft" / "answers.jsonl").read_text().splitlines()]
+    assert any(line.get("encoder_output") for line in own)
+    spec = checkpoint.read_spec(run / "sft")
+    assert spec.encoder_dim == 32
+    trained, before = encoders.load(spec.encoder), encoders.load(run / "ctc")
+    assert type(trained) is type(before) and trained.weights_hash() != before.weights_hash()
