@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from posttrain import files
+from posttrain.corpus.choices import Choice
 from posttrain.corpus.instructions import World
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
@@ -53,6 +54,8 @@ class Corpus:
     """Content of corpus.json: seed, config, hashes, counts of clips and of dropped recordings."""
     valid_items: list[Example] = field(default_factory=list)
     """Validation items: like `items`, but for choosing between models, which must not use the test."""
+    choices: list[Choice] = field(default_factory=list)
+    """In evaluations, the items of public benchmarks; they are not stored with the corpus."""
 
     def audio(self, clip_id: str) -> torch.Tensor:
         """The clip's waveform, float32 (S,) in ±1 at 16 kHz; KeyError with the id if there is none."""

@@ -198,16 +198,24 @@ def _complied(line: Line) -> bool:
 
 
 def _forgetting(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
-    """Forgetting relative to row zero, over the abilities that it had."""
+    """Forgetting relative to row zero, over the abilities that it had: a probe on which it did no better than by
+    guessing is shown, but what it never knew it cannot forget."""
     zero = {key(line): line["score"] for line in base or [] if line["probe"].startswith("ability/")}
     families: dict[str, dict[str, tuple[float, float]]] = {}
     shared: dict[str, Unit] = {}
     for probe, lines in probes.items():
         pairs = {key(line): (zero[key(line)], line["score"]) for line in lines if key(line) in zero}
-        if any(before for before, _ in pairs.values()):
+        if any(before for before, _ in pairs.values()) and _known(probe, lines, zero):
             families[probe] = pairs
             shared |= units(lines)
     return {"forgetting/mean": Forgetting(families, shared)} if families else {}
+
+
+def _known(probe: str, lines: list[Line], zero: dict[Key, float]) -> bool:
+    """Whether row zero was surely better than by guessing, where a guess may be right."""
+    chance = of(probe).chance
+    before = [line | {"score": zero[key(line)]} for line in lines if key(line) in zero]
+    return chance is None or share(before, lambda line: line["score"]).interval(0, 1000).lo > chance
 
 
 def _agreement(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:

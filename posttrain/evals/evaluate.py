@@ -24,7 +24,7 @@ from posttrain.config.stage_table import spec_of
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import compute, former_names, personal
+from posttrain.evals import choices, compute, former_names, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.model import checkpoint as checkpoints
@@ -75,9 +75,11 @@ def evaluate(
         typed = [item for item in corpus.items if item.clip is None]
         lines = _answers(llama, typed, corpus, None, config)
         itself = Reference(llama)
+        lines += choices.lines(llama, corpus.choices, config.batch_size)
         return lines + _language(llama, itself, corpus, config) + _task(llama, itself, corpus, config), {}
     assert table is not None
     lines = _answers(llama, corpus.items, corpus, table, config)
+    lines += choices.lines(llama, corpus.choices, config.batch_size)
     base = Reference(llama, None if llama.shares_base else checkpoints.load(references["base"], device))
     lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)

@@ -7,7 +7,7 @@ from typing import Any
 
 from posttrain.config.sections import EvaluationConfig
 from posttrain.config.stage_table import spec_of
-from posttrain.corpus import general_text
+from posttrain.corpus import choices, general_text
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
@@ -26,7 +26,7 @@ def evaluate_checkpoint(
 
     Corpus, encoder, references and options are those of its own run, wherever that is now (see `model.origin`).
     `probes`: JSON lines with id, probe, instruction, text, answer, grader, typed unless `clip` names a corpus clip.
-    `data_root`: where to look for held-out text, in addition to the run's own items.
+    `data_root`: where to look for held-out text and public benchmarks, in addition to the run's own items.
     """
     made = resolve(checkpoint)
     if probes and spec_of(made.stage).aside:
@@ -53,7 +53,8 @@ def measure(
     `items`: replaces the corpus's items; nothing is then compared with the references' answers.
     """
     if items is None:
-        asked = dataclasses.replace(corpus, texts=corpus.texts + general_text.passages(data_root))
+        texts = corpus.texts + general_text.passages(data_root)
+        asked = dataclasses.replace(corpus, texts=texts, choices=choices.choices(data_root))
     else:
         asked = dataclasses.replace(corpus, items=items, pairs=[], texts=[])
     table = corpus_table(made.encoder, corpus, device) if made.encoder else None

@@ -1,9 +1,10 @@
 """Requests that a language model writes itself: what it puts into the user's turn when it is given only its beginning.
 
-Magpie (Xu et al. 2024, arXiv 2406.08464). Deviations: 1. only requests that can be read aloud are kept: one sentence of
-SHORT words, letters alone; 2. each is answered as `answer` asks, greedily, in normalised words as a person's speech
-would be transcribed; 3. answers that are cut at the limit, empty or the request itself are left out; 4. no reward model
-filters them. A request is in the split that its words determine, so no request is in two.
+Magpie (Xu et al. 2024, arXiv 2406.08464). Deviations: 1. the turn begins with one of OPENINGS, since people who speak
+ask short things; 2. only requests that can be read aloud are kept: one sentence of SHORT words, letters alone; 3. each
+is answered as `answer` asks, greedily, in normalised words as a person's speech would be transcribed; 4. answers that
+are cut at the limit, empty or the request itself are left out; 5. no reward model filters them. A request is in the
+split that its words determine, so no request is in two.
 """
 
 import re
@@ -19,10 +20,14 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model.speech_llama import SpeechLlama
 
+OPENINGS = (
+    "What is", "What are", "What does", "Why do", "Why is", "How do", "How can I", "How long", "Where", "When", "Who",
+    "Which", "Is it", "Do", "Should I", "Name", "Tell me", "Give me", "Explain", "Describe",
+)  # fmt: skip
 SHORT = (3, 16)
 """Fewest and most words of a request."""
 SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z' ,]*[.?!]?")
-MAX_REQUEST_TOKENS, MAX_ANSWER_TOKENS = 32, 48
+MAX_REQUEST_TOKENS, MAX_ANSWER_TOKENS = 20, 48
 BATCH = 64
 TOP_P = 0.95
 MOST_TRIES = 20
@@ -63,13 +68,14 @@ def spoken(line: str) -> str:
 
 @torch.no_grad()
 def _requests(llama: SpeechLlama, seed: int) -> Iterator[list[str]]:
-    """Batches of what the model writes after the beginning of a user's turn, without end."""
+    """Batches of user's turns that the model finishes, without end; each batch has an opening of its own."""
     mark = "\x00"
-    chat = llama.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False)
-    start = torch.tensor([llama.tokenizer.encode(chat.partition(mark)[0], add_special_tokens=False)] * BATCH)
-    start = start.to(llama.model.device)
+    chat = llama.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False).partition(mark)[0]
     with torch.random.fork_rng(devices=[]):
         for number in range(2**31):
+            opening = OPENINGS[number % len(OPENINGS)]
+            start = torch.tensor([llama.tokenizer.encode(chat + opening, add_special_tokens=False)] * BATCH)
+            start = start.to(llama.model.device)
             torch.manual_seed(seed * 2**31 + number)
             ids = llama.model.generate(
                 start,
@@ -84,7 +90,7 @@ def _requests(llama: SpeechLlama, seed: int) -> Iterator[list[str]]:
             )[:, start.shape[1] :]
             ended = torch.isin(ids.cpu(), torch.tensor(llama.eos_ids)).any(1).tolist()
             texts = llama.tokenizer.batch_decode(ids, skip_special_tokens=True)
-            yield [text for text, whole in zip(texts, ended, strict=True) if whole]
+            yield [opening + text for text, whole in zip(texts, ended, strict=True) if whole]
 
 
 def _answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import yaml
 
 from posttrain import files
 from posttrain.config.recipe import Recipe, with_stage
-from posttrain.corpus import general_text
+from posttrain.corpus import choices, general_text
 from posttrain.errors import InputError
 from posttrain.files import content_hash, value_hash
 from posttrain.machine.source import code_of
@@ -73,9 +73,10 @@ def evaluation_key(recipe: Recipe) -> str:
 
 
 def held_out_key(recipe: Recipe) -> str | None:
-    """Hash of the held-out text in the data root; None if there is none."""
-    held_out = general_text.passages(recipe.corpus.data_root)
-    return value_hash(held_out) if held_out else None
+    """Hash of the held-out text and benchmarks in the data root; None if there are none."""
+    texts, root = general_text.passages(recipe.corpus.data_root), recipe.corpus.data_root
+    items = [dataclasses.asdict(item) for item in choices.choices(root)]
+    return value_hash([texts, items] if items else texts) if texts or items else None
 
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None, fresh_code: bool) -> Step:

@@ -10,7 +10,7 @@ from posttrain.model import self_written
 from posttrain.model.speech_llama import Spec, SpeechLlama
 from tests.conftest import byte_tokenizer, tiny_llama
 
-ASKED = {"Where is the sun?": "in the sky", "Name a red fruit.": "an apple", "What do cows eat?": "grass"}
+ASKED = {"Where is the sun?": "in the sky", "Name a red fruit.": "an apple", "Why do cows eat?": "they are hungry"}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def test_the_same_seed_writes_the_same_requests(llama):
 
 
 def test_too_few_requests_are_an_error_that_names_the_base(llama):
-    with pytest.raises(InputError, match="toy wrote 3 requests .* expected 8; set corpus.written"):
-        self_written.written(llama, 8, seed=0, progress=False)
+    with pytest.raises(InputError, match=r"toy wrote 3 requests .* expected 30; set corpus.written"):
+        self_written.written(llama, 30, seed=0, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Public benchmarks of choices, never trained on: a card in data/ describes one, DATA_ROOT/NAME holds it.
+
+An item is a context and its possible endings; a model chooses the ending with the highest log-probability, by the rules
+of lm-evaluation-harness (Gao et al. 2024), which tests hold to that program item by item.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posttrain.config import assets
+from posttrain.errors import InputError
+from posttrain.files import content_hash
+
+CARDS = ("blimp", "piqa")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One item."""
+
+    id: str
+    probe: str
+    """The metric it counts for."""
+    context: str
+    """What comes before; empty if the endings are whole texts."""
+    endings: tuple[str, ...]
+    """Each with the space before it."""
+    right: int
+    """Index of the right ending."""
+    content: str
+    """What items share; statistics resample it."""
+
+
+def choices(data_root: str | Path | None) -> list[Choice]:
+    """The items of every card whose file is below the data root; none without one.
+
+    InputError if a file is not the one that its card names.
+    """
+    if data_root is None:
+        return []
+    return [item for name in CARDS for item in _of_card(name, Path(data_root))]
+
+
+def _of_card(name: str, data_root: Path) -> Iterator[Choice]:
+    """The card's number of items, spread evenly over the file."""
+    about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
+    file = data_root / name / about["held_out"]
+    if not file.is_file():
+        return
+    content = file.read_bytes()
+    found, wanted = content_hash(content), about["sha256"][about["held_out"]]
+    if found != wanted:
+        raise InputError(f"{file} has SHA-256 {found}, expected {wanted}; get the file that {name}.yaml names")
+    lines = content.decode("utf-8").splitlines()
+    count = min(about["items"], len(lines))
+    for number in (i * len(lines) // count for i in range(count)):
+        yield _choice(about, number, json.loads(lines[number]))
+
+
+def _choice(about: dict[str, Any], number: int, fields: dict[str, Any]) -> Choice:
+    right = about["right"]
+    return Choice(
+        f"{about['probe']}/{number:04d}",
+        about["probe"],
+        about["context"].format(**fields),
+        tuple(ending.format(**fields) for ending in about["endings"]),
+        int(fields[right]) if isinstance(right, str) else right,
+        about["content"].format(**fields),
+    )
