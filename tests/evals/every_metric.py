@@ -26,7 +26,8 @@ def _heard():
 def _language():
     text = {"nll": 2.0, "tokens": 4, "kl_base": 0.1, "ce_base": 2.0}
     lines = [_lines(probe, **text) for probe in ("language/perplexity", "language/perplexity/wikitext")]
-    return [*lines[0], *lines[1], *_lines("forgetting/kl_task", kl=0.5, tokens=5), *_lines("task/mine", score=1.0)]
+    scored = [_lines(probe, score=1.0) for probe in ("task/mine", "task/request", "ability/blimp", "ability/piqa")]
+    return [line for found in (*lines, _lines("forgetting/kl_task", kl=0.5, tokens=5), *scored) for line in found]
 
 
 def _personal():
