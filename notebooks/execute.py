@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
@@ -42,13 +43,14 @@ def read(path: Path, recipe: str, run: Path) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode) -> None:
-    """Run every cell in the project's folder; outputs go into the notebook.
+def execute(notebook: NotebookNode, kernel: AsyncKernelManager | None = None) -> None:
+    """Run every cell in the project's folder, in a kernel of its own or in `kernel`; outputs go into the notebook.
 
     Raises CellExecutionError with the cell and its traceback at the first that fails.
     """
     NotebookClient(
         notebook,
+        km=kernel,
         timeout=None,
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER.parent)}},

@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import script
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
@@ -100,12 +102,22 @@ def test_its_last_words_hold_it_to_its_promises(path):
     assert len(checks) >= 3 and all(check.msg for check in checks)
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """One process for all notebooks, so that the libraries are loaded once; each begins without the names of others."""
+    manager = AsyncKernelManager(kernel_name="python3")
+    yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
 @each
-def test_it_runs_at_smoke_size_and_keeps_its_promises(path, smoke_run, monkeypatch):
+def test_it_runs_at_smoke_size_and_keeps_its_promises(path, smoke_run, kernel, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the cell for a GPU shows its plan
     execute = script("notebooks/execute.py")
     before = {file: file.stat().st_mtime_ns for file in smoke_run.rglob("*") if file.is_file()}
-    execute.execute(execute.read(path, "smoke", smoke_run))
+    notebook = execute.read(path, "smoke", smoke_run)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    execute.execute(notebook, kernel)
     assert {file: file.stat().st_mtime_ns for file in smoke_run.rglob("*") if file.is_file()} == before
 
 
