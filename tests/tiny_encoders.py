@@ -68,7 +68,7 @@ def whisper(folder: Path, multilingual: bool = False, seed: int = 0, **sizes: in
         pad_token_id=end,
         bos_token_id=end,
         eos_token_id=end,
-        suppress_tokens=[byte for byte in range(256) if chr(byte) not in LETTERS],
+        suppress_tokens=[token for token in range(len(tokenizer)) if token != end and chr(token) not in LETTERS],
         begin_suppress_tokens=[32, end],
         is_multilingual=multilingual,
         no_timestamps_token_id=ids["<|notimestamps|>"],
