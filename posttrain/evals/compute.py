@@ -211,7 +211,7 @@ def _forgetting(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[
     return {"forgetting/mean": Forgetting(families, shared)} if families else {}
 
 
-def _known(probe: str, lines: list[Line], zero: dict[Key, float]) -> bool:
+def _known(probe: str, lines: list[Line], zero: dict[str, Any]) -> bool:
     """Whether row zero was surely better than by guessing, where a guess may be right."""
     chance = of(probe).chance
     before = [line | {"score": zero[key(line)]} for line in lines if key(line) in zero]

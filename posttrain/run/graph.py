@@ -38,7 +38,7 @@ class Node:
 def corpus_key(recipe: Recipe) -> str:
     """Hash of what the corpus is built from: config, seed, and the cards, manifests and recordings of its sources."""
     options = {name: value for name, value in counted("corpus", recipe.corpus).items() if name != "data_root"}
-    read = [content.of_sources(recipe.corpus)]
+    read: list[object] = [content.of_sources(recipe.corpus)]
     if recipe.corpus.world == "general":
         read.append(content.of_text(recipe.corpus))
     return value_hash([options, recipe.seed, *read, *requests.key(recipe)])
