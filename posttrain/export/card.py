@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain import files
-from posttrain.corpus.instructions import INSTRUCTIONS, QUESTIONS, REPEAT, user_content
+from posttrain.corpus.instructions import INSTRUCTIONS, PHRASES, QUESTIONS, REPEAT, user_content
 from posttrain.model.checkpoint import SPEC_FILE
 from posttrain.report import cards
 from posttrain.run import ledger, place
@@ -50,8 +50,8 @@ def _row(checkpoint: Path, rows: list[Row]) -> Row | None:
 
 
 def _loading(name: str, spec: dict[str, Any], adapter: bool) -> str:
-    asked = INSTRUCTIONS[REPEAT]
-    asked = QUESTIONS[asked] if spec["one_format"] else asked
+    named = INSTRUCTIONS[REPEAT]
+    asked = QUESTIONS[named] if spec["one_format"] else PHRASES[spec.get("world", "tiny")].get(named, named)
     options = "" if spec["dtype"] == "float32" else f', dtype="{spec["dtype"]}"'
     quantised = spec["quantization"] != "none"
     options += f', quantization_config=nf4("{spec["dtype"]}")' if quantised else ""
