@@ -23,10 +23,6 @@ Share = Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, le=1)]
 class CorpusConfig:
     """The corpus: what is said, by whom, in what noise."""
 
-    world: Literal["tiny", "general"] = "tiny"
-    """What is said and asked: the tiny world, which a tiny base learns, or general English, for a loaded base."""
-    written: CountOrZero = 0
-    """Requests that the loaded base writes and answers itself; synthetic voices say them. For world: general."""
     train_clips: CountOrZero = 7000
     """Synthetic clips to train the encoder and the speech stages on."""
     rl_clips: CountOrZero = 1200
@@ -45,6 +41,10 @@ class CorpusConfig:
     """Folder that holds the sources, one sub-folder each."""
     on_bad_audio: Literal["error", "drop"] = "error"
     """Unreadable, empty or NaN recordings: stop before training, or drop and count them."""
+    world: Literal["tiny", "general"] = "tiny"
+    """What is said and asked: the tiny world, which a tiny base learns, or general English, for a loaded base."""
+    written: CountOrZero = 0
+    """Requests that the loaded base writes and answers itself; synthetic voices say them. For world: general."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -4,7 +4,6 @@ An item is a context and its possible endings; a model chooses the ending with t
 of lm-evaluation-harness (Gao et al. 2024), which tests hold to that program item by item.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from posttrain.config import assets
 from posttrain.errors import InputError
 from posttrain.files import content_hash
+from posttrain.readers import json_lines
 
 CARDS = ("blimp", "piqa")
 
@@ -52,14 +52,13 @@ def _of_card(name: str, data_root: Path) -> Iterator[Choice]:
     file = data_root / name / about["held_out"]
     if not file.is_file():
         return
-    content = file.read_bytes()
-    found, wanted = content_hash(content), about["sha256"][about["held_out"]]
+    found, wanted = content_hash(file.read_bytes()), about["sha256"][about["held_out"]]
     if found != wanted:
         raise InputError(f"{file} has SHA-256 {found}, expected {wanted}; get the file that {name}.yaml names")
-    lines = content.decode("utf-8").splitlines()
-    count = min(about["items"], len(lines))
-    for number in (i * len(lines) // count for i in range(count)):
-        yield _choice(about, number, json.loads(lines[number]))
+    rows = json_lines.values(file)
+    count = min(about["splits"]["test"]["items"], len(rows))
+    for number in (i * len(rows) // count for i in range(count)):
+        yield _choice(about, number, rows[number])
 
 
 def _choice(about: dict[str, Any], number: int, fields: dict[str, Any]) -> Choice:

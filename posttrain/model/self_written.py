@@ -7,8 +7,8 @@ are cut at the limit, empty or the request itself are left out; 5. no reward mod
 split that its words determine, so no request is in two.
 """
 
+import itertools
 import re
-from collections.abc import Iterator
 
 import torch
 from tqdm import tqdm
@@ -40,15 +40,15 @@ def written(llama: SpeechLlama, count: int, seed: int, progress: bool = True) ->
     InputError if the model writes too few that can be read aloud.
     """
     found: dict[str, str] = {}
-    drawn = _requests(llama, seed)
     with tqdm(total=count, desc="requests", unit="request", disable=not progress) as bar:
-        for number, batch in enumerate(drawn):
-            new = [text for text in dict.fromkeys(filter(None, map(spoken, batch))) if text not in found]
+        for number in itertools.count():
+            said = map(spoken, _requests(llama, OPENINGS[number % len(OPENINGS)], seed * 2**31 + number))
+            new = [text for text in dict.fromkeys(said) if text and text not in found]
             found |= _answered(llama, new[: count - len(found)])
-            bar.update(min(count, len(found)) - bar.n)
-            if len(found) >= count:
+            bar.update(len(found) - bar.n)
+            if len(found) == count:
                 break
-            if number * BATCH > MOST_TRIES * count:
+            if number >= len(OPENINGS) and number * BATCH > MOST_TRIES * count:
                 raise InputError(
                     f"{llama.spec.base} wrote {len(found)} requests that can be read aloud, expected {count}; set "
                     "corpus.written to fewer, or to 0"
@@ -67,30 +67,28 @@ def spoken(line: str) -> str:
 
 
 @torch.no_grad()
-def _requests(llama: SpeechLlama, seed: int) -> Iterator[list[str]]:
-    """Batches of user's turns that the model finishes, without end; each batch has an opening of its own."""
+def _requests(llama: SpeechLlama, opening: str, seed: int) -> list[str]:
+    """User's turns that begin with `opening` and that the model finishes and ends."""
     mark = "\x00"
     chat = llama.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False).partition(mark)[0]
-    with torch.random.fork_rng(devices=[]):
-        for number in range(2**31):
-            opening = OPENINGS[number % len(OPENINGS)]
-            start = torch.tensor([llama.tokenizer.encode(chat + opening, add_special_tokens=False)] * BATCH)
-            start = start.to(llama.model.device)
-            torch.manual_seed(seed * 2**31 + number)
-            ids = llama.model.generate(
-                start,
-                attention_mask=torch.ones_like(start),
-                do_sample=True,
-                top_p=TOP_P,
-                top_k=0,
-                temperature=1.0,
-                max_new_tokens=MAX_REQUEST_TOKENS,
-                eos_token_id=llama.eos_ids,
-                pad_token_id=llama.tokenizer.pad_token_id,
-            )[:, start.shape[1] :]
-            ended = torch.isin(ids.cpu(), torch.tensor(llama.eos_ids)).any(1).tolist()
-            texts = llama.tokenizer.batch_decode(ids, skip_special_tokens=True)
-            yield [opening + text for text, whole in zip(texts, ended, strict=True) if whole]
+    start = torch.tensor([llama.tokenizer.encode(chat + opening, add_special_tokens=False)] * BATCH)  # (BATCH, L)
+    start, device = start.to(llama.model.device), llama.model.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        ids = llama.model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            do_sample=True,
+            top_p=TOP_P,
+            top_k=0,
+            temperature=1.0,
+            max_new_tokens=MAX_REQUEST_TOKENS,
+            eos_token_id=llama.eos_ids,
+            pad_token_id=llama.tokenizer.pad_token_id,
+        )[:, start.shape[1] :].cpu()
+    ended = torch.isin(ids, torch.tensor(llama.eos_ids)).any(1).tolist()
+    texts = llama.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return [opening + text for text, whole in zip(texts, ended, strict=True) if whole]
 
 
 def _answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:

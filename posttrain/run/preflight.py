@@ -13,6 +13,7 @@ from posttrain.config.recipe import Recipe
 from posttrain.config.sections import CorpusConfig, SFTConfig
 from posttrain.errors import InputError
 from posttrain.model.folder import checkpoint_problems
+from posttrain.model.weights import cards
 from posttrain.run import combinations
 
 if TYPE_CHECKING:
@@ -88,9 +89,12 @@ def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
         ("base.model", recipe.base.model, recipe.base.revision),
         ("ctc.model", recipe.ctc.model, recipe.ctc.revision),
     ):
-        if name is None or local not in (None, _is_local(name)):
+        bring = name is not None and Path(name).name in cards.names() and not Path(name).exists()
+        if name is None or local not in (None, _is_local(name) and not bring):
             continue
-        if _is_local(name):
+        if bring:
+            yield Finding(key, False, f"{name} is not there; bring it with `make weights`, or give another folder")
+        elif _is_local(name):
             from posttrain.model.folder import check_folder
 
             found: list[str] = []

@@ -116,8 +116,10 @@ def test_skills_and_headlines_are_in_reading_order(every):
     assert first.index("forgetting/mean") < first.index(named(Group.SAFETY)[0]) and len(named(Group.SAFETY)) == 4
 
 
-def test_only_ranking_two_answers_has_a_chance_level_that_is_the_same_for_all_items():
-    assert {metric.name: metric.chance for metric in TABLE if metric.chance is not None} == {"reward/accuracy": 0.5}
+def test_choosing_between_two_has_a_chance_level_that_is_the_same_for_all_items():
+    assert {metric.name: metric.chance for metric in TABLE if metric.chance is not None} == dict.fromkeys(
+        ("reward/accuracy", "ability/blimp", "ability/piqa"), 0.5
+    )
 
 
 def test_what_is_right_or_wrong_item_by_item_is_a_share():

@@ -10,7 +10,7 @@ from posttrain.model import self_written
 from posttrain.model.speech_llama import Spec, SpeechLlama
 from tests.conftest import byte_tokenizer, tiny_llama
 
-ASKED = {"Where is the sun?": "in the sky", "Name a red fruit.": "an apple", "Why do cows eat?": "they are hungry"}
+ASKED = {"What is red?": "an apple", "What are cows?": "animals", "What does it do?": "nothing"}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,9 @@ def test_the_same_seed_writes_the_same_requests(llama):
     assert sum(map(len, other.values())) == 2
 
 
-def test_too_few_requests_are_an_error_that_names_the_base(llama):
-    with pytest.raises(InputError, match=r"toy wrote 3 requests .* expected 30; set corpus.written"):
+def test_too_few_requests_are_an_error_that_names_the_base(llama, monkeypatch):
+    monkeypatch.setattr(self_written, "OPENINGS", self_written.OPENINGS[:3])  # what it has learned, and nothing else
+    with pytest.raises(InputError, match=r"toy wrote \d+ requests .* expected 30; set corpus.written"):
         self_written.written(llama, 30, seed=0, progress=False)
 
 

