@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 from posttrain.corpus.choices import Choice
 from posttrain.model.speech_llama import SpeechLlama
 
@@ -35,12 +33,4 @@ def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size
         start = added if context else [tokenizer.bos_token_id]
         rows.append(start + tokenizer.word_ids(context + ending))
         spans.append((len(start) + len(tokenizer.word_ids(context)), len(rows[-1])))
-    found: dict[int, float] = {}
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        of_batch = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
-        for i, logprobs in zip(batch, of_batch, strict=True):
-            targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)
-            found[i] = logprobs.gather(-1, targets[:, None]).sum().item()
-    return [found[i] for i in range(len(rows))]
+    return [found.sum().item() for found in llama.token_logprobs(rows, spans, batch_size)]

@@ -149,15 +149,21 @@ class SpeechLlama:
             prompt, words = self.tokenizer.prompt_ids(example), self.tokenizer.answer_ids(answer)
             rows.append(prompt + words)
             spans.append((len(prompt), len(prompt) + len(words)))
-        means: dict[int, float] = {}
+        return [found.mean().item() for found in self.token_logprobs(rows, spans, batch_size)]
+
+    def token_logprobs(
+        self, rows: list[list[int]], spans: list[tuple[int, int]], batch_size: int
+    ) -> list[torch.Tensor]:
+        """Log-probability in nats of each token in a span of its row of ids, in order: float32 (L,)."""
+        found: dict[int, torch.Tensor] = {}
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            found = self.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
-            for i, logprobs in zip(batch, found, strict=True):
+            of_batch = self.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
+            for i, logprobs in zip(batch, of_batch, strict=True):
                 targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)
-                means[i] = logprobs.gather(-1, targets[:, None]).mean().item()
-        return [means[i] for i in range(len(rows))]
+                found[i] = logprobs.gather(-1, targets[:, None])[:, 0]
+        return [found[i] for i in range(len(rows))]
 
     @torch.no_grad()
     def span_logprobs(self, rows: list[list[int]], spans: list[tuple[int, int]]) -> list[torch.Tensor]:
