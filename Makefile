@@ -148,6 +148,7 @@ report: .venv/.ready  ## write report.html, .md and .json of RUN from its ledger
 	$(POSTTRAIN) report "$(run_folder)"
 
 compare: .venv/.ready  ## compare two runs or stages: FROM=runs/tiny RUN=tiny_full
+	@[ -n "$(FROM)" ] || { echo "make compare: FROM is missing; name the run to compare with: FROM=runs/tiny RUN=mine" >&2; exit 2; }
 	$(POSTTRAIN) compare "$(FROM)" "$(run_folder)" $(if $(STAGE),--stage "$(STAGE)")
 
 gate: .venv/.ready  ## check RUN against the limits of its recipe's gate section; fails with reasons if one is crossed
