@@ -10,8 +10,8 @@ from posttrain.cli.show import line
 from posttrain.errors import InputError
 from posttrain.machine import lock
 
-TRACES = ("ledger.jsonl", "corpus", "corpus.partial", "logs")
-"""What a run's folder has from its first stage on."""
+TRACES = ("ledger.jsonl", "corpus/corpus.json", "corpus.partial", "corpus.shards")
+"""What only a run's folder has, from its corpus on."""
 
 
 def remove(
@@ -33,7 +33,8 @@ def remove(
     if not folder.exists():
         line(f"{folder} is not there; nothing to remove")
         return
-    if any(folder.iterdir()) and not any((folder / trace).exists() for trace in TRACES):
+    content = {path.name for path in folder.iterdir()} - {lock.NAME}  # a command killed at once leaves only its lock
+    if content and not any((folder / trace).exists() for trace in TRACES):
         raise InputError(
             f"{folder} is not a run: it has none of {', '.join(TRACES)}; name a run, or delete it yourself"
         )

@@ -34,8 +34,16 @@ def test_a_run_that_a_command_is_writing_to_is_left_alone(run):
         assert isinstance(refused.exception, InputError) and (run / "base" / "model.safetensors").is_file()
 
 
+def test_what_a_command_that_was_killed_at_once_left_is_removed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / lock.NAME).write_text("")
+    assert remove(tmp_path / "mine").exit_code == 0 and not (tmp_path / "mine").exists()
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
+    for name in ("corpus", "logs"):  # as many projects have
+        (tmp_path / "photos" / name).mkdir()
     refused = remove(tmp_path / "photos")
     assert "is not a run" in str(refused.exception) and (tmp_path / "photos" / "cat.png").is_file()

@@ -7,9 +7,8 @@ Clips of one padded length are encoded and decoded together. So nothing is maske
 and frames and transcript depend on the clip alone. The decoder is given frames of plain silence for the rest of the
 30 s, computed once.
 
-Measured with tiny.en on speechocean762's 165 test clips: the decoder's WER is .614, with clips padded to 30 s .612
-(with no silence beyond the clip's, 2.8: it repeats itself). Frames differ from those of padded clips by a fifth of
-their norm (cosine .97). A clip takes .04 s on one thread, its transcript .17 s; padded to 30 s both take .6 s.
+With tiny.en the decoder's word errors are those of clips padded to 30 s, at a third of the cost; with no silence beyond
+the clip's it repeats itself. The frames differ a little from those of padded clips, so a projector learns these ones.
 """
 
 from collections.abc import Iterator, Sequence
