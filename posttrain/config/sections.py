@@ -131,6 +131,9 @@ class AlignConfig:
     """Clips per CTC step."""
     ctc_learning_rate: Positive = 1e-2
     """Peak for the CTC steps; cosine to zero. During them the projector's output layer is at unit scale."""
+    blank_below: Annotated[float, BeforeValidator(refuse_bool), Field(gt=0, le=1)] = 1.0
+    """Speech tokens that this CTC takes for blank with at least this probability are left out afterwards; 1 keeps all.
+    """
     steps: CountOrZero = 200
     """Optimizer steps."""
     batch_size: Count = 16
@@ -147,6 +150,7 @@ count them, so that finished runs stay finished."""
 
 
 ADDED: dict[str, dict[str, Any]] = {
+    "align": {"blank_below": 1.0},
     "base": {"chat_format": None},
     "corpus": {"world": "tiny", "written": 0},
 }

@@ -1,6 +1,7 @@
 """Checkpoints: the trained weights, a spec that names everything else, and hashes of both.
 
-A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors` and, if there is an adapter, `adapter/`
+A folder holds `checkpoint.json` (the Spec and hashes), `projector.safetensors`, `word_head.safetensors` if `align`
+trained by CTC (the same file from `align` on) and, if there is an adapter, `adapter/`
 (a PEFT folder, in which LoRA keeps its own copy of the projector, the one in use; projector.safetensors is then the
 projector as it was when the adapter was added). Full fine-tuning also writes the whole Llama to `llama/`, joint
 training the encoder to `encoder/`, and personalising a second LoRA to `personal/`, beside the parent's `adapter/`. A
@@ -26,13 +27,14 @@ from posttrain import files
 from posttrain.config.stage_table import spec_of
 from posttrain.corpus.instructions import World
 from posttrain.errors import InputError
-from posttrain.model import adapters, origin, personal
+from posttrain.model import adapters, origin, personal, word_head
 from posttrain.model.derived import classifier, merged, scaled
 from posttrain.model.frame_table import FrameTable, embed_speech, resize_forbidden
 from posttrain.model.projector import Projector
 from posttrain.model.speech_llama import Spec, SpeechLlama, load_llama
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import check_adapter
+from posttrain.model.word_head import WordHead
 
 __all__ = [
     "adapt", "classifier", "create", "load", "load_without_adapter", "merged", "read_spec", "refer_base", "save",
@@ -41,6 +43,7 @@ __all__ = [
 
 SPEC_FILE = "checkpoint.json"
 PROJECTOR_FILE = "projector.safetensors"
+HEAD_FILE = "word_head.safetensors"
 FORMAT = 1
 
 
@@ -91,7 +94,7 @@ def load(
     elif trainable and spec.encoder_dim:
         adapters.apply(model, adapters.read("full" if spec.adapter == "full" else "projector"))
     model.eval()
-    return SpeechLlama(model, tokenizer, spec).attach(table)
+    return SpeechLlama(model, tokenizer, spec, head=_load_head(folder, spec, model)).attach(table)
 
 
 def load_without_adapter(folder: str | Path, device: str = "cpu") -> SpeechLlama:
@@ -164,6 +167,8 @@ def save(
     part = _part_of(folder)
     tensors = adapters.projector_state(llama.model)
     save_file(tensors, part / PROJECTOR_FILE)
+    if llama.head is not None:
+        llama.head.save(part / HEAD_FILE)
     if isinstance(llama.model, PeftModel):
         llama.model.peft_config["default"].base_model_name_or_path = spec.base
         llama.model.save_pretrained(part / "adapter", selected_adapters=["default"], save_embedding_layers=False)
@@ -289,6 +294,18 @@ def _load_projector(folder: Path, spec: Spec, width: int) -> Projector:
     _equal(path, "shapes", {name: tuple(tensor.shape) for name, tensor in tensors.items()}, expected)
     projector.load_state_dict(tensors)
     return projector.requires_grad_(False)
+
+
+def _load_head(folder: Path, spec: Spec, model: Any) -> WordHead | None:
+    path = folder / HEAD_FILE
+    if not path.is_file() and spec.blank_below >= 1:
+        return None
+    try:
+        width = model.get_input_embeddings().embedding_dim
+        head = word_head.load(path, spec.stack * spec.encoder_dim, width, spec.projector_hidden)
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        raise InputError(f"{path} cannot be read: {error}; train the align stage again") from error
+    return head.to(model.device)
 
 
 def _load_adapter(folder: Path, model: Any, trainable: bool) -> PeftModel:

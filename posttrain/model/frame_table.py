@@ -34,6 +34,8 @@ class FrameTable:
     """Clip id → the encoder's own transcript."""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Clip id → the windows that it is transcribed in, if there are several; each has its own span."""
+    blanks: dict[str, torch.Tensor] = field(default_factory=dict)
+    """A word head (word_head.py) → its probability of blank for each speech token, once computed."""
 
     def __post_init__(self) -> None:
         for clip, (start, count) in self.spans.items():
@@ -109,6 +111,13 @@ class StackedTable:
         spans = {str(i): (i * frames.shape[1], int(n)) for i, n in enumerate(counts.tolist())}
         return cls(frames.reshape(-1, frames.shape[-1]), spans, stack, "live")
 
+    def kept(self, rows: torch.Tensor) -> "StackedTable":
+        """The same table with these rows alone, a mask (N_all,); every clip must keep one."""
+        at = [0, *rows.long().cumsum(0).tolist()]  # old row → how many are kept before it
+        spans = {clip: (at[start], at[start + count] - at[start]) for clip, (start, count) in self.spans.items()}
+        rows = rows.to(self.first.device)
+        return self._changed(spans=spans, num_rows=at[-1], first=self.first[rows], valid=self.valid[rows])
+
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Rows (…) → stacked frames (…, k·D_enc), float32, on the frames' device. Row 0 always exists."""
         index = index.to(self.first.device)
@@ -121,9 +130,12 @@ class StackedTable:
         """The table with its frames on that device; itself if they already are."""
         if self.frames.device == torch.device(device):
             return self
-        moved = object.__new__(StackedTable)
-        moved.__dict__ = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in self.__dict__.items()}
-        return moved
+        return self._changed(**{k: v.to(device) for k, v in self.__dict__.items() if isinstance(v, torch.Tensor)})
+
+    def _changed(self, **attributes: Any) -> "StackedTable":
+        changed = object.__new__(StackedTable)
+        changed.__dict__ = self.__dict__ | attributes
+        return changed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "StackedTable":
         return self

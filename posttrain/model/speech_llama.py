@@ -22,6 +22,7 @@ from posttrain.model.decoding import generate_ids, right_padded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
+from posttrain.model.word_head import WordHead, spoken
 
 TABLE_ON_DEVICE_BYTES = 8 * 2**30
 
@@ -54,6 +55,8 @@ class Spec:
     """A file of adapters/; None if only the projector was trained."""
     rank: int | None = None
     """LoRA rank, if it differs from the adapter's own."""
+    blank_below: float = 1.0
+    """Speech tokens that the word head takes for blank with at least this probability are left out; 1 keeps all."""
     one_format: bool = False
     """Instructions of spoken tasks are phrased as questions, in one format."""
     world: World = "tiny"
@@ -78,6 +81,8 @@ class SpeechLlama:
     """The parts of its checkpoint."""
     table: FrameTable | None = None
     """The attached frames."""
+    head: WordHead | None = None
+    """CTC over the Llama's words as `align` trained it, if it did."""
 
     def __post_init__(self) -> None:
         self.tokenizer.one_format = self.spec.one_format
@@ -99,6 +104,9 @@ class SpeechLlama:
                 "encode the corpus with that encoder"
             )
         stacked = table.stacked(self.spec.stack)
+        if self.spec.blank_below < 1:
+            assert self.head is not None
+            stacked = spoken(self.head, table, self.spec.stack, self.spec.blank_below)
         if table.frames.nbytes <= TABLE_ON_DEVICE_BYTES:
             stacked = stacked.to(self.model.device)
         embedding = speech_embedding_of(self.model)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from posttrain.config import adapter_file
 from posttrain.config.recipe import Recipe
+from posttrain.config.sections import AlignConfig, SFTConfig
 from posttrain.errors import InputError
 from posttrain.model.chat_format import FORMATS
 from posttrain.run.graph import Node
@@ -45,7 +46,8 @@ class _Model:
 
 def problems(recipe: Recipe, nodes: Sequence[Node]) -> list[str]:
     """All problems of these nodes, each by itself and in combination with the nodes before it."""
-    return [*_world(recipe), *_parents(nodes), *_lineage(nodes), *_data(recipe, nodes), *_sizes(nodes), *_names(nodes)]
+    own = [*_world(recipe), *_parents(nodes), *_lineage(nodes), *_blanks(nodes)]
+    return [*own, *_data(recipe, nodes), *_sizes(nodes), *_names(nodes)]
 
 
 def check(recipe: Recipe, nodes: Sequence[Node]) -> None:
@@ -60,6 +62,23 @@ def _world(recipe: Recipe) -> Iterator[str]:
         yield "corpus.world is general, which a tiny base does not learn; name a pretrained one with base.model"
     if world == "tiny" and written:
         yield f"corpus.written is {written}, but the tiny world has no requests; set corpus.world=general, or it to 0"
+
+
+def _blanks(nodes: Sequence[Node]) -> Iterator[str]:
+    """Stages that cannot leave blank speech tokens out."""
+    leaving = [n for n in nodes if isinstance(n.options, AlignConfig) and n.options.blank_below < 1]
+    for node in leaving:
+        if not node.options.ctc_steps:
+            yield (
+                f"{node.name}: align.blank_below is {node.options.blank_below}, but without align.ctc_steps nothing "
+                "says what is blank; raise these, or set it to 1"
+            )
+    for node in nodes:
+        if leaving and isinstance(node.options, SFTConfig) and node.options.train_encoder:
+            yield (
+                f"{node.name}: sft.train_encoder changes the frames by which align.blank_below chooses; set "
+                "align.blank_below=1, or train_encoder=false"
+            )
 
 
 def _names(nodes: Sequence[Node]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Encoder and Llama stay frozen, so every text figure of this stage equals the base's exactly.
 """
 
+import dataclasses
 from typing import Any
 
 from posttrain.config.sections import AlignConfig
@@ -17,6 +18,7 @@ from posttrain.stages.training.supervised import train_supervised
 def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
     """Train the projector: CTC over the Llama's words first, then transcription through the Llama.
 
+    From then on, speech tokens that the CTC finds blank are left out (`blank_below`).
     Metrics include the alignment of speech and text embeddings (section 4).
     """
     assert context.table is not None
@@ -29,7 +31,11 @@ def run(config: AlignConfig, context: StageContext) -> dict[str, Any]:
         seed=context.seed,
         device=context.device,
     )
-    metrics = train_embedding_ctc(llama, config, context) if config.ctc_steps else {}
+    metrics: dict[str, Any] = {}
+    if config.ctc_steps:
+        head, metrics = train_embedding_ctc(llama, config, context)
+        spec = dataclasses.replace(llama.spec, blank_below=config.blank_below)
+        llama = dataclasses.replace(llama, spec=spec, head=head).attach(context.table)
     examples = context.corpus.spoken("train", REPEAT)
     metrics |= train_supervised(llama, examples, config, context, "align")
     valid = context.corpus.spoken("valid", REPEAT)

@@ -11,6 +11,7 @@ from typing import Any
 
 from posttrain.config.sections import SFTConfig
 from posttrain.corpus.types import Example
+from posttrain.errors import InputError
 from posttrain.model import checkpoint
 from posttrain.model.adapters import speech_embedding_of
 from posttrain.model.encoders.contract import Encoder
@@ -87,6 +88,11 @@ def _hear_from(llama: SpeechLlama, context: StageContext) -> None:
 
 def _hear_live(llama: SpeechLlama, context: StageContext) -> Encoder:
     """Replace the encoder's frozen frames with the encoder itself, which trains with the rest."""
+    if llama.spec.blank_below < 1:
+        raise InputError(
+            f"{context.parents['model']} leaves blank speech tokens out, by frames that sft.train_encoder changes; set "
+            "train_encoder=false, or align.blank_below=1 and train from there"
+        )
     encoder = load_encoder(llama.spec.encoder or "", device=context.device)
     embedding = speech_embedding_of(llama.model)
     embedding.table = LiveTable(encoder, context.corpus, embedding.table)

@@ -85,6 +85,29 @@ def test_on_a_base_in_four_bits_the_projector_trains_and_the_llama_stays(tmp_pat
         assert torch.equal(tensor, after.model.state_dict()[name])
 
 
+def test_with_blank_speech_tokens_left_out_half_as_many_are_kept_and_they_say_the_same(tmp_path, base_folder, spelled):
+    table, texts = spelled
+    _, folder = run(tmp_path, base_folder, spelled, dataclasses.replace(SPEECH, blank_below=0.95, steps=2))
+    few = checkpoint.load(folder, table=table)
+    assert few.spec.blank_below == 0.95
+    whole = table.stacked(2).spans
+    kept = {clip: len(few.tokenizer.clip_ids(clip)) for clip in texts}
+    assert sum(kept.values()) < 0.6 * sum(whole[clip][1] for clip in texts)
+    for clip, text in list(texts.items())[:8]:  # a letter and a space are a token each
+        assert kept[clip] >= len(text)
+    embedding = few.model.get_input_embeddings()
+    said = [
+        alignment.nearest_words(few, embedding(torch.tensor(few.tokenizer.clip_ids(clip))).detach()) for clip in texts
+    ]
+    assert sum(s == t for s, t in zip(said, texts.values(), strict=True)) > 0.7 * len(texts)
+
+
+def test_a_run_without_ctc_has_no_head_and_cannot_leave_blanks_out(tmp_path, base_folder, spelled):
+    _, folder = run(tmp_path, base_folder, spelled, dataclasses.replace(SPEECH, ctc_steps=0, steps=1, batch_size=2))
+    assert checkpoint.load(folder).head is None
+    assert not (folder / "word_head.safetensors").exists()
+
+
 def test_a_pause_is_the_blank_and_words_are_read_off_as_ctc_would(llama):
     words = llama.model.get_input_embeddings().weight
     a, pause = llama.tokenizer.word_ids("a")[0], alignment.pause_id(llama.tokenizer)
@@ -98,19 +121,18 @@ def test_a_clip_without_words_is_learned_as_pauses_alone(llama):
     batch = model.collate([{"id": "test/1", "units": []}, {"id": "test/0", "units": [5]}])
     assert batch["labels"].tolist() == [[-100], [5]]
     assert batch["counts"].tolist() == [3, 1]
-    pauses = model.scores(batch["speech"]).log_softmax(-1)[:, model.blank]
-    five = model.scores(batch["speech"][3:]).log_softmax(-1)[:, 5]
+    scores = model.head(model.table.rows(batch["speech"])).log_softmax(-1)
+    pauses, five = scores[:, model.head.blank], scores[3:, 5]
     assert model(**batch)["loss"].item() == pytest.approx(-(pauses[:3].sum() + five.sum()).item(), rel=1e-4)
 
 
 def test_only_the_words_that_are_used_are_outputs_and_their_scores_stay_the_same(llama):
     a, b = (llama.tokenizer.word_ids(letter)[-1] for letter in "ab")
     every, few = EmbeddingCTC(llama, range(llama.model.config.vocab_size)), EmbeddingCTC(llama, [b, a, b])
-    assert (
-        len(few.words) == 3 and few.units([b, a]) == [few.used[b], few.used[a]] and few.blank not in few.units([a, b])
-    )
-    speech = torch.tensor([0, 1, 2])
-    cosines = [model.scores(speech) / model.sharpness for model in (every, few)]
+    assert few.units([b, a]) == [few.used[b], few.used[a]]
+    assert len(few.head.words) == 3 and few.head.blank not in few.units([a, b])
+    rows = few.table.rows(torch.tensor([0, 1, 2]))
+    cosines = [model.head(rows) / model.head.sharpness for model in (every, few)]
     assert torch.allclose(cosines[1], cosines[0][:, list(few.used)], atol=1e-6)
 
 

@@ -1,13 +1,9 @@
 """CTC in the Llama's own embedding space: `align` starts with it, since it needs no pass through the Llama.
 
-A speech token's cosine with a word embedding is its score for that word; the embedding of a written pause is the blank.
-So the projector learns to output what is said, in the Llama's words and in order, and when nothing new is said.
-CTC over a language model's words is from Ma et al. 2025 (LegoSLM, arXiv 2505.11352). Deviations: 1. the frozen word
-embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings; 3. only
-the words that the training texts use are outputs, so a large vocabulary costs no more than a small one.
+So the projector learns to output what is said, in the Llama's words and in order, and when nothing new is said
+(model/word_head.py).
 """
 
-import math
 from collections.abc import Collection
 from typing import Any
 
@@ -21,15 +17,18 @@ from posttrain.config.sections import AlignConfig
 from posttrain.model.adapters import projector_of, speech_embedding_of
 from posttrain.model.alignment import pause_id
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.model.word_head import WordHead
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, train
 
-MARGIN = 5.0
-"""Nats by which a perfect match outweighs a vocabulary of unrelated words; less gives higher cosines, more slowly."""
 
+def train_embedding_ctc(
+    llama: SpeechLlama, config: AlignConfig, context: StageContext
+) -> tuple[WordHead, dict[str, Any]]:
+    """Train the projector on every training clip, also those without words; its outputs end as long as words.
 
-def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageContext) -> dict[str, Any]:
-    """Train the projector on every training clip, also those without words; its outputs end as long as words."""
+    Returns a frozen copy of the head as it is now, and metrics.
+    """
     said = [clip for clip in context.corpus.clips_of("train") if clip.id in llama.tokenizer.clips]
     words = {clip.id: llama.tokenizer.word_ids(f" {clip.text}") if clip.text else [] for clip in said}
     model = EmbeddingCTC(llama, {word for text in words.values() for word in text})
@@ -45,27 +44,24 @@ def train_embedding_ctc(llama: SpeechLlama, config: AlignConfig, context: StageC
     trainer = Trainer(model=model, args=args, train_dataset=rows, data_collator=model.collate)
     metrics = train(trainer, context, "align, ctc", said)
     model.to_word_length([clip.id for clip in said[:200]])
-    return {f"ctc_{name}": value for name, value in metrics.items()} | {"ctc_units": len(model.used)}
+    found = {f"ctc_{name}": value for name, value in metrics.items()} | {"ctc_units": len(model.used)}
+    return model.head.frozen(), found
 
 
 class EmbeddingCTC(nn.Module):
-    """A SpeechLlama's projector, with the frozen embeddings of some words as a CTC output layer of U units."""
+    """The CTC loss of a SpeechLlama's projector as a word head of U units."""
 
     def __init__(self, llama: SpeechLlama, words: Collection[int]):
         """`words`: the ids to output; the blank is added."""
         super().__init__()
         embedding = speech_embedding_of(llama.model)
-        self.projector: Any = projector_of(llama.model)
         self.table = embedding.table
         self.spans: dict[str, tuple[int, int]] = self.table.spans
-        pause = pause_id(llama.tokenizer)
-        self.used = {word: unit for unit, word in enumerate(sorted({*words, pause}))}
+        vectors = embedding.weight.detach()
+        self.head = WordHead.of(projector_of(llama.model), vectors, words, pause_id(llama.tokenizer)).to(vectors.device)
+        self.used = {word: unit for unit, word in enumerate(self.head.ids.tolist())}
         """Word id → unit."""
-        self.blank = self.used[pause]
-        vectors = embedding.weight.detach()[list(self.used)].float()  # (U, D)
-        self.word_length = vectors.norm(dim=-1).mean().item()
-        self.words = F.normalize(vectors, dim=-1)
-        self.sharpness = math.log(len(vectors)) + MARGIN
+        self.word_length = vectors[self.head.ids].float().norm(dim=-1).mean().item()
 
     def units(self, words: list[int]) -> list[int]:
         """Ids of words → units."""
@@ -73,18 +69,13 @@ class EmbeddingCTC(nn.Module):
 
     def forward(self, speech: torch.Tensor, counts: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """CTC loss of concatenated clips: table rows (N_all,), counts (B,), units (B, L) padded with −100."""
-        scores = self.scores(speech)  # (N_all, U)
+        scores = self.head(self.table.rows(speech))  # (N_all, U)
         log_probs = pad_sequence(scores.split(counts.tolist())).log_softmax(-1)  # (N, B, U)
         said = labels != -100  # (B, L)
         loss = F.ctc_loss(
-            log_probs, labels[said], counts, said.sum(-1), blank=self.blank, reduction="sum", zero_infinity=True
+            log_probs, labels[said], counts, said.sum(-1), blank=self.head.blank, reduction="sum", zero_infinity=True
         )
         return {"loss": loss / said.sum().clamp(min=1)}
-
-    def scores(self, speech: torch.Tensor) -> torch.Tensor:
-        """Sharpness times the cosine of each speech token, given as table rows (N,), with every unit. # (N, U)"""
-        spoken = self.projector(self.table.rows(speech).to(self.words.device))  # (N, D)
-        return self.sharpness * F.normalize(spoken, dim=-1) @ self.words.T
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Clip ids and their units → the arguments of `forward`."""
@@ -99,17 +90,17 @@ class EmbeddingCTC(nn.Module):
 
     def to_unit_length(self) -> None:
         """Scale the projector's output layer so that one learning rate suits every Llama; cosines do not change."""
-        self._scale(self.words.shape[-1] ** 0.5 / self.word_length)
+        self._scale(self.head.words.shape[-1] ** 0.5 / self.word_length)
 
     def to_word_length(self, clips: list[str]) -> None:
         """Scale the projector's output layer so that these clips' speech tokens are on average as long as words."""
         spans = [self.spans[clip] for clip in clips]
         speech = torch.cat([torch.arange(first, first + count) for first, count in spans])
         with torch.no_grad():
-            spoken = self.projector(self.table.rows(speech).to(self.words.device)).norm(dim=-1).mean().item()
+            spoken = self.head.projector(self.table.rows(speech).to(self.head.words.device)).norm(dim=-1).mean().item()
         self._scale(self.word_length / spoken)
 
     @torch.no_grad()
     def _scale(self, factor: float) -> None:
-        self.projector.out.weight.mul_(factor)
-        self.projector.out.bias.mul_(factor)
+        self.head.projector.out.weight.mul_(factor)
+        self.head.projector.out.bias.mul_(factor)

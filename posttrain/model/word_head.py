@@ -1,0 +1,101 @@
+"""CTC over the Llama's own words: says which speech tokens add no word.
+
+A speech token's cosine with a word's embedding is its score for that word; the embedding of a written pause is the
+blank. `align` trains its projector so and keeps a copy, which stays as it is while later stages train the projector on.
+It needs no head of the encoder's own, so it is there for every encoder.
+
+CTC over a language model's words is from Ma et al. 2025 (LegoSLM, arXiv 2505.11352). Deviations: 1. the frozen word
+embeddings are the output layer; 2. the Llama is given the vectors themselves, not posteriors times embeddings; 3. only
+the words that the training texts use are outputs, so a large vocabulary costs no more than a small one.
+"""
+
+import copy
+import math
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from posttrain.model.encoders.contract import state_hash
+from posttrain.model.frame_table import FrameTable, StackedTable
+from posttrain.model.projector import Projector
+
+MARGIN = 5.0
+"""Nats by which a perfect match outweighs a vocabulary of unrelated words; less gives higher cosines, more slowly."""
+ROWS = 8192
+"""Speech tokens that are scored at a time."""
+
+
+class WordHead(nn.Module):
+    """A projector with the frozen embeddings of U words as its output layer; U units, one of them the blank."""
+
+    def __init__(self, projector: Projector, vectors: torch.Tensor, ids: torch.Tensor, blank: int):
+        """`vectors` (U, D) of any length; `ids` (U,) of these words in the Llama; `blank`: a unit."""
+        super().__init__()
+        self.projector = projector
+        self.blank = blank
+        self.sharpness = math.log(len(ids)) + MARGIN
+        self.register_buffer("words", F.normalize(vectors.float(), dim=-1))  # (U, D)
+        self.register_buffer("ids", ids)  # (U,)
+
+    @classmethod
+    def of(cls, projector: Projector, embeddings: torch.Tensor, words: Collection[int], blank: int) -> "WordHead":
+        """A head for these word ids and the word id `blank`, with their rows of `embeddings` (V, D)."""
+        ids = sorted({*words, blank})
+        return cls(projector, embeddings[ids], torch.tensor(ids), ids.index(blank))
+
+    def forward(self, stacked: torch.Tensor) -> torch.Tensor:
+        """Stacked frames (N, k·D_enc) → sharpness times the cosine with every unit (N, U)."""
+        return self.sharpness * F.normalize(self.projector(stacked.to(self.words.device)), dim=-1) @ self.words.T
+
+    def frozen(self) -> "WordHead":
+        """A copy that no longer trains, with the words as they are saved: in half precision."""
+        head = WordHead(copy.deepcopy(self.projector), self.words.half(), self.ids.clone(), self.blank)
+        return head.to(self.words.device).requires_grad_(False).eval()
+
+    @cached_property
+    def hash(self) -> str:
+        """Identifies its weights, once it is frozen."""
+        return state_hash(self)
+
+    @torch.no_grad()
+    def blanks(self, table: StackedTable) -> torch.Tensor:
+        """The probability that each speech token of the table adds no word: float32 (N_all,), on the CPU."""
+        found = [
+            self(table.rows(torch.arange(start, min(start + ROWS, table.num_rows)))).softmax(-1)[:, self.blank].cpu()
+            for start in range(0, table.num_rows, ROWS)
+        ]
+        return torch.cat(found) if found else torch.zeros(0)
+
+    def save(self, path: Path) -> None:
+        """Write it as safetensors."""
+        tensors = {f"projector.{name}": tensor for name, tensor in self.projector.state_dict().items()}
+        units = {"words": self.words.half(), "ids": self.ids, "blank": torch.tensor(self.blank)}
+        save_file({name: tensor.cpu().contiguous() for name, tensor in (tensors | units).items()}, path)
+
+
+def load(path: Path, in_dim: int, out_dim: int, hidden: int) -> WordHead:
+    """The saved head, for a projector of this shape; RuntimeError or KeyError if the file does not fit it."""
+    tensors = load_file(path)
+    projector = Projector(in_dim, out_dim, hidden)
+    own = {name.removeprefix("projector."): t for name, t in tensors.items() if name.startswith("projector.")}
+    projector.load_state_dict(own)
+    head = WordHead(projector, tensors["words"], tensors["ids"], int(tensors["blank"]))
+    return head.requires_grad_(False).eval()
+
+
+def spoken(head: WordHead, table: FrameTable, stack: int, below: float) -> StackedTable:
+    """The table's speech tokens whose probability of blank is below `below`; of a clip without any, the likeliest."""
+    stacked = table.stacked(stack)
+    key = f"{head.hash}/{stack}"
+    if key not in table.blanks:
+        table.blanks[key] = head.blanks(stacked)
+    blanks = table.blanks[key]
+    kept = blanks < below  # (N_all,)
+    for first, count in stacked.spans.values():
+        kept[first + int(blanks[first : first + count].argmin())] = True
+    return stacked.kept(kept)
