@@ -71,7 +71,9 @@ def test_every_recipe_can_be_asked_for_its_plan_anywhere(path, tmp_path, monkeyp
 
 
 def test_there_are_recipes_adapters_and_cards():
-    assert {"tiny", "smoke", "real_speech", "llama31_8b", "llama31_8b_qlora"} <= {path.stem for path in RECIPES}
+    assert {"tiny", "smoke", "real_speech", "smol", "llama32_1b", "llama31_8b", "llama31_8b_qlora"} <= {
+        path.stem for path in RECIPES
+    }
     assert {"projector", "lora", "qlora", "dora", "prompt_tuning", "full"} <= set(assets.names("adapters"))
     assert len(CARDS) >= 4
 

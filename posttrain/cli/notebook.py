@@ -4,6 +4,7 @@ Nothing is measured here: figures are read from the ledger, where the pipeline's
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -130,10 +131,14 @@ def prepare(recipe: str, run: str | Path, until: str | None = None) -> Run:
 
 
 def on_gpu(recipe: str, until: str | None = None) -> Run | None:
-    """The run `runs/RECIPE`, if there is a GPU; else None, after printing its plan and the memory it takes."""
+    """The run `runs/RECIPE`, if there is a GPU; else None, after printing its plan and the memory it takes.
+
+    Recordings are looked for in the folder that DATA_ROOT names, as the command does it.
+    """
+    changes = [f"corpus.data_root={root}"] if (root := os.environ.get("DATA_ROOT")) else []
     if torch.cuda.is_available():
-        return prepare(recipe, Path("runs") / recipe, until)
-    pipeline.run(recipe, None, None, None, until, dry_run=True, as_json=False)
+        return _made(Run(recipe, Path("runs") / recipe, tuple(changes)), until)
+    pipeline.run(recipe, changes, None, None, until, dry_run=True, as_json=False)
     return None
 
 

@@ -193,8 +193,10 @@ def _plan(
 
 def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: bool) -> None:
     from posttrain.run import doctor
+    from posttrain.run.outline import outline
 
     with show.quiet_stdout():
+        about = outline(recipe)
         needs = doctor.needs_here(recipe, folder, steps)
         memory = doctor.memory_by_stage(recipe)
     if as_json:
@@ -206,11 +208,13 @@ def _show_plan(recipe: config.Recipe, folder: Path, steps: list[Any], as_json: b
         ]
         show.print_json(
             {"recipe": recipe.name, "run": str(folder), "plan": lines, "needs": [need.as_dict() for need in needs]}
+            | {"about": about.as_dict()}
         )
     else:
         if recipe.extends:
             show.line(f"{recipe.name}, which extends {recipe.extends}")
         show.plan(steps, memory)
+        show.outline(about)
         show.findings(needs)
 
 

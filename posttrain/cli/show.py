@@ -5,13 +5,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from posttrain.machine.streams import CONTROL, is_unicode, visible
 
 if TYPE_CHECKING:
     from posttrain.report.gate import Verdict
+    from posttrain.run.outline import Outline
     from posttrain.run.preflight import Finding
     from posttrain.run.runner import Step
     from posttrain.use.transcribe import Result
@@ -52,6 +53,30 @@ def plan(steps: "list[Step]", memory: dict[str, float]) -> None:
         known = step.action == "run" and step.name in memory
         needs = f", needs about {memory[step.name]:.1f} GiB of memory" if known else ""
         line(f"{step.name:<{width}}  {step.action:<8}  {step.folder}  ({step.why}{needs})")
+
+
+def outline(about: "Outline") -> None:
+    """Print what a run is about, one line per part."""
+    missing = [name for name in about.benchmarks if name not in about.found]
+    clips = about.clips
+    parts = {
+        "world": about.world,
+        "sources": ", ".join(about.sources) or "none: synthetic speech alone",
+        "tasks": f"{_shares(about.tasks)}; for grpo {_shares(about.rl_tasks)}",
+        "suites": ", ".join(f"{name} {count or ''}".rstrip() for name, count in about.suites.items()),
+        "benchmarks": ", ".join(f"{name} {about.benchmarks[name]}" for name in about.found)
+        + ("; " if about.found and missing else "")
+        + (f"without {', '.join(missing)}, which the data root does not hold" if missing else ""),
+        "rows": f"{clips['train']:,} synthetic clips to train on, {clips['rl']:,} for grpo, "
+        + f"{clips['valid']:,} to validate on"
+        + (f"; {about.written:,} requests written by the base" if about.written else ""),
+    }
+    for name, said in parts.items():
+        line(f"{name:<10}  {said}")
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{kind} {100 * share:.3g} %" for kind, share in shares.items())
 
 
 def metrics(found: dict[str, dict[str, Any]]) -> None:

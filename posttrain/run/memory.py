@@ -15,6 +15,7 @@ from posttrain.config import adapter_file
 from posttrain.config.recipe import Recipe
 from posttrain.model.encoders import kinds
 from posttrain.model.encoders.kinds import Shape
+from posttrain.model.weights import cards
 from posttrain.run.graph import Node, nodes
 
 GIB = 2**30
@@ -94,6 +95,7 @@ class Need:
 
 
 KNOWN_LLAMAS = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Llama(49152, 576, 30, 9, 3, 64, 1536, tied=True),
     "meta-llama/Llama-3.1-8B-Instruct": Llama(128256, 4096, 32, 32, 8, 128, 14336),
     "meta-llama/Llama-3.2-1B-Instruct": Llama(128256, 2048, 16, 32, 8, 64, 8192, tied=True),
     "meta-llama/Llama-3.2-3B-Instruct": Llama(128256, 3072, 28, 24, 8, 128, 8192, tied=True),
@@ -145,7 +147,7 @@ def llama_shape(recipe: Recipe) -> Llama | None:
         )
     content = _content(base.model, base.revision)
     if content is None or content.get("model_type") != "llama":
-        return KNOWN_LLAMAS.get(base.model)
+        return KNOWN_LLAMAS.get(_on_hub(base.model))
     from transformers import LlamaConfig
 
     config = LlamaConfig.from_dict(content)
@@ -168,7 +170,13 @@ def encoder_shape(recipe: Recipe) -> Shape | None:
         return kinds.conformer(ctc.hidden_size, ctc.layers, ctc.subsampling_factor)
     content = _content(ctc.model, ctc.revision)
     kind = kinds.KINDS.get(str(content.get("model_type"))) if content else None
-    return kind.shape(content, kinds.HOP_SAMPLES) if kind and content else kinds.KNOWN.get(ctc.model)
+    return kind.shape(content, kinds.HOP_SAMPLES) if kind and content else kinds.KNOWN.get(_on_hub(ctc.model))
+
+
+def _on_hub(model: str) -> str:
+    """The hub id of weights that `make weights` brings, of any other model its name."""
+    card = cards.read(Path(model).name) if Path(model).name in cards.names() else None
+    return card.hub.id if card and card.hub else model
 
 
 def _content(model: str, revision: str | None) -> dict[str, Any] | None:

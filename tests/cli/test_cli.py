@@ -42,6 +42,17 @@ def test_a_dry_run_as_json_is_json_alone(capsys):
     assert [step["name"] for step in plan["plan"]] == ["corpus", "base", "ctc", "align"]
     assert {step["action"] for step in plan["plan"]} == {"run"}
     assert all(need["ok"] for need in plan["needs"])
+    assert plan["about"]["world"] == "tiny" and plan["about"]["suites"]["wer/clean"] == 150
+
+
+def test_the_dry_run_of_an_8b_recipe_names_smols_tasks_sources_and_suites(capsys):
+    said = []
+    for recipe in ("smol", "llama31_8b", "llama31_8b_qlora", "llama32_1b"):
+        assert run(["run", recipe, "--dry-run"]) == 0
+        lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+        said.append({name: lines[name] for name in ("world", "sources", "tasks", "suites", "benchmarks")})
+        assert lines["rows"].endswith("requests written by the base")
+    assert all(of == said[0] for of in said) and "task/request" in said[0]["suites"]
 
 
 def test_a_stage_that_stands_aside_has_a_plan_of_its_own_in_every_recipe(capsys):

@@ -214,7 +214,7 @@ def test_recipes_that_extend_tiny_differ_from_it_in_what_they_set_alone():
 
 def test_the_8b_recipes_state_token_limits_of_their_own():
     tiny = load_recipe("tiny")
-    for name in ("llama31_8b", "llama31_8b_qlora"):
+    for name in ("llama31_8b", "llama31_8b_qlora", "llama32_1b"):
         loaded = load_recipe(name)
         assert loaded.evaluation.max_new_tokens > tiny.evaluation.max_new_tokens
         assert loaded.grpo.max_new_tokens > tiny.grpo.max_new_tokens

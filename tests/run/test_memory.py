@@ -25,7 +25,7 @@ def on_meta(shape: memory.Llama) -> LlamaForCausalLM:
         return LlamaForCausalLM(config)
 
 
-@pytest.mark.parametrize("name", ["tiny", "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"])
+@pytest.mark.parametrize("name", ["tiny", *memory.KNOWN_LLAMAS])
 def test_weights_are_counted_as_transformers_counts_them(name):
     shape = memory.KNOWN_LLAMAS.get(name) or memory.llama_shape(load_recipe("tiny"))
     model = on_meta(shape)
@@ -82,7 +82,7 @@ def test_what_a_block_keeps_for_the_backward_pass_is_what_autograd_saves(name):
     assert told == pytest.approx(sum(saved.values()), rel=0.1)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "llama31_8b", "llama31_8b_qlora"])
+@pytest.mark.parametrize("recipe", ["tiny", "smol", "llama32_1b", "llama31_8b", "llama31_8b_qlora"])
 def test_every_stage_of_a_recipe_has_an_estimate_in_parts(recipe):
     needs = memory.estimate(load_recipe(recipe))
     assert {"base", "ctc", "align", "distill", "sft", "reward", "dpo", "grpo"} <= {need.name for need in needs}
@@ -92,8 +92,10 @@ def test_every_stage_of_a_recipe_has_an_estimate_in_parts(recipe):
         assert str(need).startswith(f"{need.name} about ")
 
 
-def test_the_tiny_pipeline_fits_into_4_gib_and_the_8b_recipes_into_what_they_say():
+def test_the_tiny_pipeline_fits_into_4_gib_and_the_real_ones_into_what_they_say():
     assert max(need.total for need in memory.estimate(load_recipe("tiny"))) < 4 * GIB
+    assert max(need.total for need in memory.estimate(load_recipe("smol"))) < 8 * GIB
+    assert max(need.total for need in memory.estimate(load_recipe("llama32_1b"))) < 24 * GIB
     largest = max(need.total for need in memory.estimate(load_recipe("llama31_8b")))
     assert 20 * GIB < largest < 48 * GIB
     in_four_bits = {need.name: need.total for need in memory.estimate(load_recipe("llama31_8b_qlora"))}

@@ -1,0 +1,95 @@
+"""What a recipe's run is about, before anything is made: its world, sources, tasks, test items and benchmarks."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posttrain.config import assets
+from posttrain.config.recipe import Recipe
+from posttrain.config.sections import CorpusConfig
+from posttrain.corpus import choices, general_text, sources
+from posttrain.corpus.splits import split_of
+from posttrain.errors import InputError
+from posttrain.tasks import plan, worlds
+
+BENCHMARKS = (*choices.CARDS, *general_text.CARDS)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The parts of a corpus and of its evaluation."""
+
+    world: str
+    """`corpus.world`."""
+    sources: tuple[str, ...]
+    """Cards whose recordings are added."""
+    tasks: Mapping[str, float]
+    """Kind of training clip → its share."""
+    rl_tasks: Mapping[str, float]
+    """The same for `grpo`."""
+    suites: Mapping[str, int | None]
+    """Probe → number of test items; None if only the recordings tell it."""
+    benchmarks: Mapping[str, int]
+    """Card of third-party text or of choices → number of test items."""
+    found: tuple[str, ...]
+    """Those of the benchmarks that the data root holds; the others are not measured."""
+    clips: Mapping[str, int]
+    """Split → number of synthetic clips; rl is for `grpo`."""
+    written: int
+    """Requests that the base writes."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outline as a JSON object."""
+        return asdict(self)
+
+
+def outline(recipe: Recipe) -> Outline:
+    """The outline of a valid recipe.
+
+    The base has yet to write its requests, so their number in the test is an estimate.
+    """
+    corpus = recipe.corpus
+    written: dict[str, list[tuple[str, str]]] = {"train": [], "valid": [], "test": []} if corpus.written else {}
+    for text in (f"request number {number}" for number in range(corpus.written)):
+        written[split_of(text)].append((text, ""))
+    world = worlds.of(corpus, written)
+    made = plan.plan(replace(corpus, train_clips=0, rl_clips=0, valid_clips=0), recipe.seed, written)
+    items = [*made.items, *(e for said in made.spoken for e in said.examples if e.split == "test")]
+    benchmarks = {name: _card(name) for name in BENCHMARKS}
+    root = Path(corpus.data_root or "")
+    return Outline(
+        corpus.world,
+        corpus.sources,
+        _shares(world.spoken),
+        _shares(world.rl),
+        dict(sorted((dict(_recorded(corpus)) | Counter(str(item.probe) for item in items)).items())),
+        {name: next(iter(card["splits"]["test"].values())) for name, card in benchmarks.items()},
+        tuple(n for n, card in benchmarks.items() if corpus.data_root and (root / n / card["held_out"]).is_file()),
+        {"train": corpus.train_clips, "rl": corpus.rl_clips, "valid": corpus.valid_clips},
+        corpus.written,
+    )
+
+
+def _shares(shares: Mapping[str, float]) -> dict[str, float]:
+    """Kind → share, with the rest, which is silent."""
+    return {**shares, "silent": round(1 - sum(shares.values()), 4)}
+
+
+def _recorded(corpus: CorpusConfig) -> Iterator[tuple[str, int | None]]:
+    """The probes of the sources' cards; the first has all test rows, if the card counts them."""
+    for name in corpus.sources:
+        try:
+            about = sources.card(name)
+        except InputError:  # which the checks of a run list
+            continue
+        counts = about.get("splits", {}).get("test", {})
+        for number, probe in enumerate(about.get("probes") or ()):
+            yield probe, counts.get("clips") if number == 0 else None
+
+
+def _card(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8")))
