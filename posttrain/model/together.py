@@ -1,0 +1,170 @@
+"""The word head and the Llama decide a transcript together: the head's likeliest transcripts, scored by both.
+
+score = log p_Llama(words, end | clip) + ctc · log p_CTC(words | clip) + length · number of tokens
+
+The Llama knows what people say, the head only what it hears: alone, the one invents and the other misspells. The
+candidates are the head's n best by prefix beam search (Graves 2012; Hannun et al. 2014, arXiv 1408.2873) and the
+Llama's own greedy transcript. `evals/together.py` chooses the two weights on
+validation clips.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+
+from posttrain.corpus.types import Example
+from posttrain.model.decoding import prompt_embeddings, right_padded
+from posttrain.model.speech_llama import SpeechLlama
+
+CANDIDATES = 12
+"""Transcripts that the head proposes for a clip."""
+BEAM, UNITS = 24, 12
+"""Prefixes that are kept, and units that are tried, per speech token."""
+SURE = math.log(0.999)
+"""A speech token whose blank is likelier than this tries no unit."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the head's log-probability and each token count beside the Llama's log-probability."""
+
+    ctc: float
+    length: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A transcript of a clip that both have scored."""
+
+    text: str
+    llama: float
+    """Log-probability of the words and the end, in nats."""
+    ctc: float
+    """Log-probability of the words in nats, over all alignments; −inf if the head lacks one of them."""
+    tokens: int
+
+    def score(self, weights: Weights) -> float:
+        """The sum that the best candidate has the most of."""
+        ctc = weights.ctc * self.ctc if weights.ctc else 0.0
+        return self.llama + ctc + weights.length * self.tokens
+
+
+def best(candidates: Sequence[Candidate], weights: Weights) -> Candidate:
+    """The candidate with the highest score; the first of equals."""
+    return max(candidates, key=lambda candidate: candidate.score(weights))
+
+
+def scored(
+    llama: SpeechLlama, examples: Sequence[Example], own: Sequence[str], batch_size: int = 16, count: int = CANDIDATES
+) -> list[list[Candidate]]:
+    """Each clip's candidates, of `examples` that ask to repeat it; `own`: the Llama's greedy transcripts.
+
+    Never empty: the Llama's own transcript is always among them. ValueError without a word head.
+    """
+    if llama.head is None or llama.table is None:
+        raise ValueError(f"{llama.spec.stage} has no word head; train align with align.ctc_steps above 0")
+    texts, ctc = [], []
+    stacked = llama.table.stacked(llama.spec.stack)
+    for example, greedy in zip(examples, own, strict=True):
+        first, tokens = stacked.spans[str(example.clip)]
+        with torch.no_grad():
+            log_probs = llama.head(stacked.rows(torch.arange(first, first + tokens))).log_softmax(-1).cpu()  # (N, U)
+        proposed = [
+            llama.tokenizer.decode(llama.head.ids[list(units)].tolist()).strip()
+            for units in prefix_beam(log_probs.numpy(), llama.head.blank, count)
+        ]
+        texts.append(list(dict.fromkeys([greedy, *filter(None, proposed)])))
+        ctc.append(_ctc(llama, log_probs, texts[-1]))
+    found = _llama(llama, examples, texts, batch_size)
+    return [
+        [Candidate(text, p, q, len(llama.tokenizer.word_ids(f" {text}"))) for text, p, q in zip(*clip, strict=True)]
+        for clip in zip(texts, found, ctc, strict=True)
+    ]
+
+
+def prefix_beam(log_probs: np.ndarray, blank: int, count: int) -> list[tuple[int, ...]]:
+    """Unit sequences of a clip's log-probabilities (N, U), likeliest first, at most `count`; without the blank."""
+    beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}  # log p, ending in blank or not
+    for row in log_probs:
+        tried = [] if row[blank] > SURE else [int(u) for u in np.argsort(-row)[:UNITS] if u != blank]
+        grown: dict[tuple[int, ...], list[float]] = {}
+        for prefix, (in_blank, in_unit) in beams.items():
+            either = np.logaddexp(in_blank, in_unit)
+            here = grown.setdefault(prefix, [-math.inf, -math.inf])
+            here[0] = np.logaddexp(here[0], either + row[blank])
+            if prefix:
+                here[1] = np.logaddexp(here[1], in_unit + row[prefix[-1]])
+            for unit in tried:
+                after = in_blank if prefix and unit == prefix[-1] else either
+                longer = grown.setdefault((*prefix, unit), [-math.inf, -math.inf])
+                longer[1] = np.logaddexp(longer[1], after + row[unit])
+        kept = sorted(grown.items(), key=lambda item: -np.logaddexp(*item[1]))[:BEAM]
+        beams = {prefix: (ends[0], ends[1]) for prefix, ends in kept}
+    return list(beams)[:count]
+
+
+def _ctc(llama: SpeechLlama, log_probs: torch.Tensor, texts: Sequence[str]) -> list[float]:
+    """Log-probability of each text over all alignments with a clip's log_probs (N, U)."""
+    assert llama.head is not None
+    unit = {word: number for number, word in enumerate(llama.head.ids.tolist())}
+    spelled = [[unit.get(word, -1) for word in llama.tokenizer.word_ids(f" {text}")] for text in texts]
+    known = [i for i, units in enumerate(spelled) if -1 not in units]
+    values = [-math.inf] * len(texts)
+    if known:
+        losses = F.ctc_loss(
+            log_probs[:, None].expand(-1, len(known), -1),
+            torch.tensor([u for i in known for u in spelled[i]], dtype=torch.long),
+            torch.full((len(known),), len(log_probs)),
+            torch.tensor([len(spelled[i]) for i in known]),
+            blank=llama.head.blank,
+            reduction="none",
+        )
+        for i, loss in zip(known, losses.tolist(), strict=True):
+            values[i] = -loss
+    return values
+
+
+@torch.no_grad()
+def _llama(
+    llama: SpeechLlama, examples: Sequence[Example], texts: Sequence[Sequence[str]], batch_size: int
+) -> list[list[float]]:
+    """Log-probability of each text and its end after its clip's prompt, which is read once for all of them."""
+    model: Any = llama.model.get_base_model() if isinstance(llama.model, PeftModel) else llama.model
+    pad = llama.tokenizer.pad_token_id
+    prompts = [llama.tokenizer.prompt_ids(example) for example in examples]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    most = max(map(len, texts), default=0)
+    step = max(1, batch_size // max(1, most))
+    found: dict[int, list[float]] = {}
+    for start in range(0, len(order), step):
+        batch = order[start : start + step]
+        embeddings, mask = prompt_embeddings(llama.model, [prompts[i] for i in batch], pad)  # (B, L, D), (B, L)
+        at = (mask.cumsum(1) - 1).clamp(min=0)
+        out = model(inputs_embeds=embeddings, attention_mask=mask, position_ids=at, use_cache=True, logits_to_keep=1)
+        out.past_key_values.batch_repeat_interleave(most)
+        rows = [llama.tokenizer.answer_ids(text) for i in batch for text in [*texts[i], *[""] * (most - len(texts[i]))]]
+        ids, told = right_padded(rows, pad)  # (B·n, L')
+        ids, told = ids.to(mask.device), told.to(mask.device)
+        mask, last = mask.repeat_interleave(most, 0), at[:, -1:].repeat_interleave(most, 0)
+        logits = out.logits.repeat_interleave(most, 0)  # (B·n, 1, V)
+        if ids.shape[1] > 1:
+            after = model(
+                input_ids=ids[:, :-1],
+                attention_mask=torch.cat([mask, told[:, :-1]], 1),
+                position_ids=last + 1 + torch.arange(ids.shape[1] - 1, device=ids.device),
+                past_key_values=out.past_key_values,
+                use_cache=True,
+            ).logits
+            logits = torch.cat([logits, after], 1)  # (B·n, L', V)
+        logits = logits.float()
+        said = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)  # (B·n, L')
+        sums = (said * told).sum(-1).view(len(batch), most).tolist()
+        for i, values in zip(batch, sums, strict=True):
+            found[i] = values[: len(texts[i])]
+    return [found[i] for i in range(len(prompts))]
