@@ -1,12 +1,11 @@
 """The commands and their help. Slow imports are inside the commands, so --help answers at once."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from posttrain.cli import early, export, hearing, remove, safety, seeds, weights
+from posttrain.cli import early, export, hearing, remove, safety, seeds, transcribe, weights
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
@@ -20,7 +19,6 @@ from posttrain.cli.options import (
     RecipeOption,
     RunOption,
     SetOption,
-    Task,
 )
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
 from posttrain.config.stage_table import TABLE
@@ -41,6 +39,7 @@ app.command()(seeds.seeds)
 app.command()(export.export)
 app.command()(remove.remove)
 app.command()(weights.weights)
+app.command()(transcribe.transcribe)
 
 
 @app.command("run")
@@ -273,62 +272,6 @@ def gate(
     from posttrain.cli import pipeline
 
     raise typer.Exit(pipeline.gate(run, stage, recipe, changes, as_json))
-
-
-@app.command()
-def transcribe(
-    checkpoint: CheckpointOption,
-    audio: Annotated[list[Path] | None, typer.Argument(metavar="AUDIO…", help="Recordings, any rate.")] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="A CSV with path,text[,speaker,…]; paths lie below its folder.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write path, text, hypothesis, encoder_hypothesis as JSON lines.")
-    ] = None,
-    task: Annotated[
-        Task,
-        typer.Option(
-            help="What is asked about each recording. repeat: its words; simplify: a caption in simple words; answer:"
-            " the question that is spoken; command: the spoken request as an aid command; help: what helps here."
-        ),
-    ] = "repeat",
-    enhance: Annotated[bool, typer.Option("--enhance", help="Through the enhancer first, as a hearing aid.")] = False,
-    enhancer: Annotated[
-        Path | None, typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny.")
-    ] = None,
-    audiogram: AudiogramOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips answered at once.")] = 32,
-    device: DeviceOption = "auto",
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Transcribe recordings with a checkpoint; if the manifest has texts, also report error rates and their intervals.
-
-    The encoder's own transcript is included, as encoder_hypothesis and encoder_wer. With another --task, the model's
-    answer is printed instead of its transcript.
-
-    Recordings may last up to four hours: silence is trimmed, and they are transcribed from pause to pause. Other tasks
-    take at most 15 s of speech. Without speech, there are no words and no command. Answers that reach the limit of 200
-    tokens are marked as cut. With --out, the same command resumes after a stop.
-
-    \b
-    posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
-    posttrain transcribe one.wav --checkpoint runs/tiny/sft --task simplify
-    posttrain transcribe --manifest clinic/manifest.csv --checkpoint runs/tiny/sft --out clinic.jsonl --json
-    posttrain transcribe noisy.wav --checkpoint runs/tiny/sft --enhance --audiogram N3
-    """
-    from posttrain.cli import show
-    from posttrain.use.transcribe import transcribe as run_transcribe
-
-    hide_loading()
-    with quiet_stdout():
-        result = run_transcribe(
-            audio or [], manifest, checkpoint, out, batch_size, device, dry_run, enhance, enhancer, audiogram, task
-        )
-    print_json(result.scores) if as_json else show.transcripts(result)
-    if result.failed:
-        print("\n".join(result.failed), file=sys.stderr)
-        raise typer.Exit(1)
 
 
 @app.command()

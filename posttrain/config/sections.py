@@ -153,6 +153,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "align": {"blank_below": 1.0},
     "base": {"chat_format": None},
     "corpus": {"world": "tiny", "written": 0},
+    "sft": {"candidates": 0},
 }
 """Section → options that it did not always have, with the value that does as before; keys do not count that value."""
 
@@ -227,6 +228,9 @@ class SFTConfig:
     """Ask every spoken task as a question, in the one format of the base's questions (decaNLP)."""
     keep_change: Share = 1.0
     """Share of the Llama's change that is kept when it is saved (WiSE-FT); with steps = 0, of its parent's."""
+    candidates: CountOrZero = 0
+    """Transcripts that align's CTC proposes for a clip. It and the Llama choose among them together, if that makes
+    fewer errors on the validation clips; 0 leaves every transcript to the Llama."""
     looks: CountOrZero = 0
     """How often, evenly over the steps, forgetting and the task loss are measured on validation data. If above 0, the
     trained model also answers the validation items, by which a study chooses between arms."""

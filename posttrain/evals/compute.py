@@ -65,12 +65,19 @@ def compute(
             keys = ("delta_vs_encoder", "delta_encoder_ci95", "p_vs_encoder")
             apart = _difference(measure, now.get(own), keys, its_seed, bootstrap)
             made[name] |= {key: apart[key] for key in keys}
-        if plain := listener_metrics.without(name) or personal_metrics.without(name):
+        if plain := without(name):
             keys = ("delta_vs_without", "delta_without_ci95", "p_vs_without")
             made[name] |= _difference(measure, now.get(plain), keys, its_seed, bootstrap)
     for name, detected in safety.beside(answers, seed).items():
         made[name]["detector"] = detected
     return made
+
+
+def without(name: str) -> str | None:
+    """Name of the same figure without what this one is with: the head, a step of processing, a personal adapter."""
+    if name.startswith("together_"):
+        return name.removeprefix("together_")
+    return listener_metrics.without(name) or personal_metrics.without(name)
 
 
 def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, Measure]:
@@ -104,6 +111,7 @@ def _errors(probe: str, lines: list[Line]) -> dict[str, Measure]:
         return {}
     real = family.removeprefix("wer")
     rates = [(f"wer{real}/{name}", "errors", "words"), (f"encoder_wer{real}/{name}", "encoder_errors", "words")]
+    rates.append((f"together_wer{real}/{name}", "together_errors", "words"))
     if real or name == "clean":
         rates.append((f"cer{real}/{name}", "char_errors", "chars"))
     if probe == "wer/snr5":

@@ -28,6 +28,7 @@ from posttrain.evals import choices, compute, former_names, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.model import checkpoint as checkpoints
+from posttrain.model import together
 from posttrain.model.adapters import linear_bytes
 from posttrain.model.divergence import kl_terms
 from posttrain.model.encoders import loading as encoders
@@ -149,9 +150,34 @@ def _answers(
                 {"clip": None, "text": table.hypotheses[clip]} if cascade and table and clip else {"clip": clip}
             )
             prompts.append(dataclasses.replace(item, **heard))
-    outputs = iter(llama.answer(prompts, config.batch_size, config.max_new_tokens))
-    answers = [stitched(list(itertools.islice(outputs, count))) for count in counts]
-    return [_line(item, answer, corpus, table) for item, answer in zip(items, answers, strict=True)]
+    outputs = llama.answer(prompts, config.batch_size, config.max_new_tokens)
+    answers = _joined(outputs, counts)
+    lines = [_line(item, answer, corpus, table) for item, answer in zip(items, answers, strict=True)]
+    if llama.spec.together and not cascade:
+        _add_decided(lines, _joined(_decided(llama, prompts, outputs, config), counts))
+    return lines
+
+
+def _decided(llama: SpeechLlama, prompts: list[Example], outputs: list[str], config: EvaluationConfig) -> list[str]:
+    """The outputs, those of transcription probes as the word head and the Llama decide together."""
+    asked = [i for i, prompt in enumerate(prompts) if prompt.grader == "wer" and prompt.clip]
+    own = [outputs[i] for i in asked]
+    decided = together.decided(llama, [prompts[i] for i in asked], own, config.batch_size)
+    changed = dict(zip(asked, decided, strict=True))
+    return [changed.get(i, output) for i, output in enumerate(outputs)]
+
+
+def _add_decided(lines: list[Line], answers: list[str]) -> None:
+    for line, answer in zip(lines, answers, strict=True):
+        if "errors" in line:
+            errors = edit_errors(line["text"], "" if is_abstention(answer) else answer)
+            line |= {"together_output": answer, "together_errors": errors["errors"]}
+
+
+def _joined(outputs: list[str], counts: list[int]) -> list[str]:
+    """One answer per recording from those of its windows, of which there are `counts`."""
+    parts = iter(outputs)
+    return [stitched(list(itertools.islice(parts, count))) for count in counts]
 
 
 def stitched(outputs: list[str]) -> str:

@@ -63,7 +63,7 @@ class Reference(StrEnum):
     CASCADE = "the cascade"
     """The reference of everything spoken: the encoder's own transcript, typed into the base."""
     WITHOUT = "the same without it"
-    """The same model without the personal adapter, or the same clips with one step of processing less."""
+    """The same model without the personal adapter or the word head, or the clips with one step of processing less."""
     NOTHING = "nothing"
 
 
@@ -140,9 +140,12 @@ TABLE = (
     Metric("wer/joined", "word errors, joined", PERCENT, DOWN, MADE, CASCADE, HEADLINE),
     Metric("critical_wer/", "errors in numbers, names and negations, {rest}", PERCENT, DOWN, MADE, CASCADE, loss=PAGE),
     Metric("cer/", "character errors, {rest}", PERCENT, DOWN, MADE, CASCADE, loss=PAGE),
+    Metric("together_wer/", "word errors where head and Llama decide together, {rest}", PERCENT, DOWN, MADE, WITHOUT),
     Metric("encoder_wer/", OWN + ", {rest}", PERCENT, DOWN, MADE, CASCADE, YARDSTICK),
     Metric("wer_real/", "word errors, {rest}", PERCENT, DOWN, HUMAN, CASCADE),
     Metric("cer_real/", "character errors, {rest}", PERCENT, DOWN, HUMAN, CASCADE, loss=PAGE),
+    Metric("together_wer_real/", "word errors where head and Llama decide together, {rest}",
+           PERCENT, DOWN, HUMAN, WITHOUT),
     Metric("encoder_wer_real/", OWN + ", {rest}", PERCENT, DOWN, HUMAN, CASCADE, YARDSTICK),
     Metric("wer_enhanced/", "word errors, through the enhancer, {rest}", PERCENT, DOWN, ENHANCED, WITHOUT),
     Metric("wer_unenhanced/", "word errors of the same model without it, {rest}", PERCENT, DOWN, ENHANCED, NOTHING),
@@ -266,7 +269,7 @@ def named(group: Group) -> list[str]:
 
 def encoders(name: str) -> str | None:
     """Name of the same figure for the encoder's own transcript of the same clips; None if there is no such metric."""
-    own = f"encoder_{name}"
+    own = f"encoder_{name.removeprefix('together_')}"
     return own if of(own) in TABLE else None
 
 

@@ -64,7 +64,7 @@ def build(checkpoint: Path, merge: bool = True) -> tuple[SpeechLlamaForCondition
         do_sample=False,
     )
     encoder = encoders.load(spec.encoder)
-    model = joined(checkpoints.merged(llama), encoder.module, spec.stack, spec.projector_hidden)
+    model = joined(checkpoints.merged(llama), encoder.module, spec, llama.head)
     model.generation_config = generation
     for part in (model.config.text_config, model.config.audio_config):
         part.name_or_path = ""  # where it lies on this machine

@@ -15,6 +15,8 @@ from posttrain.model.decoding import check_generation
 from posttrain.model.encoders.loading import BODIES
 from posttrain.model.frame_table import SpeechEmbedding, StackedTable, resize_forbidden
 from posttrain.model.projector import Projector
+from posttrain.model.speech_llama import Spec
+from posttrain.model.word_head import WordHead, spoken_rows
 
 
 class SpeechLlamaConfig(PreTrainedConfig):
@@ -29,6 +31,9 @@ class SpeechLlamaConfig(PreTrainedConfig):
         audio_config: Any = None,
         stack: int = 3,
         projector_hidden: int = 0,
+        blank_below: float = 1.0,
+        head_units: int = 0,
+        head_blank: int = 0,
         **kwargs: Any,
     ):
         text_config, audio_config = text_config or {}, audio_config or {"model_type": next(iter(BODIES))}
@@ -38,6 +43,8 @@ class SpeechLlamaConfig(PreTrainedConfig):
         self.audio_config = audio_config
         self.stack = stack
         self.projector_hidden = projector_hidden
+        self.blank_below = blank_below
+        self.head_units, self.head_blank = head_units, head_blank
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings"):
             kwargs.setdefault(name, getattr(self.text_config, name))
         super().__init__(**kwargs)
@@ -55,7 +62,7 @@ class SpeechLlamaPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _keep_in_fp32_modules_strict: ClassVar = {"projector", "encoder"}
+    _keep_in_fp32_modules_strict: ClassVar = {"projector", "encoder", "word_head"}
 
     resize_token_embeddings = resize_forbidden
 
@@ -68,9 +75,14 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
         text, audio = config.text_config, config.audio_config
         self.encoder = BODIES[audio.model_type].body(audio)
         self.language_model = LlamaModel(text)
-        projector = Projector(config.stack * audio.hidden_size, text.hidden_size, config.projector_hidden)
+        shape = (config.stack * audio.hidden_size, text.hidden_size, config.projector_hidden)
         words = self.language_model.get_input_embeddings()
-        self.language_model.set_input_embeddings(SpeechEmbedding(words, projector, config.stack))
+        self.language_model.set_input_embeddings(SpeechEmbedding(words, Projector(*shape), config.stack))
+        self.word_head: WordHead | None = None
+        if config.blank_below < 1:
+            units = config.head_units
+            vectors, ids = torch.zeros(units, text.hidden_size), torch.zeros(units, dtype=torch.long)
+            self.word_head = WordHead(Projector(*shape), vectors, ids, config.head_blank)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -81,15 +93,16 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
 
     def embed(
         self, ids: torch.Tensor, input_features: torch.Tensor | None, input_features_mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Ids (B, L), features (clips, F, M) and their mask (clips, F) → embeddings (B, L, D).
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Ids (B, L), features (clips, F, M) and their mask (clips, F) → embeddings (B, L, D), places to keep (B, L).
 
+        All positions are kept if that is None; otherwise the others are speech tokens that the word head finds blank.
         The batch's speech ids, read row by row, are its clips' speech tokens in order, whatever the ids' values. Raises
         ValueError if their numbers differ.
         """
         embedding: Any = self.get_input_embeddings()
         if input_features is None:
-            return embedding(ids)
+            return embedding(ids), None
         if input_features_mask is None:
             input_features_mask = torch.ones(input_features.shape[:2], device=input_features.device)
         body = BODIES[self.config.audio_config.model_type]
@@ -104,7 +117,11 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
                 "make both with one call of the processor"
             )
         place = speech.flatten().cumsum(0).view_as(ids) - 1  # (B, L)
-        return embedding(torch.where(speech, embedding.num_embeddings + place, ids), table)
+        kept = None
+        if self.word_head is not None:
+            spoken = spoken_rows(self.word_head.blanks(table), table.spans, self.config.blank_below).to(ids.device)
+            kept = ~speech | spoken[place.clamp(min=0)]
+        return embedding(torch.where(speech, embedding.num_embeddings + place, ids), table), kept
 
     def forward(
         self,
@@ -119,7 +136,10 @@ class SpeechLlamaModel(SpeechLlamaPreTrainedModel):
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("neither input_ids nor inputs_embeds are given, expected one of them")
-            inputs_embeds = self.embed(input_ids, input_features, input_features_mask)
+            inputs_embeds, kept = self.embed(input_ids, input_features, input_features_mask)
+            if kept is not None:
+                attention_mask = kept.long() if attention_mask is None else attention_mask * kept
+                kwargs["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
         return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
 
 
@@ -171,16 +191,38 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
     def generate(self, *args: Any, generation_config: Any = None, **kwargs: Any) -> Any:
         """GenerationMixin's `generate`; raises ValueError for the encoder-repetition penalty."""
         check_generation(generation_config, kwargs)
-        return super().generate(*args, generation_config=generation_config, **kwargs)
+        if self.model.word_head is None or kwargs.get("input_features") is None:
+            return super().generate(*args, generation_config=generation_config, **kwargs)
+        ids = kwargs.pop("input_ids", None)
+        ids = args[0] if ids is None else ids
+        heard = kwargs.pop("input_features"), kwargs.pop("input_features_mask", None)
+        with torch.no_grad():
+            embeddings, kept = self.model.embed(ids, *heard)
+        mask = kwargs.pop("attention_mask", torch.ones_like(ids)) * kept  # (B, L)
+        order = mask.argsort(dim=1, stable=True)[:, -int(mask.sum(1).max()) :]  # those to keep last, in order
+        kwargs |= {"inputs_embeds": embeddings.take_along_dim(order[..., None], 1)}
+        kwargs |= {"attention_mask": mask.take_along_dim(order, 1)}
+        out = super().generate(generation_config=generation_config, **kwargs)
+        if isinstance(out, torch.Tensor):
+            return torch.cat([ids, out], 1)
+        out.sequences = torch.cat([ids, out.sequences], 1)
+        return out
 
 
-def joined(llama: Any, encoder: Any, stack: int, projector_hidden: int) -> SpeechLlamaForConditionalGeneration:
-    """This interface for a merged Llama with a speech embedding and its encoder; modules are shared, not copied."""
-    config = SpeechLlamaConfig(llama.config, encoder.config, stack, projector_hidden)
+def joined(llama: Any, encoder: Any, spec: Spec, head: WordHead | None) -> SpeechLlamaForConditionalGeneration:
+    """This interface for a merged Llama with a speech embedding and its encoder; modules are shared, not copied.
+
+    The word head becomes part of it if blank speech tokens are left out.
+    """
+    options: dict[str, Any] = {}
+    if head is not None and spec.blank_below < 1:
+        options = {"blank_below": spec.blank_below, "head_units": len(head.ids), "head_blank": head.blank}
+    config = SpeechLlamaConfig(llama.config, encoder.config, spec.stack, spec.projector_hidden, **options)
     with torch.device("meta"):
         model = SpeechLlamaForConditionalGeneration(config)
     model.model.encoder = encoder
     model.model.language_model = llama.model
     model.lm_head = llama.lm_head
+    model.model.word_head = head if options else None
     model.generation_config = llama.generation_config
     return model.eval()

@@ -99,8 +99,9 @@ def load(
 
 def load_without_adapter(folder: str | Path, device: str = "cpu") -> SpeechLlama:
     """The checkpoint without its adapters: the Llama and the projector that they were added to, in full precision."""
-    model, tokenizer, spec = _without_adapter(Path(folder), read_spec(folder), "none", device)
-    return SpeechLlama(model.eval(), tokenizer, spec)
+    folder = Path(folder)
+    model, tokenizer, spec = _without_adapter(folder, read_spec(folder), "none", device)
+    return SpeechLlama(model.eval(), tokenizer, spec, head=_load_head(folder, spec, model))
 
 
 def adapt(llama: SpeechLlama, adapter: str, rank: int | None = None, seed: int = 0) -> SpeechLlama:

@@ -57,6 +57,10 @@ class Spec:
     """LoRA rank, if it differs from the adapter's own."""
     blank_below: float = 1.0
     """Speech tokens that the word head takes for blank with at least this probability are left out; 1 keeps all."""
+    together: tuple[float, float, float] | None = None
+    """Weights (model/together.py) with which the word head decides transcripts too; None: the Llama alone does."""
+    candidates: int = 0
+    """Transcripts that the head then proposes for a clip."""
     one_format: bool = False
     """Instructions of spoken tasks are phrased as questions, in one format."""
     world: World = "tiny"

@@ -1,11 +1,10 @@
 """The word head and the Llama decide a transcript together: the head's likeliest transcripts, scored by both.
 
-score = log p_Llama(words, end | clip) + ctc · log p_CTC(words | clip) + length · number of tokens
+score = log p_Llama(words, end | clip) + ctc · log p_CTC(words | clip) + length · number of tokens [+ encoder]
 
 The Llama knows what people say, the head only what it hears: alone, the one invents and the other misspells. The
-candidates are the head's n best by prefix beam search (Graves 2012; Hannun et al. 2014, arXiv 1408.2873) and the
-Llama's own greedy transcript. `evals/together.py` chooses the two weights on
-validation clips.
+candidates are the head's n best by prefix beam search (Hannun et al. 2014, arXiv 1408.2873), the Llama's own greedy
+transcript, and the encoder's, which may have a bonus. `evals/together.py` chooses the weights on validation clips.
 """
 
 import math
@@ -18,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 
+from posttrain.corpus.normalise import normalise
 from posttrain.corpus.types import Example
 from posttrain.model.decoding import prompt_embeddings, right_padded
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.tasks.hearing import is_abstention
 
-CANDIDATES = 12
-"""Transcripts that the head proposes for a clip."""
 BEAM, UNITS = 24, 12
 """Prefixes that are kept, and units that are tried, per speech token."""
 SURE = math.log(0.999)
@@ -32,10 +31,14 @@ SURE = math.log(0.999)
 
 @dataclass(frozen=True)
 class Weights:
-    """What the head's log-probability and each token count beside the Llama's log-probability."""
+    """What counts beside the Llama's log-probability, in nats."""
 
-    ctc: float
-    length: float
+    ctc: float = 0.0
+    """Per nat of the head's log-probability."""
+    length: float = 0.0
+    """Per token."""
+    encoder: float = 0.0
+    """For the encoder's own transcript."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,24 @@ class Candidate:
     ctc: float
     """Log-probability of the words in nats, over all alignments; −inf if the head lacks one of them."""
     tokens: int
+    encoders: bool = False
+    """Whether it is the encoder's own transcript."""
 
     def score(self, weights: Weights) -> float:
         """The sum that the best candidate has the most of."""
         ctc = weights.ctc * self.ctc if weights.ctc else 0.0
-        return self.llama + ctc + weights.length * self.tokens
+        return self.llama + ctc + weights.length * self.tokens + weights.encoder * self.encoders
+
+
+def decided(llama: SpeechLlama, examples: Sequence[Example], own: Sequence[str], batch_size: int) -> list[str]:
+    """The transcripts by the checkpoint's weights; where the Llama heard no words (abstains), that stands."""
+    weights = llama.spec.together
+    asked = [i for i, output in enumerate(own) if output and not is_abstention(output)]
+    if weights is None or not asked:
+        return list(own)
+    candidates = scored(llama, [examples[i] for i in asked], [own[i] for i in asked], batch_size, llama.spec.candidates)
+    won = {i: best(of_clip, Weights(*weights)).text for i, of_clip in zip(asked, candidates, strict=True)}
+    return [won.get(i, output) for i, output in enumerate(own)]
 
 
 def best(candidates: Sequence[Candidate], weights: Weights) -> Candidate:
@@ -61,30 +77,33 @@ def best(candidates: Sequence[Candidate], weights: Weights) -> Candidate:
 
 
 def scored(
-    llama: SpeechLlama, examples: Sequence[Example], own: Sequence[str], batch_size: int = 16, count: int = CANDIDATES
+    llama: SpeechLlama, examples: Sequence[Example], own: Sequence[str], batch_size: int, count: int
 ) -> list[list[Candidate]]:
     """Each clip's candidates, of `examples` that ask to repeat it; `own`: the Llama's greedy transcripts.
 
+    `count`: how many the head proposes; `batch_size`: of prompts and of candidates, whichever is more.
     Never empty: the Llama's own transcript is always among them. ValueError without a word head.
     """
     if llama.head is None or llama.table is None:
         raise ValueError(f"{llama.spec.stage} has no word head; train align with align.ctc_steps above 0")
     texts, ctc = [], []
+    encoders = [normalise(llama.table.hypotheses.get(str(example.clip), "")) for example in examples]
     stacked = llama.table.stacked(llama.spec.stack)
-    for example, greedy in zip(examples, own, strict=True):
+    for example, *known in zip(examples, own, encoders, strict=True):
         first, tokens = stacked.spans[str(example.clip)]
         with torch.no_grad():
             log_probs = llama.head(stacked.rows(torch.arange(first, first + tokens))).log_softmax(-1).cpu()  # (N, U)
-        proposed = [
-            llama.tokenizer.decode(llama.head.ids[list(units)].tolist()).strip()
-            for units in prefix_beam(log_probs.numpy(), llama.head.blank, count)
-        ]
-        texts.append(list(dict.fromkeys([greedy, *filter(None, proposed)])))
+        proposed = prefix_beam(log_probs.numpy(), llama.head.blank, count)
+        read = [llama.tokenizer.decode(llama.head.ids[list(units)].tolist()).strip() for units in proposed]
+        texts.append(list(dict.fromkeys([known[0], *filter(None, [known[1], *read])])))
         ctc.append(_ctc(llama, log_probs, texts[-1]))
     found = _llama(llama, examples, texts, batch_size)
     return [
-        [Candidate(text, p, q, len(llama.tokenizer.word_ids(f" {text}"))) for text, p, q in zip(*clip, strict=True)]
-        for clip in zip(texts, found, ctc, strict=True)
+        [
+            Candidate(text, p, q, len(llama.tokenizer.word_ids(f" {text}")), text == encoder)
+            for text, p, q in zip(*clip, strict=True)
+        ]
+        for encoder, clip in zip(encoders, zip(texts, found, ctc, strict=True), strict=True)
     ]
 
 

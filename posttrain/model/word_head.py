@@ -11,7 +11,7 @@ the words that the training texts use are outputs, so a large vocabulary costs n
 
 import copy
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -94,8 +94,12 @@ def spoken(head: WordHead, table: FrameTable, stack: int, below: float) -> Stack
     key = f"{head.hash}/{stack}"
     if key not in table.blanks:
         table.blanks[key] = head.blanks(stacked)
-    blanks = table.blanks[key]
-    kept = blanks < below  # (N_all,)
-    for first, count in stacked.spans.values():
+    return stacked.kept(spoken_rows(table.blanks[key], stacked.spans, below))
+
+
+def spoken_rows(blanks: torch.Tensor, spans: Mapping[str, tuple[int, int]], below: float) -> torch.Tensor:
+    """Which speech tokens `spoken` keeps, from their probabilities of blank: a mask (N_all,)."""
+    kept = blanks < below
+    for first, count in spans.values():
         kept[first + int(blanks[first : first + count].argmin())] = True
-    return stacked.kept(kept)
+    return kept

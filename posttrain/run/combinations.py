@@ -46,7 +46,7 @@ class _Model:
 
 def problems(recipe: Recipe, nodes: Sequence[Node]) -> list[str]:
     """All problems of these nodes, each by itself and in combination with the nodes before it."""
-    own = [*_world(recipe), *_parents(nodes), *_lineage(nodes), *_blanks(nodes)]
+    own = [*_world(recipe), *_parents(nodes), *_lineage(nodes), *_head(nodes)]
     return [*own, *_data(recipe, nodes), *_sizes(nodes), *_names(nodes)]
 
 
@@ -64,20 +64,31 @@ def _world(recipe: Recipe) -> Iterator[str]:
         yield f"corpus.written is {written}, but the tiny world has no requests; set corpus.world=general, or it to 0"
 
 
-def _blanks(nodes: Sequence[Node]) -> Iterator[str]:
-    """Stages that cannot leave blank speech tokens out."""
-    leaving = [n for n in nodes if isinstance(n.options, AlignConfig) and n.options.blank_below < 1]
-    for node in leaving:
-        if not node.options.ctc_steps:
+def _head(nodes: Sequence[Node]) -> Iterator[str]:
+    """Stages that need align's CTC without having it, or that change the frames that it reads."""
+    aligned = [node for node in nodes if isinstance(node.options, AlignConfig)]
+    for node in aligned:
+        if node.options.blank_below < 1 and not node.options.ctc_steps:
             yield (
                 f"{node.name}: align.blank_below is {node.options.blank_below}, but without align.ctc_steps nothing "
                 "says what is blank; raise these, or set it to 1"
             )
-    for node in nodes:
-        if leaving and isinstance(node.options, SFTConfig) and node.options.train_encoder:
+    for node in (node for node in nodes if isinstance(node.options, SFTConfig)):
+        if node.options.candidates and any(not other.options.ctc_steps for other in aligned):
+            yield (
+                f"{node.name}: sft.candidates is {node.options.candidates}, but without align.ctc_steps nothing "
+                "proposes them; raise these, or set it to 0"
+            )
+        if not node.options.train_encoder:
+            continue
+        if any(other.options.blank_below < 1 for other in aligned):
             yield (
                 f"{node.name}: sft.train_encoder changes the frames by which align.blank_below chooses; set "
                 "align.blank_below=1, or train_encoder=false"
+            )
+        if node.options.candidates:
+            yield (
+                f"{node.name}: sft.train_encoder changes the frames that sft.candidates come from; set one of them only"
             )
 
 

@@ -23,6 +23,7 @@ from posttrain.stages.training.anchor import Anchor, Reference
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.curve import Curve
 from posttrain.stages.training.supervised import train_supervised
+from posttrain.stages.training.together import deciding
 from posttrain.stages.training.validation import StopAtWER, valid_wer
 
 
@@ -52,6 +53,8 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     if config.keep_change < 1:
         checkpoint.scale_change(llama, config.keep_change, context.parents["model"])
     metrics["valid_wer"] = valid_wer(llama, context.corpus)
+    if config.candidates:
+        llama, metrics["decides"] = deciding(llama, context.corpus, config.candidates)
     if stop:
         metrics |= {"matched_valid_wer": stop[0].target, "valid_wer_by_step": stop[0].seen}
     if curve:

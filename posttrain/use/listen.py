@@ -39,6 +39,8 @@ class Heard:
     """The encoder's own transcript; empty without speech."""
     cut: bool = False
     """Whether the answer was cut off at the token limit."""
+    alone: str = ""
+    """The Llama's own transcript, where head and Llama decide together."""
 
 
 def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterator[np.ndarray]:
@@ -110,7 +112,8 @@ def stitched(windows: Sequence[Heard]) -> Heard:
     own, cut = " ".join(heard.encoder for heard in windows if heard.encoder), any(heard.cut for heard in windows)
     if not said:
         return Heard(ABSTENTION, own, cut)
-    return Heard(" ".join(heard.output for heard in said).strip(), own, cut)
+    alone = " ".join(heard.alone for heard in said).strip()
+    return Heard(" ".join(heard.output for heard in said).strip(), own, cut, alone)
 
 
 def hearer(
@@ -118,11 +121,13 @@ def hearer(
 ) -> Callable[[list[np.ndarray]], list[Heard]]:
     """A function from windows to the outputs of encoder and Llama; the Llama gets only windows with CTC words.
 
-    So a window without a word in the encoder's own transcript cannot yield an answer, and thus no command.
+    So a window without a word in the encoder's own transcript cannot yield an answer, and thus no command. Transcripts
+    are decided by the word head too if the checkpoint has weights for it.
     """
     import torch
 
     from posttrain.model.corpus_table import table_of
+    from posttrain.model.together import decided as decide
 
     shortest = llama.spec.stack * encoder.frame_samples
 
@@ -132,13 +137,15 @@ def hearer(
         llama.attach(table)
         asked = [name for name in table.spans if table.hypotheses[name].split()]
         examples = [Example(name, "test", task, INSTRUCTIONS[task], "", name, "", "wer") for name in asked]
-        answers = dict(zip(asked, llama.complete(examples, batch_size, max_new_tokens), strict=True))
-        nothing = (ABSTENTION, False)
-        return [
-            Heard(output, table.hypotheses[name], cut)
-            for name in table.spans
-            for output, cut in [answers.get(name, nothing)]
-        ]
+        answers = llama.complete(examples, batch_size, max_new_tokens)
+        alone = [output for output, _ in answers]
+        both = task == REPEAT and llama.spec.together is not None
+        decided = decide(llama, examples, alone, batch_size) if both else alone
+        found = {
+            name: Heard(output, table.hypotheses[name], cut, own if both else "")
+            for name, output, (own, cut) in zip(asked, decided, answers, strict=True)
+        }
+        return [found.get(name, Heard(ABSTENTION, table.hypotheses[name])) for name in table.spans]
 
     return hear
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,8 @@ class Result:
     """Transcripts or answers, and their error rates."""
 
     lines: list[dict[str, Any]]
-    """One per recording: path, text, hypothesis (for other tasks answer), encoder_hypothesis, abstained, cut."""
+    """One per recording: path, text, hypothesis (for other tasks answer), encoder_hypothesis, abstained, cut; where
+    head and Llama decide together, llama_hypothesis, the Llama's own."""
     scores: dict[str, Any]
     """wer, cer, encoder_wer, encoder_cer (value, n, ci95) if texts are known, else transcripts; clips; how many
     abstained and how many were cut. Tasks other than repeat have answers instead: a text is what is said, not the
@@ -67,6 +68,7 @@ def transcribe(
     enhancer: Path | None = None,
     audiogram: str | None = None,
     task: str = REPEAT,
+    llama_alone: bool = False,
 ) -> Result:
     """Transcribe files or a manifest's with a checkpoint from `align` on, or do another of `tasks.INSTRUCTIONS`.
 
@@ -74,7 +76,7 @@ def transcribe(
     gets all the speech of a recording at once, at most `listen.LONGEST_TASK_S` of it. A clip without speech gives no
     words, and as an answer only that nothing was heard. With `enhance`, recordings pass through an aid first: the
     enhancer (default: the newest of run tiny) and, with an audiogram, the gain for it. If an encoder was trained with
-    the enhancer, it replaces the checkpoint's.
+    the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no say in transcripts.
 
     Lines are written to OUT.partial as they come; after an interruption the same command continues from there.
     Raises InputError that lists every bad file, line and text before the encoder and the Llama are loaded.
@@ -96,7 +98,7 @@ def transcribe(
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    lines, failed = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task, out)
+    lines, failed = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone)
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
     kept = [recording for recording, line in zip(recordings, lines, strict=True) if line]
     found = [line for line in lines if line]
@@ -192,6 +194,7 @@ def _hear(
     aid: Aid | None,
     task: str,
     out: Path | None,
+    llama_alone: bool,
 ) -> tuple[list[dict[str, Any] | None], list[str]]:
     """A line for each recording, None if it could not be read after all; and the reasons."""
     from tqdm import tqdm
@@ -201,9 +204,11 @@ def _hear(
     from posttrain.use import listen
 
     llama = checkpoints.load(checkpoint, pick_device(device))
+    if llama_alone:
+        llama = replace(llama, spec=replace(llama.spec, together=None))
     longest_s = min(listen.LONGEST_S, listen.room_s(llama, encoder, task, MAX_NEW_TOKENS))
     hear = listen.hearer(llama, encoder, task, batch_size, MAX_NEW_TOKENS)
-    done = _Lines(out, _key(recordings, checkpoint, aid, task))
+    done = _Lines(out, _key(recordings, checkpoint, aid, task, llama_alone))
     left = recordings[len(done.lines) :]
     sources = (listen.pieces(recording.path, aid, task, longest_s) for recording in left)
     failed = []
@@ -259,9 +264,9 @@ def _lines_of(partial: Path, key: str) -> list[dict[str, Any] | None]:
         return []
 
 
-def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str) -> str:
+def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str, llama_alone: bool) -> str:
     """A hash of everything that a line depends on: checkpoint, task, aid, recordings and their texts."""
-    used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task]
+    used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task, llama_alone]
     if aid:
         spec = (aid.checkpoint / "enhancer.json").read_text(encoding="utf-8")
         used += [spec, aid.audiogram.levels(aid.ear).tolist(), aid.ear, aid.denoise]
@@ -273,7 +278,8 @@ def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: s
 
 
 def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, Any]:
-    return _line(recording, heard.output, heard.encoder, task, heard.cut)
+    alone = {"llama_hypothesis": heard.alone} if heard.alone else {}
+    return _line(recording, heard.output, heard.encoder, task, heard.cut) | alone
 
 
 def _line(recording: Recording, output: str, own: str, task: str, cut: bool = False) -> dict[str, Any]:
@@ -294,11 +300,12 @@ def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[st
     scores: dict[str, Any] = {}
     told = [(r, line) for r, line in zip(recordings, lines, strict=True) if r.text is not None]
     units = {str(number): (str(r.text), r.speaker) for number, (r, _) in enumerate(told)}
-    for prefix, key in (("", "hypothesis"), ("encoder_", "encoder_hypothesis")):
+    own = [("llama_", "llama_hypothesis")] if any("llama_hypothesis" in line for line in lines) else []
+    for prefix, key in (("", "hypothesis"), ("encoder_", "encoder_hypothesis"), *own):
         for name, errors, total in (("wer", "errors", "words"), ("cer", "char_errors", "chars")):
             parts = {}
             for number, (recording, line) in enumerate(told):
-                counts = edit_errors(recording.text or "", line[key])
+                counts = edit_errors(recording.text or "", line.get(key, ""))
                 parts[str(number)] = (float(counts[errors]), float(counts[total]))
             if parts:
                 measure = Ratio(parts, total, units=units)

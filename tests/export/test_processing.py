@@ -1,6 +1,7 @@
 """The tokenizer's clips, and the Hugging Face face: the same ids and the same logits."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from posttrain.corpus.types import Example
 from posttrain.export.hugging_face import SpeechLlamaForConditionalGeneration, joined
 from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint
+from posttrain.model.adapters import projector_of
 from posttrain.model.encoders import parakeet
 from posttrain.model.encoders.contract import run
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.model.word_head import WordHead
 
 CHAT = [{"role": "user", "content": "repeat: <|clip:test/1|>"}]
 
@@ -182,7 +185,7 @@ class TestHuggingFaceFace:
         tokenizer = byte_tokenizer()
         checkpoint.save_base(tmp_path / "base", tiny_llama(tokenizer), tokenizer)
         llama = checkpoint.create(tmp_path / "base", tmp_path / "ctc", table, stack=3)
-        face = joined(llama.model, encoder.model.encoder, 3, 0)
+        face = joined(llama.model, encoder.model.encoder, llama.spec, None)
         return llama, face
 
     @pytest.fixture
@@ -217,6 +220,29 @@ class TestHuggingFaceFace:
         answers = processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         turns = [example(f"test/{i}") for i in range(3)]
         assert [a.strip() for a in answers] == llama.answer(turns, 3, 6)
+
+    def test_both_faces_leave_the_same_blank_tokens_out(self, both, encoder, processor, waveforms, tmp_path):
+        llama, _ = both
+        vectors = llama.model.get_input_embeddings().weight.detach()
+        head = WordHead.of(projector_of(llama.model), vectors, range(30, 90), 40).frozen()
+        spec = dataclasses.replace(llama.spec, blank_below=head.blanks(llama.table.stacked(3)).median().item())
+        every = [len(llama.tokenizer.clip_ids(f"test/{i}")) for i in range(3)]
+        few = dataclasses.replace(llama, spec=spec, head=head).attach(llama.table)
+        assert sum(len(few.tokenizer.clip_ids(f"test/{i}")) for i in range(3)) < 0.6 * sum(every)
+        turns = [example(f"test/{i}") for i in range(3)]
+        answers = few.answer(turns, 3, 6)
+        rows = [few.tokenizer.prompt_ids(turn) for turn in turns]
+        scores = few.span_logprobs(rows, [(len(row) - 1, len(row)) for row in rows])
+        last = torch.stack([found[0] for found in scores])
+        joined(llama.model, encoder.model.encoder, spec, head).save_pretrained(tmp_path / "face")
+        face = SpeechLlamaForConditionalGeneration.from_pretrained(tmp_path / "face").eval()
+        inputs = processor.apply_chat_template(self.chats(waveforms))
+        with torch.no_grad():
+            found = face(**inputs).logits[:, -2].log_softmax(-1)
+        torch.testing.assert_close(found, last, rtol=0, atol=2e-3)  # as in the test of all logits
+        out = face.generate(**inputs, max_new_tokens=6, do_sample=False)
+        read = processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert [a.strip() for a in read] == answers
 
     def test_beams_keep_their_own_clips(self, both, processor, waveforms):
         _, face = both

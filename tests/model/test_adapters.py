@@ -159,7 +159,7 @@ def test_lora_lands_on_the_decoder_only_where_an_encoder_has_layers_of_the_same_
     encoder = ParakeetEncoder(
         ParakeetEncoderConfig(hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24)
     )
-    face = joined(llama.model, encoder, stack=3, projector_hidden=0)
+    face = joined(llama.model, encoder, llama.spec, None)
     adapter = adapters.read("lora")
     model = get_peft_model(face, adapters.lora_config(adapter))
     adapters.check_targets(model, adapter)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import example
 
-from posttrain.evals import together as choosing
+from posttrain.corpus.instructions import ABSTENTION
 from posttrain.model import checkpoint, together
 from posttrain.model.adapters import projector_of
 from posttrain.model.together import Candidate, Weights
 from posttrain.model.word_head import WordHead
+from posttrain.stages.training import together as choosing
 
 BLANK = 2
 
@@ -66,7 +67,7 @@ def test_the_llamas_score_equals_that_of_one_row_at_a_time(hearing, adapter):
 
 
 def test_the_heads_score_is_over_all_alignments_and_minus_infinity_for_a_word_it_lacks(hearing):
-    scored = together.scored(hearing, [example("test/1")], ["zebra"], count=6)[0]
+    scored = together.scored(hearing, [example("test/1")], ["zebra"], 8, count=6)[0]
     assert scored[0].ctc == -np.inf and scored[0].score(Weights(0.0, 0.0)) == scored[0].llama
     stacked = hearing.table.stacked(hearing.spec.stack)
     first, tokens = stacked.spans["test/1"]
@@ -85,7 +86,7 @@ def test_the_heads_score_is_over_all_alignments_and_minus_infinity_for_a_word_it
 
 def test_a_model_without_a_head_is_told_so(llama):
     with pytest.raises(ValueError, match=r"has no word head; train align with align\.ctc_steps above 0"):
-        together.scored(llama, [example()], ["a"])
+        together.scored(llama, [example()], ["a"], 8, 3)
 
 
 def test_weights_are_those_with_the_fewest_word_errors():
@@ -94,6 +95,24 @@ def test_weights_are_those_with_the_fewest_word_errors():
 
     scored = [clip("turn it up", "turn it cup"), clip("call me", "call mean")]
     weights, errors = choosing.choose(scored, ["turn it up", "call me"])
-    assert errors == 0 and weights == Weights(0.3, -1.0)
+    assert errors == 0 and weights == Weights(0.3)
     assert together.best(scored[0], weights).text == "turn it up"
-    assert choosing.choose([[Candidate("a", -1.0, -np.inf, 1)]], ["a"]) == (Weights(0.0, -1.0), 0)
+    assert choosing.choose([[Candidate("a", -1.0, -np.inf, 1)]], ["a"]) == (Weights(), 0)
+
+
+def test_the_encoders_own_transcript_is_a_candidate_and_can_be_preferred(hearing):
+    table = dataclasses.replace(hearing.table, hypotheses={"test/1": "Bad egg."})
+    asked = [example("test/1"), example("test/2")]
+    first, second = together.scored(hearing.attach(table), asked, ["a", "b"], 8, count=2)
+    assert [c.text for c in first if c.encoders] == ["bad egg"] and not any(c.encoders for c in second)
+    assert together.best(first, Weights(encoder=1e6)).text == "bad egg"
+
+
+def test_a_checkpoint_decides_by_its_weights_but_not_where_it_heard_nothing(hearing, tmp_path):
+    hearing.attach(dataclasses.replace(hearing.table, hypotheses={"test/1": "egg", "test/2": "egg"}))
+    spec = dataclasses.replace(hearing.spec, together=(0.0, 0.0, 1e6), candidates=2)
+    checkpoint.save(tmp_path / "sft", dataclasses.replace(hearing, spec=spec), "sft")
+    read = checkpoint.load(tmp_path / "sft", table=hearing.table)
+    asked = [example("test/1"), example("test/2"), example("test/3")]
+    assert together.decided(read, asked, ["a", ABSTENTION, "c"], 8) == ["egg", ABSTENTION, "c"]
+    assert together.decided(hearing, asked, ["a", ABSTENTION, "c"], 8) == ["a", ABSTENTION, "c"]
