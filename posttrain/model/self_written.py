@@ -29,7 +29,8 @@ SHORT = (3, 16)
 SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z' ,]*[.?!]?")
 MAX_REQUEST_TOKENS, MAX_ANSWER_TOKENS = 20, 48
 BATCH = 64
-TOP_P = 0.95
+TOP_K, TOP_P = 50, 0.95
+"""A token is drawn from the likeliest ones: at most so many, with this much of their probability."""
 MOST_TRIES = 20
 """How many times as many requests are drawn as are wanted, before it is an error that so few can be kept."""
 
@@ -71,24 +72,38 @@ def _requests(llama: SpeechLlama, opening: str, seed: int) -> list[str]:
     """User's turns that begin with `opening` and that the model finishes and ends."""
     mark = "\x00"
     chat = llama.tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False).partition(mark)[0]
-    start = torch.tensor([llama.tokenizer.encode(chat + opening, add_special_tokens=False)] * BATCH)  # (BATCH, L)
-    start, device = start.to(llama.model.device), llama.model.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        ids = llama.model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            do_sample=True,
-            top_p=TOP_P,
-            top_k=0,
-            temperature=1.0,
-            max_new_tokens=MAX_REQUEST_TOKENS,
-            eos_token_id=llama.eos_ids,
-            pad_token_id=llama.tokenizer.pad_token_id,
-        )[:, start.shape[1] :].cpu()
-    ended = torch.isin(ids, torch.tensor(llama.eos_ids)).any(1).tolist()
-    texts = llama.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return [opening + text for text, whole in zip(texts, ended, strict=True) if whole]
+    start = torch.tensor([llama.tokenizer.encode(chat + opening, add_special_tokens=False)])  # (1, L)
+    drawn = [opening + llama.tokenizer.decode(ids) for ids in _sampled(llama, start, seed)]
+    return [text.strip() for text in drawn]
+
+
+def _sampled(llama: SpeechLlama, start: torch.Tensor, seed: int) -> list[list[int]]:
+    """Those of BATCH continuations of `start` (1, L) that end within the limit, without their end.
+
+    As `generate` samples, but `start` is read once, and a row that has ended leaves the batch.
+    """
+    generator, ends = torch.Generator().manual_seed(seed), torch.tensor(llama.eos_ids)
+    out = llama.model(start.to(llama.model.device), use_cache=True, logits_to_keep=1)
+    cache, logits = out.past_key_values, out.logits[:, -1].expand(BATCH, -1)
+    cache.batch_repeat_interleave(BATCH)
+    rows: list[list[int]] = [[] for _ in range(BATCH)]
+    going, whole = list(range(BATCH)), []
+    for _ in range(MAX_REQUEST_TOKENS):
+        values, likeliest = logits.float().cpu().topk(min(TOP_K, logits.shape[-1]))
+        shares = values.softmax(-1)  # (B, K), falling
+        drawn = torch.multinomial(shares * (shares.cumsum(-1) - shares < TOP_P), 1, generator=generator)
+        ids = likeliest.gather(-1, drawn)  # (B, 1)
+        ended = torch.isin(ids[:, 0], ends)
+        whole += [rows[i] for i, end in zip(going, ended.tolist(), strict=True) if end]
+        kept = (~ended).nonzero()[:, 0]
+        if not len(kept):
+            break
+        going, ids = [going[k] for k in kept.tolist()], ids[kept]
+        for i, word in zip(going, ids[:, 0].tolist(), strict=True):
+            rows[i].append(word)
+        cache.batch_select_indices(kept.to(llama.model.device))
+        logits = llama.model(ids.to(llama.model.device), past_key_values=cache, use_cache=True).logits[:, -1]
+    return whole
 
 
 def _answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:
