@@ -34,7 +34,7 @@ class FrameTable:
     """Clip id → the encoder's own transcript."""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Clip id → the windows that it is transcribed in, if there are several; each has its own span."""
-    blanks: dict[str, torch.Tensor] = field(default_factory=dict)
+    blanks: dict[str, torch.Tensor] = field(default_factory=dict, init=False)
     """A word head (word_head.py) → its probability of blank for each speech token, once computed."""
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ def test_what_is_left_out_of_a_clip_does_not_depend_on_the_other_clips(head, tab
     below = head.blanks(table.stacked(3)).median().item()
     among = spoken(head, table, 3, below)
     for clip, (first, count) in table.spans.items():
-        alone = dataclasses.replace(table, spans={clip: (first, count)}, table_id="", blanks={})
+        alone = dataclasses.replace(table, spans={clip: (first, count)})
         own = spoken(head, alone, 3, below)
         at, kept = among.spans[clip]
         assert own.spans[clip] == (0, kept)

@@ -25,11 +25,13 @@ def deciding(
 ) -> tuple[SpeechLlama, dict[str, Any]]:
     """The model with the weights that are best on the validation clips, and their WER with and without the head.
 
-    The Llama goes on deciding alone unless they make fewer errors.
+    Counted are the clips in which the Llama hears words. It goes on deciding alone unless they make fewer errors.
     """
     examples = corpus.spoken("valid", REPEAT)
     own = llama.answer(examples, batch_size, 48)
-    heard = [(e, output) for e, output in zip(examples, own, strict=True) if not is_abstention(output)]
+    heard = [(e, output) for e, output in zip(examples, own, strict=True) if output and not is_abstention(output)]
+    if not heard:
+        return llama, {"words": 0}
     scored = together.scored(llama, [e for e, _ in heard], [output for _, output in heard], batch_size, candidates)
     weights, errors = choose(scored, [e.text for e, _ in heard])
     alone = sum(_errors(e.text, output) for e, output in heard)
