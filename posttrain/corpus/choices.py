@@ -5,7 +5,7 @@ of lm-evaluation-harness (Gao et al. 2024), which tests hold to that program ite
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from posttrain.config import assets
 from posttrain.errors import InputError
-from posttrain.files import content_hash
+from posttrain.files import content_hash, value_hash
 from posttrain.readers import json_lines
 
 CARDS = ("blimp", "piqa")
@@ -44,6 +44,12 @@ def choices(data_root: str | Path | None) -> list[Choice]:
     if data_root is None:
         return []
     return [item for name in CARDS for item in _of_card(name, Path(data_root))]
+
+
+def held_out_key(passages: list[dict[str, str]], items: list[Choice]) -> str | None:
+    """Hash of a data root's held-out text and benchmarks; None if there are none."""
+    rows = [asdict(item) for item in items]
+    return value_hash([passages, rows] if rows else passages) if passages or rows else None
 
 
 def _of_card(name: str, data_root: Path) -> Iterator[Choice]:

@@ -22,6 +22,9 @@ Line = dict[str, Any]
 Key = tuple[str, str]
 
 PERPLEXITY = "language/perplexity"
+KL_TASK = "forgetting/kl_task"
+OF_BASE = "of_base"
+"""Key of an answer, and of a figure, that is the base's own: the stage left the Llama as it was."""
 REWARDED = ("wer/", "task/", "hearing/noise", "hearing/sound", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, which grpo/reward averages."""
 INAUDIBLE = ("hearing/noise", "hearing/sound")
@@ -45,7 +48,8 @@ def compute(
     difference that this many items show with 80 % power at the 5 % level; `power` gives it at any level
     (`statistics.Power`). Word error rates are also compared with those of the encoder's own transcripts of the same
     clips (delta_vs_encoder), hearing-aid processings and personal adapters with the same without them
-    (delta_vs_without). Safety figures include the refusal detector's figures for the same answers (detector).
+    (delta_vs_without). Figures of answers that are the base's own say so (of_base). Safety figures include the refusal
+    detector's figures for the same answers (detector).
     """
     now = measures(answers, base)
     zero = measures(base, base) if base else {}
@@ -68,6 +72,9 @@ def compute(
         if plain := without(name):
             keys = ("delta_vs_without", "delta_without_ci95", "p_vs_without")
             made[name] |= _difference(measure, now.get(plain), keys, its_seed, bootstrap)
+    if any(OF_BASE in line for line in answers):
+        for name in (name for name in made if not of(name).spoken):
+            made[name][OF_BASE] = True
     for name, detected in safety.beside(answers, seed).items():
         made[name]["detector"] = detected
     return made
@@ -91,7 +98,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
         if probe.startswith(("task/", "ability/", "ability_spoken/")):
             found[probe] = share(lines, lambda line: line["score"])
     found |= _hearing(probes) | _safety(probes)
-    for name in ("distill/kl_teacher", "forgetting/kl_task"):
+    for name in ("distill/kl_teacher", KL_TASK):
         if lines := probes.get(name, []):
             found[name] = _per_token(lines, "kl")
     for probe, name in (("reward/pairs", "reward/accuracy"), ("dpo/help", "dpo/preferred")):

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from posttrain.config.stage_table import spec_of
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import choices, compute, former_names, personal
+from posttrain.evals import choices, compute, former_names, of_base, personal
 from posttrain.evals.errors import edit_errors
 from posttrain.evals.hearing import enhancement
+from posttrain.machine.device import say
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model import together
 from posttrain.model.adapters import linear_bytes
@@ -79,10 +80,12 @@ def evaluate(
         lines += choices.lines(llama, corpus.choices, config.batch_size)
         return lines + _language(llama, itself, corpus, config) + _task(llama, itself, corpus, config), {}
     assert table is not None
-    lines = _answers(llama, corpus.items, corpus, table, config)
-    lines += choices.lines(llama, corpus.choices, config.batch_size)
+    taken = _of_base(llama, references["base"], corpus, config)
+    lines = taken + _answers(llama, [item for item in corpus.items if item.clip or not taken], corpus, table, config)
     base = Reference(llama, None if llama.shares_base else checkpoints.load(references["base"], device))
-    lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
+    if not taken:
+        lines += choices.lines(llama, corpus.choices, config.batch_size)
+        lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
     lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus)
     if spec.adapter == "personal":
@@ -123,9 +126,24 @@ def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConf
     return (time.perf_counter() - clock) / (sum(map(len, waveforms)) / SAMPLE_RATE)
 
 
+def saved_answers(folders: Iterable[Path]) -> list[Line]:
+    """The lines saved in these folders; a folder that was moved without its answers has none."""
+    return [line for folder in folders if files.damage(folder / ANSWERS) is None for line in read_answers(folder)]
+
+
 def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
     """Row zero's typed answers and the cascade's spoken ones, without those of `folder` itself."""
-    return [line for path in references.values() if not path.samefile(folder) for line in read_answers(path)]
+    return saved_answers(path for path in references.values() if not path.samefile(folder))
+
+
+def _of_base(llama: SpeechLlama, base: Path, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
+    """The base's saved answers to the typed items if the stage left the Llama as it was; none if they are of others."""
+    if not of_base.answers_as(base, llama) or not of_base.evaluated_alike(base, corpus, config):
+        return []
+    found = of_base.taken(saved_answers([base]), corpus)
+    if found:
+        say(f"  its Llama is the base's: typed answers are those of {base.name}, not computed again")
+    return found
 
 
 def _answers(
@@ -267,9 +285,9 @@ def _task(llama: SpeechLlama, base: Reference, corpus: Corpus, config: Evaluatio
     forgotten of the old ones. Deviations: (1) over the right answer instead of the base's samples, so it has no
     sampling noise.
     """
-    items = [dataclasses.replace(i, clip=None) for i in corpus.items if i.clip and str(i.probe).startswith("task/")]
+    items = [dataclasses.replace(item, clip=None) for item in of_base.tasks(corpus)]
     rows, spans = _rows(llama, items)
-    name, lines = "forgetting/kl_task", []
+    name, lines = compute.KL_TASK, []
     for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
         kl = kl_terms(theirs, ours).sum().item()
         line = {"id": f"{name}/{items[i].id}", "probe": name, "content": items[i].content_id}

@@ -63,7 +63,7 @@ def measure(
     base = parent = None
     if items is None:
         base = evaluate.reference_answers(made.folder, references)
-        parent = evaluate.read_answers(parents["model"]) if "model" in parents else None
+        parent = evaluate.saved_answers([parents["model"]]) if "model" in parents else None
     return answers, compute(answers, base, parent, made.seed, options.bootstrap), costs
 
 

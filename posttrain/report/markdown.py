@@ -27,7 +27,8 @@ def page(rows: list[Row], changes: list[tuple[str, str, list[Changed]]], way: Tr
     parts.append(
         "Value [95 % interval], difference against row zero (typed) or the cascade (spoken); "
         "**bold** where it holds after Holm's correction. "
-        "The column ctc has the cascade's word errors; those of the encoder's own transcript have rows of their own."
+        "The column ctc has the cascade's word errors; those of the encoder's own transcript have rows of their own. "
+        "= before a figure: the base's or the parent's own, not computed again."
     )
     marks = code_versions.marks(rows)
     for title, lines in metric_table(rows):
@@ -82,7 +83,7 @@ def listener_tables(rows: list[Row]) -> Iterable[tuple[str, list[list[str]]]]:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    text = f"{cell.value} {cell.interval}".strip()
+    text = f"{'= ' if cell.repeated else ''}{cell.value} {cell.interval}".strip()
     if "base" in cell.deltas:
         delta, interval, verdict = cell.deltas["base"]
         text += f"<br>**{delta}** {interval}" if verdict else f"<br>{delta} {interval}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from posttrain.evals.compute import OF_BASE
 from posttrain.evals.metrics import Group, Role, of
 from posttrain.report.findings import REFERENCES, costs, own, paid, sure, would_show
 from posttrain.report.lineage import is_model, spec
@@ -30,8 +31,8 @@ class Cell:
     interval: str
     deltas: dict[str, tuple[str, str, str]]
     """Reference → difference, its interval, verdict (won or lost if it holds after Holm, else empty)."""
-    repeated: bool
-    """Whether it repeats the parent's figure, as in the reward row."""
+    repeated: str
+    """Whose figure it repeats: the parent's, as in the reward row, or the base's; empty if it is the stage's own."""
 
 
 def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, list[Cell | None]]]]]:
@@ -108,7 +109,9 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
         if metric.get(delta) is not None and not same:
             verdict = {1: "won", -1: "lost"}.get(certain[row.stage, reference].get(name, 0), "")
             deltas[reference] = (change(name, metric[delta]), between(name, metric.get(ci)), verdict)
-    repeated = bool(adds := spec(row).adds) and not name.startswith(adds)
+    repeated = "the base" if metric.get(OF_BASE) else ""
+    if (adds := spec(row).adds) and not name.startswith(adds):
+        repeated = "the parent"
     return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, repeated)
 
 

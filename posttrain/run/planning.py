@@ -74,9 +74,8 @@ def evaluation_key(recipe: Recipe) -> str:
 
 def held_out_key(recipe: Recipe) -> str | None:
     """Hash of the held-out text and benchmarks in the data root; None if there are none."""
-    texts, root = general_text.passages(recipe.corpus.data_root), recipe.corpus.data_root
-    items = [dataclasses.asdict(item) for item in choices.choices(root)]
-    return value_hash([texts, items] if items else texts) if texts or items else None
+    root = recipe.corpus.data_root
+    return choices.held_out_key(general_text.passages(root), choices.choices(root))
 
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None, fresh_code: bool) -> Step:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from posttrain.__main__ import run as command
 from posttrain.config.recipe import Recipe, StageConfig, load_recipe
 from posttrain.errors import InputError
+from posttrain.evals.standalone import evaluate_checkpoint
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
 from tests.corpus.made_text import SENTENCE, hold_out
@@ -56,6 +57,21 @@ def test_text_metrics_after_align_and_distill_equal_row_zero_exactly(finished):
     for stage in ("align", "distill"):
         assert {n: by_stage[stage][n]["value"] for n in names} == {n: by_stage["base"][n]["value"] for n in names}
         assert all(by_stage[stage][n]["delta_vs_base"] == 0 for n in names)
+
+
+def test_their_typed_answers_are_taken_from_the_base_and_a_moved_stage_without_it_computes_the_same(finished, tmp_path):
+    folder, rows = finished
+    by_stage = {row.stage: row.metrics for row in rows}
+    marked = {stage: {name for name, m in by_stage[stage].items() if m.get("of_base")} for stage in by_stage}
+    assert marked["align"] == marked["distill"] and not marked["base"] | marked["ctc"] | marked["sft"]
+    assert {"language/perplexity", "forgetting/mean"} <= marked["align"] and "wer/clean" not in marked["align"]
+    shutil.copytree(folder, tmp_path / "moved")
+    (tmp_path / "moved" / "base" / "answers.jsonl").unlink()
+    alone = evaluate_checkpoint(tmp_path / "moved" / "align", "cpu")
+    typed = marked["align"] & alone.keys()
+    assert {"language/perplexity", "ability/sum_easy", "safety/over_refusal/text"} <= typed
+    assert {name: alone[name]["value"] for name in typed} == {n: by_stage["align"][n]["value"] for n in typed}
+    assert not any(m.get("of_base") for m in alone.values())
 
 
 def test_sft_moves_the_text_side_so_that_the_zero_control_could_have_failed(finished):
