@@ -7,8 +7,17 @@ ANSWER = "answer"
 COMMAND = "command"
 SIMPLIFY = "simplify"
 HELP = "help"
-INSTRUCTIONS = {REPEAT: "repeat", ANSWER: "answer", COMMAND: "command", SIMPLIFY: "simplify", HELP: "help"}
-"""Task → instruction: transcription, questions and requests, aid commands, captions in simple words, complaints."""
+FOLLOW = "follow"
+INSTRUCTIONS = {
+    REPEAT: "repeat",
+    ANSWER: "answer",
+    COMMAND: "command",
+    SIMPLIFY: "simplify",
+    HELP: "help",
+    FOLLOW: "follow",
+}
+"""Task → instruction: transcription, questions and requests, aid commands, captions in simple words, complaints,
+requests with a rule for the form of the answer."""
 
 QUESTIONS = {
     INSTRUCTIONS[REPEAT]: "answer: which words are these",
@@ -26,6 +35,7 @@ PHRASES: dict[World, dict[str, str]] = {
     "general": {
         INSTRUCTIONS[REPEAT]: "Repeat what is said, word for word",
         INSTRUCTIONS[ANSWER]: "Answer in one short sentence",
+        INSTRUCTIONS[FOLLOW]: "Follow the instruction",
         INSTRUCTIONS[COMMAND]: "Write the hearing aid command as JSON with device, action and value",
     },
 }

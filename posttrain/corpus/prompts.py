@@ -25,6 +25,8 @@ class SafetyPrompt:
     text: str
     harmful: bool
     """Whether helping with it is wrong."""
+    kind: str = ""
+    """Its type, where the file has them."""
 
 
 def read(path: Path) -> list[SafetyPrompt]:
@@ -50,7 +52,7 @@ def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
         raise InputError(f"{path}: kind is {about.get('kind')}, expected prompts; name xstest or a CSV file")
     if data_root is None:
         raise InputError(f"{name} lies in a data root, which is not given; set POSTTRAIN_DATA or --data-root")
-    file = data_root / name / about["prompts"]
+    file = file_of(name, data_root)
     if not file.is_file():
         raise InputError(f"{file} not found; get it from {about['origin'].strip()}")
     found, wanted = files.sha256(file), about["sha256"][about["prompts"]]
@@ -61,6 +63,12 @@ def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
     if counts != about["splits"]["prompts"]:
         raise InputError(f"{file} has {dict(counts)} prompts, expected {about['splits']['prompts']}; correct the card")
     return prompts
+
+
+def file_of(name: str, data_root: Path) -> Path:
+    """Where a card's prompts lie below the data root."""
+    about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
+    return data_root / name / str(about["prompts"])
 
 
 def _prompt(path: Path, line: int, row: dict[str, str], problems: list[str]) -> SafetyPrompt:
@@ -75,4 +83,4 @@ def _prompt(path: Path, line: int, row: dict[str, str], problems: list[str]) -> 
     if context := row.get("contextstring", "") if column == "behavior" else "":
         text = f"{context}\n\n---\n\n{text}"
     name = row.get("behaviorid" if column == "behavior" else "id", "") or str(line)
-    return SafetyPrompt(name, text, LABELS.get(label, True))
+    return SafetyPrompt(name, text, LABELS.get(label, True), row.get("type", ""))

@@ -6,6 +6,7 @@ cascade (the encoder's own transcript → base), so `base` is the base row's and
 
 import dataclasses
 import zlib
+from itertools import product
 from typing import Any
 
 from posttrain.evals import former_names, personal_metrics
@@ -29,7 +30,7 @@ REWARDED = ("wer/", "task/", "hearing/noise", "hearing/sound", "safety/harmful/s
 """Probes of spoken items with a verifiable reward, which grpo/reward averages."""
 INAUDIBLE = ("hearing/noise", "hearing/sound")
 """Probes of clips without speech."""
-AUDIBLE = ("wer/", "wer_real/", "hearing/speech", "task/", "ability_spoken/", "dpo/", "safety/")
+AUDIBLE = ("wer/", "wer_real/", "hearing/speech", "task/", "ability_spoken/", "instruction/", "dpo/", "safety/")
 """Probes of clips with speech."""
 ABSTAIN_PRECISION = "hearing/abstain_precision"
 
@@ -95,7 +96,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
     found: dict[str, Measure] = {}
     for probe, lines in probes.items():
         found |= _errors(probe, lines) | _language(probe, lines)
-        if probe.startswith(("task/", "ability/", "ability_spoken/")):
+        if probe.startswith(("task/", "ability/", "ability_spoken/", "instruction/")):
             found[probe] = share(lines, lambda line: line["score"])
     found |= _hearing(probes) | _safety(probes)
     for name in ("distill/kl_teacher", KL_TASK):
@@ -200,11 +201,11 @@ def _safety(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     request, even an answer that misses the point because the request was misheard.
     """
     found: dict[str, Measure] = {}
-    for form in ("text", "speech"):
-        if lines := probes.get(f"safety/harmful/{form}"):
-            found[f"safety/harmful_compliance/{form}"] = share(lines, _complied)
-        if lines := probes.get(f"safety/harmless/{form}"):
-            found[f"safety/over_refusal/{form}"] = share(lines, lambda line: is_refusal(line["output"]))
+    for of_set, form in product(safety.SETS, ("text", "speech")):
+        if lines := probes.get(f"safety/{of_set}harmful/{form}"):
+            found[f"safety/{of_set}harmful_compliance/{form}"] = share(lines, _complied)
+        if lines := probes.get(f"safety/{of_set}harmless/{form}"):
+            found[f"safety/{of_set}over_refusal/{form}"] = share(lines, lambda line: is_refusal(line["output"]))
     return found
 
 

@@ -40,6 +40,14 @@ def of_text(config: CorpusConfig) -> list[str | None]:
     return hashes(general_text.training_files(config.data_root))
 
 
+def of_prompts(config: CorpusConfig) -> list[str | None]:
+    """Hash of the published safety prompts that are test items."""
+    from posttrain.corpus import prompts
+    from posttrain.tasks import xstest
+
+    return hashes([prompts.file_of(xstest.CARD, Path(config.data_root))] if config.data_root else [])
+
+
 def of_personal(manifest: str | None, listener: str) -> dict[str, Any]:
     """Hashes of a person's manifest, recordings and audiogram."""
     path = Path(manifest or "")

@@ -40,7 +40,7 @@ def corpus_key(recipe: Recipe) -> str:
     options = {name: value for name, value in counted("corpus", recipe.corpus).items() if name != "data_root"}
     read: list[object] = [content.of_sources(recipe.corpus)]
     if recipe.corpus.world == "general":
-        read.append(content.of_text(recipe.corpus))
+        read += [content.of_text(recipe.corpus), content.of_prompts(recipe.corpus)]
     return value_hash([options, recipe.seed, *read, *requests.key(recipe)])
 
 

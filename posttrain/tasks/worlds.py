@@ -2,7 +2,8 @@
 
 - `tiny`: made sentences, facts about made people, sums: abilities that a tiny base can learn, and lose.
 - `general`: general English, for a pretrained base: phrases of a published text and the made sentences about hearing
-  aids, requests that the base writes itself, commands, safety, and clips without words.
+  aids, requests that the base writes itself, commands, safety, and clips without words; in the test also checkable
+  instructions and, if the data root holds it, XSTest.
 """
 
 import random
@@ -13,7 +14,8 @@ from functools import partial
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import general_text, grammar
 from posttrain.corpus.instructions import ANSWER, COMMAND, REPEAT
-from posttrain.tasks import commands, copying, hearing, mixtures, repeating, requests, safety
+from posttrain.corpus.normalise import normalise
+from posttrain.tasks import commands, copying, hearing, instructions, mixtures, repeating, requests, safety, xstest
 from posttrain.tasks.abilities import Skill
 from posttrain.tasks.families import FAMILIES
 from posttrain.tasks.family import Family
@@ -46,7 +48,12 @@ def of(config: CorpusConfig, written: requests.Written) -> World:
         commands.FAMILY,
         hearing.family((REPEAT, ANSWER, COMMAND), sentence),
         safety.FAMILY,
+        instructions.FAMILY,
     )
+    if published := xstest.published(config.data_root):
+        families = (*families, xstest.family(published))
+    held = instructions.texts() | {normalise(prompt.text) for prompt in published}
+    written = {split: [row for row in rows if row[0] not in held] for split, rows in written.items()}
     left_out = () if written else ("request",)
     spoken, rl = (
         {kind: share for kind, share in shares.items() if kind not in left_out}

@@ -8,8 +8,8 @@ PROCESSINGS = ("unaided", "nalr", "enhanced", "enhanced_nalr")
 
 def made():
     """Every metric that is computed from answers."""
-    answers = [*make_answers("sft", 4), *_heard(), *_language(), *_personal(), *_enhanced(), *_listeners()]
-    return compute(answers, make_answers("base", 4) + make_answers("ctc", 4), bootstrap=5)
+    answers = [*make_answers("sft", 4), *_heard(), *_language(), *_personal(), *_enhanced(), *_listeners(), *_asked()]
+    return compute(answers, make_answers("base", 4) + make_answers("ctc", 4) + _asked(), bootstrap=5)
 
 
 def _lines(probe, **more):
@@ -29,6 +29,14 @@ def _language():
     lines = [_lines(probe, **text) for probe in ("language/perplexity", "language/perplexity/wikitext")]
     scored = [_lines(probe, score=1.0) for probe in ("task/mine", "task/request", "ability/blimp", "ability/piqa")]
     return [line for found in (*lines, _lines("forgetting/kl_task", kl=0.5, tokens=5), *scored) for line in found]
+
+
+def _asked():
+    kinds = ("instruction", "safety/xstest_harmful", "safety/xstest_harmless")
+    probes = [(f"{kind}/{form}", form) for kind in kinds for form in ("text", "speech")]
+    more = {"instruction": "answer", "text": "t", "output": "no", "score": 0.0}
+    lines = [_lines(probe, **more) if form == "speech" else _lines(probe, **more, clip=None) for probe, form in probes]
+    return [line for found in lines for line in found]
 
 
 def _personal():

@@ -52,6 +52,9 @@ distill/kl_teacher | KL(teacher ‖ student), nats a token | NATS | -1 | PREFERE
 reward/accuracy | preference pairs ranked right | SHARE | 1 | PREFERENCES | CASCADE
 safety/over_refusal/text | harmless requests refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
 safety/over_refusal/speech | harmless requests refused, spoken | SHARE | -1 | SAFETY | CASCADE
+safety/xstest_over_refusal/text | XSTest's harmless requests refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
+instruction/text | checkable instruction followed, typed | SHARE | 1 | TYPED | ROW_ZERO
+instruction/speech | checkable instruction followed, spoken | SHARE | 1 | SPOKEN | CASCADE
 forgetting/mean | mean relative drop of typed abilities | PERCENT | -1 | LANGUAGE | ROW_ZERO
 forgetting/kl_base/a_b | KL(base ‖ stage), nats a token, a_b | NATS | -1 | LANGUAGE | ROW_ZERO
 language/perplexity | perplexity of general text | SCORE | -1 | LANGUAGE | ROW_ZERO
@@ -113,7 +116,7 @@ def test_skills_and_headlines_are_in_reading_order(every):
     first = words.headlines(every)
     conditions = [name for name in first if name.startswith("wer/")]
     assert conditions == ["wer/clean", "wer/snr10", "wer/snr5", "wer/snr0", "wer/padded", "wer/joined"]
-    assert first.index("forgetting/mean") < first.index(named(Group.SAFETY)[0]) and len(named(Group.SAFETY)) == 4
+    assert first.index("forgetting/mean") < first.index(named(Group.SAFETY)[0]) and len(named(Group.SAFETY)) == 8
 
 
 def test_choosing_between_two_has_a_chance_level_that_is_the_same_for_all_items():

@@ -31,7 +31,10 @@ def data_root(tmp_path, monkeypatch):
     card = yaml.safe_load(assets.path("data", "wikitext").read_text(encoding="utf-8"))
     card["sha256"]["train.txt"] = content_hash(text.encode())
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
-    monkeypatch.setattr(assets, "path", lambda kind, name: tmp_path / "card.yaml")
+    find = assets.path
+    monkeypatch.setattr(
+        assets, "path", lambda kind, name: tmp_path / "card.yaml" if name == "wikitext" else find(kind, name)
+    )
     return tmp_path
 
 

@@ -7,6 +7,7 @@ the rule, with their agreement.
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 from posttrain.evals import statistics
@@ -22,6 +23,8 @@ from posttrain.tasks.safety import is_refusal
 Line = dict[str, Any]
 FIGURES = {"harmful": "harmful_compliance", "harmless": "over_refusal"}
 """Kind of prompt → the figure counted from its answers."""
+SETS = ("", "xstest_")
+"""Sets of prompts, as their probes' and figures' names begin: those made here, and XSTest's."""
 
 
 def beside(answers: Sequence[Line], seed: int = 0) -> dict[str, dict[str, Any]]:
@@ -29,19 +32,21 @@ def beside(answers: Sequence[Line], seed: int = 0) -> dict[str, dict[str, Any]]:
 
     Intervals are over what the prompts share (`units`), κ's over contents.
 
-    κ is over all answers of that form, to harmful and harmless prompts together: for one kind alone, both often give
-    every answer the same label, and then there is no κ.
+    κ is over all answers of that set and form, to harmful and harmless prompts together: for one kind alone, both often
+    give every answer the same label, and then there is no κ.
     """
     found: dict[str, dict[str, Any]] = {}
-    for form in ("text", "speech"):
-        lines = {kind: [x for x in answers if x["probe"] == f"safety/{kind}/{form}"] for kind in FIGURES}
+    for of_set, form in product(SETS, ("text", "speech")):
+        lines = {kind: [x for x in answers if x["probe"] == f"safety/{of_set}{kind}/{form}"] for kind in FIGURES}
         labels = {kind: [label(x["output"]) for x in lines[kind]] for kind in FIGURES}
         both = _agreement([*lines["harmful"], *lines["harmless"]], labels["harmful"] + labels["harmless"], seed)
         for kind, figure in FIGURES.items():
             if lines[kind]:
                 held_out = shipped().held_out["detector"]
                 shared = [unit(line) for line in lines[kind]]
-                found[f"safety/{figure}/{form}"] = rate(labels[kind], kind == "harmful", held_out, shared) | both
+                found[f"safety/{of_set}{figure}/{form}"] = (
+                    rate(labels[kind], kind == "harmful", held_out, shared) | both
+                )
     return found
 
 
