@@ -58,7 +58,7 @@ def taken(saved: Iterable[Line], corpus: Corpus) -> list[Line]:
     base's; none if one is missing or is of another item."""
     lines = {line["id"]: line for line in saved}
     typed = [item for item in corpus.items if item.clip is None]
-    wanted = [item.id for item in (*typed, *corpus.choices)]
+    wanted = [item.id for item in typed] + [item.id for item in corpus.choices]
     wanted += [name for name, line in lines.items() if corpus.texts and line["probe"].startswith(compute.PERPLEXITY)]
     wanted += [f"{compute.KL_TASK}/{item.id}" for item in tasks(corpus)]
     if not wanted or not all(name in lines for name in wanted):

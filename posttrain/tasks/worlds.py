@@ -43,7 +43,7 @@ def of(config: CorpusConfig, written: requests.Written) -> World:
     if config.world == "tiny":
         return TINY
     sentence = partial(_sentence, general_text.phrases(config.data_root))
-    families = (
+    families: tuple[Family, ...] = (
         repeating.family(sentence, Skill("phrase", partial(copying.easy, sentence), task=REPEAT)),
         commands.FAMILY,
         hearing.family((REPEAT, ANSWER, COMMAND), sentence),
