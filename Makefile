@@ -26,12 +26,12 @@ reads.control := RECIPE RUN DATA_ROOT SET DRY_RUN
 reads.joint := RECIPE RUN FROM DATA_ROOT SET LISTENER CLIPS DRY_RUN
 reads.personalise = RECIPE RUN $(changes) LISTENER MANIFEST $(if $(MANIFEST),,PERSON)
 reads.branches := RUN JOBS $(changes)
-reads.study := RUN ARMS JOBS $(changes)
+reads.study := RECIPE RUN ARMS JOBS $(changes)
 reads.seeds := RECIPE RUN JOBS $(filter-out FROM FRESH_CODE,$(changes))
 reads.report = $(one_run)
 reads.compare = $(one_run) FROM STAGE
 reads.gate := RECIPE RUN STAGE SET
-reads.notebooks := RECIPE RUN ONLY
+reads.notebooks := RECIPE RUN ONLY DATA_ROOT
 reads.picture = $(one_run)
 reads.figures := RUN DRY_RUN
 reads.doctor := RECIPE RUN $(filter-out FRESH_CODE DRY_RUN,$(changes))
@@ -54,6 +54,7 @@ options = $(if $(RUN),--run "$(RUN)") $(if $(FROM),--from "$(FROM)") \
 person = runs/person/$(or $(PERSON),0)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
+study = study$(if $(filter-out tiny,$(RECIPE)),_$(RECIPE))
 stage = $(POSTTRAIN) stage "$(1)" --recipe "$(RECIPE)" $(options)
 
 help:  ## this list
@@ -134,10 +135,10 @@ $(person)/manifest.csv: | .venv/.ready
 branches: .venv/.ready  ## compare adapters, ranks, 4 bits and stackings from one finished tiny run, in one table
 	$(POSTTRAIN) run tiny_branches --from "$(or $(FROM),runs/tiny)" --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)",$(options))
 
-study: .venv/.ready  ## compare remedies against forgetting: seven arms and a control, or ARMS=all, with three SEEDS each, from a tiny run
-	$(POSTTRAIN) run study$(if $(ARMS),_$(ARMS)) --from "$(or $(FROM),runs/tiny)" --run "$(or $(RUN),study)" --jobs $(or $(JOBS),2) \
-	  $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
-	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),study)")
+study: .venv/.ready  ## compare remedies against forgetting: seven arms and a control, or ARMS=all, with three SEEDS each, from runs/RECIPE: tiny, or smol (three and a control)
+	$(POSTTRAIN) run "$(study)$(if $(ARMS),_$(ARMS))" --from "$(or $(FROM),runs/$(RECIPE))" --run "$(or $(RUN),$(study))" \
+	  --jobs $(or $(JOBS),2) $(filter-out --from "$(FROM)" --run "$(RUN)",$(options))
+	$(if $(DRY_RUN),,$(POSTTRAIN) study "$(or $(RUN),$(study))")
 
 seeds: .venv/.ready  ## run RECIPE with 3 seeds of everything, base and encoder too (SEEDS="0 1 2" names them): how reliable its figures and findings are
 	$(POSTTRAIN) seeds "$(RECIPE)" --seeds "$(or $(SEEDS),3)" --jobs $(or $(JOBS),2) $(if $(RUN),--run "$(RUN)") \
@@ -155,7 +156,7 @@ gate: .venv/.ready  ## check RUN against the limits of its recipe's gate section
 	$(POSTTRAIN) gate "$(run_folder)" $(limits)
 
 notebooks: .venv/.ready  ## execute every notebook, or ONLY="01_listen …", on RUN; pages go to runs/notebooks/NAME
-	.venv/bin/python notebooks/execute.py --recipe "$(RECIPE)" --run "$(run_folder)" $(ONLY)
+	$(if $(DATA_ROOT),DATA_ROOT="$(DATA_ROOT)" ).venv/bin/python notebooks/execute.py --recipe "$(RECIPE)" --run "$(run_folder)" $(ONLY)
 
 picture: .venv/.ready  ## make docs/report.png, the README's picture of RUN's report; needs Chromium
 	.venv/bin/python docs/picture.py "$(run_folder)"

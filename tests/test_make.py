@@ -98,3 +98,10 @@ def test_every_stage_of_the_table_has_a_target_with_its_summary():
 def test_a_stages_target_is_that_of_make_stage(name):
     assert make("stage", f"STAGE={name}", "RUN=mine").stdout == make(name, "RUN=mine").stdout
     assert f'posttrain stage "{name}" --recipe "tiny" --run "mine"' in make(name, "RUN=mine").stdout
+
+
+def test_a_study_is_of_the_recipe_that_is_named():
+    assert make("study", "RECIPE=tiny").stdout == plain("study")
+    assert 'run "study" --from "runs/tiny" --run "study"' in plain("study")
+    made = make("study", "RECIPE=smol", "DATA_ROOT=d").stdout
+    assert 'run "study_smol" --from "runs/smol" --run "study_smol"' in made and 'posttrain study "study_smol"' in made

@@ -36,14 +36,14 @@ class Choice:
     """What items share; statistics resample it."""
 
 
-def choices(data_root: str | Path | None) -> list[Choice]:
-    """The items of every card whose file is below the data root; none without one.
+def choices(data_root: str | Path | None, split: str = "test") -> list[Choice]:
+    """The items of a split, test or valid, of every card whose file is below the data root; none without one.
 
     InputError if a file is not the one that its card names.
     """
     if data_root is None:
         return []
-    return [item for name in CARDS for item in _of_card(name, Path(data_root))]
+    return [item for name in CARDS for item in _of_card(name, Path(data_root), split)]
 
 
 def held_out_key(passages: list[dict[str, str]], items: list[Choice]) -> str | None:
@@ -52,8 +52,8 @@ def held_out_key(passages: list[dict[str, str]], items: list[Choice]) -> str | N
     return value_hash([passages, rows] if rows else passages) if passages or rows else None
 
 
-def _of_card(name: str, data_root: Path) -> Iterator[Choice]:
-    """The card's number of items, spread evenly over the file."""
+def _of_card(name: str, data_root: Path, split: str) -> Iterator[Choice]:
+    """The card's number of items, spread evenly over the file; for validation over the rows that the test leaves."""
     about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
     file = data_root / name / about["held_out"]
     if not file.is_file():
@@ -62,9 +62,19 @@ def _of_card(name: str, data_root: Path) -> Iterator[Choice]:
     if found != wanted:
         raise InputError(f"{file} has SHA-256 {found}, expected {wanted}; get the file that {name}.yaml names")
     rows = json_lines.values(file)
-    count = min(about["splits"]["test"]["items"], len(rows))
-    for number in (i * len(rows) // count for i in range(count)):
-        yield _choice(about, number, rows[number])
+    sizes = {of: part["items"] for of, part in about["splits"].items()}
+    items = [_choice(about, number, fields) for number, fields in enumerate(rows)]
+    asked = _spread(items, sizes["test"])
+    if split != "test":
+        known, contexts = {item.id for item in asked}, {item.context for item in asked} - {""}
+        rest = [item for item in items if item.id not in known and item.context not in contexts]
+        asked = _spread(rest, sizes.get(split, 0))
+    yield from asked
+
+
+def _spread(items: list[Choice], count: int) -> list[Choice]:
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _choice(about: dict[str, Any], number: int, fields: dict[str, Any]) -> Choice:

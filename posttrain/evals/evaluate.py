@@ -98,10 +98,10 @@ def evaluate(
 def validation(
     checkpoint: Path, corpus: Corpus, table: FrameTable | None, config: EvaluationConfig, device: str
 ) -> list[Line]:
-    """One line per validation item; without a table (a base has none), only for typed items."""
+    """One line per validation item and choice; without a table (a base has none), only for typed items."""
     llama = checkpoints.load(checkpoint, device, table=table)
     items = [item for item in corpus.valid_items if table is not None or item.clip is None]
-    return _answers(llama, items, corpus, table, config)
+    return _answers(llama, items, corpus, table, config) + choices.lines(llama, corpus.choices, config.batch_size)
 
 
 def write_answers(path: Path, lines: list[Line]) -> None:

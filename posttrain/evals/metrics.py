@@ -165,7 +165,7 @@ TABLE = (
     Metric("task/simple_caption", "caption in simple words",
            SHARE, UP, TASKS, CASCADE, HEADLINE, skill=True, short="captions"),
     Metric("task/request", "spoken request, agreement with the base's answer to the typed one",
-           SHARE, UP, TASKS, CASCADE, HEADLINE, short="requests"),
+           SHARE, UP, TASKS, CASCADE, HEADLINE, skill=True, short="requests"),
     Metric("task/", "{rest}", SHARE, UP, TASKS, CASCADE),
     Metric("hearing/abstain_recall", "says that nothing was heard, when so",
            SHARE, UP, TASKS, CASCADE, HEADLINE, skill=True, short="nothing heard"),

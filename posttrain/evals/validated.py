@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from posttrain.evals.compute import compute
+from posttrain.evals.compute import compute, measures
+from posttrain.evals.measures import Forgetting
 
 Line = dict[str, Any]
 KEPT = ("value", "n", "ci95")
@@ -11,19 +12,21 @@ KEPT = ("value", "n", "ci95")
 def figures(lines: list[Line], base: list[Line], seed: int, bootstrap: int) -> dict[str, Any]:
     """Figures and scores of validation answers, to be kept in a row.
 
-    `metrics`: name → value, n, ci95, under the test's names. `scores`, and `zero` for the base: typed ability →
-    `right`, `of`, by content, in the same order everywhere. base: row zero's validation answers, the reference for
-    forgetting.
+    `metrics`: name → value, n, ci95, under the test's names. `scores`, and `zero` for the base: typed ability that
+    counts as forgotten → `right`, `of`, by content, in the same order everywhere. base: row zero's validation answers,
+    the reference for forgetting.
     """
     measured = compute(lines, base=base, seed=seed, bootstrap=bootstrap)
     kept = {name: {k: metric[k] for k in KEPT} for name, metric in measured.items()}
-    return {"metrics": kept, "scores": _by_content(lines), "zero": _by_content(base)}
+    forgot = measures(lines, base).get("forgetting/mean")
+    probes = set(forgot.families) if isinstance(forgot, Forgetting) else set()
+    return {"metrics": kept, "scores": _by_content(lines, probes), "zero": _by_content(base, probes)}
 
 
-def _by_content(lines: list[Line]) -> dict[str, dict[str, list[float]]]:
+def _by_content(lines: list[Line], probes: set[str]) -> dict[str, dict[str, list[float]]]:
     contents: dict[str, dict[str, list[float]]] = {}
     for line in lines:
-        if line["probe"].startswith("ability/"):
+        if line["probe"] in probes:
             contents.setdefault(line["probe"], {}).setdefault(line["content"], []).append(line["score"])
     made: dict[str, dict[str, list[float]]] = {}
     for probe, found in sorted(contents.items()):

@@ -52,7 +52,8 @@ def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
     )
     said = (
         "Up is gained, right is forgotten. Skill is the mean of transcription (100 % − word errors), commands, "
-        "questions, captions and knowing when nothing was heard; the ctc row is the cascade with row zero."
+        "questions, captions, requests and knowing when nothing was heard, as far as the run has them; the ctc row is "
+        "the cascade with row zero."
     )
     return "Gain against forgetting", said, svg, []
 

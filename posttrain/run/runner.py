@@ -19,6 +19,7 @@ import yaml
 
 from posttrain import files
 from posttrain.config.recipe import Recipe, with_stage
+from posttrain.corpus import choices
 from posttrain.errors import InputError
 from posttrain.machine import disk
 from posttrain.machine.device import peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
@@ -300,20 +301,23 @@ def _validated(run: _Run, step: Step, made: origin.Origin) -> dict[str, Any]:
         return {}
     config = run.recipe.evaluation
     table = corpus_table(made.encoder, run.corpus, run.device) if made.encoder else None
-    lines = evaluate.validation(step.folder, run.corpus, table, config, run.device)
+    asked = dataclasses.replace(run.corpus, choices=choices.choices(run.recipe.corpus.data_root, "valid"))
+    lines = evaluate.validation(step.folder, asked, table, config, run.device)
     evaluate.write_answers(step.folder / evaluate.VALIDATION, lines)
-    return {"validation": validated.figures(lines, _of_base(run, step), run.recipe.seed, config.bootstrap)}
+    return {"validation": validated.figures(lines, _of_base(run, step, asked), run.recipe.seed, config.bootstrap)}
 
 
-def _of_base(run: _Run, step: Step) -> list[dict[str, Any]]:
-    """Answers of the step's reference base to the typed validation items; generated once per run."""
+def _of_base(run: _Run, step: Step, asked: Any) -> list[dict[str, Any]]:
+    """Answers of the step's reference base to the typed validation items of the corpus `asked`; generated once."""
     from posttrain.evals import evaluate
 
     home = run.references(step.node)["base"]
-    path = run.folder / "validation" / f"{home.name}-{str(origin.identity(home))[:16]}.jsonl"
+    known = files.value_hash([item.id for item in asked.choices])[:8] if asked.choices else ""
+    name = "-".join(filter(None, (home.name, str(origin.identity(home))[:16], known)))
+    path = run.folder / "validation" / f"{name}.jsonl"
     if files.damage(path):
         path.parent.mkdir(exist_ok=True)
-        evaluate.write_answers(path, evaluate.validation(home, run.corpus, None, run.recipe.evaluation, run.device))
+        evaluate.write_answers(path, evaluate.validation(home, asked, None, run.recipe.evaluation, run.device))
     return evaluate.read_answers(path.parent, path.name)
 
 

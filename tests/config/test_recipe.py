@@ -11,6 +11,7 @@ from posttrain.config import recipe as config
 from posttrain.config import sections
 from posttrain.config.recipe import load_recipe, read_recipe, section
 from posttrain.errors import InputError
+from posttrain.run.graph import nodes
 
 WRONG = """
 nam: x
@@ -218,3 +219,13 @@ def test_the_8b_recipes_state_token_limits_of_their_own():
         loaded = load_recipe(name)
         assert loaded.evaluation.max_new_tokens > tiny.evaluation.max_new_tokens
         assert loaded.grpo.max_new_tokens > tiny.grpo.max_new_tokens
+
+
+def test_the_study_of_a_real_model_shares_all_before_sft_with_its_recipe():
+    smol, study = ({node.name: node for node in nodes(load_recipe(name))} for name in ("smol", "study_smol"))
+    shared = ("base", "ctc", "align", "distill")
+    assert [study[name].key for name in shared] == [smol[name].key for name in shared]
+    arms = [name for name in study if name not in shared]
+    assert arms == [f"{arm}{seed}" for arm in ("lora", "full", "replay_1", "kl") for seed in ("", "@1", "@2")]
+    assert load_recipe("study_smol").evaluation == load_recipe("smol").evaluation
+    assert all(study[name].options.looks and study[name].options.typed_rows == "text" for name in arms)

@@ -53,6 +53,17 @@ def test_the_cards_say_what_the_contexts_and_endings_are(data_root):
     assert reading.choices(None) == reading.choices(data_root / "elsewhere") == []
 
 
+def test_validation_items_are_others_than_the_tests_and_share_no_context_with_them(data_root):
+    for name in FILES:
+        card = yaml.safe_load((data_root / f"{name}.yaml").read_text(encoding="utf-8"))
+        card["splits"] = {"test": {"items": 3}, "valid": {"items": 2}}
+        (data_root / f"{name}.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    test, valid = ({item.id: item for item in reading.choices(data_root, split)} for split in ("test", "valid"))
+    assert (len(test), len(valid)) == (6, 4) and not set(test) & set(valid)
+    assert not {item.endings for item in test.values() if not item.context} & {item.endings for item in valid.values()}
+    assert not {item.context for item in test.values()} & {item.context for item in valid.values()} - {""}
+
+
 def test_another_file_than_the_cards_is_refused(data_root):
     (data_root / "piqa" / "valid.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=r"valid.jsonl has SHA-256 .*, expected .*; get the file that piqa.yaml names"):

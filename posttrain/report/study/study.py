@@ -31,6 +31,12 @@ FIGURES = {
     "over_refusal": "harmless requests refused",
 }
 """The figures that arms are compared by, with their labels; the last two are means of typed and spoken."""
+BENCHMARKS = {
+    "ability/blimp": "BLiMP, right",
+    "ability/piqa": "PIQA, right",
+    "language/perplexity/wikitext": "perplexity of WikiText",
+}
+"""The same of public benchmarks, where the data root holds them."""
 FORGOT = "forgetting/mean"
 """The figure that an arm is chosen by."""
 TEST, VALID = "test", "valid"
@@ -106,6 +112,11 @@ def arms(rows: Sequence[Row]) -> list[Arm]:
             "expected two or more from one; run a recipe such as study"
         )
     return made
+
+
+def figures(made: Sequence[Arm]) -> dict[str, str]:
+    """Figure → label, of FIGURES, and of those BENCHMARKS that an arm has."""
+    return FIGURES | {name: said for name, said in BENCHMARKS.items() if any(arm.values(name) for arm in made)}
 
 
 def changed(arm: Arm, first: Arm) -> dict[str, Any]:
@@ -209,7 +220,10 @@ def _not_comparable(made: Sequence[Arm]) -> str:
         named = ", ".join(without[:3]) + ", …" * (len(without) > 3)
         return f"{named} answered no validation items; make the study again, with looks in every arm"
     if any(FORGOT not in _metrics(row, VALID) for row in rows):
-        return "the base had none of the validation items right, so there was nothing to forget; train it longer"
+        return (
+            "the base had none of the validation items right, so there was nothing to forget; train it longer, or give "
+            "a loaded base BLiMP and PIQA by DATA_ROOT"
+        )
     if len(_common_seeds(made, VALID)) < 2:
         return "the arms have fewer than two seeds in common; raise seeds in the recipe"
     return ""
@@ -234,7 +248,8 @@ def command(arm: Arm, first: Arm) -> str:
     """The command that trains the recipe at hand like this arm."""
     run = Path(arm.start.checkpoint).parent
     changes = " ".join(f"sft.{k}={_yaml(v)}" for k, v in changed(arm, first).items())
-    return f'make sft FROM={run} RUN={run.name}_{arm.name} SET="{changes}"'
+    recipe = "" if arm.start.base == "tiny" else f"RECIPE={arm.start.config['recipe']} DATA_ROOT=… "
+    return f'make sft {recipe}FROM={run} RUN={run.name}_{arm.name} SET="{changes}"'
 
 
 def value_of(row: Row, figure: str, start: Row, split: str = TEST) -> float | None:

@@ -27,6 +27,7 @@ from posttrain.report.study.study import (
     choice,
     command,
     differences,
+    figures,
     front,
 )
 from posttrain.report.words import between, change, count, duration, number
@@ -104,15 +105,14 @@ def _items(arm: Arm) -> str:
 
 def figure_table(made: Sequence[Arm]) -> list[list[str]]:
     """Header, and one line per arm: options changed, seeds, parameters tuned, every figure, time of one training."""
-    head = ["arm", "changed", "seeds", "tuned", *FIGURES.values(), "a training takes"]
+    shown = figures(made)
+    head = ["arm", "changed", "seeds", "tuned", *shown.values(), "a training takes"]
     lines = []
     for arm in made:
         said = ", ".join(f"{k} {v}" for k, v in changed(arm, made[0]).items()) or "–"
         walls = [row.wall_s for row in arm.rows.values()]
-        figures = [cell(arm, figure) for figure in FIGURES]
-        lines.append(
-            [arm.name, said, str(len(arm.rows)), count(arm.tuned), *figures, duration(sum(walls) / len(walls))]
-        )
+        cells = [cell(arm, figure) for figure in shown]
+        lines.append([arm.name, said, str(len(arm.rows)), count(arm.tuned), *cells, duration(sum(walls) / len(walls))])
     return [head, *lines]
 
 
@@ -209,14 +209,14 @@ def _difference(found: Apart) -> dict[str, Any]:
 
 
 def _as_dict(arm: Arm, first: Arm) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for figure in FIGURES:
+    made: dict[str, Any] = {}
+    for figure in figures([arm]):
         mean, apart = arm.mean(figure), arm.against(first, figure)
         if mean:
-            figures[figure] = dataclasses.asdict(mean) | {"items_half": arm.items_half(figure)}
-            figures[figure] |= {"against_first": dataclasses.asdict(apart)} if apart and arm is not first else {}
-            figures[figure]["by_seed"] = arm.values(figure)
-    return {"changed": changed(arm, first), "seeds": sorted(arm.rows), "tuned": arm.tuned, "figures": figures}
+            made[figure] = dataclasses.asdict(mean) | {"items_half": arm.items_half(figure)}
+            made[figure] |= {"against_first": dataclasses.asdict(apart)} if apart and arm is not first else {}
+            made[figure]["by_seed"] = arm.values(figure)
+    return {"changed": changed(arm, first), "seeds": sorted(arm.rows), "tuned": arm.tuned, "figures": made}
 
 
 def _mark(claim: Claim) -> str:

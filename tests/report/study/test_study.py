@@ -1,17 +1,18 @@
 """A study's arms, its panel and its page: from made ledgers whose answer is known."""
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from made_study import arm, in_memory, read, row, scores, start
+from made_study import arm, in_memory, measured, read, row, scores, start
 
 from posttrain.__main__ import run
 from posttrain.errors import InputError
 from posttrain.report.claims import DISAGREES, NOT_RUN, NOT_SHOWN, REPRODUCED, UNDECIDABLE, claims
 from posttrain.report.study import study_page
-from posttrain.report.study.study import arms, changed, command, front, recommended
+from posttrain.report.study.study import arms, changed, command, figures, front, recommended
 from posttrain.run import ledger
 
 CURVE = [(100, 0.6, 0.01), (200, 0.4, 0.02), (400, 0.2, 0.03)]
@@ -287,3 +288,20 @@ def test_a_curve_that_is_bent_alike_for_every_rank_is_not_a_line(tmp_path):
     made = read(tmp_path, arm("lora", curve=bent), arm("lora_r2", curve=bent[:-1], tuned=200, rank=2))
     claim = verdict(made, "line")
     assert claim.verdict == NOT_SHOWN and "R² = 1.000 by a parabola" in claim.figures
+
+
+def test_benchmarks_of_a_real_base_have_columns_of_their_own_and_its_recipe_is_in_the_command():
+    plain, arms_of = in_memory(arm("lora"), arm("kl", kl_weight=1.0)), []
+    for name, options in (("lora", {}), ("kl", {"kl_weight": 1.0})):
+        rows = arm(name, **options)
+        for each in rows:
+            each["metrics"] |= measured({"ability/blimp": 0.75, "language/perplexity/wikitext": 30.0})
+        arms_of.append(rows)
+    real = in_memory(*arms_of)
+    assert set(figures(real)) - set(figures(plain)) == {"ability/blimp", "language/perplexity/wikitext"}
+    head, first, _ = study_page.figure_table(real)
+    assert first[head.index("BLiMP, right")].startswith("75")
+    assert "BLiMP, right" not in study_page.figure_table(plain)[0]
+    from_hub = dataclasses.replace(real[0].start, base="a/model", config={"recipe": "smol", "stage": "distill"})
+    of_real, of_tiny = (command(dataclasses.replace(real[1], start=s), real[0]) for s in (from_hub, real[0].start))
+    assert of_real.startswith("make sft RECIPE=smol DATA_ROOT=… FROM=") and of_tiny.startswith("make sft FROM=")
