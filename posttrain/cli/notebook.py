@@ -21,6 +21,7 @@ from posttrain.acoustics import SAMPLE_RATE
 from posttrain.cli import pipeline, show
 from posttrain.config.recipe import load_recipe, with_stage
 from posttrain.corpus.store import Corpus
+from posttrain.errors import InputError
 from posttrain.evals.compute import measures
 from posttrain.evals.evaluate import read_answers
 from posttrain.evals.measures import Measure
@@ -130,15 +131,35 @@ def prepare(recipe: str, run: str | Path, until: str | None = None) -> Run:
     return _made(Run(recipe, Path(run)), until)
 
 
+def finished(recipe: str, run: str | Path) -> Run:
+    """The recipe's finished run in that folder; nothing is run.
+
+    Recordings are looked for in the folder that DATA_ROOT names. Ends the notebook with one line that says what to run
+    if a stage is not finished.
+    """
+    here = Run(recipe, Path(run), _data_root())
+    quiet_libraries()
+    try:
+        steps = runner.plan(load_recipe(recipe, list(here.changes)), here.folder)
+        lacking = [step.name for step in steps if step.action != "done"]
+    except InputError as error:
+        lacking = error.problems
+    if lacking:
+        make = "make weights && make pipeline" if load_recipe(recipe).base.model else "make pipeline"
+        said = f"{run} is not finished ({', '.join(lacking[:3])}): first run {make} RECIPE={recipe} DATA_ROOT=folder"
+        raise SystemExit(f"{said}, with the same DATA_ROOT in this notebook's environment")
+    return here
+
+
 def on_gpu(recipe: str, until: str | None = None) -> Run | None:
     """The run `runs/RECIPE`, if there is a GPU; else None, after printing its plan and the memory it takes.
 
     Recordings are looked for in the folder that DATA_ROOT names, as the command does it.
     """
-    changes = [f"corpus.data_root={root}"] if (root := os.environ.get("DATA_ROOT")) else []
+    changes = _data_root()
     if torch.cuda.is_available():
-        return _made(Run(recipe, Path("runs") / recipe, tuple(changes)), until)
-    pipeline.run(recipe, changes, None, None, until, dry_run=True, as_json=False)
+        return _made(Run(recipe, Path("runs") / recipe, changes), until)
+    pipeline.run(recipe, list(changes), None, None, until, dry_run=True, as_json=False)
     return None
 
 
@@ -197,6 +218,11 @@ def chart(plot: Plot) -> HTML:
     height = float(svg.split('viewBox="0 0 ')[1].split('"')[0].split()[1]) + LEGEND_PX
     frame = '<b>{}</b><br>{}<br><iframe srcdoc="{}" style="width: {}px; height: {:.0f}px; border: 0"></iframe>'
     return HTML(Markup(frame).format(title, said, str(page), WIDTH + 80, height))
+
+
+def _data_root() -> tuple[str, ...]:
+    """The change that names the folder of recordings, if the environment has it."""
+    return (f"corpus.data_root={root}",) if (root := os.environ.get("DATA_ROOT")) else ()
 
 
 def _made(run: Run, until: str | None) -> Run:
