@@ -167,9 +167,9 @@ def paired_shares(after: Sequence[float], before: Sequence[float], clusters: Clu
     if not change.any():
         return paired_proportions(0, 0, clusters.contents)
     value, df = float(change.mean()), clusters.df
-    se = math.sqrt(clusters.variance(change - value)) / n
+    se = math.sqrt(clusters.variance(change - value)) / n if n > 1 else 1.0  # one item shows no spread
     if not (np.isin(new, (0, 1)).all() and np.isin(old, (0, 1)).all()):
-        df = n - 1 if df is None else df
+        df = max(n - 1, 1) if df is None else df
         half = critical(df) * se
         return Difference(value, max(value - half, -1), min(value + half, 1), _p(value, se, df), Power(se=se, df=df))
     won, lost = int((change > 0).sum()), int((change < 0).sum())

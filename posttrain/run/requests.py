@@ -4,6 +4,7 @@ from pathlib import Path
 
 from posttrain import files
 from posttrain.config.recipe import Recipe
+from posttrain.errors import InputError
 from posttrain.machine.device import pick_device
 from posttrain.run.content import of_model
 
@@ -32,5 +33,8 @@ def written(recipe: Recipe, path: Path) -> dict[str, list[tuple[str, str]]]:
     model, tokenizer = load_llama(base.model or "", base.revision, base.dtype, device=device)
     llama = SpeechLlama(model, tokenizer, Spec("base", str(base.model), world="general"))
     made = self_written.written(llama, recipe.corpus.written, recipe.seed)
+    if none := [split for split, rows in made.items() if not rows]:
+        count = recipe.corpus.written
+        raise InputError(f"corpus.written is {count}, and none of these requests is of split {none[0]}; raise it")
     files.write_json(path, {"key": wanted, "requests": made})
     return made

@@ -19,7 +19,7 @@ from posttrain.tasks.preferences import pair
 from posttrain.tasks.requests import Written
 
 HELD_OUT_LINES = 240
-"""Lines of running text in each split."""
+"""Lines of running text in each split; in the test at full size."""
 
 
 def plan(config: CorpusConfig, seed: int, written: Written = MappingProxyType({})) -> Plan:
@@ -29,15 +29,22 @@ def plan(config: CorpusConfig, seed: int, written: Written = MappingProxyType({}
     """
     world = worlds.of(config, written)
     builder = _Builder(world.families)
-    items = builder.held_out(HeldOut("test", config, random.Random("test")))
+    held = HeldOut("test", config, random.Random("test"))
+    items = builder.held_out(held)
     rng = random.Random(f"train {seed}")
     builder.train("train", config.train_clips, world.spoken, rng)
     builder.train("valid", config.valid_clips, world.spoken, rng)
     builder.train("rl", config.rl_clips, world.rl, random.Random(f"rl {seed}"))
     valid_items = builder.held_out(HeldOut("valid", config, random.Random("validation items")))
-    made = Plan(grammar.general_lines(HELD_OUT_LINES), builder.spoken, items, builder.pairs, valid_items)
+    made = Plan(_lines(held.size(HELD_OUT_LINES)), builder.spoken, items, builder.pairs, valid_items)
     check_disjoint(made)
     return made
+
+
+def _lines(test: int) -> list[tuple[str, str]]:
+    """(split, line) of running text, `test` of them in the test."""
+    lines = grammar.general_lines(HELD_OUT_LINES)
+    return lines[: len(lines) - HELD_OUT_LINES + test]
 
 
 class _Builder:

@@ -197,3 +197,9 @@ def test_grades_that_share_contents_have_wider_means_and_stay_in_their_range():
     after = [min(1.0, grade + 0.1 * (i // 5 % 2)) for i, grade in enumerate(grades)]
     found, alone = (statistics.paired_shares(after, grades, c) for c in (wordings(10, 5), single(50)))
     assert found.value == alone.value and found.p > alone.p
+
+
+def test_one_graded_item_decides_nothing():
+    found = statistics.paired_shares([0.9], [0.2], single(1))
+    assert found.value == pytest.approx(0.7) and (found.lo, found.hi) == (-1, 1)
+    assert found.p > 0.3 and found.detectable >= 1
