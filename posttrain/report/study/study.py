@@ -34,9 +34,10 @@ FIGURES = {
 BENCHMARKS = {
     "ability/blimp": "BLiMP, right",
     "ability/piqa": "PIQA, right",
+    "instruction/text": "checkable instructions followed, typed",
     "language/perplexity/wikitext": "perplexity of WikiText",
 }
-"""The same of public benchmarks, where the data root holds them."""
+"""The same of abilities that a loaded base brings along, where a run measures them."""
 FORGOT = "forgetting/mean"
 """The figure that an arm is chosen by."""
 TEST, VALID = "test", "valid"
