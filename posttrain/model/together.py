@@ -123,7 +123,7 @@ def prefix_beam(log_probs: np.ndarray, blank: int, count: int) -> list[tuple[int
                 after = in_blank if prefix and unit == prefix[-1] else either
                 longer = grown.setdefault((*prefix, unit), [-math.inf, -math.inf])
                 longer[1] = np.logaddexp(longer[1], after + row[unit])
-        kept = sorted(grown.items(), key=lambda item: -np.logaddexp(*item[1]))[:BEAM]
+        kept = sorted(grown.items(), key=lambda item: -np.logaddexp(item[1][0], item[1][1]))[:BEAM]
         beams = {prefix: (ends[0], ends[1]) for prefix, ends in kept}
     return list(beams)[:count]
 

@@ -33,14 +33,19 @@ ROWS = 8192
 class WordHead(nn.Module):
     """A projector with the frozen embeddings of U words as its output layer; U units, one of them the blank."""
 
+    words: torch.Tensor
+    """(U, D), of unit length."""
+    ids: torch.Tensor
+    """(U,), of these words in the Llama."""
+
     def __init__(self, projector: Projector, vectors: torch.Tensor, ids: torch.Tensor, blank: int):
         """`vectors` (U, D) of any length; `ids` (U,) of these words in the Llama; `blank`: a unit."""
         super().__init__()
         self.projector = projector
         self.blank = blank
         self.sharpness = math.log(len(ids)) + MARGIN
-        self.register_buffer("words", F.normalize(vectors.float(), dim=-1))  # (U, D)
-        self.register_buffer("ids", ids)  # (U,)
+        self.register_buffer("words", F.normalize(vectors.float(), dim=-1))
+        self.register_buffer("ids", ids)
 
     @classmethod
     def of(cls, projector: Projector, embeddings: torch.Tensor, words: Collection[int], blank: int) -> "WordHead":

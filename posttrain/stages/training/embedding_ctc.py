@@ -58,7 +58,8 @@ class EmbeddingCTC(nn.Module):
         self.table = embedding.table
         self.spans: dict[str, tuple[int, int]] = self.table.spans
         vectors = embedding.weight.detach()
-        self.head = WordHead.of(projector_of(llama.model), vectors, words, pause_id(llama.tokenizer)).to(vectors.device)
+        projector: Any = projector_of(llama.model)
+        self.head = WordHead.of(projector, vectors, words, pause_id(llama.tokenizer)).to(vectors.device)
         self.used = {word: unit for unit, word in enumerate(self.head.ids.tolist())}
         """Word id → unit."""
         self.word_length = vectors[self.head.ids].float().norm(dim=-1).mean().item()
