@@ -64,7 +64,7 @@ def test_their_typed_answers_are_taken_from_the_base_and_a_moved_stage_without_i
     by_stage = {row.stage: row.metrics for row in rows}
     marked = {stage: {name for name, m in by_stage[stage].items() if m.get("of_base")} for stage in by_stage}
     assert marked["align"] == marked["distill"] and not marked["base"] | marked["ctc"] | marked["sft"]
-    assert {"language/perplexity", "forgetting/mean"} <= marked["align"] and "wer/clean" not in marked["align"]
+    assert {"language/perplexity", "forgetting/kl_base"} <= marked["align"] and "wer/clean" not in marked["align"]
     shutil.copytree(folder, tmp_path / "moved")
     (tmp_path / "moved" / "base" / "answers.jsonl").unlink()
     alone = evaluate_checkpoint(tmp_path / "moved" / "align", "cpu")
