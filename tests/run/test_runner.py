@@ -19,6 +19,7 @@ from posttrain.__main__ import run as command
 from posttrain.config.recipe import Recipe, StageConfig, load_recipe
 from posttrain.errors import InputError
 from posttrain.evals.standalone import evaluate_checkpoint
+from posttrain.model import checkpoint
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
 from tests.corpus.made_text import SENTENCE, hold_out
@@ -82,8 +83,11 @@ def test_sft_moves_the_text_side_so_that_the_zero_control_could_have_failed(fini
 def test_every_row_from_align_on_has_the_same_metrics(finished):
     _, rows = finished
     measured_once = {"forgetting/mean", "cost/rtf", "cost/linear_mb", "cost/linear_share_of_bfloat16"}  # not on reward
-    sets = [set(row.metrics) - measured_once for row in rows[2:]]
+    sets = [{name for name in row.metrics if not name.startswith("together_")} - measured_once for row in rows[2:]]
     assert all(found == sets[0] for found in sets)
+    for row in rows[2:]:
+        decides = checkpoint.read_spec(row.checkpoint).together is not None
+        assert any(name.startswith("together_") for name in row.metrics) == decides
     assert {"distill/kl_teacher", "reward/accuracy", "dpo/preferred", "grpo/reward", "wer/clean"} <= sets[0]
 
 
