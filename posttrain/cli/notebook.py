@@ -85,7 +85,9 @@ class Run:
         device = pick_device("auto")
         made = origin.resolve(self.stage(stage))
         llama = checkpoint.load(made.folder, device)
-        return llama.attach(corpus_table(made.encoder, Corpus.load(made.corpus), device)) if made.encoder else llama
+        if not made.encoder:
+            return llama
+        return llama.attach(corpus_table(made.encoder, Corpus.load(made.corpus), device, llama.spec.transcript))
 
     def branch(self, name: str, *changes: str, until: str | None) -> "Run":
         """This run with `changes` such as "sft.steps=150", run up to stage `until` in `notebooks/RUN/NAME` beside it.

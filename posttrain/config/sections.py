@@ -153,7 +153,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "align": {"blank_below": 1.0},
     "base": {"chat_format": None},
     "corpus": {"world": "tiny", "written": 0},
-    "sft": {"candidates": 0},
+    "sft": {"candidates": 0, "transcript": False},
 }
 """Section → options that it did not always have, with the value that does as before; keys do not count that value."""
 
@@ -226,6 +226,8 @@ class SFTConfig:
     """Use the model's own answer to the typed request as the target if it is graded correct (SDFT)."""
     one_format: bool = False
     """Ask every spoken task as a question, in the one format of the base's questions (decaNLP)."""
+    transcript: bool = False
+    """Put the encoder's transcript into the prompt, after the speech. A third of the training rows are without it."""
     keep_change: Share = 1.0
     """Share of the Llama's change that is kept when it is saved (WiSE-FT); with steps = 0, of its parent's."""
     candidates: CountOrZero = 0

@@ -20,6 +20,12 @@ CLASSES = (
     "gives the same answers; it also cuts long recordings at pauses and leaves out windows without speech."
 )
 
+TOLD = ', "transcript": "turn it up"'
+TRANSCRIPT = (
+    "The model also reads the encoder's own transcript. The encoder in this folder lacks the part that writes it: "
+    "`posttrain transcribe` gives it as `encoder_hypothesis`. Without `transcript` the model gets the speech alone."
+)
+
 
 def card(checkpoint: Path, name: str, adapter: bool) -> str:
     """A model card in the Hub's format. The figures are those of the checkpoint's row in its run's ledger, if any.
@@ -53,7 +59,9 @@ def _loading(name: str, spec: dict[str, Any], adapter: bool) -> str:
     named = INSTRUCTIONS[REPEAT]
     asked = QUESTIONS[named] if spec["one_format"] else PHRASES[spec.get("world", "tiny")].get(named, named)
     options = "" if spec["dtype"] == "float32" else f', dtype="{spec["dtype"]}"'
-    quantised = spec["quantization"] != "none"
+    quantised, transcript = spec["quantization"] != "none", spec.get("transcript", False)
+    asked = f'{{"type": "text", "text": "{user_content(asked, "")}"}}'
+    recording = '{"type": "audio", "audio": audio' + (TOLD if transcript else "") + "}"
     options += f', quantization_config=nf4("{spec["dtype"]}")' if quantised else ""
     lines = [
         "import soundfile",
@@ -66,9 +74,9 @@ def _loading(name: str, spec: dict[str, Any], adapter: bool) -> str:
         *([f'model = PeftModel.from_pretrained(model, "{name}/adapter")'] if adapter else []),
         f'processor = SpeechLlamaProcessor.from_pretrained("{name}")',
         'audio, rate = soundfile.read("speech.wav", dtype="float32")  # mono, 16 kHz',
-        f'content = [{{"type": "text", "text": "{user_content(asked, "")}"}}, {{"type": "audio", "audio": audio}}]',
+        f"content = [{asked}, {recording}]",
         'inputs = processor.apply_chat_template([{"role": "user", "content": content}])',
         "ids = model.eval().generate(**inputs)",
         'print(processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0])',
     ]
-    return "\n".join(["```python", *lines, "```", "", CLASSES, ""])
+    return "\n".join(["```python", *lines, "```", "", *([TRANSCRIPT] if transcript else []), CLASSES, ""])

@@ -69,7 +69,8 @@ def build(checkpoint: Path, merge: bool = True) -> tuple[SpeechLlamaForCondition
     for part in (model.config.text_config, model.config.audio_config):
         part.name_or_path = ""  # where it lies on this machine
     audio = model.config.audio_config.to_dict()
-    return model, SpeechLlamaProcessor(encoder.extractor, tokenizer, spec.num_words, spec.stack, audio)
+    processor = SpeechLlamaProcessor(encoder.extractor, tokenizer, spec.num_words, spec.stack, audio, spec.transcript)
+    return model, processor
 
 
 def register() -> None:

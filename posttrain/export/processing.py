@@ -11,7 +11,7 @@ from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.frontend import heard
 from posttrain.model.encoders.loading import BODIES
 from posttrain.model.frame_table import num_speech_tokens
-from posttrain.model.tokenizer import SpeechTokenizer
+from posttrain.model.tokenizer import SpeechTokenizer, transcript_line
 
 AUDIO = "<|audio|>"
 
@@ -19,8 +19,9 @@ AUDIO = "<|audio|>"
 class SpeechLlamaProcessor(ProcessorMixin):
     """A tokenizer and a feature extractor in one; `<|audio|>` in a text stands for the next recording.
 
-    Chat messages may hold content parts {"type": "text", "text": …} and {"type": "audio", "audio": waveform}.
-    Prompts are padded on the left, ready for `generate`.
+    Chat messages may hold content parts {"type": "text", "text": …} and {"type": "audio", "audio": waveform}. If the
+    model reads transcripts, an audio part may have "transcript" too: the encoder's own, in words. Prompts are padded on
+    the left, ready for `generate`.
     """
 
     def __init__(
@@ -30,9 +31,13 @@ class SpeechLlamaProcessor(ProcessorMixin):
         num_words: int,
         stack: int,
         audio_config: dict[str, Any],
+        transcript: bool = False,
         chat_template: str | None = None,
     ):
-        """`num_words`: the model's V; `audio_config`: its encoder's config, for the number of frames of a clip."""
+        """`num_words`: the model's V; `audio_config`: its encoder's config, for the number of frames of a clip.
+
+        `transcript`: the model reads transcripts.
+        """
         if not isinstance(tokenizer, SpeechTokenizer):
             tokenizer = SpeechTokenizer(
                 tokenizer_object=tokenizer.backend_tokenizer,
@@ -41,7 +46,7 @@ class SpeechLlamaProcessor(ProcessorMixin):
             )
         tokenizer = copy.copy(tokenizer)  # each call attaches its own clips
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
-        self.num_words, self.stack, self.audio_config = num_words, stack, audio_config
+        self.num_words, self.stack, self.audio_config, self.transcript = num_words, stack, audio_config, transcript
 
     def __call__(
         self, text: str | list[str], audio: Any = None, sampling_rate: int = SAMPLE_RATE, **kwargs: Any
@@ -70,12 +75,15 @@ class SpeechLlamaProcessor(ProcessorMixin):
     def apply_chat_template(  # type: ignore[override]
         self, conversation: list[Any], add_generation_prompt: bool = True, tokenize: bool = True, **kwargs: Any
     ) -> Any:
-        """One conversation or several → the output of a call; text inside messages cannot contain a placeholder."""
+        """One conversation or several → the output of a call; text inside messages cannot contain a placeholder.
+
+        Raises ValueError for a transcript if the model reads none.
+        """
         batched = isinstance(conversation[0], list | tuple)
         chats = conversation if batched else [conversation]
         audio: list[Any] = []
         plain = [
-            [{**m, "content": _flattened(m["content"], audio, self.tokenizer.broken_up)} for m in chat]
+            [{**m, "content": _flattened(m["content"], audio, self.tokenizer.broken_up, self.transcript)} for m in chat]
             for chat in chats
         ]
         texts = [
@@ -118,12 +126,16 @@ def _numbered(text: str, number: Any) -> str:
     return first + "".join(f"<|clip:{next(number)}|>{part}" for part in rest)
 
 
-def _flattened(content: Any, audio: list[Any], broken_up: Callable[[str], str]) -> str:
+def _flattened(content: Any, audio: list[Any], broken_up: Callable[[str], str], transcript: bool) -> str:
     if isinstance(content, str):
         return broken_up(content)
     parts = []
     for part in content:
         if part["type"] == "audio":
+            if "transcript" in part and not transcript:
+                raise ValueError("a recording has a transcript, but this model was trained without any; leave it out")
             audio.append(part["audio"])
-        parts.append(AUDIO if part["type"] == "audio" else broken_up(part["text"]))
+            parts.append(AUDIO + transcript_line(broken_up(part.get("transcript", ""))))
+        else:
+            parts.append(broken_up(part["text"]))
     return "".join(parts)

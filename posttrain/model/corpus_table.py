@@ -25,9 +25,12 @@ FRAMES_FORMAT = 7
 """Version of cached frames; increase it when the encoded part of a clip changes."""
 
 
-def corpus_table(folder: Path, corpus: Corpus, device: str) -> FrameTable:
-    """Frames and the encoder's transcripts of every clip from the encoder in `folder`, where they are cached too."""
-    return encode_corpus(encoders.load(folder, device=device), corpus, folder)
+def corpus_table(folder: Path, corpus: Corpus, device: str, transcripts: bool = False) -> FrameTable:
+    """Frames and the encoder's transcripts of every clip from the encoder in `folder`, where they are cached too.
+
+    `transcripts`: those of training clips are needed.
+    """
+    return encode_corpus(encoders.load(folder, device=device), corpus, folder, transcripts=transcripts)
 
 
 def table_of(encoder: Encoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTable:
@@ -38,24 +41,32 @@ def table_of(encoder: Encoder, waveforms: Mapping[str, torch.Tensor]) -> FrameTa
     )
 
 
-def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool = True) -> FrameTable:
+def encode_corpus(
+    encoder: Encoder, corpus: Corpus, folder: Path, progress: bool = True, transcripts: bool = False
+) -> FrameTable:
     """Frames (float16) and transcripts of all clips, and of the windows of test clips that are cut into several.
 
-    No stage reads the transcript of a training clip, so an encoder may leave it empty (`Encoder.transcribe`).
+    Only a model whose prompts carry transcripts reads those of training clips. Without `transcripts` the encoder may
+    leave them empty (`Encoder.transcribe`), and the table does not have these.
 
     Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash;
-    recomputed if either changes. float16 halves the table's size; text rows do not use it.
+    recomputed if either changes, or if transcripts that are needed are not among them. float16 halves the table's size;
+    text rows do not use it.
     """
-    key = f"{corpus.fingerprint}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
+    plain = f"{corpus.fingerprint}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
+    whole = f"{plain}-transcripts"
+    usable = (whole,) if transcripts else (whole, plain)
     frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
     if frames_path.is_file() and files.damage(spans_path) is None:
         kept = json.loads(spans_path.read_text(encoding="utf-8"))
-        if kept["key"] == key and _key_of(frames_path) == key:
+        if kept["key"] in usable and _key_of(frames_path) == kept["key"]:
             spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
             parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
-            return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=kept["hypotheses"], parts=parts)
+            known = kept["hypotheses"] if kept["key"] == whole else _known(kept["hypotheses"], corpus)
+            return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=known, parts=parts)
     pieces = _Pieces(corpus)
-    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths, pieces.names, pieces.tested)
+    wanted = [True] * len(pieces) if transcripts else pieces.tested
+    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths, pieces.names, wanted)
     frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
     spans, start = {}, 0
     for name, (clip_frames, _) in zip(pieces.names, results, strict=True):
@@ -63,6 +74,7 @@ def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool
         start += len(clip_frames)
     hypotheses = {name: words for name, (_, words) in zip(pieces.names, results, strict=True)}
     hypotheses |= {clip: " ".join(hypotheses[i] for i in ids).strip() for clip, ids in pieces.parts.items()}
+    key = whole if transcripts else plain
     try:
         with files.beside(frames_path) as partial:
             save_file({"frames": frames}, partial, {"key": key})
@@ -71,7 +83,14 @@ def encode_corpus(encoder: Encoder, corpus: Corpus, folder: Path, progress: bool
         if error.errno not in (errno.EACCES, errno.EROFS):
             raise
         say(f"  {folder} cannot be written to: the encoder's frames are not kept")
-    return FrameTable(frames, spans, hypotheses=hypotheses, parts=pieces.parts)
+    known = hypotheses if transcripts else _known(hypotheses, corpus)
+    return FrameTable(frames, spans, hypotheses=known, parts=pieces.parts)
+
+
+def _known(hypotheses: dict[str, str], corpus: Corpus) -> dict[str, str]:
+    """Without the empty transcripts of training clips, which nobody asked for: there may be words in these clips."""
+    trained = {clip.id for clip in corpus.clips.values() if clip.split == "train"}
+    return {name: words for name, words in hypotheses.items() if words or name not in trained}
 
 
 def _key_of(frames: Path) -> str | None:

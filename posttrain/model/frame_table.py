@@ -31,7 +31,7 @@ class FrameTable:
     table_id: str = ""
     """Identifies the frames: a dataset made for one table is not used with another. Empty: hash of shape and spans."""
     hypotheses: dict[str, str] = field(default_factory=dict)
-    """Clip id → the encoder's own transcript."""
+    """Clip id → the encoder's own transcript; of training clips only where it is known."""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Clip id → the windows that it is transcribed in, if there are several; each has its own span."""
     blanks: dict[str, torch.Tensor] = field(default_factory=dict, init=False)

@@ -63,6 +63,8 @@ class Spec:
     """Transcripts that the head then proposes for a clip."""
     one_format: bool = False
     """Instructions of spoken tasks are phrased as questions, in one format."""
+    transcript: bool = False
+    """The prompt of a spoken task carries the encoder's own transcript beside the speech."""
     world: World = "tiny"
     """How the tasks are asked: a world of corpus.instructions.PHRASES."""
     num_words: int = 0
@@ -115,7 +117,7 @@ class SpeechLlama:
             stacked = stacked.to(self.model.device)
         embedding = speech_embedding_of(self.model)
         embedding.table = stacked
-        self.tokenizer.attach(stacked.spans, self.spec.num_words)
+        self.tokenizer.attach(stacked.spans, self.spec.num_words, table.hypotheses if self.spec.transcript else None)
         self.table = table
         return self
 

@@ -34,6 +34,8 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
     """Instruction → how this model is asked, for those that are not asked by their name."""
     clips: Mapping[str, tuple[int, int]] = MappingProxyType({})
     """Clip id → (first row, number of speech tokens N)."""
+    transcripts: Mapping[str, str] | None = None
+    """Clip id → the encoder's own transcript, which prompts carry beside the speech; None if they do not."""
     _num_words: int | None = None
     _starts: tuple[int, ...] = ()
     _names: tuple[str, ...] = ()
@@ -45,8 +47,13 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
         """V; ids from V on are speech."""
         return len(self) if self._num_words is None else self._num_words
 
-    def attach(self, clips: Mapping[str, tuple[int, int]], num_words: int) -> None:
-        """Use these clips from now on; `num_words`: the model's V (its embedding may be longer than the tokenizer)."""
+    def attach(
+        self, clips: Mapping[str, tuple[int, int]], num_words: int, transcripts: Mapping[str, str] | None = None
+    ) -> None:
+        """Use these clips and transcripts from now on.
+
+        `num_words`: the model's V (its embedding may be longer than the tokenizer).
+        """
         if unusable := [name for name in clips if not CLIP.fullmatch(_placeholder(name))]:
             raise ValueError(f"clip id {unusable[0]!r} cannot stand in a prompt; make ids of letters, digits and _./@-")
         if num_words < len(self):
@@ -54,14 +61,17 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
                 f"the model has {num_words} word embeddings, expected at least the tokenizer's {len(self)}"
             )
         ordered = sorted((start, name) for name, (start, _) in clips.items())
-        self._num_words, self.clips = num_words, clips
+        self._num_words, self.clips, self.transcripts = num_words, clips, transcripts
         self._starts = tuple(start for start, _ in ordered)
         self._names = tuple(name for _, name in ordered)
 
     # --- one example → ids -------------------------------------------------------------------------------------------
 
-    def messages(self, example: Example) -> list[dict[str, str]]:
-        """The chat before the answer: the instruction, then the text or the clip's placeholder."""
+    def messages(self, example: Example, transcript: bool = True) -> list[dict[str, str]]:
+        """The chat before the answer: the instruction, then the text or the clip's placeholder.
+
+        If there are transcripts, that of the clip follows it (`transcript_line`), unless `transcript` is false.
+        """
         if example.clip is not None and example.clip not in self.clips:
             raise ValueError(
                 f"clip {example.clip} of {example.id} is not in the attached table; encode the corpus again"
@@ -71,18 +81,26 @@ class SpeechTokenizer(PreTrainedTokenizerFast):
             return [{"role": "user", "content": broken_up(user_content(asked, example.text))}]
         if self.one_format:
             asked = QUESTIONS.get(example.instruction, asked)
-        return [{"role": "user", "content": user_content(broken_up(asked), _placeholder(example.clip))}]
+        payload = _placeholder(example.clip)
+        if self.transcripts is not None:
+            if example.clip not in self.transcripts:
+                raise ValueError(
+                    f"clip {example.clip} of {example.id} has no transcript in the attached table, but the model reads "
+                    "the encoder's transcripts; encode the corpus with them (corpus_table, transcripts=True)"
+                )
+            payload += transcript_line(broken_up(self.transcripts[example.clip])) if transcript else ""
+        return [{"role": "user", "content": user_content(broken_up(asked), payload)}]
 
-    def prompt_text(self, example: Example) -> str:
+    def prompt_text(self, example: Example, transcript: bool = True) -> str:
         """The chat as a string, up to where the assistant's answer begins."""
-        return self.apply_chat_template(self.messages(example), tokenize=False, add_generation_prompt=True)
+        return self.apply_chat_template(self.messages(example, transcript), tokenize=False, add_generation_prompt=True)
 
-    def prompt_ids(self, example: Example) -> list[int]:
+    def prompt_ids(self, example: Example, transcript: bool = True) -> list[int]:
         """Ids of `prompt_text`; training and evaluation build all their prompts with this method.
 
         Raises ValueError unless they hold exactly the speech ids of the example's clip, or none if it is typed.
         """
-        ids = self.encode(self.prompt_text(example), add_special_tokens=False)
+        ids = self.encode(self.prompt_text(example, transcript), add_special_tokens=False)
         self.check_speech(example, ids)
         return ids
 
@@ -290,6 +308,12 @@ class _Spliced:
 
 def _placeholder(clip: str) -> str:
     return f"<|clip:{clip}|>"
+
+
+def transcript_line(words: str) -> str:
+    """The line that follows a clip in a prompt: `Heard: ` and the encoder's transcript; empty if that has no words."""
+    words = " ".join(words.split())
+    return f"\nHeard: {words}" if words else ""
 
 
 def broken_up(text: str, keep_clips: bool = False) -> str:

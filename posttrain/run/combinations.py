@@ -160,6 +160,11 @@ def _sft(node: Node, parent: _Model | None) -> Iterator[str]:
             "without one; name align or distill as its parent, or set the same adapter and rank"
         )
         return
+    if options.transcript and options.train_encoder:
+        yield (
+            f"{node.name}: transcript and train_encoder are true, but an encoder's transcripts change while it trains; "
+            "set one of them to false"
+        )
     after = _after_sft(node, parent)
     if after and after.method == "full" and after.four_bit:
         yield (

@@ -24,6 +24,8 @@ CHAT_TOKENS, CHAT_TOKENS_TINY = 56, 40
 preamble."""
 ANSWER_TOKENS = 20
 """Those of them in the answer."""
+TRANSCRIPT_TOKENS = 24
+"""Tokens of the line with the encoder's transcript, if prompts carry it."""
 LINE_TOKENS = 25
 """Tokens of a held-out line, on which log-probabilities are measured."""
 CLIP_S = 3.5
@@ -271,8 +273,10 @@ def _encoder_activations(seconds: float, encoder: Shape) -> float:
 
 
 def _tokens(recipe: Recipe, encoder: Shape) -> float:
-    """Tokens of the longest row."""
+    """Tokens of the longest row of the recipe's stages."""
     chat = CHAT_TOKENS if recipe.base.model else CHAT_TOKENS_TINY
+    if recipe.sft.transcript or any(stage.options.get("transcript") for stage in recipe.stages):
+        chat += TRANSCRIPT_TOKENS
     return chat + 2 * CLIP_S * encoder.frames_s / recipe.align.stack
 
 

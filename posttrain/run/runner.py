@@ -162,7 +162,8 @@ class _Run:
     def table(self, node: Node) -> Any:
         """Frames of every clip from the encoder that the node starts from; None without one.
 
-        Computed once per encoder and corpus, then read from the cache.
+        Computed once per encoder and corpus, then read from the cache. With the transcripts of training clips if the
+        node's model reads them.
         """
         from posttrain.model.corpus_table import corpus_table
 
@@ -170,7 +171,11 @@ class _Run:
             return None
         parents = self.parents(node)
         encoder = origin.located(parents["model"], "encoder") if "model" in parents else parents.get("encoder")
-        return corpus_table(encoder, self.corpus, self.device) if encoder else None
+        if not encoder:
+            return None
+        spec = files.read_json(parents["model"] / origin.SPEC) if "model" in parents else {}
+        transcripts = spec.get("transcript", False) or getattr(node.options, "transcript", False)
+        return corpus_table(encoder, self.corpus, self.device, transcripts)
 
 
 def _train(run: _Run, step: Step) -> None:

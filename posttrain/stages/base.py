@@ -24,6 +24,7 @@ from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import pinned, read_config
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, print_trainable, train
+from posttrain.stages.training.transcripts import with_transcript
 from posttrain.tasks.base_rows import base_rows, tokenizer_texts, with_pauses
 
 TOKENIZER_ROWS = 6_000
@@ -146,8 +147,11 @@ def build_llama(config: BaseConfig, tokenizer: SpeechTokenizer, seed: int) -> Ll
     return model.to(getattr(torch, config.dtype))
 
 
-def rows(tokenizer: SpeechTokenizer, examples: list[Example]) -> list[dict[str, Any]]:
-    """Rows of id, input_ids, completion_mask (1 on answers and on running text), length."""
+def rows(tokenizer: SpeechTokenizer, examples: list[Example], seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of id, input_ids, completion_mask (1 on answers and on running text), length.
+
+    `seed`: draws the spoken rows that carry a transcript, if the tokenizer has any.
+    """
     end = tokenizer.convert_tokens_to_ids(of_tokenizer(tokenizer).document_end)
     made = []
     for example in examples:
@@ -155,7 +159,8 @@ def rows(tokenizer: SpeechTokenizer, examples: list[Example]) -> list[dict[str, 
             ids = [*tokenizer.text_ids(example.answer), end]
             mask = [0] + [1] * (len(ids) - 1)
         else:
-            prompt, answer = tokenizer.prompt_ids(example), tokenizer.answer_ids(example.answer)
+            prompt = tokenizer.prompt_ids(example, with_transcript(seed, example.id))
+            answer = tokenizer.answer_ids(example.answer)
             ids, mask = prompt + answer, [0] * len(prompt) + [1] * len(answer)
         made.append({"id": example.id, "input_ids": ids, "completion_mask": mask, "length": len(ids)})
     return made

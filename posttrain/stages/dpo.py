@@ -20,6 +20,7 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.pairs import prompt_of, train_pairs
 from posttrain.stages.training.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
+from posttrain.stages.training.transcripts import with_transcript
 
 
 def run(config: DPOConfig, context: StageContext) -> dict[str, Any]:
@@ -56,24 +57,27 @@ def build(config: DPOConfig, context: StageContext, llama: SpeechLlama, pairs: l
             model=llama.model,
             ref_model=reference,
             args=args,
-            train_dataset=rows(llama, pairs),
+            train_dataset=rows(llama, pairs, context.seed),
             processing_class=llama.tokenizer,
         )
 
 
-def rows(llama: SpeechLlama, pairs: list[Pair]) -> Dataset:
-    """Columns id, prompt, chosen, rejected (chat messages), length (tokens of the longer row)."""
+def rows(llama: SpeechLlama, pairs: list[Pair], seed: int = 0) -> Dataset:
+    """Columns id, prompt, chosen, rejected (chat messages), length (tokens of the longer row).
+
+    `seed`: draws the pairs whose prompt carries a transcript, if the model reads them.
+    """
     made = []
     for pair in pairs:
-        prompt = prompt_of(pair)
+        prompt, transcript = prompt_of(pair), with_transcript(seed, pair.id)
         answers = [llama.tokenizer.answer_ids(answer) for answer in (pair.chosen, pair.rejected)]
         made.append(
             {
                 "id": pair.id,
-                "prompt": llama.tokenizer.messages(prompt),
+                "prompt": llama.tokenizer.messages(prompt, transcript),
                 "chosen": [{"role": "assistant", "content": pair.chosen}],
                 "rejected": [{"role": "assistant", "content": pair.rejected}],
-                "length": len(llama.tokenizer.prompt_ids(prompt)) + max(map(len, answers)),
+                "length": len(llama.tokenizer.prompt_ids(prompt, transcript)) + max(map(len, answers)),
             }
         )
     return Dataset.from_list(made)

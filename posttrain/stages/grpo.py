@@ -29,6 +29,7 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.reward import load_reward, score
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, drop_reference, keep_trainables, print_trainable, train
+from posttrain.stages.training.transcripts import with_transcript
 from posttrain.tasks.graders import grade
 
 Reward = Callable[..., list[float]]
@@ -93,7 +94,7 @@ def build(config: GRPOConfig, context: StageContext, llama: SpeechLlama, example
     )
     for example in examples:
         llama.tokenizer.prompt_ids(example)  # checks that each carries its clip's speech, as the trainer encodes them
-    rows = [{"id": example.id, "prompt": llama.tokenizer.messages(example)} for example in examples]
+    rows = [{"id": e.id, "prompt": llama.tokenizer.messages(e, with_transcript(context.seed, e.id))} for e in examples]
     with keep_trainables(llama.model):
         return GRPOTrainer(
             model=llama.model,

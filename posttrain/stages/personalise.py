@@ -76,14 +76,16 @@ def run(config: PersonaliseConfig, context: StageContext) -> dict[str, Any]:
             "clip a word is said; set it to 0"
         )
     copies = _copies(train, fitting, config, context)
-    heard = list(zip([example for example, _ in copies], _frames(encoder, [sound for _, sound in copies]), strict=True))
+    made = encoded(encoder, [sound for _, sound in copies])
+    heard = [(example, frames) for (example, _), (frames, _) in zip(copies, made, strict=True)]
+    said = {f"{example.clip}": words for (example, _), (_, words) in zip(copies, made, strict=True)}
     known = known_words(context)
     own = {utterance.text: recordings.own_words(utterance, known) for utterance in train}
-    mistaken = _mistaken(llama, heard, own)  # the parent's mistakes: the new LoRA changes nothing yet
+    mistaken = _mistaken(llama, heard, own, said)  # the parent's mistakes: the new LoRA changes nothing yet
     tests = PersonTests.of(utterances, known)
     heard += _spliced(heard, own, mistaken, encoder.aligner, config, context, tests)
     kept = _replay(len(copies), config, context, tests.texts)
-    llama.attach(_table({f"{example.clip}": frames for example, frames in heard}, kept, context))
+    llama.attach(_table(heard, said, kept, context))
     examples = [example for example, _ in heard] + kept
     metrics = train_supervised(llama, examples, config, context, "personalise", own_tests=tests.texts)
     _save_tests([u for u in utterances if u.split == "test"], encoder, context)
@@ -146,13 +148,14 @@ def _example(utterance: Utterance, clip: str) -> Example:
     return Example(clip, "train", REPEAT, INSTRUCTIONS[REPEAT], text, clip, text, "wer")
 
 
-def _frames(encoder: Encoder, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [frames for frames, _ in encoded(encoder, waveforms)]
+def _mistaken(
+    llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]], said: dict[str, str]
+) -> Counter[str]:
+    """The words that the parent transcribes where the person says one of their own words, with counts.
 
-
-def _mistaken(llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]]) -> Counter[str]:
-    """The words that the parent transcribes where the person says one of their own words, with counts."""
-    llama.attach(FrameTable.of({f"{example.clip}": frames for example, frames in heard}))
+    `said`: clip → the encoder's transcript.
+    """
+    llama.attach(FrameTable.of({f"{example.clip}": frames for example, frames in heard}, said))
     found: Counter[str] = Counter()
     answers = llama.answer([example for example, _ in heard], BATCH, MAX_NEW_TOKENS)
     for (example, _), answer in zip(heard, answers, strict=True):
@@ -250,29 +253,39 @@ def _replay(
     return [spoken[i] for i in sorted(order.tolist())] + typed
 
 
-def _table(heard: dict[str, torch.Tensor], replayed: list[Example], context: StageContext) -> FrameTable:
-    """Frames of the copies, and of the replayed clips from the corpus's table."""
+def _table(heard: list[Heard], said: dict[str, str], replayed: list[Example], context: StageContext) -> FrameTable:
+    """Frames and transcripts of the copies and splices, and of the replayed clips from the corpus's table.
+
+    A splice has no transcript, as it has no sound that the encoder could transcribe: its prompt is the frames alone.
+    """
     assert context.table is not None
-    frames = dict(heard)
+    frames = {f"{example.clip}": own for example, own in heard}
+    words = dict.fromkeys(frames, "") | said
     for example in replayed:
         if example.clip and example.clip not in frames:
             frames[example.clip] = context.table.clip(example.clip)
-    return FrameTable.of(frames)
+            if example.clip in context.table.hypotheses:
+                words[example.clip] = context.table.hypotheses[example.clip]
+    return FrameTable.of(frames, words)
 
 
 def _save_tests(tests: list[Utterance], encoder: Encoder, context: StageContext) -> None:
     """Save the test utterances as recorded, since the evaluation is of speech in quiet."""
     known = known_words(context)
-    frames = _frames(encoder, [torch.from_numpy(utterance.waveform) for utterance in tests])
-    items = [{"id": u.id, "name": u.name, "text": u.text, "names": list(recordings.own_words(u, known))} for u in tests]
-    save_file({str(number): own.half() for number, own in enumerate(frames)}, context.folder / FRAMES)
+    made = encoded(encoder, [torch.from_numpy(utterance.waveform) for utterance in tests])
+    items = [
+        {"id": u.id, "name": u.name, "text": u.text, "names": list(recordings.own_words(u, known)), "transcript": words}
+        for u, (_, words) in zip(tests, made, strict=True)
+    ]
+    save_file({str(number): own.half() for number, (own, _) in enumerate(made)}, context.folder / FRAMES)
     files.write_json(context.folder / ITEMS, items)
 
 
 def tests_of(folder: Path) -> tuple[list[dict[str, Any]], FrameTable]:
-    """The test utterances (id, name, text, names) of a finished stage, and the frames of each, under its number."""
+    """The test utterances (id, name, text, names, transcript) of a finished stage, and their frames, by number."""
     from safetensors.torch import load_file
 
     items = json.loads((folder / ITEMS).read_text(encoding="utf-8"))
     frames = load_file(folder / FRAMES)
-    return items, FrameTable.of({str(number): frames[str(number)] for number in range(len(items))})
+    said = {str(number): item["transcript"] for number, item in enumerate(items) if "transcript" in item}
+    return items, FrameTable.of({str(number): frames[str(number)] for number in range(len(items))}, said)

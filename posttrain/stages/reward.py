@@ -29,6 +29,7 @@ from posttrain.model.untrusted import check_adapter
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.pairs import prompt_of, train_pairs
 from posttrain.stages.training.trainer import arguments, keep_trainables, print_trainable, train
+from posttrain.stages.training.transcripts import with_transcript
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, Any]:
         trainer = RewardTrainer(
             model=model,
             args=args,
-            train_dataset=rows(llama.tokenizer, pairs),
+            train_dataset=rows(llama.tokenizer, pairs, context.seed),
             processing_class=llama.tokenizer,
         )
     metrics = train(trainer, context, "reward", pairs, keep=("accuracy", "margin"))
@@ -105,11 +106,14 @@ def score(reward: RewardModel, answers: list[tuple[Example, str]], batch_size: i
     return scores
 
 
-def rows(tokenizer: SpeechTokenizer, pairs: list[Pair]) -> Dataset:
-    """Columns id, chosen_ids, rejected_ids (prompt and answer), length (of the longer row)."""
+def rows(tokenizer: SpeechTokenizer, pairs: list[Pair], seed: int = 0) -> Dataset:
+    """Columns id, chosen_ids, rejected_ids (prompt and answer), length (of the longer row).
+
+    `seed`: draws the pairs whose prompt carries a transcript, if the tokenizer has any.
+    """
     made = []
     for pair in pairs:
-        prompt = tokenizer.prompt_ids(prompt_of(pair))
+        prompt = tokenizer.prompt_ids(prompt_of(pair), with_transcript(seed, pair.id))
         chosen, rejected = (prompt + tokenizer.answer_ids(answer) for answer in (pair.chosen, pair.rejected))
         length = max(len(chosen), len(rejected))
         made.append({"id": pair.id, "chosen_ids": chosen, "rejected_ids": rejected, "length": length})

@@ -27,6 +27,8 @@ LONGEST_S = activity.LONGEST_S
 """Longest window that is transcribed, in seconds."""
 LONGEST_TASK_S = 15.0
 """Most speech (s) in a recording that is answered rather than transcribed: the model gets all of it at once."""
+TRANSCRIPT_TOKENS_S = 10
+"""Tokens per second of speech in the encoder's transcript, for a model that reads it; fast speech has six."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,15 @@ def hearer(
 
 
 def room_s(llama: "SpeechLlama", encoder: "Encoder", task: str, max_new_tokens: int) -> float:
-    """Seconds of speech that the encoder takes and the Llama's context holds with instruction and answer.
+    """Seconds of speech that the encoder takes and the Llama's context holds with instruction, transcript and answer.
 
     InputError if the context holds less than one second.
     """
     example = Example("", "test", task, INSTRUCTIONS[task], "", None, "", "wer")
     room = llama.model.config.max_position_embeddings - max_new_tokens - len(llama.tokenizer.prompt_ids(example))
     seconds = room * llama.spec.stack * encoder.frame_samples / SAMPLE_RATE
+    if llama.spec.transcript:
+        seconds /= 1 + TRANSCRIPT_TOKENS_S * llama.spec.stack * encoder.frame_samples / SAMPLE_RATE
     if seconds < 1:
         raise InputError(
             f"the Llama holds {llama.model.config.max_position_embeddings} tokens, which leaves {max(room, 0)} for"

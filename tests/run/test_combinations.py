@@ -46,6 +46,10 @@ REFUSED = {
         ["sft.adapter=full", stages(*TO_SFT, "dpo", arm("mine", "personalise", "model: dpo"))],
         ["mine: it needs a parent with a LoRA"],
     ),
+    "an encoder that trains while its transcripts are read": (
+        ["sft.transcript=true", "sft.train_encoder=true", stages(*TO_SFT)],
+        ["sft: transcript and train_encoder are true"],
+    ),
     "4 bits and full": (
         ["base.quantization=nf4", "base.model=./llama", "sft.adapter=full", stages(*TO_SFT)],
         ["sft: adapter full trains all weights, but the base's are in 4 bits"],

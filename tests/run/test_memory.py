@@ -128,6 +128,7 @@ def test_the_8b_estimates_are_near_what_was_measured(recipe, measured):
         ("sft.gradient_checkpointing=true", True),
         ("sft.adapter=full", False),
         ("sft.batch_size=64", False),
+        ("sft.transcript=true", False),
     ],
 )
 def test_options_move_the_estimate_the_right_way(change, less):

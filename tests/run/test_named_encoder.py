@@ -4,8 +4,11 @@ import json
 
 from posttrain.__main__ import run as posttrain
 from posttrain.config.recipe import load_recipe
+from posttrain.corpus.store import Corpus
 from posttrain.model import checkpoint
+from posttrain.model import corpus_table as tables
 from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.contract import run as run_encoder
 from posttrain.run import doctor, runner
 from tests import tiny_encoders
 
@@ -47,3 +50,23 @@ def test_a_run_hears_through_a_named_whisper_from_its_plan_to_its_ledger(tmp_pat
     assert spec.encoder_dim == 32
     trained, before = encoders.load(spec.encoder), encoders.load(run / "ctc")
     assert type(trained) is type(before) and trained.weights_hash() != before.weights_hash()
+
+
+def test_from_sft_on_a_run_reads_the_transcripts_of_a_named_whisper(tmp_path, monkeypatch):
+    folder = tiny_encoders.whisper(tmp_path / "whisper", max_target_positions=12)
+    small = [change for change in SMALL if not change.startswith(("stages", "sft.train_encoder"))]
+    arms = "{name: reads, stage: sft, options: {transcript: true}}, {name: dpo, stage: dpo, parents: {model: reads}}"
+    arms += ", {name: plain, stage: sft}"
+    changes = [f"ctc.model={folder}", *small, f"stages=[base, ctc, align, {arms}]", "dpo.steps=2", "dpo.batch_size=2"]
+    encoded, own = [], run_encoder
+    monkeypatch.setattr(tables, "run", lambda *a: encoded.append(all(a[-1])) or own(*a))
+    run = tmp_path / "run"
+    rows = runner.run(load_recipe("smoke", changes), run)
+    assert [row.stage for row in rows] == ["base", "ctc", "align", "reads", "dpo", "plain"]
+    assert encoded == [False, True]  # once without the transcripts of training clips, once with; never again
+    assert [checkpoint.read_spec(run / n).transcript for n in ("align", "reads", "dpo", "plain")] == [0, 1, 1, 0]
+    corpus = Corpus.load(run / "corpus")
+    table = tables.corpus_table(run / "ctc", corpus, "cpu")
+    item = next(item for item in corpus.items if item.clip and table.hypotheses[item.clip])
+    content = checkpoint.load(run / "dpo", table=table).tokenizer.messages(item)[0]["content"]
+    assert content.endswith(f"|>\nHeard: {table.hypotheses[item.clip]}")

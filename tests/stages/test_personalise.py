@@ -60,6 +60,29 @@ def trained(tmp_path, llama, table, mine):
     return context, personalise.run(config, context)
 
 
+def test_of_a_parent_that_reads_transcripts_copies_and_tests_have_theirs(tmp_path, llama, table, mine, monkeypatch):
+    torch.manual_seed(0)
+    encoder = parakeet.tiny(ENCODER_DIM, 1, 2, 4, 8, 40)
+    with torch.no_grad():  # no transcript is empty
+        encoder.model.ctc_head.bias[encoder.model.config.pad_token_id] -= 100
+    encoder.save(tmp_path / "ctc")
+    said = dataclasses.replace(table, hypotheses={clip: f"heard in {clip}" for clip in table.spans})
+    reading = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, transcript=True)).attach(said)
+    context = toy_context(tmp_path, "personalise", said, model=sft_folder(reading, tmp_path / "sft"))
+    tables, own = [], personalise._table
+    monkeypatch.setattr(personalise, "_table", lambda *a: tables.append(own(*a)) or tables[-1])
+    config = PersonaliseConfig(manifest=str(mine), copies=2, steps=1, batch_size=2, learning_rate=1e-2)
+    told = personalise.run(config, context)
+    words = tables[0].hypotheses
+    spliced = [clip for clip in words if clip.startswith("personal/spliced/")]
+    assert set(words) == set(tables[0].spans) and len(spliced) == told["spliced"] > 0
+    assert not any(words[clip] for clip in spliced) and all(words[clip] for clip in words if clip not in spliced)
+    assert words["test/0"] == "heard in test/0"
+    personal, tests = checkpoint.load(context.folder, table=said), personalise.tests_of(context.folder)[1]
+    assert tests.hypotheses["0"] and personal.spec.transcript
+    assert len(evaluation.lines(personal, context.folder, 4, 4)) == 2
+
+
 def logits(llama, rows=IDS):
     with torch.no_grad():
         return llama.model(torch.tensor(rows)).logits
@@ -135,7 +158,7 @@ def test_what_the_parent_hears_in_the_place_of_own_words_is_counted(llama, monke
         (Example(f"{i}", "train", "repeat", "repeat", t, f"{i}", t, "wer"), torch.randn(8, ENCODER_DIM))
         for i, t in enumerate(texts)
     ]
-    assert personalise._mistaken(llama, heard, dict.fromkeys(texts, ("tamsin",))) == {"laura": 1}
+    assert personalise._mistaken(llama, heard, dict.fromkeys(texts, ("tamsin",)), {}) == {"laura": 1}
 
 
 def test_a_changed_personal_file_is_refused(trained):

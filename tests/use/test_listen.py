@@ -1,5 +1,6 @@
 """Windows of several recordings are heard together, put back in order, and a bad one does not lose the others."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -11,6 +12,7 @@ from posttrain.corpus import speech
 from posttrain.corpus.instructions import ABSTENTION, COMMAND, REPEAT
 from posttrain.use import listen
 from posttrain.use.listen import Heard
+from tests.made_encoder import MadeEncoder
 
 RATE = SAMPLE_RATE
 
@@ -124,6 +126,12 @@ def test_a_long_recording_takes_little_memory(tmp_path, said):
     tracemalloc.stop()
     assert windows >= 40 * len(once) / RATE / 6.5
     assert peak < 35_000_000 < 40 * len(once) * 2 * 4
+
+
+def test_a_model_that_reads_transcripts_has_room_for_shorter_windows(llama):
+    reading = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, transcript=True))
+    plain, less = (listen.room_s(one, MadeEncoder(), REPEAT, 900) for one in (llama, reading))
+    assert 1 < less < plain / 1.8  # ten tokens of transcript for each second, beside 8.3 of speech
 
 
 def test_alarms_of_short_beeps_are_no_words_and_short_words_are(tmp_path, said):

@@ -49,7 +49,7 @@ def train_supervised(
         trainer = (AnchoredTrainer if anchor else SFTTrainer)(
             model=llama.model,
             args=args,
-            train_dataset=rows(llama, examples),
+            train_dataset=rows(llama, examples, context.seed),
             processing_class=llama.tokenizer,
             callbacks=list(callbacks),
             optimizers=(_optimizer(llama, config), None),
@@ -77,12 +77,13 @@ def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:
     return torch.optim.AdamW([{"params": params, "lr": lr} for lr, params in groups.items()], weight_decay=0.0)
 
 
-def rows(llama: SpeechLlama, examples: list[Example]) -> Dataset:
+def rows(llama: SpeechLlama, examples: list[Example], seed: int = 0) -> Dataset:
     """Columns id, input_ids, completion_mask (1 on the answer, its end token included), length.
 
+    `seed`: draws the rows that carry a transcript, if the model reads them.
     Raises ValueError if an answer contains a clip: labels are words only.
     """
-    made = base.rows(llama.tokenizer, examples)
+    made = base.rows(llama.tokenizer, examples, seed)
     for row in made:
         kept = zip(row["input_ids"], row["completion_mask"], strict=True)
         if any(i >= llama.tokenizer.num_words for i, counts in kept if counts):
