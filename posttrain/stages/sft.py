@@ -39,11 +39,6 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     if asked := {name: True for name in ("one_format", "transcript") if getattr(config, name)}:
         llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, **asked)).attach(llama.table)
-    if llama.spec.transcript and config.train_encoder:
-        raise InputError(
-            "sft.train_encoder is true, but the model reads the encoder's transcripts, which would change while the "
-            "encoder trains; set it to false"
-        )
     reference = Reference.before_training(llama) if config.kl_weight or config.looks else None
     encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
@@ -100,6 +95,11 @@ def _hear_live(llama: SpeechLlama, context: StageContext) -> Encoder:
         raise InputError(
             f"{context.parents['model']} leaves blank speech tokens out, by frames that sft.train_encoder changes; set "
             "train_encoder=false, or align.blank_below=1 and train from there"
+        )
+    if llama.spec.transcript:
+        raise InputError(
+            "sft.train_encoder is true, but the model reads the encoder's transcripts, which would change while the "
+            "encoder trains; set it to false"
         )
     encoder = load_encoder(llama.spec.encoder or "", device=context.device)
     embedding = speech_embedding_of(llama.model)
