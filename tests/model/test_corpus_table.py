@@ -12,6 +12,7 @@ from posttrain.evals import evaluate
 from posttrain.model import corpus_table
 from posttrain.model.encoders import parakeet
 from posttrain.model.frame_table import FrameTable
+from posttrain.model.speech_llama import Spec
 
 RATE = 16_000
 
@@ -69,6 +70,8 @@ def test_a_test_clip_with_long_pauses_has_windows_and_a_training_clip_has_none(e
 
 class Parrot:
     """Answers with the clip it is given, or with the text it reads."""
+
+    spec = Spec("sft", "base")
 
     def answer(self, examples, batch_size, max_new_tokens):
         return [e.clip.replace("/", " ").replace("#", " ") if e.clip else e.text for e in examples]

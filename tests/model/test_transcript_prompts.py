@@ -122,6 +122,8 @@ def test_each_window_of_a_test_clip_is_answered_beside_its_own_transcript(llama)
     asked = []
 
     class Listening:
+        spec = reading.spec
+
         def answer(self, examples, batch_size, max_new_tokens):
             asked.extend(reading.tokenizer.messages(e)[0]["content"].partition("|>")[2] for e in examples)
             return ["x"] * len(examples)

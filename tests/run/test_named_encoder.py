@@ -26,14 +26,14 @@ SMALL = (
     "align.steps=2",
     "sft.steps=2",
     "sft.batch_size=4",
-    "sft.train_encoder=true",
     "evaluation.max_new_tokens=4",
 )
+TRAINED = ("sft.train_encoder=true", "align.blank_below=1", "sft.candidates=0")
 
 
 def test_a_run_hears_through_a_named_whisper_from_its_plan_to_its_ledger(tmp_path, capsys):
     folder = tiny_encoders.whisper(tmp_path / "whisper", max_target_positions=12)
-    changes = [f"ctc.model={folder}", *SMALL]
+    changes = [f"ctc.model={folder}", *SMALL, *TRAINED]
     recipe = load_recipe("smoke", changes)
     assert all(finding.ok for finding in doctor.examine(recipe, tmp_path) if finding.name == "ctc.model")
     options = [part for change in changes for part in ("--set", change)]
@@ -54,17 +54,21 @@ def test_a_run_hears_through_a_named_whisper_from_its_plan_to_its_ledger(tmp_pat
 
 def test_from_sft_on_a_run_reads_the_transcripts_of_a_named_whisper(tmp_path, monkeypatch):
     folder = tiny_encoders.whisper(tmp_path / "whisper", max_target_positions=12)
-    small = [change for change in SMALL if not change.startswith(("stages", "sft.train_encoder"))]
     arms = "{name: reads, stage: sft, options: {transcript: true}}, {name: dpo, stage: dpo, parents: {model: reads}}"
-    arms += ", {name: plain, stage: sft}"
-    changes = [f"ctc.model={folder}", *small, f"stages=[base, ctc, align, {arms}]", "dpo.steps=2", "dpo.batch_size=2"]
+    changes = [
+        f"ctc.model={folder}",
+        *SMALL[1:],
+        f"stages=[base, ctc, align, {arms}]",
+        "dpo.steps=2",
+        "dpo.batch_size=2",
+    ]
     encoded, own = [], run_encoder
     monkeypatch.setattr(tables, "run", lambda *a: encoded.append(all(a[-1])) or own(*a))
     run = tmp_path / "run"
     rows = runner.run(load_recipe("smoke", changes), run)
-    assert [row.stage for row in rows] == ["base", "ctc", "align", "reads", "dpo", "plain"]
+    assert [row.stage for row in rows] == ["base", "ctc", "align", "reads", "dpo"]
     assert encoded == [False, True]  # once without the transcripts of training clips, once with; never again
-    assert [checkpoint.read_spec(run / n).transcript for n in ("align", "reads", "dpo", "plain")] == [0, 1, 1, 0]
+    assert [checkpoint.read_spec(run / n).transcript for n in ("align", "reads", "dpo")] == [0, 1, 1]
     corpus = Corpus.load(run / "corpus")
     table = tables.corpus_table(run / "ctc", corpus, "cpu")
     item = next(item for item in corpus.items if item.clip and table.hypotheses[item.clip])
