@@ -149,13 +149,13 @@ def _example(utterance: Utterance, clip: str) -> Example:
 
 
 def _mistaken(
-    llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]], said: dict[str, str]
+    llama: SpeechLlama, heard: list[Heard], own: dict[str, tuple[str, ...]], transcripts: dict[str, str]
 ) -> Counter[str]:
     """The words that the parent transcribes where the person says one of their own words, with counts.
 
-    `said`: clip → the encoder's transcript.
+    `transcripts`: clip → the encoder's.
     """
-    llama.attach(FrameTable.of({f"{example.clip}": frames for example, frames in heard}, said))
+    llama.attach(FrameTable.of({f"{example.clip}": frames for example, frames in heard}, transcripts))
     found: Counter[str] = Counter()
     answers = llama.answer([example for example, _ in heard], BATCH, MAX_NEW_TOKENS)
     for (example, _), answer in zip(heard, answers, strict=True):

@@ -37,8 +37,10 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table)
     examples, distilled = _examples(llama, config, context)
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
-    if asked := {name: True for name in ("one_format", "transcript") if getattr(config, name)}:
-        llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, **asked)).attach(llama.table)
+    if config.one_format:
+        llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, one_format=True))
+    if config.transcript:
+        llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, transcript=True)).attach(context.table)
     reference = Reference.before_training(llama) if config.kl_weight or config.looks else None
     encoder = _hear_live(llama, context) if config.train_encoder else None
     stop = []
