@@ -8,7 +8,7 @@ import typer
 from posttrain.cli import early
 
 Ear = Literal["left", "right"]
-Task = Literal["repeat", "simplify", "answer", "command", "help"]
+Task = Literal["repeat", "simplify", "answer", "command", "help", "follow"]
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
 ]

@@ -24,7 +24,8 @@ def transcribe(
         Task,
         typer.Option(
             help="What is asked about each recording. repeat: its words; simplify: a caption in simple words; answer:"
-            " the question that is spoken; command: the spoken request as an aid command; help: what helps here."
+            " the question that is spoken; command: the spoken request as an aid command; help: what helps here;"
+            " follow: the instruction that is spoken."
         ),
     ] = "repeat",
     enhance: Annotated[bool, typer.Option("--enhance", help="Through the enhancer first, as a hearing aid.")] = False,

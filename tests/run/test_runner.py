@@ -130,11 +130,11 @@ def test_arms_with_looks_answer_validation_items_and_a_study_chooses_by_them(fin
     made = runner.run(recipe, tmp_path / "arms", branch_from=folder)
     found = {row.stage: row.train_metrics["validation"] for row in made if "validation" in row.train_metrics}
     assert set(found) == {"lora", "lora@1", "half", "half@1"}
-    assert (
-        found["lora"]["scores"].keys()
-        == found["half@1"]["zero"].keys()
-        == {f"ability/{skill}_{level}" for skill in ("sum", "fact", "copy", "order") for level in ("easy", "hard")}
-    )
+    abilities = {f"ability/{skill}_{how}" for skill in ("sum", "fact", "copy", "order") for how in ("easy", "hard")}
+    assert abilities <= found["lora"]["metrics"].keys()
+    knows = "forgetting/mean" in found["lora"]["metrics"]  # a base of 60 steps may have nothing right yet
+    kept = found["lora"]["scores"].keys()
+    assert kept == found["half@1"]["zero"].keys() and kept <= abilities and bool(kept) == knows
     for name in ("wer/clean", "task/intent", "hearing/abstain_recall", "safety/over_refusal/speech"):
         assert name in found["lora"]["metrics"]
     lines = (tmp_path / "arms" / "half" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
@@ -143,7 +143,6 @@ def test_arms_with_looks_answer_validation_items_and_a_study_chooses_by_them(fin
     test = {json.loads(line)["id"] for line in (folder / "sft" / "answers.jsonl").read_text("utf-8").splitlines()}
     assert not test & {json.loads(line)["id"] for line in lines}
     assert command(["study", str(tmp_path / "arms")]) == 0
-    knows = "forgetting/mean" in found["lora"]["metrics"]  # a base of 60 steps may have nothing right yet
     said = (
         "Stay with lora: on validation items"
         if knows

@@ -16,7 +16,7 @@ from posttrain.__main__ import run
 from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.scenes import active_rms
-from posttrain.cli import app
+from posttrain.cli.options import Task
 from posttrain.cli.show import visible
 from posttrain.corpus import instructions
 from posttrain.corpus import speech as voices
@@ -118,7 +118,7 @@ def test_another_task_gives_the_models_answer_to_its_instruction_and_no_error_ra
     assert transcribe(*arguments, "--task", "simplify") == 0
     shown = capsys.readouterr().out
     assert f"a.wav: {visible(answers['simplify'][0])}\n  encoder: " in shown
-    assert set(get_args(app.Task)) == set(instructions.INSTRUCTIONS)
+    assert set(get_args(Task)) == set(instructions.INSTRUCTIONS)
 
 
 def test_every_bad_recording_is_listed_with_its_line_before_anything_is_transcribed(model_folder, speech, capsys):
@@ -318,17 +318,21 @@ def test_with_enhance_it_hears_what_the_enhancer_gives(model_folder, speech, cap
     (speech / "aid").mkdir()
     torch.manual_seed(0)
     enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, hidden=24)))
-    aid = ("--audiogram", "N4")
-    assert (
-        run(["enhance", str(speech / "a.wav"), str(speech / "e.wav"), "--checkpoint", str(speech / "aid"), *aid]) == 0
-    )
+    aid, recorded, written = ("--audiogram", "N4"), ("a.wav", "c.wav"), ("ea.wav", "ec.wav")
+    for name, out in zip(recorded, written, strict=True):
+        assert run(["enhance", str(speech / name), str(speech / out), "--checkpoint", str(speech / "aid"), *aid]) == 0
     capsys.readouterr()
     heard = []
-    for name, options in (("a.wav", ("--enhance", "--enhancer", speech / "aid", *aid)), ("e.wav", ()), ("a.wav", ())):
-        assert transcribe(speech / name, "--checkpoint", model_folder / "align", "--json", *options) == 0
+    for names, options in (
+        (recorded, ("--enhance", "--enhancer", speech / "aid", *aid)),
+        (written, ()),
+        (recorded, ()),
+    ):
+        audio = [speech / name for name in names]
+        assert transcribe(*audio, "--checkpoint", model_folder / "align", "--json", *options) == 0
         heard.append(json.loads(capsys.readouterr().out))
     assert heard[0]["enhancer"] == str(speech / "aid") and heard[0]["audiogram"] == "N4"
-    enhanced, from_file, plain = ({**h["transcripts"][0], "path": ""} for h in heard)
+    enhanced, from_file, plain = ([{**line, "path": ""} for line in h["transcripts"]] for h in heard)
     assert enhanced == from_file != plain
 
 
