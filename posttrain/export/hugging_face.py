@@ -203,9 +203,11 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
         kwargs |= {"inputs_embeds": embeddings.take_along_dim(order[..., None], 1)}
         kwargs |= {"attention_mask": mask.take_along_dim(order, 1)}
         out = super().generate(generation_config=generation_config, **kwargs)
+        words = out if isinstance(out, torch.Tensor) else out.sequences
+        whole = torch.cat([ids.repeat_interleave(len(words) // len(ids), 0), words], 1)
         if isinstance(out, torch.Tensor):
-            return torch.cat([ids, out], 1)
-        out.sequences = torch.cat([ids, out.sequences], 1)
+            return whole
+        out.sequences = whole
         return out
 
 

@@ -3,8 +3,9 @@
 Magpie (Xu et al. 2024, arXiv 2406.08464). Deviations: 1. the turn begins with one of OPENINGS, since people who speak
 ask short things; 2. only requests that can be read aloud are kept: one sentence of SHORT words, letters alone; 3. each
 is answered as `answer` asks, greedily, in normalised words as a person's speech would be transcribed; 4. answers that
-are cut at the limit, empty or the request itself are left out; 5. no reward model filters them. A request is in the
-split that its words determine, so no request is in two.
+are cut at the limit, empty or the request itself are left out; 5. no reward model filters them; 6. a request is drawn
+from the likeliest tokens alone (TOP_K, TOP_P). A request is in the split that its words determine, so no request is in
+two.
 """
 
 import itertools

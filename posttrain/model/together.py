@@ -4,7 +4,8 @@ score = log p_Llama(words, end | clip) + ctc · log p_CTC(words | clip) + length
 
 The Llama knows what people say, the head only what it hears: alone, the one invents and the other misspells. The
 candidates are the head's n best by prefix beam search (Hannun et al. 2014, arXiv 1408.2873), the Llama's own greedy
-transcript, and the encoder's, which may have a bonus. `evals/together.py` chooses the weights on validation clips.
+transcript, and the encoder's, which may have a bonus. `stages/training/together.py` chooses the weights on
+validation clips.
 """
 
 import math
@@ -89,13 +90,13 @@ def scored(
     texts, ctc = [], []
     encoders = [normalise(llama.table.hypotheses.get(str(example.clip), "")) for example in examples]
     stacked = llama.table.stacked(llama.spec.stack)
-    for example, *known in zip(examples, own, encoders, strict=True):
+    for example, greedy, encoder in zip(examples, own, encoders, strict=True):
         first, tokens = stacked.spans[str(example.clip)]
         with torch.no_grad():
             log_probs = llama.head(stacked.rows(torch.arange(first, first + tokens))).log_softmax(-1).cpu()  # (N, U)
         proposed = prefix_beam(log_probs.numpy(), llama.head.blank, count)
         read = [llama.tokenizer.decode(llama.head.ids[list(units)].tolist()).strip() for units in proposed]
-        texts.append(list(dict.fromkeys([known[0], *filter(None, [known[1], *read])])))
+        texts.append(list(dict.fromkeys([greedy, *filter(None, [encoder, *read])])))
         ctc.append(_ctc(llama, log_probs, texts[-1]))
     found = _llama(llama, examples, texts, batch_size)
     return [

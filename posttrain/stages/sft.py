@@ -24,7 +24,7 @@ from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.curve import Curve
 from posttrain.stages.training.supervised import train_supervised
 from posttrain.stages.training.together import deciding
-from posttrain.stages.training.validation import StopAtWER, valid_wer
+from posttrain.stages.training.validation import StopAtWER, valid_answers, valid_wer
 
 
 def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
@@ -35,6 +35,11 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     if config.seed is not None:
         context = dataclasses.replace(context, seed=config.seed)
     llama = checkpoint.load(context.parents["model"], context.device, table=context.table)
+    if config.candidates and llama.head is None:
+        raise InputError(
+            f"sft.candidates is {config.candidates}, but {context.parents['model']} has no word head to propose them; "
+            "train align again with align.ctc_steps above 0, or set it to 0"
+        )
     examples, distilled = _examples(llama, config, context)
     llama = checkpoint.adapt(llama, config.adapter, rank=config.rank, seed=context.seed)
     if config.one_format:
@@ -54,15 +59,17 @@ def run(config: SFTConfig, context: StageContext) -> dict[str, Any]:
     metrics = train_supervised(llama, examples, config, context, "sft", [*stop, *curve], anchor) | distilled
     if config.keep_change < 1:
         checkpoint.scale_change(llama, config.keep_change, context.parents["model"])
-    metrics["valid_wer"] = valid_wer(llama, context.corpus)
+    answers = valid_answers(llama, context.corpus)
+    metrics["valid_wer"] = valid_wer(answers)
     if config.candidates:
-        llama, metrics["decides"] = deciding(llama, context.corpus, config.candidates)
+        llama, metrics["decides"] = deciding(llama, answers, config.candidates)
     if stop:
         metrics |= {"matched_valid_wer": stop[0].target, "valid_wer_by_step": stop[0].seen}
     if curve:
         metrics["curve"] = curve[0].seen
     if encoder is not None:
         _hear_from(llama, context)
+        llama = dataclasses.replace(llama, head=None)  # it reads the frames of the encoder as it was
     checkpoint.save(context.folder, llama, stage="sft", parents=context.parents, encoder=encoder)
     return metrics
 

@@ -100,6 +100,20 @@ def test_weights_are_those_with_the_fewest_word_errors():
     assert choosing.choose([[Candidate("a", -1.0, -np.inf, 1)]], ["a"]) == (Weights(), 0)
 
 
+def test_weights_are_kept_only_where_they_make_fewer_errors_than_the_llama_alone(hearing):
+    hearing.attach(dataclasses.replace(hearing.table, hypotheses={"test/3": "fed"}))
+    asked = dataclasses.replace(example("test/3"), text="fed")
+    own = together.scored(hearing, [asked], ["bee"], 8, 2)[0]
+    assert {"bee", "fed"} <= {candidate.text for candidate in own}
+    chosen, found = choosing.deciding(hearing, [(asked, "bee")], 2)
+    assert found["together_wer"] == 0 and found["alone_wer"] == 1
+    assert chosen.spec.candidates == 2 and together.decided(chosen, [asked], ["bee"], 8) == ["fed"]
+    again, _ = choosing.deciding(chosen, [(asked, "fed")], 2)
+    assert again.spec.together is None
+    nothing, found = choosing.deciding(chosen, [(asked, ABSTENTION)], 2)
+    assert nothing.spec.together is None and found == {"words": 0}
+
+
 def test_the_encoders_own_transcript_is_a_candidate_and_can_be_preferred(hearing):
     table = dataclasses.replace(hearing.table, hypotheses={"test/1": "Bad egg."})
     asked = [example("test/1"), example("test/2")]

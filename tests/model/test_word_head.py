@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from conftest import example
 
 from posttrain.config.recipe import load_recipe
 from posttrain.errors import InputError
@@ -63,7 +64,7 @@ def test_a_checkpoint_that_leaves_blanks_out_does_so_when_it_is_read_and_needs_i
     checkpoint.save(tmp_path / "align", leaving, "align")
     read = checkpoint.load(tmp_path / "align", table=table)
     assert [len(read.tokenizer.clip_ids(clip)) for clip in table.spans] == [1] * len(table.spans)
-    assert read.answer([_example()], 1, 4) == leaving.answer([_example()], 1, 4)
+    assert read.answer([example("test/2")], 1, 4) == leaving.answer([example("test/2")], 1, 4)
     (tmp_path / "align" / "word_head.safetensors").unlink()
     with pytest.raises(InputError, match="safetensors is missing"):
         checkpoint.load(tmp_path / "align", table=table)
@@ -79,9 +80,3 @@ def test_a_checkpoint_that_leaves_blanks_out_does_so_when_it_is_read_and_needs_i
 def test_options_that_do_not_fit_blanks_left_out_are_refused_at_once(options, message):
     recipe = load_recipe("tiny", ["align.blank_below=0.9", *options])
     assert any(message in problem for problem in combinations.problems(recipe, nodes(recipe)))
-
-
-def _example():
-    from conftest import example
-
-    return example("test/2")

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 from conftest import ENCODER_DIM
-from toy_run import ASKED, sft_folder, toy_context
+from toy_run import ASKED, HALF_RIGHT, sft_folder, toy_context
 
 from posttrain.config.sections import (
     AlignConfig,
@@ -74,7 +74,7 @@ def silence(monkeypatch):
     from posttrain.corpus.store import Corpus
 
     monkeypatch.setattr(Corpus, "audio", lambda *_: torch.zeros(16_000))
-    monkeypatch.setattr(sft, "valid_wer", lambda *_: 0.5)
+    monkeypatch.setattr(sft, "valid_answers", lambda *_: HALF_RIGHT)
 
 
 @pytest.mark.parametrize("name", STAGES)

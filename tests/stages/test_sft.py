@@ -4,15 +4,18 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toy_run import ASKED, adapter_tensors, files, frozen_tensors, toy_context
+from toy_run import ASKED, HALF_RIGHT, adapter_tensors, files, frozen_tensors, toy_context
 
 from posttrain.config.sections import AlignConfig, SFTConfig
 from posttrain.corpus.types import Clip, Example
+from posttrain.errors import InputError
 from posttrain.model import checkpoint
+from posttrain.model.adapters import projector_of
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders import parakeet
 from posttrain.model.encoders.contract import run
 from posttrain.model.frame_table import FrameTable
+from posttrain.model.word_head import WordHead
 from posttrain.stages import sft
 from posttrain.stages.training.supervised import rows, train_supervised
 
@@ -25,7 +28,7 @@ def parent_folder(llama, folder):
 @pytest.fixture(autouse=True)
 def _no_validation_voices(monkeypatch):
     """The toy corpus has no validation clips; validation WER has its own test on a real run."""
-    monkeypatch.setattr(sft, "valid_wer", lambda llama, corpus: 0.5)
+    monkeypatch.setattr(sft, "valid_answers", lambda llama, corpus: HALF_RIGHT)
 
 
 def test_labels_are_the_answer_with_its_end_and_never_a_clip(llama):
@@ -87,6 +90,9 @@ def test_the_encoder_trains_too_where_it_is_asked_for(tmp_path, base_folder):
     encoders.save(encoder, tmp_path / "ctc")
     table = FrameTable(torch.cat(frames), spans)
     parent = checkpoint.create(base_folder, tmp_path / "ctc", table, stack=3)
+    vectors = parent.model.get_input_embeddings().weight.detach()
+    head = WordHead.of(projector_of(parent.model), vectors, range(8), 3).frozen()
+    parent = dataclasses.replace(parent, head=head)
     context = toy_context(tmp_path, "sft", table, model=parent_folder(parent, tmp_path / "parent"))
     context.corpus.folder.mkdir()
     save_file({"audio": audio}, context.corpus.folder / "audio.safetensors")
@@ -98,6 +104,14 @@ def test_the_encoder_trains_too_where_it_is_asked_for(tmp_path, base_folder):
     moved = [n for n, t in encoder.model.state_dict().items() if not torch.equal(t, trained[n])]
     assert len(moved) > 10 and all(name.startswith("encoder.") for name in moved)
     assert not [name for name in adapter_tensors(context.folder) if "table" in name]
+    assert checkpoint.load(context.parents["model"]).head and not checkpoint.load(context.folder).head
+
+
+def test_candidates_without_a_word_head_are_refused_before_anything_trains(tmp_path, llama, table):
+    context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"))
+    with pytest.raises(InputError, match=r"sft\.candidates is 3, but .*parent has no word head"):
+        sft.run(SFTConfig(steps=1, candidates=3), context)
+    assert not files(context.folder)
 
 
 def test_prompt_tuning_leaves_llama_and_projector_as_they_were(tmp_path, llama, table):
@@ -120,7 +134,8 @@ def test_training_stops_at_the_matched_validation_wer(tmp_path, llama, table, mo
     matched.mkdir()
     (matched / "trained.json").write_text(json.dumps({"train_metrics": {"valid_wer": 0.3}}))
     seen = iter([0.9, 0.6, 0.25, 0.1])
-    monkeypatch.setattr("posttrain.stages.training.validation.valid_wer", lambda llama, corpus: next(seen))
+    monkeypatch.setattr("posttrain.stages.training.validation.valid_answers", lambda *_: [])
+    monkeypatch.setattr("posttrain.stages.training.validation.valid_wer", lambda *_: next(seen))
     context = toy_context(tmp_path, "sft", table, model=parent_folder(llama, tmp_path / "parent"), match=matched)
     metrics = sft.run(SFTConfig(steps=10, batch_size=2), context)
     assert metrics["steps"] == 3

@@ -20,6 +20,8 @@ ASKED = (
     ("repeat", "", "i did not hear any words.", "abstain"),
 )
 """Task, words, answer and grader on the clips test/0 … test/3 of the table in conftest.py."""
+HALF_RIGHT = [(Example("valid/0", "valid", "repeat", "repeat", "turn up", "test/0", "turn up", "wer"), "turn")]
+"""Validation answers with half of the words: the toy corpus has no validation clips."""
 
 
 def toy_corpus(folder: Path) -> Corpus:

@@ -7,7 +7,7 @@ Clips of one padded length are encoded and decoded together. So nothing is maske
 and frames and transcript depend on the clip alone. The decoder is given frames of plain silence for the rest of the
 30 s, computed once.
 
-With tiny.en the decoder's word errors are those of clips padded to 30 s, at a third of the cost; with no silence beyond
+With tiny.en the decoder's word errors are about those of clips padded to 30 s, at less cost; with no silence beyond
 the clip's it repeats itself. The frames differ a little from those of padded clips, so a projector learns these ones.
 """
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import jiwer
 
-from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.normalise import normalise
-from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Example
 from posttrain.model import together
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.model.together import Candidate, Weights
@@ -21,15 +20,15 @@ ENCODER = (0.0, 1.0, 2.0, 4.0)
 
 
 def deciding(
-    llama: SpeechLlama, corpus: Corpus, candidates: int, batch_size: int = 64
+    llama: SpeechLlama, answers: list[tuple[Example, str]], candidates: int, batch_size: int = 64
 ) -> tuple[SpeechLlama, dict[str, Any]]:
     """The model with the weights that are best on the validation clips, and their WER with and without the head.
 
-    Counted are the clips in which the Llama hears words. It goes on deciding alone unless they make fewer errors.
+    `answers`: the clips, with the model's own transcripts; those in which it hears words are counted. It decides alone
+    unless the weights make fewer errors.
     """
-    examples = corpus.spoken("valid", REPEAT)
-    own = llama.answer(examples, batch_size, 48)
-    heard = [(e, output) for e, output in zip(examples, own, strict=True) if output and not is_abstention(output)]
+    llama = dataclasses.replace(llama, spec=dataclasses.replace(llama.spec, together=None))
+    heard = [(e, output) for e, output in answers if output and not is_abstention(output)]
     if not heard:
         return llama, {"words": 0}
     scored = together.scored(llama, [e for e, _ in heard], [output for _, output in heard], batch_size, candidates)

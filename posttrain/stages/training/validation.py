@@ -8,16 +8,21 @@ from transformers import TrainerCallback
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.store import Corpus
+from posttrain.corpus.types import Example
 from posttrain.model.speech_llama import SpeechLlama
 
 
-def valid_wer(llama: SpeechLlama, corpus: Corpus, batch_size: int = 64) -> float:
-    """WER of greedy transcription of the validation voices' clips; a share, errors / words."""
+def valid_answers(llama: SpeechLlama, corpus: Corpus, batch_size: int = 64) -> list[tuple[Example, str]]:
+    """The validation voices' clips, each with its greedy transcript."""
     examples = corpus.spoken("valid", REPEAT)
     if not examples:
         raise ValueError("the corpus has no validation clip, expected some; raise corpus.valid_clips")
-    heard = llama.answer(examples, batch_size, 48)
-    return jiwer.wer([e.text for e in examples], [normalise(h) for h in heard])
+    return list(zip(examples, llama.answer(examples, batch_size, 48), strict=True))
+
+
+def valid_wer(answers: list[tuple[Example, str]]) -> float:
+    """WER of these transcripts; a share, errors / words."""
+    return jiwer.wer([example.text for example, _ in answers], [normalise(heard) for _, heard in answers])
 
 
 class StopAtWER(TrainerCallback):
@@ -31,6 +36,6 @@ class StopAtWER(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Measure, and stop if the target is reached."""
         if state.global_step % max(1, state.max_steps // self.looks) == 0:
-            self.seen.append((state.global_step, valid_wer(self.llama, self.corpus)))
+            self.seen.append((state.global_step, valid_wer(valid_answers(self.llama, self.corpus))))
             control.should_training_stop |= self.seen[-1][1] <= self.target  # keeps the stop at the last step
         return control

@@ -16,7 +16,7 @@ from posttrain.stages import sft
 from posttrain.stages.training import remedies
 from posttrain.stages.training.curve import kl_base
 from posttrain.stages.training.supervised import rows
-from tests.stages.toy_run import adapter_tensors, frozen_tensors, toy_context
+from tests.stages.toy_run import HALF_RIGHT, adapter_tensors, frozen_tensors, toy_context
 
 FAST = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2}
 LINES = [{"split": split, "text": f"{split} line {i}"} for split in ("train", "valid", "test") for i in range(3)]
@@ -24,7 +24,7 @@ LINES = [{"split": split, "text": f"{split} line {i}"} for split in ("train", "v
 
 @pytest.fixture(autouse=True)
 def _no_validation_voices(monkeypatch):
-    monkeypatch.setattr(sft, "valid_wer", lambda llama, corpus: 0.5)
+    monkeypatch.setattr(sft, "valid_answers", lambda llama, corpus: HALF_RIGHT)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from posttrain.stages import dpo, grpo, reward, sft
 from posttrain.stages.training import supervised
 from posttrain.stages.training.pairs import prompt_of, train_pairs
 from posttrain.stages.training.transcripts import with_transcript
-from tests.stages.toy_run import adapter_tensors, sft_folder, toy_context
+from tests.stages.toy_run import HALF_RIGHT, adapter_tensors, sft_folder, toy_context
 
 FAST = {"steps": 2, "batch_size": 2, "learning_rate": 1e-2}
 WORDS = {"test/0": "turn it up", "test/1": "one and two", "test/2": "mute it", "test/3": "wind"}
@@ -107,7 +107,7 @@ def test_stages_after_sft_keep_the_option_and_refuse_a_table_without_transcripts
 
 
 def test_sft_turns_it_on_and_what_continues_from_it_goes_on(tmp_path, llama, told, monkeypatch):
-    monkeypatch.setattr(sft, "valid_wer", lambda llama, corpus: 0.5)
+    monkeypatch.setattr(sft, "valid_answers", lambda llama, corpus: HALF_RIGHT)
     checkpoint.save(tmp_path / "distill", llama, stage="distill")
     seen = []
     own = supervised.rows
