@@ -1,7 +1,8 @@
-"""Manifests: `path,text[,split,speaker,…]` in CSV, paths below a root. All problems are listed at once, by line."""
+"""Rows of a manifest or of a published layout, checked: paths below a root, texts that can be said. All problems are
+listed at once, by file and line."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,21 @@ import numpy as np
 from tqdm import tqdm
 
 from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES, audio
+from posttrain.corpus.layouts import table
+from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.normalise import normalise, read_out
 from posttrain.errors import InputError
 from posttrain.readers import paths, tables
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One recording named by a manifest."""
+    """One recording, or a segment of one, that a table names."""
 
     manifest: Path
+    """The file that names it."""
     line: int
-    """Line in the manifest file, counted from 1."""
+    """Line in that file, counted from 1."""
     name: str
     """The path as written."""
     path: Path
@@ -30,11 +34,18 @@ class Row:
     """Normalised words; empty only if text is not required."""
     split: str | None = None
     speaker: str | None = None
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
     """All columns as written."""
+    raw: str = ""
+    """The text as written."""
+    offset_s: float = 0.0
+    duration_s: float | None = None
+    """Of the segment; None for all that follows."""
+    channel: int | None = None
+    """Counted from 0; None for the average of all."""
 
     def problem(self, what: str) -> str:
-        """A message that begins with the manifest's line."""
+        """A message that begins with the table's line."""
         return f"{self.manifest}:{self.line}: {what}"
 
 
@@ -53,21 +64,28 @@ def read(path: str | Path, root: str | Path | None = None, text: bool = True) ->
 def scan(path: str | Path, root: str | Path | None = None, text: bool = True) -> tuple[list[Row], list[str]]:
     """The valid rows of `read` and the problems of the rest, so that the audio of valid rows can be checked too."""
     path = Path(path)
-    root = Path(root or path.parent).resolve()
-    rows: list[Row] = []
     problems: list[str] = []
+    rows = checked(table.entries(path, text, problems), Path(root or path.parent), text, problems)
+    return rows, tables.in_line_order(problems)
+
+
+def checked(entries: Iterable[Entry], root: Path, text: bool, problems: list[str]) -> list[Row]:
+    """The entries with a path below `root` that is there and, if `text`, a text that can be said; what is wrong with the
+    others is added to `problems`."""
+    root = root.resolve()
+    rows: list[Row] = []
     listings: paths.Listings = {}
-    first: dict[str, Row] = {}
-    for line in tables.read(path, [("path", "text") if text else ("path",)], problems):
-        row, wrong = _row(path, root, line, text, listings)
+    first: dict[tuple[object, ...], Row] = {}
+    for entry in entries:
+        row, wrong = _row(root, entry, text, listings)
         if not wrong:
-            other = first.setdefault(os.path.realpath(row.path), row)
+            other = first.setdefault(_segment(row), row)
             if other is not row and (_use(other) != _use(row) or _name(other) == _name(row)):
                 wrong.append(f"path {row.name} is in line {other.line} already; keep one of the two")
         problems += [row.problem(what) for what in wrong]
         if not wrong:
             rows.append(row)
-    return rows, tables.in_line_order(problems)
+    return rows
 
 
 def load(
@@ -76,20 +94,27 @@ def load(
     progress: bool = False,
     longest_s: float = LONGEST_WHOLE_S,
 ) -> Iterator[tuple[Row, np.ndarray | None, str | None]]:
-    """(row, waveform or None, problem or None) in the rows' order, read by several threads."""
+    """(row, waveform or None, problem or None) in the rows' order, read by several threads a few rows ahead."""
 
     def one(row: Row) -> tuple[Row, np.ndarray | None, str | None]:
         try:
-            return row, audio(row.path, minimum_samples, longest_s), None
+            return row, audio(row.path, minimum_samples, longest_s, row.offset_s, row.duration_s, row.channel), None
         except ValueError as error:
             return row, None, row.problem(f"{row.name}: {error}")
 
-    with ThreadPoolExecutor() as pool:
-        yield from tqdm(pool.map(one, rows), total=len(rows), desc="reading", unit="clip", disable=not progress)
+    with ThreadPoolExecutor() as pool, tqdm(total=len(rows), desc="reading", unit="clip", disable=not progress) as bar:
+        for start in range(0, len(rows), AHEAD):
+            for found in pool.map(one, rows[start : start + AHEAD]):
+                bar.update()
+                yield found
 
 
-def _row(path: Path, root: Path, line: tables.Row, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:
-    name, written = line.cells["path"], line.cells.get("text", "")
+AHEAD = 64
+"""Rows whose audio is in memory at once."""
+
+
+def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:
+    name, written = entry.name, entry.text
     wrong = [problem] if (problem := paths.problem(root, name, listings)) else []
     words = ""
     try:
@@ -101,9 +126,25 @@ def _row(path: Path, root: Path, line: tables.Row, text: bool, listings: paths.L
     except ValueError as error:
         if text:
             wrong.append(f"text {tables.shown(written)}: {error}")
-    cells = line.cells
-    file = root / name if not wrong else root
-    return Row(path, line.line, name, file, words, cells.get("split"), cells.get("speaker"), cells), wrong
+    return Row(
+        entry.table,
+        entry.line,
+        name,
+        root / name if not wrong else root,
+        words,
+        entry.split,
+        entry.speaker,
+        entry.values,
+        written,
+        entry.offset_s,
+        entry.duration_s,
+        entry.channel,
+    ), wrong
+
+
+def _segment(row: Row) -> tuple[object, ...]:
+    """What two rows share if they are one recording: the file, whatever it is called, the segment and the channel."""
+    return os.path.realpath(row.path), row.offset_s, row.duration_s, row.channel
 
 
 def _name(row: Row) -> str:
