@@ -5,11 +5,14 @@ order mark and blank lines are skipped.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from posttrain.readers import text_files
+from posttrain.readers import text_lines
+
+LARGEST_DOCUMENT = 1 << 26
+"""Bytes of a file that is read whole to see whether it is one JSON document."""
 
 
 def parse(text: str) -> Any:
@@ -31,35 +34,27 @@ def read(path: Path, wanted: str, problems: list[str]) -> list[tuple[int, dict[s
 
     `wanted` describes the expected file, for messages.
     """
-    text = text_files.read(path, wanted, problems)
-    if text is None:
-        return []
-    lines = text_files.LINE_END.split(text)
-    bad = text_files.bad_lines(text, text_files.line_starts(text), lost=False)
-    found: list[tuple[int, dict[str, Any]]] = []
+    return list(each(path, wanted, problems))
+
+
+def each(path: Path, wanted: str, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """`read`, line by line, for files too large to hold; a name that ends in .gz is unpacked."""
     wrong: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line, bad in text_lines.read(path, wanted, problems, lost=False):
+        what, value = bad, None
         try:
-            value = None if number in bad else parse(line)
+            value = None if bad else parse(line)
         except ValueError as error:
-            wrong.append(f"{path}, line {number} is not a JSON object: {error}; correct or remove it")
-            continue
-        if number in bad:
-            wrong.append(f"{path}, line {number} is not a JSON object: {bad[number]}")
-        elif not isinstance(value, dict):
-            kind = type(value).__name__
-            wrong.append(f"{path}, line {number} is not a JSON object: it is a {kind}; write {{…}} on each line")
+            what = f"{error}; correct or remove it"
+        if what is None and not isinstance(value, dict):
+            what = f"it is a {type(value).__name__}; write {{…}} on each line"
+        if what is None:
+            yield number, value
         else:
-            found.append((number, value))
-    if len(wrong) > 1 and _is_one_document(text):
-        problems.append(
-            f"{path} is one JSON document over several lines; write one object a line (jq -c '.[]' does it)"
-        )
-        return []
+            wrong.append(f"{path}, line {number} is not a JSON object: {what}")
+    if len(wrong) > 1 and _is_one_document(path):
+        wrong = [f"{path} is one JSON document over several lines; write one object a line (jq -c '.[]' does it)"]
     problems += wrong
-    return found
 
 
 def values(path: Path) -> list[Any]:
@@ -67,10 +62,12 @@ def values(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def _is_one_document(text: str) -> bool:
+def _is_one_document(path: Path) -> bool:
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        if path.stat().st_size > LARGEST_DOCUMENT:
+            return False
+        json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return False
     return True
 

@@ -39,22 +39,28 @@ def read(path: Path, wanted: str, problems: list[str]) -> str | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        problems.append(f"{_shown(path)} not found; check the path, or name {wanted}")
+        problems.append(f"{shown(path)} not found; check the path, or name {wanted}")
         return None
     except IsADirectoryError:
         why = f"it is a folder; name {wanted}"
     except (OSError, ValueError) as error:
         why = f"{getattr(error, 'strerror', None) or error}; name {wanted}"
-    for start, kind in OTHER_KINDS.items():
-        if why is None and content.startswith(start):
-            why = f"it {kind}"
-    even, odd = content[:400:2].count(0), content[1:400:2].count(0)
-    if why is None and even + odd > len(content[:400]) / 4:
-        why = "it is not text" if even and odd else "it looks like UTF-16; save it as UTF-8"
+    why = why or not_text(content[:400])
     if why is not None:
-        problems.append(f"{_shown(path)} cannot be read: {why}")
+        problems.append(f"{shown(path)} cannot be read: {why}")
         return None
     return content.decode("utf-8", "surrogateescape").removeprefix(MARK)
+
+
+def not_text(start: bytes) -> str | None:
+    """Why a file that begins with these bytes is not UTF-8 text, and what to do; None if it may be text."""
+    kind = next((kind for first, kind in OTHER_KINDS.items() if start.startswith(first)), None)
+    if kind is not None:
+        return f"it {kind}"
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if even + odd > len(start) / 4:
+        return "it is not text" if even and odd else "it looks like UTF-16; save it as UTF-8"
+    return None
 
 
 def line_starts(text: str) -> list[int]:
@@ -74,6 +80,12 @@ def bad_lines(text: str, starts: Sequence[int], lost: bool = True) -> dict[int, 
     return found
 
 
+def shown(path: Path) -> str:
+    """The path for a message; quoted if it holds characters that a terminal would act on."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
 def _what(character: str, place: int) -> str:
     if character == "\0":
         return f"a NUL byte at character {place}; delete it, or export the file again"
@@ -83,8 +95,3 @@ def _what(character: str, place: int) -> str:
     meant = bytes([byte]).decode("cp1252", "ignore")
     guess = f" ({meant!r} in Windows-1252)" if meant else ""
     return f"not UTF-8: byte 0x{byte:02X} at character {place} cannot be read{guess}; save the file as UTF-8"
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return text if text.isprintable() else repr(text)

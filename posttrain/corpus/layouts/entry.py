@@ -29,6 +29,12 @@ class Entry:
     """Channel to read, counted from 0; None for the average of all."""
     values: Mapping[str, str] = field(default_factory=dict)
     """Further columns as written, such as language, age or gender; `use` of a card may name them."""
+    id: str | None = None
+    """The authors' own name of the recording or utterance."""
+    inside: int | None = None
+    """Row of the parquet file `name` that holds the audio, counted from 0."""
+    there: bool = False
+    """A listing of the folder has shown a regular file of this name, no link: it need not be looked up again."""
 
 
 Reader = Callable[[Path, Mapping[str, Any], list[str]], Iterable[Entry]]

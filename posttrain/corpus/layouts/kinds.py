@@ -1,12 +1,22 @@
-"""The layouts that can be read: name → layout."""
+"""The layouts that can be read: name → layout. A folder has the first that is found in it: the special ones come
+before those that hold for many folders."""
 
 from pathlib import Path
 
-from posttrain.corpus.layouts import table
+from posttrain.corpus.layouts import common_voice, fsdd, kaldi, librispeech, speechocean762, table
 from posttrain.corpus.layouts.entry import Layout
 
 LAYOUTS: dict[str, Layout] = {
     "table": Layout("manifest.csv or manifest.tsv with columns path, text, …", table.found, table.read),
+    "fsdd": Layout("recordings/DIGIT_SPEAKER_TAKE.wav", fsdd.found, fsdd.read),
+    "speechocean762": Layout("WAVE/SPEAKER*/*.WAV, train/spk2age, …", speechocean762.found, speechocean762.read),
+    "librispeech": Layout(
+        "LibriSpeech and LibriTTS, SUBSET/READER/CHAPTER/*.trans.txt or *.normalized.txt",
+        librispeech.found,
+        librispeech.read,
+    ),
+    "common_voice": Layout("train.tsv, dev.tsv, test.tsv and clips/*.mp3", common_voice.found, common_voice.read),
+    "kaldi": Layout("wav.scp, text, utt2spk, segments, here or in folders of splits", kaldi.found, kaldi.read),
 }
 
 

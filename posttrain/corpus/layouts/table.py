@@ -1,4 +1,4 @@
-"""A CSV or TSV file with columns path, text and, if wanted, split, speaker, channel; offset_s and duration_s of segments.
+"""A CSV or TSV file with columns path, text and, if wanted, split, speaker, channel; for segments offset_s, duration_s.
 
 Without a column offset_s, duration_s is taken as a remark about the whole file.
 """
