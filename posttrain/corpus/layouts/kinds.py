@@ -3,7 +3,19 @@ before those that hold for many folders."""
 
 from pathlib import Path
 
-from posttrain.corpus.layouts import common_voice, fsdd, kaldi, librispeech, speechocean762, table
+from posttrain.corpus.layouts import (
+    audiofolder,
+    common_voice,
+    fsdd,
+    kaldi,
+    librispeech,
+    nemo,
+    noise,
+    parquet,
+    rooms,
+    speechocean762,
+    table,
+)
 from posttrain.corpus.layouts.entry import Layout
 
 LAYOUTS: dict[str, Layout] = {
@@ -17,6 +29,11 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "common_voice": Layout("train.tsv, dev.tsv, test.tsv and clips/*.mp3", common_voice.found, common_voice.read),
     "kaldi": Layout("wav.scp, text, utt2spk, segments, here or in folders of splits", kaldi.found, kaldi.read),
+    "audiofolder": Layout("metadata.csv or metadata.jsonl with file_name, text", audiofolder.found, audiofolder.read),
+    "parquet": Layout("*.parquet with audio {bytes, path} and a text", parquet.found, parquet.read),
+    "nemo": Layout("*manifest*.json, JSON lines with audio_filepath, text", nemo.found, nemo.read),
+    "rooms": Layout("room impulse responses, named RIR, BRIR, IR, …", rooms.found, rooms.read),
+    "noise": Layout("a folder of recordings, such as MUSAN, DEMAND", noise.found, noise.read),
 }
 
 
