@@ -14,14 +14,16 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import soundfile
 import soxr
 
 from posttrain.acoustics import SAMPLE_RATE
+from posttrain.corpus import containers
 
 MINIMUM_SAMPLES = 1_920
 """120 ms, one speech token of the default recipe: three encoder frames of 40 ms."""
@@ -35,6 +37,8 @@ RATES_HZ = (8_000, 384_000)
 CHANNELS = 16
 LARGEST = 64.0
 BLOCK_S = 5.0
+ROUNDED_S = 0.02
+"""By how much a segment may end after its file: tables round times."""
 KEPT_VALUES = 4_000_000
 """Maximum number of decoded values (frames × channels) kept from the check of the samples; longer files are decoded
 twice."""
@@ -89,8 +93,16 @@ class Header:
 
     path: Path
     frames: int
+    """Of the segment that is wanted, at the file's rate."""
     rate_hz: int
     channels: int
+    """Of the file."""
+    first: int = 0
+    """The segment's first frame."""
+    channel: int | None = None
+    """The one that is read, counted from 0; None for the average of all."""
+    made: IO[bytes] | None = None
+    """The temporary file at `path`, deleted with this object, if the format had to be decoded first."""
 
     @property
     def duration_s(self) -> float:
@@ -113,16 +125,27 @@ class _Channels:
     """Subtracted from each channel, (C,)."""
 
 
-def header(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> Header:
+def header(
+    path: str | Path,
+    minimum_samples: int = MINIMUM_SAMPLES,
+    longest_s: float = LONGEST_WHOLE_S,
+    offset_s: float = 0.0,
+    duration_s: float | None = None,
+    channel: int | None = None,
+) -> Header:
     """Read and check the file's header; no sample is decoded.
 
-    Raises ValueError: not a file, not audio, no header (raw samples), cut off, too short, too long, or a rate or
-    number of channels out of range.
+    offset_s, duration_s: a segment of the file; without a duration, all that follows. The limits are the segment's.
+
+    Raises ValueError: not a file, not audio, no header (raw samples), cut off, too short, too long, a rate or number of
+    channels out of range, a segment or a channel that the file does not have.
     """
     path = Path(path)
-    file = _opened(path)
-    with file:
-        found = Header(path, file.frames, file.samplerate, file.channels)
+    name = containers.format_of(path)
+    made = containers.as_wav(path, name, LONGEST_S) if name else None
+    path = Path(made.name) if made else path
+    with _opened(path) as file:
+        found = Header(path, file.frames, file.samplerate, file.channels, channel=channel, made=made)
         _check_complete(path, file)
     if not RATES_HZ[0] <= found.rate_hz <= RATES_HZ[1]:
         low, high = RATES_HZ
@@ -131,6 +154,10 @@ def header(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: 
         raise ValueError(f"audio has {found.channels} channels, expected at most {CHANNELS}; export those that matter")
     if not found.frames:
         raise ValueError("audio has no samples; remove the row or record it again")
+    if channel is not None and not 0 <= channel < found.channels:
+        raise ValueError(f"channel is {channel}, expected 0 to {found.channels - 1}; name one that the file has")
+    if offset_s or duration_s is not None:
+        found = _segment(found, offset_s, duration_s)
     if found.duration_s > longest_s:
         raise ValueError(
             f"audio is {found.duration_s:,.0f} s long, expected at most {longest_s:,.0f} s; cut it into shorter files"
@@ -173,6 +200,19 @@ def int16(waveform: np.ndarray) -> np.ndarray:
     """Samples as stored in a corpus; a waveform beyond ±1 is scaled down, not clipped. # (S,) → (S,)"""
     peak = float(np.abs(waveform).max()) if len(waveform) else 0.0
     return np.round(waveform * (32_767 / max(peak, 1.0))).astype(np.int16)
+
+
+def _segment(whole: Header, offset_s: float, duration_s: float | None) -> Header:
+    """The segment's header; ValueError if it leaves the file, but for what rounding of the times may cost."""
+    first = round(offset_s * whole.rate_hz)
+    last = whole.frames if duration_s is None else first + round(duration_s * whole.rate_hz)
+    if first >= whole.frames or last > whole.frames + ROUNDED_S * whole.rate_hz or last <= first:
+        end = "the end" if duration_s is None else f"{offset_s + duration_s:.3f} s"
+        raise ValueError(
+            f"the segment is {offset_s:.3f} s to {end}, expected one within the file's {whole.duration_s:.3f} s;"
+            " correct its times"
+        )
+    return replace(whole, first=first, frames=min(last, whole.frames) - first)
 
 
 def _opened(path: Path) -> soundfile.SoundFile:
@@ -249,6 +289,8 @@ def _decoded(found: Header) -> Iterator[np.ndarray]:
     size, done = int(BLOCK_S * found.rate_hz), 0
     with _opened(found.path) as file:
         compressed = file.format == "MP3"
+        if found.first:
+            file.seek(found.first)
         while done < found.frames:
             try:
                 block = file.read(min(size, found.frames - done), dtype="float32", always_2d=True)
@@ -257,7 +299,7 @@ def _decoded(found: Header) -> Iterator[np.ndarray]:
             if not len(block):
                 break
             done += len(block)
-            yield block
+            yield block if found.channel is None else block[:, [found.channel]]
     if compressed and done > 0.99 * found.frames:  # an MP3 file counts in packets, and its count may be an estimate
         return
     _refuse_cut(found.frames, done)
@@ -272,7 +314,8 @@ def _resampled(mono: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]
 
 def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _Channels:
     """Check all samples once and find how to mix the channels; ValueError if they cannot be used."""
-    sums, squares, done = np.zeros(found.channels), np.zeros(found.channels), 0
+    channels = found.channels if found.channel is None else 1
+    sums, squares, done = np.zeros(channels), np.zeros(channels), 0
     shares: list[np.ndarray] = []
     spectra: list[np.ndarray] = []
     for block in decoded:
@@ -280,7 +323,7 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
         sums += block.sum(axis=0, dtype=np.float64)
         squares += np.square(block, dtype=np.float64).sum(axis=0)
         done += len(block)
-        if found.channels > 1:
+        if channels > 1:
             sharp = np.diff(block, axis=0, prepend=block[:1])  # hum that all channels share must not hide speech
             shares.append(np.stack([_powers(each, found.rate_hz) for each in (block, sharp)]))
             spectra.append(_spectra(block, found.rate_hz))
@@ -303,9 +346,10 @@ def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _C
 def _check_values(block: np.ndarray, start: int, found: Header) -> None:
     if not np.isfinite(block).all():
         frame, channel = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
+        start += found.first
         raise ValueError(
             f"audio holds NaN or infinite samples (the first at {(start + frame) / found.rate_hz:.3f} s, channel"
-            f" {channel + 1}); remove the row or export it again"
+            f" {(found.channel or channel) + 1}); remove the row or export it again"
         )
     largest = float(np.abs(block).max())
     if largest > LARGEST:

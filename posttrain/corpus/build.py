@@ -7,6 +7,8 @@ and noises do not depend on the seed, so that all runs are evaluated on the same
 import dataclasses
 import random
 import shutil
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,26 +36,21 @@ def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress
     InputError lists every bad recording; if `on_bad_audio` is drop, they are counted in corpus.json instead.
     """
     folder = Path(folder)
-    recorded = sources.read(config, progress)
-    recorded = sources.without(recorded, planned.held_out)
-    said = {clip.text for clip, _ in recorded.clips if clip.split in ("test", "valid") and clip.text}
+    recorded = sources.without(sources.read(config, progress), planned.held_out)
+    said = {clip.text for clip in recorded.clips if clip.split in ("test", "valid") and clip.text}
     planned = plan.without(planned, said)
     spoken = planned.spoken + _said_as_well(recorded, said | planned.held_out, seed)
-    clips, pieces = _speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress)
-    clips += [clip for clip, _ in recorded.clips]
-    pieces += [waveform for _, waveform in recorded.clips]
     asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples
-    examples = [example for example in asked if example.split != "test" and not example.probe]
-    valid_items = planned.valid_items + [example for example in asked if example.split == "valid" and example.probe]
-    items = planned.items + [example for example in asked if example.split == "test"]
-    texts = [{"split": split, "text": text} for split, text in planned.general]
-    summary = {
-        "seed": seed,
-        "config": dataclasses.asdict(config),
-        "clips": _count(clips),
-        "dropped": recorded.dropped,
-    }
-    made = store.write(folder, clips, pieces, examples, items, planned.pairs, texts, summary, valid_items)
+    made = store.write(
+        folder,
+        chain(_speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress), recorded.waveforms(progress)),
+        [example for example in asked if example.split != "test" and not example.probe],
+        planned.items + [example for example in asked if example.split == "test"],
+        planned.pairs,
+        [{"split": split, "text": text} for split, text in planned.general],
+        {"seed": seed, "config": dataclasses.asdict(config), "dropped": recorded.dropped},
+        planned.valid_items + [example for example in asked if example.split == "valid" and example.probe],
+    )
     overlap.check_validation(made)
     return made
 
@@ -63,7 +60,7 @@ def _said_as_well(recorded: sources.Recorded, held_out: set[str], seed: int) -> 
 
     Recordings have many words, each spoken rarely; a synthetic voice says each once more. Empty without recordings.
     """
-    texts = [clip.text for clip, _ in recorded.clips if clip.split == "train" and clip.text and " " in clip.text]
+    texts = [clip.text for clip in recorded.clips if clip.split == "train" and clip.text and " " in clip.text]
     if not texts:
         return []
     rng = random.Random(f"said as well {seed}")
@@ -78,22 +75,19 @@ def _to_repeat(clip_id: str, text: str) -> SpokenText:
     return SpokenText(clip_id, text, "train", None, None, (example,))
 
 
-def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> tuple[list[Clip], list[np.ndarray]]:
+def _speak(spoken: list[SpokenText], seed: int, scratch: Path, progress: bool) -> Iterator[tuple[Clip, np.ndarray]]:
     """Synthetic clips and their int16 waveforms (S,); `scratch` is removed afterwards."""
     utterances = [
         u for split in speech.ACCENTS_EACH for u in _utterances([s for s in spoken if s.split == split], split, seed)
     ]
     said = [s for split in speech.ACCENTS_EACH for s in spoken if s.split == split]
-    clips, pieces = [], []
     try:
         with tqdm(total=len(said), desc="speaking", unit="clip", disable=not progress) as bar:
             rendered = speech.synthesise(_shards(utterances), scratch, bar.update)
             for text, u, (waveform, noise) in zip(said, utterances, rendered, strict=True):
-                clips.append(Clip(text.id, text.text, u.voice, text.split, "made", _named(u), noise, 0, 0))
-                pieces.append(waveform)
+                yield Clip(text.id, text.text, u.voice, text.split, "made", _named(u), noise, 0, 0), waveform
     finally:  # also if the disk is full
         shutil.rmtree(scratch, ignore_errors=True)
-    return clips, pieces
 
 
 def _utterances(spoken: list[SpokenText], split: str, seed: int) -> list[Utterance]:
@@ -145,11 +139,3 @@ def _shards(utterances: list[Utterance]) -> list[list[Utterance]]:
             shards.append([])
         shards[-1].append(u)
     return shards
-
-
-def _count(clips: list[Clip]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for clip in clips:
-        key = f"{clip.source}/{clip.split}"
-        counts[key] = counts.get(key, 0) + 1
-    return dict(sorted(counts.items()))

@@ -2,20 +2,26 @@
 listed at once, by file and line."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES, audio
+from posttrain.corpus import audio
+from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES
 from posttrain.corpus.layouts import table
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.normalise import normalise, read_out
 from posttrain.errors import InputError
 from posttrain.readers import paths, tables
+
+AHEAD = 64
+"""Rows that are read before they are wanted, and so are in memory at once."""
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,10 @@ class Row:
     """Of the segment; None for all that follows."""
     channel: int | None = None
     """Counted from 0; None for the average of all."""
+    inside: int | None = None
+    """Row of the parquet file at `path` that holds the audio."""
+    plain: bool = False
+    """The path is known to be that of a regular file, no link."""
 
     def problem(self, what: str) -> str:
         """A message that begins with the table's line."""
@@ -70,8 +80,10 @@ def scan(path: str | Path, root: str | Path | None = None, text: bool = True) ->
 
 
 def checked(entries: Iterable[Entry], root: Path, text: bool, problems: list[str]) -> list[Row]:
-    """The entries with a path below `root` that is there and, if `text`, a text that can be said; what is wrong with the
-    others is added to `problems`."""
+    """The entries with a path below `root` that is there and, if `text`, a text that can be said.
+
+    Problems with the others are added to `problems`.
+    """
     root = root.resolve()
     rows: list[Row] = []
     listings: paths.Listings = {}
@@ -88,34 +100,62 @@ def checked(entries: Iterable[Entry], root: Path, text: bool, problems: list[str
     return rows
 
 
+def measure(
+    rows: Sequence[Row], progress: bool = False, longest_s: float = LONGEST_WHOLE_S, whole: bool = False
+) -> Iterator[tuple[Row, int | None, str | None]]:
+    """(row, samples at 16 kHz or None, problem or None) in the rows' order, from the files' headers.
+
+    whole: decode every recording too, which finds what a header does not tell.
+    """
+
+    def samples(row: Row) -> int:
+        found = _header(row, longest_s=longest_s)
+        if whole:
+            audio.check(found)
+        return found.samples
+
+    return _each(rows, samples, "checking", progress)
+
+
 def load(
     rows: Sequence[Row],
-    minimum_samples: int = MINIMUM_SAMPLES,
     progress: bool = False,
+    minimum_samples: int = MINIMUM_SAMPLES,
     longest_s: float = LONGEST_WHOLE_S,
 ) -> Iterator[tuple[Row, np.ndarray | None, str | None]]:
-    """(row, waveform or None, problem or None) in the rows' order, read by several threads a few rows ahead."""
+    """(row, waveform (S,) or None, problem or None) in the rows' order; few waveforms are in memory at once."""
 
-    def one(row: Row) -> tuple[Row, np.ndarray | None, str | None]:
+    def waveform(row: Row) -> np.ndarray:
+        return np.concatenate(list(audio.blocks(_header(row, minimum_samples, longest_s))))  # (S,)
+
+    return _each(rows, waveform, "reading", progress)
+
+
+def _header(row: Row, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> audio.Header:
+    return audio.header(row.path, minimum_samples, longest_s, row.offset_s, row.duration_s, row.channel)
+
+
+def _each(
+    rows: Sequence[Row], read: Callable[[Row], Value], what: str, progress: bool
+) -> Iterator[tuple[Row, Value | None, str | None]]:
+    """What `read` finds for each row, by threads that are a few rows ahead; a ValueError is the row's problem."""
+
+    def one(row: Row) -> tuple[Row, Value | None, str | None]:
         try:
-            return row, audio(row.path, minimum_samples, longest_s, row.offset_s, row.duration_s, row.channel), None
+            return row, read(row), None
         except ValueError as error:
             return row, None, row.problem(f"{row.name}: {error}")
 
-    with ThreadPoolExecutor() as pool, tqdm(total=len(rows), desc="reading", unit="clip", disable=not progress) as bar:
+    with ThreadPoolExecutor() as pool, tqdm(total=len(rows), desc=what, unit="clip", disable=not progress) as bar:
         for start in range(0, len(rows), AHEAD):
             for found in pool.map(one, rows[start : start + AHEAD]):
                 bar.update()
                 yield found
 
 
-AHEAD = 64
-"""Rows whose audio is in memory at once."""
-
-
 def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:
     name, written = entry.name, entry.text
-    wrong = [problem] if (problem := paths.problem(root, name, listings)) else []
+    wrong = [] if entry.there else [problem] if (problem := paths.problem(root, name, listings)) else []
     words = ""
     try:
         words = normalise(written)
@@ -139,12 +179,15 @@ def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tupl
         entry.offset_s,
         entry.duration_s,
         entry.channel,
+        entry.inside,
+        entry.there,
     ), wrong
 
 
 def _segment(row: Row) -> tuple[object, ...]:
     """What two rows share if they are one recording: the file, whatever it is called, the segment and the channel."""
-    return os.path.realpath(row.path), row.offset_s, row.duration_s, row.channel
+    file = row.path if row.plain else os.path.realpath(row.path)
+    return str(file), row.offset_s, row.duration_s, row.channel, row.inside
 
 
 def _name(row: Row) -> str:

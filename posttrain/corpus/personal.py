@@ -54,7 +54,9 @@ def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list
     said = {row.text for row in train}
     problems += [row.problem(f"text {row.text!r} is in train too; say another") for row in test if row.text in said]
     utterances = []
-    for row, waveform, problem in manifest.load(rows, minimum_samples, longest_s=audio.LONGEST_TRAINING_S):
+    for row, waveform, problem in manifest.load(
+        rows, minimum_samples=minimum_samples, longest_s=audio.LONGEST_TRAINING_S
+    ):
         if problem or waveform is None:
             problems.append(str(problem))
         else:

@@ -1,6 +1,10 @@
-"""Recordings of real people and real noises: a card data/NAME.yaml describes them, DATA_ROOT/NAME holds them."""
+"""Recordings of real people and real noises: a card data/NAME.yaml describes them, DATA_ROOT/NAME holds them.
 
-from collections.abc import Iterator
+They are listed first, with their lengths from the files' headers, and decoded one by one when the corpus is written.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,41 +17,77 @@ from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import audio, manifest
 from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
+from posttrain.corpus.layouts import selection
+from posttrain.corpus.layouts.kinds import LAYOUTS
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
 from posttrain.errors import InputError
 from posttrain.files import content_hash
+from posttrain.readers import tables
 
 DIGITS = frozenset("zero oh one two three four five six seven eight nine".split())
 NOISE_PIECE_S = 4.0
+LONGEST_S = {"speech": audio.LONGEST_TRAINING_S, "noise": audio.LONGEST_WHOLE_S}
+"""Kind of card → its longest recording."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The recordings of one card."""
+
+    card: dict[str, Any]
+    layout: str
+    """Name of the layout that the folder has."""
+    placed: list[tuple[int, Row, str]]
+    """Number of the row among those that `use` takes, row, split; in the order of the layout."""
 
 
 @dataclass(frozen=True)
 class Recorded:
     """What the sources add to the corpus."""
 
-    clips: list[tuple[Clip, np.ndarray]] = field(default_factory=list)
-    """Clips and their int16 waveforms (S,)."""
+    clips: list[Clip] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     """"repeat" for train and valid clips; evaluation items for test ones."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Number of bad recordings per source, if `on_bad_audio` is drop."""
+    places: dict[str, tuple[Row, slice]] = field(default_factory=dict)
+    """Clip id → its recording, and which of its samples."""
+
+    def waveforms(self, progress: bool = False) -> Iterator[tuple[Clip, np.ndarray]]:
+        """Clips and their int16 waveforms (S,), decoded one by one; at the end, InputError lists bad recordings."""
+        of_row: dict[int, list[Clip]] = {}
+        for clip in self.clips:
+            of_row.setdefault(id(self.places[clip.id][0]), []).append(clip)
+        rows = [self.places[clips[0].id][0] for clips in of_row.values()]
+        problems: list[str] = []
+        for clips, (row, waveform, problem) in zip(of_row.values(), manifest.load(rows, progress), strict=True):
+            if waveform is None:
+                problems.append(problem or row.name)
+                continue
+            for clip in clips:
+                yield clip, audio.int16(waveform[self.places[clip.id][1]])
+        if problems:
+            raise InputError(problems)
 
 
 def without(recorded: Recorded, texts: set[str]) -> Recorded:
     """The recordings without training and validation clips that say one of these texts; single digits stay."""
-    out = {clip.id for clip, _ in recorded.clips if clip.split != "test" and clip.text in texts - DIGITS}
-    clips = [(clip, waveform) for clip, waveform in recorded.clips if clip.id not in out]
-    return Recorded(clips, [e for e in recorded.examples if e.clip not in out], recorded.dropped)
+    out = {clip.id for clip in recorded.clips if clip.split != "test" and clip.text in texts - DIGITS}
+    clips = [clip for clip in recorded.clips if clip.id not in out]
+    return dataclasses.replace(recorded, clips=clips, examples=[e for e in recorded.examples if e.clip not in out])
 
 
 def check(config: CorpusConfig) -> None:
     """Raise InputError with all problems of a recipe's sources, including bad audio (unless that is dropped)."""
-    read(config, progress=False)
+    recorded = read(config, progress=False)
+    if config.on_bad_audio == "error":
+        for _ in recorded.waveforms():
+            pass
 
 
 def read(config: CorpusConfig, progress: bool = True) -> Recorded:
-    """All recordings of the recipe's sources; InputError lists every bad row of every manifest.
+    """All recordings of the recipe's sources; InputError lists every bad row of every source, also by its header.
 
     With `on_bad_audio: drop`, unusable recordings are left out and counted; bad paths and texts are still errors.
     """
@@ -67,67 +107,98 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
 
 
 def card(name: str) -> dict[str, Any]:
-    """The data card of a source with a manifest; InputError if it is missing or invalid."""
+    """The data card of a source of recordings; InputError if it is missing or invalid."""
     path = assets.path("data", name)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}; correct it") from error
-    if not isinstance(content, dict) or content.get("kind") not in ("speech", "noise") or "use" not in content:
+    if not isinstance(content, dict) or content.get("kind") not in LONGEST_S or "use" not in content:
         kind = content.get("kind") if isinstance(content, dict) else content
         raise InputError(f"{path}: kind is {kind}, expected speech or noise with `use`; name another source")
-    if not isinstance(content.get("manifest"), str):
-        raise InputError(f"{path}: manifest is {content.get('manifest')}, expected the name of a CSV file; add it")
-    use = content["use"]
-    if not isinstance(use, dict) or not set(use) <= set(SPLITS) or not all(isinstance(v, dict) for v in use.values()):
-        raise InputError(f"{path}: use is {use}, expected {', '.join(SPLITS)} → column: values; correct it")
+    layouts = content.get("layouts", ["table"])
+    if not isinstance(layouts, dict | list) or not layouts or not set(layouts) <= set(LAYOUTS):
+        raise InputError(f"{path}: layouts is {layouts}, expected names among {', '.join(LAYOUTS)}; correct it")
+    content["layouts"] = layouts = layouts if isinstance(layouts, dict) else dict.fromkeys(layouts)
+    for use in (content["use"], *(own["use"] for own in layouts.values() if own and "use" in own)):
+        if (
+            not isinstance(use, dict)
+            or not set(use) <= set(SPLITS)
+            or not all(isinstance(v, dict) for v in use.values())
+        ):
+            raise InputError(f"{path}: use is {use}, expected {', '.join(SPLITS)} → column: values; correct it")
     return content
+
+
+def listed(name: str, data_root: Path, problems: list[str]) -> Source:
+    """The rows of a source and their splits, without opening audio; problems with single rows are added to `problems`.
+
+    InputError if the folder is missing or has none of the card's layouts, if no row is used, or if a speaker is in two
+    splits.
+    """
+    about, root = card(name), data_root / name
+    layout = next((kind for kind in about["layouts"] if LAYOUTS[kind].found(root)), None)
+    if layout is None:
+        wanted = " or ".join(LAYOUTS[kind].what for kind in about["layouts"])
+        raise InputError(f"source {name} not found ({root}: {wanted}); put it below data_root, or take it out of"
+                         " corpus.sources")  # fmt: skip
+    about = about | (about["layouts"][layout] or {})
+    bad: list[str] = []
+    entries = LAYOUTS[layout].read(root, about, bad)
+    if "rows" in about:
+        entries = selection.chosen(entries, assets.folder("data") / about["rows"], bad)
+    rows = manifest.checked(entries, root, about["kind"] == "speech", bad)
+    there = {column for row in rows for column in _columns(row)}
+    lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if rows else []
+    first = rows[0].manifest if rows else root
+    bad += [f"{first}:1: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
+    problems += tables.in_line_order(bad)
+    used = ((row, split) for row in rows if (split := split_of(row, about["use"])))
+    placed = [(number, row, split) for number, (row, split) in enumerate(used, 1)]
+    if not placed and not bad:
+        raise InputError(f"{first}: no row meets `use` of the card {name}; correct the card or the manifest")
+    return Source(about, layout, _disjoint(placed, about) if placed else [])
 
 
 def split_of(row: Row, use: dict[str, dict[str, Any]]) -> str | None:
     """The split whose conditions (column → value or values) the row meets, test first; None if it is not used."""
+    columns = _columns(row)
     for split in reversed(SPLITS):
         wanted = use.get(split)
         if wanted is not None and all(
-            row.values.get(column) in [str(v) for v in (values if isinstance(values, list) else [values])]
-            for column, values in wanted.items()
+            columns.get(column) in [str(v) for v in (v if isinstance(v, list) else [v])] for column, v in wanted.items()
         ):
             return split
     return None
 
 
+def _columns(row: Row) -> dict[str, str]:
+    own = {"path": row.name, "speaker": row.speaker, "split": row.split}
+    return {name: value for name, value in own.items() if value is not None} | dict(row.values)
+
+
 def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: bool) -> None:
-    about = card(name)
-    path = data_root / name / about["manifest"]
-    if not path.is_file():
-        raise InputError(f"source {name} not found ({path}); put it below data_root, or take it out of corpus.sources")
-    rows, bad_rows = manifest.scan(path, text=about["kind"] == "speech")
-    there = set(rows[0].values) if rows else set()
-    lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if rows else []
-    bad_rows += [f"{path}:1: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
-    placed = [(row, split) for row in rows if (split := split_of(row, about["use"]))]
-    if not placed and not bad_rows:
-        raise InputError(f"{path}: no row meets `use` of the card {name}; correct the card or the manifest")
-    placed = _disjoint(placed, about) if placed else []
+    bad_rows: list[str] = []
+    source = listed(name, data_root, bad_rows)
     problems: list[str] = []
-    longest_s = audio.LONGEST_TRAINING_S if about["kind"] == "speech" else audio.LONGEST_WHOLE_S
-    loaded = manifest.load([row for row, _ in placed], progress=progress, longest_s=longest_s)
-    for (row, waveform, problem), (_, split) in zip(loaded, placed, strict=True):
-        if waveform is None:
+    longest_s = LONGEST_S[source.card["kind"]]
+    measured = manifest.measure([row for _, row, _ in source.placed], progress, longest_s, whole=drop)
+    for (row, samples, problem), (number, _, split) in zip(measured, source.placed, strict=True):
+        if samples is None:
             problems.append(problem or row.name)
-        elif about["kind"] == "speech":
-            _add_speech(recorded, name, row, split, waveform)
+        elif source.card["kind"] == "speech":
+            _add_speech(recorded, name, number, row, split)
         else:
-            _add_noise(recorded, name, row, split, waveform)
+            _add_noise(recorded, name, number, row, split, samples)
     if bad_rows or (problems and not drop):
         raise InputError([*bad_rows, *problems])
     recorded.dropped[name] = len(problems)
 
 
-def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
-    clip_id = _clip_id(split, name, row)
-    clip = Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0, row.name)
-    recorded.clips.append((clip, audio.int16(waveform)))
+def _add_speech(recorded: Recorded, name: str, number: int, row: Row, split: str) -> None:
+    clip_id = _clip_id(split, name, number)
+    recorded.clips.append(Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0, row.name))
+    recorded.places[clip_id] = (row, slice(None))
     probes: list[str | None] = [None]
     if split == "test":
         probes = [f"wer_real/{name}"]
@@ -141,13 +212,13 @@ def _add_speech(recorded: Recorded, name: str, row: Row, split: str, waveform: n
         )
 
 
-def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np.ndarray) -> None:
+def _add_noise(recorded: Recorded, name: str, number: int, row: Row, split: str, samples: int) -> None:
     """Add pieces of a noise recording, to abstain on; those of the training split are also mixed into speech."""
     kind = Path(row.name).stem
-    for number, piece in enumerate(_pieces(waveform)):
-        clip_id = f"{_clip_id(split, name, row)}/{number:02d}"
-        clip = Clip(clip_id, "", f"{name}/{row.name}", split, name, "noise", kind, 0, 0, row.name)
-        recorded.clips.append((clip, audio.int16(piece)))
+    for place, piece in enumerate(_pieces(samples)):
+        clip_id = f"{_clip_id(split, name, number)}/{place:02d}"
+        recorded.clips.append(Clip(clip_id, "", f"{name}/{row.name}", split, name, "noise", kind, 0, 0, row.name))
+        recorded.places[clip_id] = (row, piece)
         probe = "hearing/noise" if split == "test" else None
         example_id = f"{probe or 'repeat'}/{clip_id}"
         recorded.examples.append(
@@ -166,40 +237,40 @@ def _add_noise(recorded: Recorded, name: str, row: Row, split: str, waveform: np
         )
 
 
-def _clip_id(split: str, source: str, row: Row) -> str:
-    """Split, source and the row's line in the manifest: file names may contain what an id may not, or differ only in
-    their suffix."""
+def _clip_id(split: str, source: str, number: int) -> str:
+    """Split, source and the row's number, the same in every layout: file names may contain what an id may not, or differ
+    only in their suffix."""
     safe = source if CLIP_ID.fullmatch(source) else content_hash(source)[:8]
-    return f"{split}/{safe}/{row.line:06d}"
+    return f"{split}/{safe}/{number:06d}"
 
 
-def _pieces(waveform: np.ndarray) -> Iterator[np.ndarray]:
+def _pieces(samples: int) -> Iterator[slice]:
     size = int(NOISE_PIECE_S * SAMPLE_RATE)
-    for start in range(0, max(len(waveform) - size // 2, 1), size):
-        yield waveform[start : start + size]
+    for start in range(0, max(samples - size // 2, 1), size):
+        yield slice(start, start + size)
 
 
-def _disjoint(placed: list[tuple[Row, str]], about: dict[str, Any]) -> list[tuple[Row, str]]:
+def _disjoint(placed: Sequence[tuple[int, Row, str]], about: dict[str, Any]) -> list[tuple[int, Row, str]]:
     """The rows without train rows that share a text with a test or validation row, and without validation rows that
     share one with a test row, unless the card says that the vocabulary is closed (single digits). InputError if a
     speaker is in two splits, or rows of several splits name none."""
     if about["kind"] != "speech":
-        return placed
+        return list(placed)
     splits: dict[str | None, set[str]] = {}
-    for row, split in placed:
+    for _, row, split in placed:
         splits.setdefault(row.speaker, set()).add(split)
     if len(splits.get(None, ()) or splits.get("", ())) > 1:
         raise InputError(
-            f"{placed[0][0].manifest}: rows of several splits name no speaker, expected nobody in two splits; add the"
+            f"{placed[0][1].manifest}: rows of several splits name no speaker, expected nobody in two splits; add the"
             " column speaker"
         )
     shared = sorted(f"{speaker} ({', '.join(sorted(s))})" for speaker, s in splits.items() if len(s) > 1)
     if shared:
         raise InputError(
-            f"{placed[0][0].manifest}: speakers in two splits: {'; '.join(shared)}; correct `use` of the card"
+            f"{placed[0][1].manifest}: speakers in two splits: {'; '.join(shared)}; correct `use` of the card"
         )
     if about.get("closed_vocabulary"):
-        return placed
-    test, valid = ({row.text for row, split in placed if split == name} for name in ("test", "valid"))
+        return list(placed)
+    test, valid = ({row.text for _, row, split in placed if split == name} for name in ("test", "valid"))
     held_out = {"test": set(), "valid": test}
-    return [(row, split) for row, split in placed if row.text not in held_out.get(split, test | valid)]
+    return [each for each in placed if each[1].text not in held_out.get(each[2], test | valid)]

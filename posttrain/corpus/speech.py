@@ -115,6 +115,7 @@ def synthesise(
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for out in pool.map(run, range(len(shards))):
             raw = np.fromfile(out, np.int16)
+            out.unlink()
             start = 0
             for samples, noise in json.loads(out.with_suffix(".lengths.json").read_text(encoding="utf-8")):
                 yield raw[start : start + samples], noise

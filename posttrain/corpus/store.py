@@ -6,6 +6,7 @@ complete.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from posttrain import files
 from posttrain.corpus.choices import Choice
 from posttrain.corpus.instructions import World
 from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.errors import InputError
+from posttrain.machine.growing import Growing
 from posttrain.readers import json_lines
 
 FULL_SCALE = 32_768.0
@@ -111,8 +112,7 @@ class Corpus:
 
 def write(
     folder: Path,
-    clips: list[Clip],
-    pieces: Iterable[np.ndarray],
+    spoken: Iterable[tuple[Clip, np.ndarray]],
     examples: list[Example],
     items: list[Example],
     pairs: list[Pair],
@@ -122,36 +122,48 @@ def write(
 ) -> Corpus:
     """Write a corpus atomically and read it back.
 
-    `pieces`: int16 arrays (S,) in the order of `clips`, whose `start` and `samples` are set here. `summary` goes into
-    corpus.json, with the fingerprint of everything written.
+    `spoken`: clips with their int16 waveforms (S,), of which one at a time is in memory; `start` and `samples` are set
+    here. `summary` goes into corpus.json, with counts of clips and the fingerprint of everything written.
     """
-    arrays = list(pieces)
-    if len(arrays) != len(clips):
-        raise ValueError(f"{len(arrays)} waveforms for {len(clips)} clips, expected as many")
-    _check_ids(clips, {"examples": examples, "items": items, "pairs": pairs, "valid_items": valid_items})
-    placed, start = [], 0
-    for clip, array in zip(clips, arrays, strict=True):
-        placed.append(dataclasses.replace(clip, start=start, samples=len(array)))
-        start += len(array)
-    audio = np.concatenate(arrays) if arrays else np.zeros(0, np.int16)  # (S_all,)
-    hashes = {"audio": files.content_hash(audio.tobytes())}
-    lists: dict[str, list[Any]] = {
-        "clips": placed,
-        "examples": examples,
-        "items": items,
-        "pairs": pairs,
-        "texts": texts,
-        "valid_items": list(valid_items),
-    }
     with files.new_folder(folder) as beside:
-        save_file({"audio": torch.from_numpy(audio)}, beside / AUDIO)
+        clips, heard = _write_audio(beside / AUDIO, spoken)
+        _check_ids(clips, {"examples": examples, "items": items, "pairs": pairs, "valid_items": valid_items})
+        hashes = {"audio": heard}
+        lists: dict[str, list[Any]] = {
+            "clips": clips,
+            "examples": examples,
+            "items": items,
+            "pairs": pairs,
+            "texts": texts,
+            "valid_items": list(valid_items),
+        }
         for name, rows in lists.items():
             text = "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows)
             hashes[name] = files.content_hash(text)
             (beside / f"{name}.jsonl").write_text(text, encoding="utf-8")
         fingerprint = files.value_hash(hashes)
-        files.write_json(beside / "corpus.json", {"fingerprint": fingerprint, "hashes": hashes, **summary})
+        counts = {"fingerprint": fingerprint, "hashes": hashes, "clips": _count(clips), **summary}
+        files.write_json(beside / "corpus.json", counts)
     return Corpus.load(folder)
+
+
+def _write_audio(path: Path, spoken: Iterable[tuple[Clip, np.ndarray]]) -> tuple[list[Clip], str]:
+    """The clips with their places in the file, and the hash of its samples."""
+    clips, digest = [], hashlib.sha256()
+    audio = Growing(path, "audio", "int16")
+    try:
+        for clip, waveform in spoken:
+            clips.append(dataclasses.replace(clip, start=audio.rows, samples=len(waveform)))
+            audio.append(waveform)
+            digest.update(waveform.tobytes())
+        audio.finish()
+    finally:
+        audio.close()
+    return clips, digest.hexdigest()
+
+
+def _count(clips: list[Clip]) -> dict[str, int]:
+    return dict(sorted(Counter(f"{clip.source}/{clip.split}" for clip in clips).items()))
 
 
 def _check_ids(clips: list[Clip], prompts: Mapping[str, Sequence[Example | Pair]]) -> None:

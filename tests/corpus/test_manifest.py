@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from posttrain.corpus import manifest
+from posttrain.corpus import audio, manifest
 from posttrain.errors import InputError
 
 
@@ -58,7 +58,7 @@ def test_a_link_below_the_root_is_followed_to_a_file_anywhere(root, tmp_path_fac
     (root / "manifest.csv").symlink_to(root / "blob.csv")
     rows = manifest.read(root / "manifest.csv")
     assert [row.path for row in rows] == [root / "audio" / "link.wav", root / "linked" / "0a1b"]
-    assert len(manifest.audio(rows[0].path)) == 16_000
+    assert len(audio.audio(rows[0].path)) == 16_000
 
 
 def test_a_text_that_cannot_be_read_out_is_refused_by_line(root):
@@ -114,7 +114,7 @@ def bad_audio(root, name):
 )
 def test_audio_that_cannot_be_used_is_refused(root, name, word):
     with pytest.raises(ValueError, match=word):
-        manifest.audio(bad_audio(root, name))
+        audio.audio(bad_audio(root, name))
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus"])
@@ -124,7 +124,7 @@ def test_formats_channels_and_rates_come_out_as_16_khz_mono(root, suffix):
     tone = 0.4 * np.sin(2 * np.pi * 440 * time)
     options = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
     soundfile.write(path, np.stack([tone, tone], 1), 48_000, **options)
-    waveform = manifest.audio(path)
+    waveform = audio.audio(path)
     assert waveform.dtype == np.float32 and abs(len(waveform) - 16_000) < 100
     assert np.sqrt(np.mean(waveform[2_000:-2_000] ** 2)) == pytest.approx(0.4 / np.sqrt(2), rel=0.03)
 

@@ -22,7 +22,7 @@ PAIR = Pair("p0", "train", "content", "repeat", "turn it up", "train/0", "turn i
 
 def write(folder, pieces=PIECES):
     texts = [{"split": "test", "text": "a line"}]
-    return store.write(folder, CLIPS, pieces, [EXAMPLE], [], [PAIR], texts, {"seed": 0})
+    return store.write(folder, zip(CLIPS, pieces, strict=True), [EXAMPLE], [], [PAIR], texts, {"seed": 0})
 
 
 def test_a_corpus_comes_back_as_it_was_written(tmp_path):
@@ -70,19 +70,19 @@ def test_an_id_that_no_prompt_can_hold_is_refused(name):
 def test_ids_that_two_share_and_clips_that_are_not_there_are_refused(tmp_path):
     twice = [CLIPS[0], dataclasses.replace(CLIPS[1], id="train/0")]
     with pytest.raises(ValueError, match="shared by several clips, such as train/0"):
-        store.write(tmp_path / "a", twice, PIECES, [], [], [], [], {})
+        store.write(tmp_path / "a", zip(twice, PIECES, strict=True), [], [], [], [], {})
     with pytest.raises(ValueError, match="shared by several examples, such as e0"):
-        store.write(tmp_path / "a", CLIPS, PIECES, [EXAMPLE, EXAMPLE], [], [], [], {})
+        store.write(tmp_path / "a", zip(CLIPS, PIECES, strict=True), [EXAMPLE, EXAMPLE], [], [], [], {})
     lost = dataclasses.replace(PAIR, clip="train/1")
     with pytest.raises(ValueError, match="does not have, such as train/1"):
-        store.write(tmp_path / "a", CLIPS, PIECES, [EXAMPLE], [], [lost], [], {})
+        store.write(tmp_path / "a", zip(CLIPS, PIECES, strict=True), [EXAMPLE], [], [lost], [], {})
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0c", "\x1e", "\r"])
 def test_texts_hold_any_separator_of_lines(tmp_path, separator):
     texts = [{"split": "test", "text": f"a{separator}line"}]
-    corpus = store.write(tmp_path / "corpus", CLIPS, PIECES, [EXAMPLE], [], [PAIR], texts, {})
+    corpus = store.write(tmp_path / "corpus", zip(CLIPS, PIECES, strict=True), [EXAMPLE], [], [PAIR], texts, {})
     assert corpus.texts == texts
 
 

@@ -43,7 +43,7 @@ def corpus(tmp_path_factory):
         add(text, "valid", "made", "clean", speech.voices("valid")[0])
         add(text, "train", "fsdd", "real", speech.voices("train")[9])
     add("", "train", "noise", "noise", "en+m1")
-    return store.write(tmp_path_factory.mktemp("ctc") / "corpus", clips, pieces, [], [], [], [], {})
+    return store.write(tmp_path_factory.mktemp("ctc") / "corpus", zip(clips, pieces, strict=True), [], [], [], [], {})
 
 
 def context(corpus, folder, seed=0):

@@ -63,7 +63,7 @@ def test_a_validation_text_planted_in_training_is_refused(plan, tmp_path):
         check_disjoint(dataclasses.replace(plan, spoken=[*plan.spoken, planted]))
     row = base_rows(40, 0)[-1]
     copied = dataclasses.replace(stolen, text=row.text)
-    corpus = store.write(tmp_path / "corpus", [], [], [], [], [], [], {}, valid_items=[copied])
+    corpus = store.write(tmp_path / "corpus", [], [], [], [], [], {}, valid_items=[copied])
     assert store.Corpus.load(corpus.folder).valid_items == [copied]
     assert row.text not in {typed.text for typed in typed_rows(corpus, 40, 0)}
     with pytest.raises(InputError, match=f"says “{row.text}”, which is validation example {copied.id}"):
@@ -71,7 +71,7 @@ def test_a_validation_text_planted_in_training_is_refused(plan, tmp_path):
 
 
 def test_a_corpus_made_before_there_were_validation_items_has_none(tmp_path):
-    corpus = store.write(tmp_path / "corpus", [], [], [], [], [], [], {})
+    corpus = store.write(tmp_path / "corpus", [], [], [], [], [], {})
     (corpus.folder / "valid_items.jsonl").unlink()
     assert store.Corpus.load(corpus.folder).valid_items == []
 

@@ -48,7 +48,7 @@ def folder(tmp_path):
     pieces = [np.round(9000 * np.sin(time * hz) * (rng.random(RATE) > 0.1)).astype(np.int16) for hz in (0.1, 0.2, 0.3)]
     asked = ("test", "repeat", "repeat", "two words")
     items = [Example(f"i{i}", *asked, f"test/{i}", "", "wer", "wer/snr0") for i in range(3)]
-    store.write(folder / "corpus", clips, pieces, [], items, [], [], {})
+    store.write(folder / "corpus", zip(clips, pieces, strict=True), [], items, [], [], {})
     torch.manual_seed(0)
     parakeet.tiny(WIDTH, 1, 2, 4, 8, 80).save(folder / "ctc")
     tokenizer = byte_tokenizer()

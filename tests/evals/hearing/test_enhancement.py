@@ -35,7 +35,9 @@ def corpus(tmp_path_factory):
     clips.append(Clip("test/noise/tap/00", "", "noise/tap", "test", "noise", "noise", "tap", 0, 0))
     clips.append(Clip("train/0", "word", "d", "train", "made", "clean", None, 0, 0))
     pieces += [tone(900, 0.5), tone(700)]
-    return store.write(tmp_path_factory.mktemp("corpus") / "corpus", clips, pieces, [], [], [], [], {})
+    return store.write(
+        tmp_path_factory.mktemp("corpus") / "corpus", zip(clips, pieces, strict=True), [], [], [], [], {}
+    )
 
 
 @pytest.fixture(scope="module")

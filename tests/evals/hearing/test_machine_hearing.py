@@ -68,7 +68,7 @@ def test_the_runs_own_items_are_heard_with_the_enhancer_and_without(enhancer, tm
         Example(f"i{i}", "test", "repeat", "repeat", "", f"test/{i}", "", "wer", probe)
         for i, probe in enumerate(["wer/snr0", "wer/clean", "hearing/noise"])
     ]
-    corpus = store.write(tmp_path / "corpus", clips, pieces, [], items, [], [], {})
+    corpus = store.write(tmp_path / "corpus", zip(clips, pieces, strict=True), [], items, [], [], {})
     machine = Parrot("one two")
     lines = list(machine_hearing.with_and_without(machine, enhancer, corpus))
     assert [line["probe"] for line in lines] == [

@@ -57,7 +57,7 @@ def corpus(tmp_path):
         for i in range(2)
     ]
     texts = [{"split": "test", "text": "the room is quiet"}]
-    return store.write(tmp_path / "corpus", clips, sounds.values(), [], items, [], texts, {"seed": 0})
+    return store.write(tmp_path / "corpus", zip(clips, sounds.values(), strict=True), [], items, [], texts, {"seed": 0})
 
 
 @pytest.fixture
