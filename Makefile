@@ -7,7 +7,7 @@ stages := base ctc align distill sft reward dpo grpo enhance
 # Variables are read from the command line only: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. DATA_ROOT may
 # also come from the environment, since the posttrain command reads it there too.
 # RUN (default: the recipe's name), JOBS (stages at a time), SET="sft.steps=100 sft.learning_rate=1e-4"
-known := RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY FRESH_CODE DRY_RUN
+known := SOURCE RECIPE RUN FROM ADAPTER SEEDS DATA_ROOT LISTENER CLIPS MANIFEST PERSON JOBS SET STAGE ARMS ONLY FRESH_CODE DRY_RUN
 unknown := $(filter-out $(known),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 $(if $(unknown),$(error $(unknown) is no variable of this Makefile, expected some of $(known); correct its name))
 outside := $(strip $(foreach name,$(filter-out DATA_ROOT,$(known)),$(if $(filter environment,$(origin $(name))),$(name))))
@@ -18,7 +18,8 @@ RECIPE ?= tiny
 # What each target reads; a target that is not listed reads nothing.
 changes := FROM ADAPTER SEEDS DATA_ROOT SET FRESH_CODE DRY_RUN
 one_run = RUN $(if $(RUN),,RECIPE)
-$(foreach target,data $(stages),$(eval reads.$(target) := RECIPE RUN $(changes)))
+$(foreach target,$(stages),$(eval reads.$(target) := RECIPE RUN $(changes)))
+reads.data = $(if $(SOURCE),SOURCE DATA_ROOT,SOURCE RECIPE RUN $(changes))
 reads.stage := RECIPE RUN STAGE $(changes)
 reads.pipeline := RECIPE RUN JOBS $(changes)
 reads.listeners = $(one_run) DATA_ROOT LISTENER CLIPS DRY_RUN
@@ -87,8 +88,8 @@ setup: .venv/.ready  ## create .venv with the posttrain command and its pinned d
 pipeline: .venv/.ready  ## every stage of RECIPE, an evaluation after each, and the report
 	$(POSTTRAIN) run "$(RECIPE)" $(options) $(if $(JOBS),--jobs "$(JOBS)")
 
-data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the synthetic speech
-	$(POSTTRAIN) data "$(RECIPE)" $(options)
+data: .venv/.ready  ## only the corpus: what is said, asked and answered, and the speech; with SOURCE=name of a card or a folder: what recordings are like
+	$(POSTTRAIN) data $(if $(SOURCE),check "$(SOURCE)" $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)"),"$(RECIPE)" $(options))
 
 stage: .venv/.ready  ## one stage, after those that it needs: STAGE=sft; also those without a target, such as one that you add
 	$(call stage,$(STAGE))

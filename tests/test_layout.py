@@ -85,7 +85,11 @@ def test_every_imported_package_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         *project["dependencies"],
-        *(d for e in ("hearing", "lm-eval", "notebooks", "weights") for d in project["optional-dependencies"][e]),
+        *(
+            d
+            for e in ("audio", "hearing", "lm-eval", "notebooks", "weights")
+            for d in project["optional-dependencies"][e]
+        ),
     ]
     declared = {re.match(r"[\w-]+", d)[0].lower() for d in wanted}  # type: ignore[index]
     used = {name.split(".")[0] for path in FILES for name in imports(path)}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli import early, export, hearing, remove, safety, seeds, transcribe, weights
+from posttrain.cli import data, early, export, hearing, remove, safety, seeds, transcribe, weights
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(safety.app)
 app.add_typer(hearing.app)
+app.add_typer(data.app)
 app.command()(seeds.seeds)
 app.command()(export.export)
 app.command()(remove.remove)
@@ -97,27 +98,6 @@ def stage(
     from posttrain.cli import pipeline
 
     pipeline.run(recipe, changes, run, branch_from, name, dry_run, as_json, fresh_code=fresh_code)
-
-
-@app.command()
-def data(
-    recipe: RecipeArgument = "tiny",
-    run: RunOption = None,
-    branch_from: FromOption = None,
-    changes: SetOption = None,
-    fresh_code: FreshCodeOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Build only the corpus of a recipe and print what is in it.
-
-    \b
-    posttrain data tiny
-    posttrain data real_speech --set corpus.data_root=../shared/data
-    """
-    from posttrain.cli import pipeline
-
-    pipeline.data(recipe, changes, run, branch_from, dry_run, as_json, fresh_code)
 
 
 @app.command()

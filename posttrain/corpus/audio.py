@@ -99,6 +99,8 @@ class Header:
     """Of the file."""
     first: int = 0
     """The segment's first frame."""
+    format: str = "WAV"
+    """One of FORMATS or of `containers.STARTS`."""
     channel: int | None = None
     """The one that is read, counted from 0; None for the average of all."""
     made: IO[bytes] | None = None
@@ -145,7 +147,7 @@ def header(
     made = containers.as_wav(path, name, LONGEST_S) if name else None
     path = Path(made.name) if made else path
     with _opened(path) as file:
-        found = Header(path, file.frames, file.samplerate, file.channels, channel=channel, made=made)
+        found = Header(path, file.frames, file.samplerate, file.channels, 0, name or file.format, channel, made)
         _check_complete(path, file)
     if not RATES_HZ[0] <= found.rate_hz <= RATES_HZ[1]:
         low, high = RATES_HZ

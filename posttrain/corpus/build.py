@@ -48,7 +48,7 @@ def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress
         planned.items + [example for example in asked if example.split == "test"],
         planned.pairs,
         [{"split": split, "text": text} for split, text in planned.general],
-        {"seed": seed, "config": dataclasses.asdict(config), "dropped": recorded.dropped},
+        {"seed": seed, "config": dataclasses.asdict(config), "dropped": recorded.dropped, "counted": recorded.counted},
         planned.valid_items + [example for example in asked if example.split == "valid" and example.probe],
     )
     overlap.check_validation(made)

@@ -54,6 +54,11 @@ class Row:
     plain: bool = False
     """The path is known to be that of a regular file, no link."""
 
+    @property
+    def segment(self) -> tuple[float, float | None, int | None, int | None]:
+        """Which part of the file it is: offset and length in seconds, channel, row of a parquet file."""
+        return self.offset_s, self.duration_s, self.channel, self.inside
+
     def problem(self, what: str) -> str:
         """A message that begins with the table's line."""
         return f"{self.manifest}:{self.line}: {what}"
@@ -109,7 +114,7 @@ def measure(
     """
 
     def samples(row: Row) -> int:
-        found = _header(row, longest_s=longest_s)
+        found = header(row, longest_s=longest_s)
         if whole:
             audio.check(found)
         return found.samples
@@ -122,16 +127,18 @@ def load(
     progress: bool = False,
     minimum_samples: int = MINIMUM_SAMPLES,
     longest_s: float = LONGEST_WHOLE_S,
-) -> Iterator[tuple[Row, np.ndarray | None, str | None]]:
-    """(row, waveform (S,) or None, problem or None) in the rows' order; few waveforms are in memory at once."""
+) -> Iterator[tuple[Row, tuple[audio.Header, np.ndarray] | None, str | None]]:
+    """(row, (header, waveform (S,)) or None, problem or None) in the rows' order; few are in memory at once."""
 
-    def waveform(row: Row) -> np.ndarray:
-        return np.concatenate(list(audio.blocks(_header(row, minimum_samples, longest_s))))  # (S,)
+    def heard(row: Row) -> tuple[audio.Header, np.ndarray]:
+        found = header(row, minimum_samples, longest_s)
+        return found, np.concatenate(list(audio.blocks(found)))  # (S,)
 
-    return _each(rows, waveform, "reading", progress)
+    return _each(rows, heard, "reading", progress)
 
 
-def _header(row: Row, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> audio.Header:
+def header(row: Row, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> audio.Header:
+    """The header of the row's recording or segment; ValueError as `audio.header`."""
     return audio.header(row.path, minimum_samples, longest_s, row.offset_s, row.duration_s, row.channel)
 
 
@@ -187,7 +194,7 @@ def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tupl
 def _segment(row: Row) -> tuple[object, ...]:
     """What two rows share if they are one recording: the file, whatever it is called, the segment and the channel."""
     file = row.path if row.plain else os.path.realpath(row.path)
-    return str(file), row.offset_s, row.duration_s, row.channel, row.inside
+    return str(file), *row.segment
 
 
 def _name(row: Row) -> str:

@@ -54,13 +54,11 @@ def load(path: Path | str, minimum_samples: int = audio.MINIMUM_SAMPLES) -> list
     said = {row.text for row in train}
     problems += [row.problem(f"text {row.text!r} is in train too; say another") for row in test if row.text in said]
     utterances = []
-    for row, waveform, problem in manifest.load(
-        rows, minimum_samples=minimum_samples, longest_s=audio.LONGEST_TRAINING_S
-    ):
-        if problem or waveform is None:
+    for row, heard, problem in manifest.load(rows, minimum_samples=minimum_samples, longest_s=audio.LONGEST_TRAINING_S):
+        if problem or heard is None:
             problems.append(str(problem))
         else:
-            utterances.append(Utterance(f"{row.line:06d}", row.text, str(row.split), _names(row), waveform, row.name))
+            utterances.append(Utterance(f"{row.line:06d}", row.text, str(row.split), _names(row), heard[1], row.name))
     if problems:
         raise InputError(problems)
     return utterances

@@ -4,6 +4,7 @@ They are listed first, with their lengths from the files' headers, and decoded o
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import audio, manifest
+from posttrain.corpus import audio, checks, manifest
 from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.layouts import selection
 from posttrain.corpus.layouts.kinds import LAYOUTS
@@ -53,20 +54,32 @@ class Recorded:
     """Number of bad recordings per source, if `on_bad_audio` is drop."""
     places: dict[str, tuple[Row, slice]] = field(default_factory=dict)
     """Clip id → its recording, and which of its samples."""
+    counted: dict[str, Counter[str]] = field(default_factory=dict)
+    """Source → kind of fault (`checks.KINDS`) → number of recordings that have it; filled as they are decoded."""
 
     def waveforms(self, progress: bool = False) -> Iterator[tuple[Clip, np.ndarray]]:
-        """Clips and their int16 waveforms (S,), decoded one by one; at the end, InputError lists bad recordings."""
+        """Clips and their int16 waveforms (S,), decoded one by one.
+
+        At the end, InputError lists recordings that cannot be read, and those that are in two splits.
+        """
         of_row: dict[int, list[Clip]] = {}
         for clip in self.clips:
             of_row.setdefault(id(self.places[clip.id][0]), []).append(clip)
         rows = [self.places[clips[0].id][0] for clips in of_row.values()]
         problems: list[str] = []
-        for clips, (row, waveform, problem) in zip(of_row.values(), manifest.load(rows, progress), strict=True):
-            if waveform is None:
+        hashes: dict[int, str] = {}
+        for clips, (row, heard, problem) in zip(of_row.values(), manifest.load(rows, progress), strict=True):
+            if heard is None:
                 problems.append(problem or row.name)
                 continue
+            sound = checks.sound(*heard)
+            hashes[id(row)] = sound.hash
+            self.counted.setdefault(clips[0].source, Counter()).update(f.kind for f in checks.of_sound(row, sound))
             for clip in clips:
-                yield clip, audio.int16(waveform[self.places[clip.id][1]])
+                yield clip, audio.int16(heard[1][self.places[clip.id][1]])
+        placed = [(row, clips[0].split) for row, clips in zip(rows, of_row.values(), strict=True)]
+        found = checks.shared(placed, hashes, closed=True)
+        problems += [fault.what for fault in found if fault.kind == "audio in two splits"]
         if problems:
             raise InputError(problems)
 
@@ -133,8 +146,7 @@ def card(name: str) -> dict[str, Any]:
 def listed(name: str, data_root: Path, problems: list[str]) -> Source:
     """The rows of a source and their splits, without opening audio; problems with single rows are added to `problems`.
 
-    InputError if the folder is missing or has none of the card's layouts, if no row is used, or if a speaker is in two
-    splits.
+    InputError if the folder is missing or has none of the card's layouts, or if no row is used.
     """
     about, root = card(name), data_root / name
     layout = next((kind for kind in about["layouts"] if LAYOUTS[kind].found(root)), None)
@@ -157,7 +169,7 @@ def listed(name: str, data_root: Path, problems: list[str]) -> Source:
     placed = [(number, row, split) for number, (row, split) in enumerate(used, 1)]
     if not placed and not bad:
         raise InputError(f"{first}: no row meets `use` of the card {name}; correct the card or the manifest")
-    return Source(about, layout, _disjoint(placed, about) if placed else [])
+    return Source(about, layout, placed)
 
 
 def split_of(row: Row, use: dict[str, dict[str, Any]]) -> str | None:
@@ -180,10 +192,11 @@ def _columns(row: Row) -> dict[str, str]:
 def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: bool) -> None:
     bad_rows: list[str] = []
     source = listed(name, data_root, bad_rows)
+    placed = _disjoint(source.placed, source.card) if source.placed else []
     problems: list[str] = []
     longest_s = LONGEST_S[source.card["kind"]]
-    measured = manifest.measure([row for _, row, _ in source.placed], progress, longest_s, whole=drop)
-    for (row, samples, problem), (number, _, split) in zip(measured, source.placed, strict=True):
+    measured = manifest.measure([row for _, row, _ in placed], progress, longest_s, whole=drop)
+    for (row, samples, problem), (number, _, split) in zip(measured, placed, strict=True):
         if samples is None:
             problems.append(problem or row.name)
         elif source.card["kind"] == "speech":
@@ -238,8 +251,10 @@ def _add_noise(recorded: Recorded, name: str, number: int, row: Row, split: str,
 
 
 def _clip_id(split: str, source: str, number: int) -> str:
-    """Split, source and the row's number, the same in every layout: file names may contain what an id may not, or differ
-    only in their suffix."""
+    """Split, source and the row's number, which is the same in every layout.
+
+    File names may contain what an id may not, or differ only in their suffix.
+    """
     safe = source if CLIP_ID.fullmatch(source) else content_hash(source)[:8]
     return f"{split}/{safe}/{number:06d}"
 

@@ -181,6 +181,32 @@ def dumbbells(title: str, rows: Sequence[tuple[str, float, float, str]], names: 
     return _svg(title, height, parts)
 
 
+def histogram(title: str, edges: Sequence[float], counts: Sequence[int], unit: str) -> Markup:
+    """Columns between edges, of which there is one more than counts."""
+    height, left, right, above, below = 220, 56, 14, 12, 30
+    grid, ticks = nice_ticks(0, max(counts)), nice_ticks(edges[0], edges[-1], 8)
+    low, high = min(edges[0], ticks[0]), max(edges[-1], ticks[-1])
+
+    def px(x: float) -> float:
+        return left + (WIDTH - left - right) * (x - low) / (high - low)
+
+    def py(y: float) -> float:
+        return above + (height - above - below) * (1 - y / grid[-1])
+
+    columns = [
+        Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>').format(
+            px(lo), py(n), max(px(hi) - px(lo) - 1, 1), py(0) - py(n), f"{lo:.3g} to {hi:.3g} {unit}: {n:,}".strip()
+        )
+        for lo, hi, n in zip(edges, edges[1:], counts, strict=False)
+    ]
+    parts = [
+        _y_axis(grid, py, left, WIDTH - right, ""),
+        Markup('<g class="bar text">{}</g>').format(Markup("").join(columns)),
+    ]
+    parts += [_text(px(x), height - 8, f"{x:g} {unit}".strip(), "tick", "middle") for x in ticks]
+    return _svg(title, height, parts)
+
+
 def nice_ticks(lo: float, hi: float, most: int = 5) -> list[float]:
     """Evenly spaced round numbers that cover lo to hi in at most `most` steps."""
     hi = max(hi, lo + 1e-6)

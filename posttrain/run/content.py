@@ -25,11 +25,13 @@ from posttrain.model.origin import identity
 
 PROSE = ("title", "origin", "licence", "caveats", "what", "checksums")
 """Entries of a card that are meant for human readers only."""
+OTHERWISE = ("layouts", "published")
+"""Entries about how the folder could also be published, and about what its authors count."""
 SETTLED_S = 2.0
 
 
 def of_sources(config: CorpusConfig) -> dict[str, Any]:
-    """Source → hashes of its card, manifest and recordings; None for missing files, which a run refuses."""
+    """Source → its card, and hashes of its rows and recordings; None for a source that a run refuses."""
     return {name: _of_source(name, Path(config.data_root or "")) for name in config.sources}
 
 
@@ -123,15 +125,22 @@ def _cache_file() -> Path:
 
 
 def _of_source(name: str, data_root: Path) -> Any:
+    from posttrain.corpus import sources
+
     try:
-        card = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
-    except (InputError, OSError, ValueError, yaml.YAMLError):
-        return None
-    if not isinstance(card, dict):
+        source = sources.listed(name, data_root, [])
+    except InputError:
         return None  # the run refuses it and gives the reason
-    path = data_root / name / str(card.get("manifest"))
-    used = {key: value for key, value in card.items() if key not in PROSE}
-    return {"card": used, "manifest": _of_manifest(path) if path.is_file() else None}
+    rows = [row for _, row, _ in source.placed]
+    places = list(dict.fromkeys(row.path for row in rows))
+    recorded = dict(zip(places, hashes(places), strict=True))
+    return {
+        "card": {key: value for key, value in source.card.items() if key not in (*PROSE, *OTHERWISE)},
+        "rows": files.value_hash(
+            [(number, split, row.name, row.raw, row.speaker, *row.segment) for number, row, split in source.placed]
+        ),
+        "recordings": files.value_hash([(str(row.name), recorded[row.path]) for row in rows]),
+    }
 
 
 def _of_manifest(path: Path) -> dict[str, Any]:

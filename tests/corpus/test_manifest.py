@@ -135,7 +135,7 @@ def test_loading_keeps_the_order_and_names_the_bad_rows(root):
     rows = manifest.read(put(root, "path,text\naudio/good.wav,one\nshort.wav,two\nthird.wav,three\n"))
     loaded = list(manifest.load(rows))
     assert [row.text for row, _, _ in loaded] == ["one", "two", "three"]
-    assert [waveform is None for _, waveform, _ in loaded] == [False, True, False]
+    assert [heard is None for _, heard, _ in loaded] == [False, True, False]
     assert loaded[1][2].startswith(f"{root}/manifest.csv:3: short.wav: audio is 0.062 s")
 
 

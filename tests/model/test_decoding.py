@@ -43,6 +43,19 @@ def test_answers_do_not_depend_on_what_they_are_batched_with(llama, adapter):
 
 
 @pytest.mark.parametrize("adapter", ["projector", "lora"])
+def test_what_all_prompts_begin_with_is_read_once(llama, adapter):
+    llama = shaken(llama, adapter)
+    beginning = llama.tokenizer.word_ids("turn it up please and keep it there for all of the evening")
+    rows = [beginning + row for row in prompts(llama)]
+    alone, read = decode(llama, rows, 1), []
+    hook = llama.model.get_input_embeddings().register_forward_hook(lambda _, args, out: read.append(args[0].numel()))
+    assert decode(llama, rows, len(rows)) == alone
+    hook.remove()
+    longest = max(map(len, rows))
+    assert len(beginning) > 8 and sum(read[:2]) <= len(rows) * longest - (len(rows) - 1) * len(beginning)
+
+
+@pytest.mark.parametrize("adapter", ["projector", "lora"])
 def test_answers_are_those_of_generate(llama, adapter):
     llama = shaken(llama, adapter)
     rows = prompts(llama)

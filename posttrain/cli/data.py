@@ -1,0 +1,122 @@
+"""`posttrain data RECIPE` builds a corpus; `posttrain data check` looks at recordings before anything is trained."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from posttrain.cli.options import (
+    DryRunOption,
+    FreshCodeOption,
+    FromOption,
+    JsonOption,
+    RecipeArgument,
+    RunOption,
+    SetOption,
+)
+from posttrain.cli.show import line, print_json, quiet_stdout
+from posttrain.errors import InputError
+
+BUILD = "build"
+SHOWN = 5
+"""Faults of one kind that are listed."""
+
+
+class _BuildByDefault(TyperGroup):
+    """`data RECIPE` is `data build RECIPE`: what is not the name of a command is a recipe."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [BUILD, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="data",
+    cls=_BuildByDefault,
+    help="The corpus of a recipe (`data RECIPE`), and recordings looked at before training (`data check`)."
+    "\n\nStart with: posttrain data tiny",
+)
+
+
+@app.command(BUILD)
+def build(
+    recipe: RecipeArgument = "tiny",
+    run: RunOption = None,
+    branch_from: FromOption = None,
+    changes: SetOption = None,
+    fresh_code: FreshCodeOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build only the corpus of a recipe and print what is in it.
+
+    \b
+    posttrain data tiny
+    posttrain data real_speech --set corpus.data_root=../shared/data
+    """
+    from posttrain.cli import pipeline
+
+    pipeline.data(recipe, changes, run, branch_from, dry_run, as_json, fresh_code)
+
+
+@app.command()
+def check(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE|FOLDER|TABLE", help="A card's name in data/, a folder, or a manifest.")
+    ],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Holds the card's recordings."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="clean.csv", help="Write a manifest of the rows that training would use."),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The page. Default: runs/data/NAME.html.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read recordings as training would, and say what is wrong with them.
+
+    It lists the hours, speakers, rates, levels and lengths, and every fault with its file, line, value and fix, found
+    by the code that training uses. A page with plots is written too. The layouts that are read are in docs/data.md.
+
+    Exit status 2 if training would refuse the recordings.
+
+    \b
+    posttrain data check speechocean762 --data-root ../shared/data
+    posttrain data check my_recordings --write my_recordings/clean.csv
+    """
+    from posttrain.corpus import checks, data_check
+    from posttrain.report import data_page
+
+    with quiet_stdout():
+        checked = data_check.check(source, data_root)
+        place = data_page.write(checked, page or Path("runs/data") / f"{checked.root.name}.html")
+        kept = data_check.write_clean(checked, write) if write else None
+    facts, counts = checked.facts(), checked.counts
+    if as_json:
+        faults = [{"kind": f.kind, "training": checks.KINDS[f.kind][0], "what": f.what} for f in checked.faults]
+        result = facts | {"usable": checked.usable, "counts": counts, "faults": faults, "page": str(place)}
+        print_json(result if kept is None else result | {"kept": kept})
+    else:
+        for name, value in facts.items():
+            line(f"{name:<13} {_said(value)}")
+        for kind, count in counts.items():
+            line(f"\n{kind}: {count:,} ({checks.KINDS[kind][0]}); {checks.meaning(kind)}")
+            found = [fault.what for fault in checked.faults if fault.kind == kind]
+            line("\n".join(f"  {what}" for what in found[:SHOWN]))
+            if count > SHOWN:
+                line(f"  and {count - SHOWN:,} more, in {place}")
+        line(f"\n{place}" + ("" if kept is None else f"\n{write}: {kept:,} of {len(checked.rows):,} rows"))
+    if not checked.usable:
+        raise InputError(f"{source} cannot be trained on as it is: correct what is marked refused, or use --write")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part:,}" for name, part in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)

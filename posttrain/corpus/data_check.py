@@ -1,0 +1,199 @@
+"""Reads a whole corpus of recordings as training would, and lists what is wrong with it (`posttrain data check`)."""
+
+import csv
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posttrain import files
+from posttrain.config import assets
+from posttrain.corpus import checks, manifest, sources
+from posttrain.corpus.checks import Fault, Sound
+from posttrain.corpus.layouts import folders, kinds, table
+from posttrain.corpus.layouts.entry import Entry
+from posttrain.corpus.manifest import Row
+from posttrain.errors import InputError
+
+COLUMNS = ("path", "text", "split", "speaker", "offset_s", "duration_s", "channel")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found."""
+
+    name: str
+    root: Path
+    layout: str
+    rows: list[tuple[Row, str | None]]
+    """Rows whose table, path and text can be used, with their splits."""
+    faults: list[Fault]
+    sounds: dict[int, Sound] = field(default_factory=dict)
+    """id(row) → what was measured, for recordings that can be read."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether training would take it, bad audio dropped or not."""
+        return bool(self.sounds) and not any(checks.KINDS[fault.kind][0] == "refused" for fault in self.faults)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Kind of fault → how many there are, in the order of KINDS."""
+        found = Counter(fault.kind for fault in self.faults)
+        return {kind: found[kind] for kind in checks.KINDS if found[kind]}
+
+    def facts(self) -> dict[str, Any]:
+        """Hours, speakers and the like, over the recordings that can be read."""
+        heard = [(row, split, self.sounds[id(row)]) for row, split in self.rows if id(row) in self.sounds]
+        return {
+            "layout": self.layout,
+            "rows": len(self.rows),
+            "hours": round(sum(sound.duration_s for *_, sound in heard) / 3600, 3),
+            "speakers": len({row.speaker for row, _ in self.rows if row.speaker}),
+            "splits": dict(Counter(split or "none" for _, split in self.rows)),
+            "rates_hz": dict(sorted(Counter(sound.rate_hz for *_, sound in heard).items())),
+            "channels": dict(sorted(Counter(sound.channels for *_, sound in heard).items())),
+            "duration_s": _spread([sound.duration_s for *_, sound in heard]),
+            "level_dbfs": _spread([sound.level_dbfs for *_, sound in heard if np.isfinite(sound.level_dbfs)]),
+            "active_share": _spread([sound.active_s / sound.duration_s for *_, sound in heard]),
+        }
+
+
+def check(name: str, data_root: str | Path | None, progress: bool = True) -> Checked:
+    """Check a source (a card's name, below `data_root`), a folder in a known layout, or a table.
+
+    InputError if there is nothing to read: no such source, folder or layout.
+    """
+    problems: list[str] = []
+    named: set[str] = set()
+    root, layout, about, rows = _listed(name, data_root, problems, named)
+    faults = [Fault("row", problem) for problem in problems]
+    sounds: dict[int, Sound] = {}
+    longest_s = sources.LONGEST_S[about.get("kind", "speech")]
+    for row, heard, problem in manifest.load([row for row, _ in rows], progress, longest_s=longest_s):
+        if heard is None:
+            faults.append(Fault("audio", problem or row.name, row))
+        else:
+            sounds[id(row)] = checks.sound(*heard)
+            faults += [*checks.of_sound(row, sounds[id(row)]), *checks.of_ending(row, heard[0].format)]
+    hashes = {name: sound.hash for name, sound in sounds.items()}
+    faults += checks.shared(rows, hashes, bool(about.get("closed_vocabulary")))
+    faults += _unlisted(root, named, problems)
+    return Checked(name, root, layout, rows, faults, sounds)
+
+
+def write_clean(checked: Checked, path: Path) -> int:
+    """Write a manifest of the rows that training would use, and return their number.
+
+    Without rows that are refused, dropped or left out; where two splits share a speaker or a recording, the test keeps
+    it, or else the validation.
+    InputError if the manifest is not in the corpus's folder or above it, which its paths would then leave.
+    """
+    folder = path.resolve().parent
+    if not checked.root.resolve().is_relative_to(folder):
+        raise InputError(f"{path}: paths in a manifest are below its folder; write it to {checked.root}, or above that")
+    bad = {id(fault.row) for fault in checked.faults if checks.KINDS[fault.kind][0] == "dropped"}
+    closed = not any(fault.kind == "text in two splits" for fault in checked.faults)
+    kept: list[tuple[Row, str | None]] = []
+    held: set[tuple[str, str]] = set()
+    for splits in itertools.groupby(
+        sorted(checked.rows, key=lambda each: -_held_out(each[1])), lambda e: _held_out(e[1])
+    ):
+        of_rank = [(row, split) for row, split in splits[1] if id(row) not in bad]
+        of_rank = [each for each in of_rank if not held & _shares(checked, each[0], closed)]
+        held |= {shared for row, _ in of_rank for shared in _shares(checked, row, closed)}
+        kept += of_rank
+    places = {id(row): number for number, (row, _) in enumerate(checked.rows)}
+    kept.sort(key=lambda each: places[id(each[0])])
+    with files.writing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row, split in kept:
+            place = os.path.relpath(row.path, folder)
+            length = "" if row.duration_s is None else f"{row.duration_s:g}"
+            channel = "" if row.channel is None else row.channel
+            writer.writerow([place, row.raw, split or "", row.speaker or "", f"{row.offset_s:g}", length, channel])
+    return len(kept)
+
+
+def _held_out(split: str | None) -> int:
+    """2 for test rows, 1 for validation rows, 0 for the rest, by what their authors may call them."""
+    name = (split or "").lower()
+    return 2 if name.startswith(("test", "eval")) else 1 if name.startswith(("dev", "val")) else 0
+
+
+def _shares(checked: Checked, row: Row, closed: bool) -> set[tuple[str, str]]:
+    """What no row of another split may have: its voice, recording and, unless the vocabulary is closed, text."""
+    found = {
+        ("speaker", row.speaker or ""),
+        ("audio", checked.sounds[id(row)].hash),
+        ("text", "" if closed else row.text),
+    }
+    return {each for each in found if each[1]}
+
+
+def _listed(
+    name: str, data_root: str | Path | None, problems: list[str], named: set[str]
+) -> tuple[Path, str, Mapping[str, Any], list[tuple[Row, str | None]]]:
+    """Folder, layout, card and rows with their splits; every path in a row, also in a bad one, is added to `named`."""
+    place = Path(name).expanduser()
+    if place.is_file():
+        entries = _noted(table.entries(place, True, problems), named)
+        rows = manifest.checked(entries, place.parent, True, problems)
+        return place.parent, "table", {}, [(row, row.split) for row in rows]
+    if place.is_dir():
+        layout = kinds.layout_of(place)
+        if layout is None:
+            known = "; ".join(f"{kind}: {each.what}" for kind, each in kinds.LAYOUTS.items())
+            raise InputError(f"{place} has none of the layouts that are read ({known}); put a manifest.csv into it")
+        entries = _noted(kinds.LAYOUTS[layout].read(place, {}, problems), named)
+        rows = manifest.checked(entries, place, True, problems)
+        return place, layout, {}, [(row, row.split) for row in rows]
+    if name not in assets.names("data"):
+        raise InputError(f"{name} is no folder, no table and no source; name one, or one of {', '.join(_sources())}")
+    if data_root is None:
+        raise InputError(f"source {name} is below a data root, and none is given; set DATA_ROOT=… or --data-root")
+    source = sources.listed(name, Path(data_root), problems)
+    named.update(row.name for _, row, _ in source.placed)
+    return Path(data_root) / name, source.layout, source.card, [(row, split) for _, row, split in source.placed]
+
+
+def _sources() -> list[str]:
+    """Names of the cards that describe recordings."""
+    found = []
+    for name in assets.names("data"):
+        try:
+            sources.card(name)
+        except InputError:
+            continue
+        found.append(name)
+    return found
+
+
+def _noted(entries: Iterable[Entry], named: set[str]) -> Iterator[Entry]:
+    for entry in entries:
+        named.add(entry.name)
+        yield entry
+
+
+def _unlisted(root: Path, named: set[str], problems: Sequence[str]) -> Iterator[Fault]:
+    """Audio files below the folder that no row names, nor the line of a row that cannot be read."""
+    listed, told = {os.path.realpath(root / name) for name in named if "\0" not in name}, "\n".join(problems)
+    for folder, inside, names in os.walk(root):
+        inside.sort()
+        for name in sorted(filter(folders.is_audio, names)):
+            place = Path(folder) / name
+            if os.path.realpath(place) not in listed and name not in told:
+                yield Fault("unlisted", f"{place} is in no row; add one, or take the file out")
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    """5 %, median and 95 % quantiles."""
+    if not values:
+        return {}
+    return {name: round(float(np.quantile(values, q)), 3) for name, q in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
