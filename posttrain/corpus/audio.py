@@ -87,6 +87,11 @@ _DATA_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*:\s*(\d+)
 _FRAME_COUNT = re.compile(r"'ds64' chunk of (\d+)")
 
 
+Segment = tuple[float, float | None, int | None]
+"""Offset and length in seconds (None for all that follows), and channel (None for the average of all)."""
+ALL: Segment = (0.0, None, None)
+
+
 @dataclass(frozen=True)
 class Header:
     """Contents of a file's header."""
@@ -158,8 +163,7 @@ def header(
         raise ValueError("audio has no samples; remove the row or record it again")
     if channel is not None and not 0 <= channel < found.channels:
         raise ValueError(f"channel is {channel}, expected 0 to {found.channels - 1}; name one that the file has")
-    if offset_s or duration_s is not None:
-        found = _segment(found, offset_s, duration_s)
+    found = _segment(found, offset_s, duration_s) if offset_s or duration_s is not None else found
     if found.duration_s > longest_s:
         raise ValueError(
             f"audio is {found.duration_s:,.0f} s long, expected at most {longest_s:,.0f} s; cut it into shorter files"

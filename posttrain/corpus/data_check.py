@@ -159,8 +159,9 @@ def _listed(
     if data_root is None:
         raise InputError(f"source {name} is below a data root, and none is given; set DATA_ROOT=… or --data-root")
     source = sources.listed(name, Path(data_root), problems)
-    named.update(row.name for _, row, _ in source.placed)
-    return Path(data_root) / name, source.layout, source.card, [(row, split) for _, row, split in source.placed]
+    root = Path(data_root) / name
+    named.update(entry.name for entry in kinds.LAYOUTS[source.layout].read(root, source.card, []))
+    return root, source.layout, source.card, [(row, split) for _, row, split in source.placed]
 
 
 def _sources() -> list[str]:

@@ -2,9 +2,10 @@
 listed at once, by file and line."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from posttrain.corpus import audio
 from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES
-from posttrain.corpus.layouts import table
+from posttrain.corpus.layouts import parquet, table
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.normalise import normalise, read_out
 from posttrain.errors import InputError
@@ -138,8 +139,17 @@ def load(
 
 
 def header(row: Row, minimum_samples: int = MINIMUM_SAMPLES, longest_s: float = LONGEST_WHOLE_S) -> audio.Header:
-    """The header of the row's recording or segment; ValueError as `audio.header`."""
-    return audio.header(row.path, minimum_samples, longest_s, row.offset_s, row.duration_s, row.channel)
+    """The header of the row's recording or segment; ValueError as `audio.header`.
+
+    Audio inside a parquet file is written to a temporary file, which the header keeps.
+    """
+    if row.inside is None:
+        return audio.header(row.path, minimum_samples, longest_s, *row.segment[:3])
+    file = tempfile.NamedTemporaryFile(prefix="posttrain-")  # noqa: SIM115 - it is deleted with the header
+    file.write(parquet.content(row.path, row.inside, row.values.get(parquet.AUDIO, "audio")))
+    file.flush()
+    found = audio.header(file.name, minimum_samples, longest_s, *row.segment[:3])
+    return found if found.made else replace(found, made=file)
 
 
 def _each(

@@ -210,7 +210,8 @@ def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: b
 
 def _add_speech(recorded: Recorded, name: str, number: int, row: Row, split: str) -> None:
     clip_id = _clip_id(split, name, number)
-    recorded.clips.append(Clip(clip_id, row.text, f"{name}/{row.speaker}", split, name, "real", None, 0, 0, row.name))
+    speaker = f"{name}/{row.speaker}"
+    recorded.clips.append(Clip(clip_id, row.text, speaker, split, name, "real", None, 0, 0, row.name, row.raw))
     recorded.places[clip_id] = (row, slice(None))
     probes: list[str | None] = [None]
     if split == "test":

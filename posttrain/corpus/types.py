@@ -47,6 +47,8 @@ class Clip:
     """Length in samples."""
     name: str = ""
     """The recording's path as written in its manifest; empty for synthetic clips."""
+    raw: str = ""
+    """The recording's text as written."""
 
     @property
     def recorded(self) -> bool:

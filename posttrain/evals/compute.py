@@ -120,16 +120,22 @@ def _errors(probe: str, lines: list[Line]) -> dict[str, Measure]:
     real = family.removeprefix("wer")
     rates = [(f"wer{real}/{name}", "errors", "words"), (f"encoder_wer{real}/{name}", "encoder_errors", "words")]
     rates.append((f"together_wer{real}/{name}", "together_errors", "words"))
+    if real:
+        rates += [
+            (f"{of}open_asr_wer{real}/{name}", f"{of}open_asr_errors", "open_asr_words") for of in ("", "encoder_")
+        ]
     if real or name == "clean":
         rates.append((f"cer{real}/{name}", "char_errors", "chars"))
     if probe == "wer/snr5":
         rates.append(("critical_wer/snr5", "critical_errors", "critical_words"))
     found: dict[str, Measure] = {}
     for metric, errors, total in rates:
-        counted = [line for line in lines if errors in line and line[total]]
+        counted = [line for line in lines if errors in line and line.get(total)]
         if counted:
             parts = {key(line): (line[errors], line[total]) for line in counted}
-            found[metric] = Ratio(parts, total.removeprefix("critical_"), units=units(counted))
+            found[metric] = Ratio(
+                parts, total.removeprefix("critical_").removeprefix("open_asr_"), units=units(counted)
+            )
     return found
 
 

@@ -1,6 +1,9 @@
 """Word and character errors of one hypothesis."""
 
+from functools import cache
+
 import jiwer
+from whisper_normalizer.english import EnglishTextNormalizer
 
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.vocabulary import is_critical
@@ -24,6 +27,24 @@ def edit_errors(reference: str, hypothesis: str) -> dict[str, int]:
         "critical_errors": sum(map(is_critical, wrong)),
         "critical_words": sum(map(is_critical, said)),
     }
+
+
+def open_asr_errors(reference: str, hypothesis: str) -> dict[str, int]:
+    """Word errors as the Open ASR leaderboard counts them: both texts through Whisper's English normaliser.
+
+    reference: as its authors write it. Empty if nothing is left of the reference.
+    """
+    reference, hypothesis = _whisper()(reference), _whisper()(hypothesis)
+    if not reference:
+        return {}
+    words = jiwer.process_words(reference, hypothesis)
+    errors = words.substitutions + words.deletions + words.insertions
+    return {"open_asr_errors": errors, "open_asr_words": len(reference.split())}
+
+
+@cache
+def _whisper() -> EnglishTextNormalizer:
+    return EnglishTextNormalizer()
 
 
 def lost_words(reference: str, hypothesis: str) -> list[str]:

@@ -25,7 +25,7 @@ from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
 from posttrain.evals import choices, compute, former_names, of_base, personal
-from posttrain.evals.errors import edit_errors
+from posttrain.evals.errors import edit_errors, open_asr_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.machine.device import say
 from posttrain.model import checkpoint as checkpoints
@@ -235,6 +235,9 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
         said = "" if is_abstention(output) else output  # an abstention: every word lost, none inserted
         line |= edit_errors(clip.text, said) | {"encoder_output": heard}
         line |= {f"encoder_{k}": v for k, v in edit_errors(clip.text, heard).items() if k in ("errors", "char_errors")}
+        if clip.raw:
+            line |= open_asr_errors(clip.raw, said)
+            line |= {f"encoder_{name}": value for name, value in open_asr_errors(clip.raw, heard).items()}
     return line
 
 

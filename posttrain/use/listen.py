@@ -45,12 +45,14 @@ class Heard:
     """The Llama's own transcript, where head and Llama decide together."""
 
 
-def pieces(path: Path, aid: "Aid | None", task: str, longest_s: float) -> Iterator[np.ndarray]:
+def pieces(
+    path: Path, aid: "Aid | None", task: str, longest_s: float, segment: audio.Segment = audio.ALL
+) -> Iterator[np.ndarray]:
     """The windows of a recording that hold speech, float32 (S,); for tasks other than repeat, one with all its speech.
 
     Raises ValueError as `audio.header` and `audio.blocks` do, and for such a task if there is too much speech.
     """
-    found = audio.header(path, 1, audio.LONGEST_S)
+    found = audio.header(path, 1, audio.LONGEST_S, *segment)
     sound = audio.blocks(found)
     if aid is not None:
         sound = aid.blocks(sound, found.samples)

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 200
 """Token limit of an answer, or of the transcript of one window; a line whose answer reaches it has `cut`."""
 BOOTSTRAP = 1000
+RATES = (
+    ("wer", "errors", "words"),
+    ("cer", "char_errors", "chars"),
+    ("open_asr_wer", "open_asr_errors", "open_asr_words"),
+)
+"""Name of an error rate, its errors and its total; the last as the Open ASR leaderboard counts."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Recording:
     """Who says it, the unit by which intervals are resampled; the file's name if unknown."""
     where: str = ""
     """Manifest and line, for messages."""
+    segment: tuple[float, float | None, int | None] = (0.0, None, None)
+    """Which part of the file: `audio.Segment`."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,9 @@ class Result:
     """One per recording: path, text, hypothesis (for other tasks answer), encoder_hypothesis, abstained, cut; where
     head and Llama decide together, llama_hypothesis, the Llama's own."""
     scores: dict[str, Any]
-    """wer, cer, encoder_wer, encoder_cer (value, n, ci95) if texts are known, else transcripts; clips; how many
-    abstained and how many were cut. Tasks other than repeat have answers instead: a text is what is said, not the
-    answer."""
+    """wer, cer, open_asr_wer and the same with encoder_ (value, n, ci95) if texts are known, else transcripts; clips;
+    how many abstained and how many were cut. Tasks other than repeat have answers instead: a text is what is said, not
+    the answer."""
     failed: list[str] = field(default_factory=list)
     """Recordings that passed the check but could not be read later, and why."""
 
@@ -121,7 +129,7 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
         return []
     problems += bad_rows
     return [
-        Recording(row.path, row.name, row.values["text"], row.speaker or row.name, f"{row.manifest}:{row.line}: ")
+        Recording(row.path, row.name, row.raw, row.speaker or row.name, f"{row.manifest}:{row.line}: ", row.segment[:3])
         for row in rows
     ]
 
@@ -144,7 +152,7 @@ def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> l
 
     def problem(recording: Recording) -> str | None:
         try:
-            found = reading.header(recording.path, minimum_samples, reading.LONGEST_S)
+            found = reading.header(recording.path, minimum_samples, reading.LONGEST_S, *recording.segment)
             if task == REPEAT:
                 reading.check(found)
             else:
@@ -179,7 +187,7 @@ def _too_short(recordings: list[Recording], minimum_samples: int) -> list[str]:
     problems = []
     for recording in recordings:
         try:
-            reading.header(recording.path, minimum_samples, reading.LONGEST_S)
+            reading.header(recording.path, minimum_samples, reading.LONGEST_S, *recording.segment)
         except ValueError as error:
             problems.append(f"{recording.where}{recording.name}: {error}")
     return problems
@@ -210,7 +218,7 @@ def _hear(
     hear = listen.hearer(llama, encoder, task, batch_size, MAX_NEW_TOKENS)
     done = _Lines(out, _key(recordings, checkpoint, aid, task, llama_alone))
     left = recordings[len(done.lines) :]
-    sources = (listen.pieces(recording.path, aid, task, longest_s) for recording in left)
+    sources = (listen.pieces(recording.path, aid, task, longest_s, recording.segment) for recording in left)
     failed = []
     results = listen.listen(sources, hear, batch_size)
     for recording, heard in tqdm(zip(left, results, strict=True), "transcribing", len(left), unit="clip"):
@@ -272,7 +280,7 @@ def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: s
         used += [spec, aid.audiogram.levels(aid.ear).tolist(), aid.ear, aid.denoise]
     for recording in recordings:
         state = recording.path.stat() if recording.path.is_file() else None
-        used.append((recording.name, recording.text, str(recording.path)))
+        used.append((recording.name, recording.text, str(recording.path), recording.segment))
         used.append((state.st_size, state.st_mtime_ns) if state else None)
     return files.content_hash(repr(used))[:16]
 
@@ -294,7 +302,7 @@ def _line(recording: Recording, output: str, own: str, task: str, cut: bool = Fa
 
 def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Pooled error rates with bootstrap intervals over speakers and texts."""
-    from posttrain.evals.errors import edit_errors
+    from posttrain.evals.errors import edit_errors, open_asr_errors
     from posttrain.evals.measures import Ratio
 
     scores: dict[str, Any] = {}
@@ -302,11 +310,13 @@ def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[st
     units = {str(number): (str(r.text), r.speaker) for number, (r, _) in enumerate(told)}
     own = [("llama_", "llama_hypothesis")] if any("llama_hypothesis" in line for line in lines) else []
     for prefix, key in (("", "hypothesis"), ("encoder_", "encoder_hypothesis"), *own):
-        for name, errors, total in (("wer", "errors", "words"), ("cer", "char_errors", "chars")):
+        for name, errors, total in RATES:
             parts = {}
             for number, (recording, line) in enumerate(told):
                 counts = edit_errors(recording.text or "", line.get(key, ""))
-                parts[str(number)] = (float(counts[errors]), float(counts[total]))
+                counts |= open_asr_errors(recording.text or "", line.get(key, ""))
+                if counts.get(total):
+                    parts[str(number)] = (float(counts[errors]), float(counts[total]))
             if parts:
                 measure = Ratio(parts, total, units=units)
                 ci = measure.interval(0, BOOTSTRAP)

@@ -19,6 +19,7 @@ def _lines(probe, **more):
 def _heard():
     counts = {"errors": 1, "words": 4, "char_errors": 2, "chars": 9, "output": "x", "text": "y"}
     counts |= {"encoder_errors": 2, "together_errors": 1}
+    counts |= {"open_asr_errors": 1, "encoder_open_asr_errors": 2, "open_asr_words": 4}
     lines = [_lines(probe, **counts, score=0.5, speech=True) for probe in ("wer/padded", "wer/joined", "wer_real/fsdd")]
     silence = {"instruction": "repeat", "text": "", "score": 0.0, "speech": True, "output": "words"}
     return [*(line for found in lines for line in found), *_lines("hearing/sound", **silence)]

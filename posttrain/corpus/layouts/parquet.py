@@ -22,6 +22,8 @@ from posttrain.readers import tables
 
 KEPT = ("language", "lang", "locale", "gender", "age", "accent", "chapter_id")
 BATCH_ROWS = 8_192
+AUDIO = "column of audio"
+"""Key of an entry's values: the column that holds the audio, if that is not `audio`."""
 _SHARD = re.compile(r"(-\d+-of-\d+)?\.parquet$")
 _reading = threading.Lock()
 
@@ -73,6 +75,7 @@ def _file(
                     if text and said is None:
                         problems.append(f"{path}, row {row}: {text} is null, expected what is said; leave the row out")
                     else:
+                        values |= {} if audio == "audio" else {AUDIO: audio}
                         where = (cells[audio] or {}).get("path")
                         who = None if who is None else str(who)
                         yield Entry(
