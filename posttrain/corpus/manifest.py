@@ -50,10 +50,10 @@ class Row:
     """Of the segment; None for all that follows."""
     channel: int | None = None
     """Counted from 0; None for the average of all."""
+    id: str | None = None
+    """The authors' own name of it."""
     inside: int | None = None
     """Row of the parquet file at `path` that holds the audio."""
-    plain: bool = False
-    """The path is known to be that of a regular file, no link."""
 
     @property
     def segment(self) -> tuple[float, float | None, int | None, int | None]:
@@ -88,16 +88,17 @@ def scan(path: str | Path, root: str | Path | None = None, text: bool = True) ->
 def checked(entries: Iterable[Entry], root: Path, text: bool, problems: list[str]) -> list[Row]:
     """The entries with a path below `root` that is there and, if `text`, a text that can be said.
 
-    Problems with the others are added to `problems`.
+    What is wrong with the others is added to `problems`.
     """
     root = root.resolve()
     rows: list[Row] = []
     listings: paths.Listings = {}
+    folders: dict[str, str] = {}
     first: dict[tuple[object, ...], Row] = {}
     for entry in entries:
         row, wrong = _row(root, entry, text, listings)
         if not wrong:
-            other = first.setdefault(_segment(row), row)
+            other = first.setdefault(_segment(row, entry.there, folders), row)
             if other is not row and (_use(other) != _use(row) or _name(other) == _name(row)):
                 wrong.append(f"path {row.name} is in line {other.line} already; keep one of the two")
         problems += [row.problem(what) for what in wrong]
@@ -172,17 +173,16 @@ def _each(
 
 def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:
     name, written = entry.name, entry.text
-    wrong = [] if entry.there else [problem] if (problem := paths.problem(root, name, listings)) else []
+    wrong = [problem] if not entry.there and (problem := paths.problem(root, name, listings)) else []
     words = ""
     try:
-        words = normalise(written)
-        if text and not words:
-            wrong.append(f"text {written!r} has no usable characters (a–z, digits); write the words said")
-        elif text:
-            words = read_out(written)
+        words = read_out(written) if text else normalise(written)
     except ValueError as error:
         if text:
-            wrong.append(f"text {tables.shown(written)}: {error}")
+            wrong.append(f"text {tables.shown(written)}: {error}" if _usable(written) else _unusable(written))
+    else:
+        if text and not words:
+            wrong.append(_unusable(written))
     return Row(
         entry.table,
         entry.line,
@@ -196,15 +196,33 @@ def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tupl
         entry.offset_s,
         entry.duration_s,
         entry.channel,
+        entry.id,
         entry.inside,
-        entry.there,
     ), wrong
 
 
-def _segment(row: Row) -> tuple[object, ...]:
+def _usable(text: str) -> bool:
+    try:
+        return bool(normalise(text))
+    except ValueError:
+        return True
+
+
+def _unusable(text: str) -> str:
+    return f"text {text!r} has no usable characters (a–z, digits); write the words said"
+
+
+def _segment(row: Row, there: bool, folders: dict[str, str]) -> tuple[object, ...]:
     """What two rows share if they are one recording: the file, whatever it is called, the segment and the channel."""
-    file = row.path if row.plain else os.path.realpath(row.path)
-    return str(file), *row.segment
+    file = os.fspath(row.path)
+    if there:  # no link, so that only its folder needs to be looked up
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        file = f"{folders[folder]}/{name}"
+    else:
+        file = os.path.realpath(file)
+    return file, *row.segment
 
 
 def _name(row: Row) -> str:

@@ -35,7 +35,10 @@ def normalise(text: str) -> str:
     if not _PLAIN.fullmatch(text) or abbreviated(text):
         text = _letters(spelled_out(text))
     text = re.sub(r"[^a-z']+", " ", text.lower())
-    return " ".join(word for word in (w.strip("'") for w in text.split()) if word)
+    words = text.split()
+    if "'" in text:
+        words = [word for word in (w.strip("'") for w in words) if word]
+    return " ".join(words)
 
 
 def read_out(text: str) -> str:
@@ -72,6 +75,8 @@ def _letters(text: str) -> str:
 
 def _left_over(text: str) -> set[str]:
     """Characters that are neither words nor punctuation once everything is read out."""
+    if _PLAIN.fullmatch(text):
+        return set()
     return {
         c
         for c in _letters(spelled_out(text))

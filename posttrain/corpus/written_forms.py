@@ -68,6 +68,15 @@ _MONTHS = {
 }  # fmt: skip
 _HOURS = "one two three four five six seven eight nine ten eleven twelve fifteen thirty".split()
 _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
+_AMBIGUOUS_WORDS = (
+    re.compile(r"[Ⅰ-ↈ]"),  # Roman numerals of one sign, as in Henry Ⅷ
+    re.compile(r"#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)|^=", re.IGNORECASE),  # what a spreadsheet shows
+    re.compile(r"\b(?:jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|thurs?|thu|fri)\.(?!\s*\d)", re.IGNORECASE),
+    re.compile(r"\S*://\S*|\bwww\.\S+", re.IGNORECASE),
+    re.compile(r"\b(?=[IVX]{2,}\b)(?!I{4})X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])\b"),  # Henry VIII, World War II
+)
+_SUSPECT = re.compile(r"[Ⅰ-ↈ#=./]|\b[IVX]{2,}\b")
+"""What a text without digits has if one of these is found in it."""
 _AMBIGUOUS = (
     re.compile(r"\b\d{1,4}([-/])\d{1,2}\1\d{1,4}\b(?!\1)"),  # 2024-05-21, 5/6/24
     re.compile(r"\b\d{1,2}\.\d{1,2}\.\d{4}\b"),
@@ -77,7 +86,6 @@ _AMBIGUOUS = (
     re.compile(r"\d+ +- +\d+"),  # 5 - 3: minus or to
     re.compile(r"(?<![\w-])\d*[1-9]s\b|(?<![\w'-])\d{1,2}0s\b"),  # 5s, 30s: fives, thirties or seconds
     re.compile(r"\b(?!(?:us|ca|au|nz)[$£€¥])[a-z]{1,3}[$£€¥]\s?\d", re.IGNORECASE),  # C$5: whose dollars
-    re.compile(r"[Ⅰ-ↈ]"),  # Roman numerals of one sign, as in Henry Ⅷ
     re.compile(r"\d+ ?(?:' ?\d|\")"),  # 5' 10"
     # 9/11, 12/25: a date or a fraction
     re.compile(r"(?<![\d/])(?!24/7\b)(?:\d{1,2}/(?:11|1[3-579]|2[1-9]|3[01])|(?:1[3-9]|2\d|3[01])/0?\d)(?![\d/])"),
@@ -100,12 +108,10 @@ _AMBIGUOUS = (
     re.compile(r"\d+h\d+m\b"),
     re.compile(r"\b(?:2[4-9]|[3-9]\d):[0-5]\d\b"),  # 90:00
     re.compile(r"(?<!')\b\d+(?:'|′|'')(?![\w'])"),  # 6': feet, minutes, or a closing quote
-    re.compile(r"#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)|^=", re.IGNORECASE),  # what a spreadsheet shows
-    re.compile(r"\b(?:jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|thurs?|thu|fri)\.(?!\s*\d)", re.IGNORECASE),
-    re.compile(r"\S*://\S*|\bwww\.\S+", re.IGNORECASE),
-    re.compile(r"\b(?=[IVX]{2,}\b)(?!I{4})X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])\b"),  # Henry VIII, World War II
+    *_AMBIGUOUS_WORDS,
 )
-"""Forms with several readings: the row is refused, and its author must write the words."""
+"""Forms with several readings: the row is refused, and its author must write the words. All but the first few have a
+digit."""
 
 
 def spelled_out(text: str) -> str:
@@ -124,16 +130,18 @@ def spelled_out(text: str) -> str:
 
 def abbreviated(text: str) -> bool:
     """Whether a text without digits and signs contains an abbreviation."""
-    words = [word.rstrip(",;:!?") for word in text.lower().split()]
-    return not _ABBREVIATIONS.isdisjoint(words) or any(
-        word.startswith("am") and before in _HOURS for before, word in itertools.pairwise(words)
+    text = text.lower()
+    words = [word.rstrip(",;:!?") for word in text.split()]
+    return not _ABBREVIATIONS.isdisjoint(words) or (
+        " am" in text and any(w.startswith("am") and before in _HOURS for before, w in itertools.pairwise(words))
     )
 
 
 def ambiguous(text: str) -> list[str]:
     """The parts of the text that could be read in several ways, such as 5/6/24 or Henry VIII."""
     text = unicodedata.normalize("NFC", text.translate(_CHARACTERS))
-    return [found[0] for pattern in _AMBIGUOUS for found in pattern.finditer(text) if not _PHONE.fullmatch(found[0])]
+    patterns = _AMBIGUOUS if _DIGIT.search(text) else _AMBIGUOUS_WORDS if _SUSPECT.search(text) else ()
+    return [found[0] for pattern in patterns for found in pattern.finditer(text) if not _PHONE.fullmatch(found[0])]
 
 
 @lru_cache(maxsize=65_536)
