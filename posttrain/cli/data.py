@@ -116,6 +116,37 @@ def check(
         raise InputError(f"{source} cannot be trained on as it is: correct what is marked refused, or use --write")
 
 
+@app.command()
+def get(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A card in data/ that names a data set of the hub.")],
+    data_root: Annotated[
+        Path, typer.Option(metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Where to put it.")
+    ],
+    dry_run: DryRunOption = False,
+) -> None:
+    """Stream a data set of the Hugging Face hub into parquet files below the data root.
+
+    The card names it: `hub: {id: openslr/librispeech_asr, config: clean, splits: [test], revision: …, rows: 2000}`.
+    An interrupted download goes on where it stopped.
+
+    \b
+    posttrain data get my_corpus --data-root ~/speech
+    """
+    from posttrain.corpus import sources
+    from posttrain.corpus.layouts import hub
+
+    card = sources.card(source)
+    if "hub" not in card:
+        raise InputError(f"the card {source} names no data set of the hub; get it from {card.get('origin')}")
+    about = card["hub"]
+    if dry_run:
+        line(f"would get {about['id']}, splits {', '.join(about['splits'])}, into {data_root / source}")
+        return
+    with quiet_stdout():
+        made = hub.download(card, data_root / source)
+    line(f"{data_root / source}: {len(made)} new files; look at it with: posttrain data check {source}")
+
+
 def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {part:,}" for name, part in value.items())

@@ -150,6 +150,10 @@ def listed(name: str, data_root: Path, problems: list[str]) -> Source:
     """
     about, root = card(name), data_root / name
     layout = next((kind for kind in about["layouts"] if LAYOUTS[kind].found(root)), None)
+    if layout is None and "hub" in about:
+        raise InputError(
+            f"source {name} not found ({root}); get it with: posttrain data get {name} --data-root {data_root}"
+        )
     if layout is None:
         wanted = " or ".join(LAYOUTS[kind].what for kind in about["layouts"])
         raise InputError(f"source {name} not found ({root}: {wanted}); put it below data_root, or take it out of"

@@ -1,11 +1,17 @@
 """Parquet files with audio inside are listed without it, and each recording's bytes are read from its row group."""
 
+import io
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
+from posttrain.corpus import manifest
 from posttrain.corpus.layouts import hub, parquet
-from tests.corpus.layouts.reading import entries, named
+from posttrain.errors import InputError
+from tests.corpus.layouts.reading import entries, named, rows
 
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -70,15 +76,35 @@ def test_a_row_without_bytes_and_one_beyond_the_end_are_refused(tmp_path):
         parquet.content(tmp_path / "a.parquet", 1)
 
 
-def test_a_data_set_is_streamed_as_from_the_hub_with_its_bytes(tmp_path):
+def test_a_data_set_of_the_hub_is_streamed_into_files_that_are_read_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     """`parquet` with `data_files` takes the way of a hub id, without the network."""
-    write(tmp_path / "train-0.parquet", ["a", "b", "c"], speaker_id=[7, 7, 8])
-    about = {"id": "parquet", "splits": ["train", "dev"], "data_files": {"train": str(tmp_path / "*.parquet")}}
-    problems = []
-    found = list(hub.stream({"hub": about}, problems))
-    assert [(e.name, e.text, e.speaker, e.split, e.id, content) for e, content in found] == [
-        ("hub/parquet/default/train/00000000", "a", "7", "train", "0.flac", b"fLaCa"),
-        ("hub/parquet/default/train/00000001", "b", "7", "train", "1.flac", b"fLaCb"),
-        ("hub/parquet/default/train/00000002", "c", "8", "train", "2.flac", b"fLaCc"),
+    monkeypatch.setattr(hub, "SHARD_ROWS", 2)
+    write(tmp_path / "hub" / "train-0.parquet", ["a", "b", "c"], speaker_id=[7, 7, 8])
+    about = {"id": "parquet", "splits": ["train"], "data_files": {"train": str(tmp_path / "hub" / "*.parquet")}}
+    folder = tmp_path / "mine"
+    made = hub.download({"hub": about}, folder, progress=False)
+    assert [str(path.relative_to(folder)) for path in made] == ["train/0000.parquet", "train/0001.parquet"]
+    found, problems = entries(folder, "parquet")
+    assert problems == [] and [(e.text, e.speaker, e.split, e.id) for e in found] == [
+        ("a", "7", "train", "0.flac"),
+        ("b", "7", "train", "1.flac"),
+        ("c", "8", "train", "2.flac"),
     ]
-    assert len(problems) == 1 and named(problems, "hub/parquet/default/dev", "Available splits: ['train']")
+    assert [parquet.content(folder / e.name, e.inside) for e in found] == [b"fLaCa", b"fLaCb", b"fLaCc"]
+    made[1].unlink()
+    assert hub.download({"hub": about}, folder, progress=False) == made[1:]
+    assert hub.download({"hub": about | {"rows": 1}}, tmp_path / "one", progress=False) != []
+    assert len(entries(tmp_path / "one", "parquet")[0]) == 1
+    with pytest.raises(InputError, match=r"split dev: .*Available splits: \['train'\].*HF_TOKEN"):
+        hub.download({"hub": about | {"splits": ["dev"]}}, folder, progress=False)
+
+
+def test_audio_inside_a_parquet_file_becomes_a_waveform(tmp_path):
+    sound = io.BytesIO()
+    soundfile.write(sound, 0.1 * np.sin(np.arange(16_000)), 16_000, format="FLAC")
+    audio = pa.array([{"bytes": sound.getvalue(), "path": "x.flac"}], type=AUDIO)
+    pq.write_table(pa.table({"sound": audio, "text": ["hello there"]}), tmp_path / "test.parquet")
+    found, problems = rows(tmp_path, "parquet", columns={"audio": "sound"})
+    [(row, heard, problem)] = manifest.load(found)
+    assert problems == [] and problem is None and heard is not None
+    assert (row.text, row.split, heard[0].format, len(heard[1])) == ("hello there", "test", "FLAC", 16_000)
