@@ -5,22 +5,26 @@ Also of a few recordings, without a cache.
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, activity
 from posttrain.corpus.store import Corpus
+from posttrain.machine import lock
 from posttrain.machine.device import say
+from posttrain.model import frame_cache
 from posttrain.model.encoders import loading as encoders
-from posttrain.model.encoders.contract import Encoder, run
+from posttrain.model.encoders.contract import Encoder, batched, run
 from posttrain.model.frame_table import FrameTable
 
+FRAMES, SPANS = "frames.safetensors", "hypotheses.json"
 FRAMES_FORMAT = 7
 """Version of cached frames; increase it when the encoded part of a clip changes."""
 
@@ -49,42 +53,64 @@ def encode_corpus(
     Only a model whose prompts carry transcripts reads those of training clips. Without `transcripts` the encoder may
     leave them empty (`Encoder.transcribe`), and the table does not have these.
 
-    Cached in `folder` (frames.safetensors, hypotheses.json) under the corpus's fingerprint and the encoder's hash;
-    recomputed if either changes, or if transcripts that are needed are not among them. float16 halves the table's size;
+    Cached in `folder` (frames.safetensors, hypotheses.json) under the hashes of the corpus's clips and of the encoder;
+    recomputed if either changes, or if transcripts that are needed are not among them. The cache grows batch by batch,
+    so an interrupted encoding goes on where it stopped, and is mapped into memory, not read. float16 halves its size;
     text rows do not use it.
     """
-    plain = f"{corpus.fingerprint}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
-    whole = f"{plain}-transcripts"
-    usable = (whole,) if transcripts else (whole, plain)
-    frames_path, spans_path = folder / "frames.safetensors", folder / "hypotheses.json"
-    if frames_path.is_file() and files.damage(spans_path) is None:
-        kept = json.loads(spans_path.read_text(encoding="utf-8"))
-        if kept["key"] in usable and _key_of(frames_path) == kept["key"]:
-            spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
-            parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
-            known = kept["hypotheses"] if kept["key"] == whole else _known(kept["hypotheses"], corpus)
-            return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=known, parts=parts)
+    plain = f"{_sounds(corpus)}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
+    key = f"{plain}-transcripts" if transcripts else plain
+    with lock.waiting(folder, "frames"):  # another command may be encoding the same
+        found = _cached(folder, corpus, {key, f"{plain}-transcripts"})
+        if found is None:
+            try:
+                _encode(encoder, corpus, folder, key, progress, transcripts)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EROFS):
+                    raise
+                say(f"  {folder} cannot be written to: the encoder's frames are not kept")
+                with tempfile.TemporaryDirectory() as elsewhere:
+                    return encode_corpus(encoder, corpus, Path(elsewhere), progress, transcripts)
+            found = _cached(folder, corpus, {key})
+    assert found is not None
+    return found
+
+
+def _cached(folder: Path, corpus: Corpus, usable: Collection[str]) -> FrameTable | None:
+    """The table in a folder, its frames mapped into memory, if its key is among those that can be used."""
+    frames_path, spans_path = folder / FRAMES, folder / SPANS
+    if not frames_path.is_file() or files.damage(spans_path) is not None:
+        return None
+    kept = json.loads(spans_path.read_text(encoding="utf-8"))
+    if kept["key"] not in usable or _key_of(frames_path) != kept["key"]:
+        return None
+    spans = {clip_id: tuple(span) for clip_id, span in kept["spans"].items()}
+    parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
+    every = kept["key"].endswith("-transcripts")
+    known = kept["hypotheses"] if every else _known(kept["hypotheses"], corpus)
+    return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=known, parts=parts)
+
+
+def _encode(encoder: Encoder, corpus: Corpus, folder: Path, key: str, progress: bool, transcripts: bool) -> None:
     pieces = _Pieces(corpus)
     wanted = [True] * len(pieces) if transcripts else pieces.tested
-    results = run(encoder, pieces, "encoding" if progress else None, pieces.lengths, pieces.names, wanted)
-    frames = torch.cat([frames for frames, _ in results]).half()  # (T_all, D)
-    spans, start = {}, 0
-    for name, (clip_frames, _) in zip(pieces.names, results, strict=True):
-        spans[name] = (start, len(clip_frames))
-        start += len(clip_frames)
-    hypotheses = {name: words for name, (_, words) in zip(pieces.names, results, strict=True)}
+
+    def batches(done: Container[int]) -> Iterator[frame_cache.Batch]:
+        desc = "encoding" if progress else None
+        return batched(encoder, pieces, desc, pieces.lengths, pieces.names, wanted, done)
+
+    found = frame_cache.fill(folder / FRAMES, key, encoder.width, batches)
+    spans = {name: found[number][:2] for number, name in enumerate(pieces.names)}
+    hypotheses = {name: found[number][2] for number, name in enumerate(pieces.names)}
     hypotheses |= {clip: " ".join(hypotheses[i] for i in ids).strip() for clip, ids in pieces.parts.items()}
-    key = whole if transcripts else plain
-    try:
-        with files.beside(frames_path) as partial:
-            save_file({"frames": frames}, partial, {"key": key})
-        files.write_json(spans_path, {"key": key, "spans": spans, "hypotheses": hypotheses, "parts": pieces.parts})
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS):
-            raise
-        say(f"  {folder} cannot be written to: the encoder's frames are not kept")
-    known = hypotheses if transcripts else _known(hypotheses, corpus)
-    return FrameTable(frames, spans, hypotheses=known, parts=pieces.parts)
+    files.write_json(folder / SPANS, {"key": key, "spans": spans, "hypotheses": hypotheses, "parts": pieces.parts})
+    frame_cache.finish(folder / FRAMES)
+
+
+def _sounds(corpus: Corpus) -> str:
+    """Identifies the corpus's clips: their audio and where each is in it."""
+    hashes = corpus.counts["hashes"]
+    return files.value_hash([hashes["audio"], hashes["clips"]])
 
 
 def _known(hypotheses: dict[str, str], corpus: Corpus) -> dict[str, str]:

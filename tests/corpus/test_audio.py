@@ -241,3 +241,21 @@ def test_two_microphones_apart_are_averaged(tmp_path, delay):
     speech, rng = voice(3), np.random.default_rng(1)
     pair = np.stack([speech[delay:], speech[:-delay]], 1) + 0.01 * rng.standard_normal((len(speech) - delay, 2))
     assert np.allclose(reading.audio(put(tmp_path / "a.wav", pair, subtype="FLOAT")), pair.mean(1), atol=1e-5)
+
+
+def test_a_segment_is_what_the_whole_has_there_and_one_beyond_the_end_is_refused(tmp_path):
+    path = tmp_path / "long.flac"
+    whole = 0.1 * np.random.default_rng(0).standard_normal((40 * 16_000, 2))
+    soundfile.write(path, whole, 16_000)
+    found = reading.header(path, offset_s=31.5, duration_s=2.0, channel=1)
+    part = np.concatenate(list(reading.blocks(found)))
+    assert np.allclose(part, whole[504_000:536_000, 1], atol=1e-4) and found.duration_s == 2.0
+    rest = reading.header(path, offset_s=39.0)
+    assert rest.samples == 16_000
+    assert reading.header(path, offset_s=39.0, duration_s=1.01).samples == 16_000  # a rounded end
+    for segment in ({"offset_s": 39.0, "duration_s": 2.0}, {"offset_s": 41.0}, {"duration_s": 0.0}):
+        with pytest.raises(ValueError, match=r"expected one within the file's 40\.000 s; correct its times"):
+            reading.header(path, **segment)
+    with pytest.raises(ValueError, match="channel is 2, expected 0 to 1"):
+        reading.header(path, channel=2)
+    reading.header(path, longest_s=5, offset_s=3.0, duration_s=4.0)  # the limit is the segment's

@@ -10,7 +10,7 @@ from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.types import Example
 from posttrain.evals import evaluate
 from posttrain.model import corpus_table
-from posttrain.model.encoders import parakeet
+from posttrain.model.encoders import contract, parakeet
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import Spec
 
@@ -25,16 +25,24 @@ def burst(seconds: float) -> torch.Tensor:
 
 
 class Corpus:
-    fingerprint = "abc"
-
     def __init__(self, **waveforms: tuple[str, torch.Tensor]):
         self.waveforms = {name: waveform for name, (_, waveform) in waveforms.items()}
         self.clips = {
             name: SimpleNamespace(
-                id=name, samples=len(waveform), split=split, text="a b", speaker="v", condition="clean", source="made"
+                id=name,
+                samples=len(waveform),
+                split=split,
+                text="a b",
+                speaker="v",
+                condition="clean",
+                source="made",
+                raw="",
             )
             for name, (split, waveform) in waveforms.items()
         }
+
+        hashes = {name: str(sorted(self.waveforms)) for name in ("audio", "clips")}
+        self.counts = {"hashes": hashes}
 
     def audio(self, clip_id):
         return self.waveforms[clip_id]
@@ -66,6 +74,46 @@ def test_a_test_clip_with_long_pauses_has_windows_and_a_training_clip_has_none(e
     assert table.hypotheses["test"] == " ".join(table.hypotheses[p] for p in table.parts["test"]).strip()
     again = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
     assert again.parts == table.parts and again.spans == table.spans
+
+
+class Stopping:
+    """The encoder, which is stopped after some batches; it counts the clips that it takes."""
+
+    def __init__(self, encoder, batches):
+        self.encoder, self.left, self.clips = encoder, batches, 0
+
+    def __getattr__(self, name):
+        return getattr(self.encoder, name)
+
+    def transcribe(self, waveforms, lengths, words=()):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left, self.clips = self.left - 1, self.clips + len(waveforms)
+        return self.encoder.transcribe(waveforms, lengths, words)
+
+
+def test_an_encoding_that_is_stopped_goes_on_where_it_was(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(contract, "BATCH_SAMPLES", 5 * RATE)
+    corpus = Corpus(**{f"c{number}": ("train", burst(1 + number / 2)) for number in range(6)})
+    (tmp_path / "whole").mkdir()
+    whole = corpus_table.encode_corpus(encoder, corpus, tmp_path / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        corpus_table.encode_corpus(Stopping(encoder, 2), corpus, tmp_path, progress=False)
+    assert not (tmp_path / "frames.safetensors").exists()
+    with (tmp_path / "frames.partial").open("ab") as file:  # what was written after the last line of the log
+        file.write(b"half a batch")
+    with (tmp_path / "frames.partial.jsonl").open("a") as file:
+        file.write("[[5, [1")
+    going = Stopping(encoder, 99)
+    table = corpus_table.encode_corpus(going, corpus, tmp_path, progress=False)
+    assert 0 < going.clips < 6
+    assert table.spans == whole.spans and torch.equal(table.frames, whole.frames)
+    assert table.hypotheses == whole.hypotheses
+    assert not list(tmp_path.glob("frames.partial*"))
+    changed = Corpus(**{f"d{number}": ("train", burst(1.0)) for number in range(2)})
+    with pytest.raises(KeyboardInterrupt):
+        corpus_table.encode_corpus(Stopping(encoder, 0), changed, tmp_path, progress=False)
+    assert len(corpus_table.encode_corpus(encoder, changed, tmp_path, progress=False).spans) == 2
 
 
 class Parrot:

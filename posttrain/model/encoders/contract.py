@@ -5,7 +5,7 @@ scratch, is the exception. A new kind of encoder is a file like `parakeet.py`, a
 `loading.py`. Where the transcript comes from is the encoder's own affair: a CTC head, or a decoder as Whisper's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,6 +106,22 @@ def run(
     clips, for errors. `words`: whether each clip's transcript is needed, by default all are.
     Raises ValueError if a waveform is shorter than one frame or, without its silence, longer than the encoder takes.
     """
+    results: dict[int, tuple[torch.Tensor, str]] = {}
+    for batch in batched(encoder, waveforms, progress, lengths, names, words):
+        results |= batch
+    return [results[i] for i in range(len(waveforms))]
+
+
+def batched(
+    encoder: Encoder,
+    waveforms: Sequence[torch.Tensor],
+    progress: str | None = None,
+    lengths: Sequence[int] = (),
+    names: Sequence[str] = (),
+    words: Sequence[bool] = (),
+    done: Container[int] = (),
+) -> Iterator[dict[int, tuple[torch.Tensor, str]]]:
+    """As `run`, batch by batch: number of the waveform → its frames and transcript; without those that are `done`."""
     lengths = lengths or [len(waveform) for waveform in waveforms]
 
     def name(number: int) -> str:
@@ -114,9 +130,9 @@ def run(
     for number, samples in enumerate(lengths):
         if encoder.num_frames(samples) < 1:
             raise ValueError(f"{name(number)} is {samples} samples, expected one encoder frame or more")
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    results: dict[int, tuple[torch.Tensor, str]] = {}
-    bar = tqdm(total=len(order), desc=progress, unit="clip", disable=progress is None)
+    order = sorted((i for i in range(len(lengths)) if i not in done), key=lambda i: lengths[i])
+    first = len(lengths) - len(order)
+    bar = tqdm(total=len(lengths), initial=first, desc=progress, unit="clip", disable=progress is None)
     for batch in _batches(order, lengths):
         padded, samples_in = collate([heard(waveforms[i]) for i in batch])
         if padded.shape[1] > encoder.longest_samples:
@@ -125,10 +141,9 @@ def run(
                 f"expected at most {encoder.longest_samples / SAMPLE_RATE:.1f} s, as the encoder takes no more; cut it"
             )
         wanted = [words[i] for i in batch] if words else ()
-        results |= zip(batch, encoder.transcribe(padded, samples_in, wanted), strict=True)
+        yield dict(zip(batch, encoder.transcribe(padded, samples_in, wanted), strict=True))
         bar.update(len(batch))
     bar.close()
-    return [results[i] for i in range(len(waveforms))]
 
 
 def state_hash(model: torch.nn.Module) -> str:
