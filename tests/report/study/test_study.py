@@ -295,13 +295,13 @@ def test_benchmarks_of_a_real_base_have_columns_of_their_own_and_its_recipe_is_i
     for name, options in (("lora", {}), ("kl", {"kl_weight": 1.0})):
         rows = arm(name, **options)
         for each in rows:
-            each["metrics"] |= measured({"ability/blimp": 0.75, "language/perplexity/wikitext": 30.0})
+            each["metrics"] |= measured({"benchmark/blimp": 0.75, "language/perplexity/wikitext": 30.0})
         arms_of.append(rows)
     real = in_memory(*arms_of)
-    assert set(figures(real)) - set(figures(plain)) == {"ability/blimp", "language/perplexity/wikitext"}
+    assert set(figures(real)) - set(figures(plain)) == {"benchmark/blimp", "language/perplexity/wikitext"}
     head, first, _ = study_page.figure_table(real)
-    assert first[head.index("BLiMP, right")].startswith("75")
-    assert "BLiMP, right" not in study_page.figure_table(plain)[0]
+    assert first[head.index("BLiMP: grammatical sentence preferred, typed")].startswith("75")
+    assert "BLiMP: grammatical sentence preferred, typed" not in study_page.figure_table(plain)[0]
     from_hub = dataclasses.replace(real[0].start, base="a/model", config={"recipe": "smol", "stage": "distill"})
     of_real, of_tiny = (command(dataclasses.replace(real[1], start=s), real[0]) for s in (from_hub, real[0].start))
     assert of_real.startswith("make sft RECIPE=smol DATA_ROOT=… FROM=") and of_tiny.startswith("make sft FROM=")
