@@ -64,7 +64,7 @@ def outline(about: "Outline") -> None:
         "sources": ", ".join(about.sources) or "none: synthetic speech alone",
         "tasks": f"{_shares(about.tasks)}; for grpo {_shares(about.rl_tasks)}",
         "suites": ", ".join(f"{name} {count or ''}".rstrip() for name, count in about.suites.items()),
-        "benchmarks": ", ".join(f"{name} {about.benchmarks[name]}" for name in about.found)
+        "benchmarks": ", ".join(f"{name} {about.benchmarks[name] or '(hub)'}" for name in about.found)
         + ("; " if about.found and missing else "")
         + (f"without {', '.join(missing)}, which the data root does not hold" if missing else ""),
         "rows": f"{clips['train']:,} synthetic clips to train on, {clips['rl']:,} for grpo, "

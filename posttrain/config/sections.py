@@ -153,6 +153,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "align": {"blank_below": 1.0},
     "base": {"chat_format": None},
     "corpus": {"world": "tiny", "written": 0},
+    "evaluation": {"benchmarks": None, "benchmark_limit": None},
     "sft": {"candidates": 0, "transcript": False},
 }
 """Section → options that it did not always have, with the value that does as before; keys do not count that value."""
@@ -371,3 +372,8 @@ class EvaluationConfig:
     """Token limit of an answer."""
     bootstrap: Count = 1000
     """Bootstrap resamples per interval."""
+    benchmarks: tuple[Name, ...] | None = None
+    """Public benchmarks: cards of data/ whose file the data root holds, or tasks of lm-evaluation-harness, which loads
+    them from the hub. Null: every card whose file is there; []: none."""
+    benchmark_limit: Count | None = None
+    """How many items of each; null: as many as the card says, or all of a task from the hub."""

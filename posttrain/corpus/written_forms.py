@@ -68,15 +68,18 @@ _MONTHS = {
 }  # fmt: skip
 _HOURS = "one two three four five six seven eight nine ten eleven twelve fifteen thirty".split()
 _PARTS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
+_DOTTED_DAYS = re.compile(
+    r"\b(?:jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|thurs?|thu|fri)\.(?!\s*\d)", re.IGNORECASE
+)
 _AMBIGUOUS_WORDS = (
     re.compile(r"[Ⅰ-ↈ]"),  # Roman numerals of one sign, as in Henry Ⅷ
     re.compile(r"#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)|^=", re.IGNORECASE),  # what a spreadsheet shows
-    re.compile(r"\b(?:jan|feb|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|thurs?|thu|fri)\.(?!\s*\d)", re.IGNORECASE),
+    _DOTTED_DAYS,
     re.compile(r"\S*://\S*|\bwww\.\S+", re.IGNORECASE),
     re.compile(r"\b(?=[IVX]{2,}\b)(?!I{4})X{0,3}(?:IX|IV|V?I{0,3})(?<=[IVX])\b"),  # Henry VIII, World War II
 )
-_SUSPECT = re.compile(r"[Ⅰ-ↈ#=./]|\b[IVX]{2,}\b")
-"""What a text without digits has if one of these is found in it."""
+_SUSPECT = re.compile(r"[Ⅰ-ↈ#=/]|[wW]{3}\.|\b[IVX]{2,}\b")
+"""Found in each text without digits in which _AMBIGUOUS_WORDS are found, but for _DOTTED_DAYS."""
 _AMBIGUOUS = (
     re.compile(r"\b\d{1,4}([-/])\d{1,2}\1\d{1,4}\b(?!\1)"),  # 2024-05-21, 5/6/24
     re.compile(r"\b\d{1,2}\.\d{1,2}\.\d{4}\b"),
@@ -140,7 +143,11 @@ def abbreviated(text: str) -> bool:
 def ambiguous(text: str) -> list[str]:
     """The parts of the text that could be read in several ways, such as 5/6/24 or Henry VIII."""
     text = unicodedata.normalize("NFC", text.translate(_CHARACTERS))
-    patterns = _AMBIGUOUS if _DIGIT.search(text) else _AMBIGUOUS_WORDS if _SUSPECT.search(text) else ()
+    patterns: tuple[re.Pattern[str], ...] = (_DOTTED_DAYS,) if "." in text else ()
+    if _DIGIT.search(text):
+        patterns = _AMBIGUOUS
+    elif _SUSPECT.search(text):
+        patterns = _AMBIGUOUS_WORDS
     return [found[0] for pattern in patterns for found in pattern.finditer(text) if not _PHONE.fullmatch(found[0])]
 
 

@@ -1,36 +1,68 @@
 """Items with several endings: the model chooses the one with the highest log-probability, as lm-evaluation-harness."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from posttrain.corpus.choices import Choice
 from posttrain.model.speech_llama import SpeechLlama
 
 
 def lines(llama: SpeechLlama, items: list[Choice], batch_size: int) -> list[dict[str, Any]]:
-    """One line per item: whether its right ending has the highest log-probability, summed over its tokens, in nats."""
-    asked = [(item.context, ending) for item in items for ending in item.endings]
-    scores = iter(log_likelihoods(llama, asked, batch_size))
+    """One line per item, graded as lm-evaluation-harness' acc (`score`) and, where it has that, acc_norm (`normed`).
+
+    acc: whether the right ending has the highest log-probability, summed over its tokens, in nats; of a single ending,
+    whether greedy decoding gives it. acc_norm: the same for log-probabilities divided by the endings' characters.
+    """
+    scores = iter(log_likelihoods(llama, [pair for item in items for pair in item.pairs], batch_size))
     made = []
     for item in items:
-        of_endings = [next(scores) for _ in item.endings]
-        chosen = max(range(len(of_endings)), key=of_endings.__getitem__)
-        line = {"id": item.id, "probe": item.probe, "text": item.context, "content": item.content}
-        made.append(
-            line | {"output": item.endings[chosen].strip(), "nats": of_endings, "score": float(chosen == item.right)}
-        )
+        nats, greedy = zip(*(next(scores) for _ in item.endings), strict=True)
+        chosen = _highest(nats)
+        right = chosen == item.right if len(nats) > 1 else greedy[0]
+        output = "".join(item.pairs[chosen] if item.contexts else item.endings[chosen]).strip()
+        line: dict[str, Any] = {"id": item.id, "probe": item.probe, "text": item.context, "content": item.content}
+        line |= {"output": output, "nats": list(nats), "score": float(right)}
+        if item.lengths:
+            line["normed"] = float(_highest([n / c for n, c in zip(nats, item.lengths, strict=True)]) == item.right)
+        made.append(line)
     return made
 
 
-def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size: int) -> list[float]:
-    """Log-probability of each ending after its context, in nats.
+def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size: int) -> list[tuple[float, bool]]:
+    """Log-probability of each ending after its context, in nats, and whether greedy decoding gives it.
 
-    The BOS token comes first if the tokenizer adds one to texts, or if the context is empty.
+    As in lm-evaluation-harness, the BOS token comes first if the tokenizer adds one to texts, or if the context is
+    empty; spaces at a context's end belong to the ending; what is longer than the model's positions loses its start.
     """
-    tokenizer = llama.tokenizer
-    added = tokenizer.encode("")
     rows, spans = [], []
     for context, ending in pairs:
-        start = added if context else [tokenizer.bos_token_id]
-        rows.append(start + tokenizer.word_ids(context + ending))
-        spans.append((len(start) + len(tokenizer.word_ids(context)), len(rows[-1])))
-    return [found.sum().item() for found in llama.token_logprobs(rows, spans, batch_size)]
+        row, start = _encoded(llama, context, ending)
+        rows.append(row)
+        spans.append((start, len(row)))
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found: dict[int, tuple[float, bool]] = {}
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        of_batch = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
+        for i, logprobs in zip(batch, of_batch, strict=True):
+            targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)  # (L,)
+            nats = logprobs.gather(-1, targets[:, None])[:, 0].sum().item()
+            found[i] = (nats, bool((logprobs.argmax(-1) == targets).all()))
+    return [found[i] for i in range(len(rows))]
+
+
+def _encoded(llama: SpeechLlama, context: str, ending: str) -> tuple[list[int], int]:
+    """Ids of context and ending, and where the ending begins in them."""
+    tokenizer, stripped = llama.tokenizer, context.rstrip()
+    context, ending = stripped, context[len(stripped) :] + ending
+    start = tokenizer.encode("") if context else [tokenizer.bos_token_id]
+    row = start + tokenizer.word_ids(context + ending)
+    begins = len(start) + len(tokenizer.word_ids(context))
+    dropped = max(0, len(row) - llama.model.config.max_position_embeddings - 1)
+    return row[dropped:], begins - dropped
+
+
+def _highest(values: Sequence[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)

@@ -9,7 +9,7 @@ import zlib
 from itertools import product
 from typing import Any
 
-from posttrain.evals import former_names, personal_metrics
+from posttrain.evals import benchmark_metrics, former_names, personal_metrics
 from posttrain.evals.clusters import Unit
 from posttrain.evals.hearing import listener_metrics
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, finite
@@ -109,6 +109,7 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
         found["grpo/reward"] = share(rewarded, lambda line: line["score"])
     found |= _forgetting(probes, base) | _agreement(probes, base) | _gap(probes, base) | _enhancement(probes)
     found |= listener_metrics.measures(probes) | personal_metrics.measures(probes)
+    found |= benchmark_metrics.measures(probes, base)
     return dict(sorted(found.items()))
 
 
@@ -220,24 +221,16 @@ def _complied(line: Line) -> bool:
 
 
 def _forgetting(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
-    """Forgetting relative to row zero, over the abilities that it had: a probe on which it did no better than by
-    guessing is shown, but what it never knew it cannot forget."""
+    """Forgetting relative to row zero, over the abilities that it had."""
     zero = {key(line): line["score"] for line in base or [] if line["probe"].startswith("ability/")}
     families: dict[str, dict[str, tuple[float, float]]] = {}
     shared: dict[str, Unit] = {}
     for probe, lines in probes.items():
         pairs = {key(line): (zero[key(line)], line["score"]) for line in lines if key(line) in zero}
-        if any(before for before, _ in pairs.values()) and _known(probe, lines, zero):
+        if any(before for before, _ in pairs.values()):
             families[probe] = pairs
             shared |= units(lines)
     return {"forgetting/mean": Forgetting(families, shared)} if families else {}
-
-
-def _known(probe: str, lines: list[Line], zero: dict[str, Any]) -> bool:
-    """Whether row zero was surely better than by guessing, where a guess may be right."""
-    chance = of(probe).chance
-    before = [line | {"score": zero[key(line)]} for line in lines if key(line) in zero]
-    return chance is None or share(before, lambda line: line["score"]).interval(0, 1000).lo > chance
 
 
 def _agreement(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:

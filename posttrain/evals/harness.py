@@ -7,8 +7,6 @@ lm-eval imports the Python that a task's YAML names, from the YAML's folder. So 
 our own grader's name, no code.
 """
 
-import contextlib
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ import yaml
 from posttrain import files
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.evals import harness_items
 from posttrain.evals.clusters import Unit
 from posttrain.evals.measures import Share
 from posttrain.evals.units import unit
@@ -33,7 +32,6 @@ GRADER = f"{__name__}.process_results"
 """The function that lm-eval calls to grade an answer."""
 DATA_TAGS = {*filter(None, yaml.SafeLoader.yaml_constructors), "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"}
 BOOTSTRAP = 1000
-MISSING = "lm-evaluation-harness is not installed; get it with: pip install 'posttrain[lm-eval]'"
 
 
 def task_name(probe: str) -> str:
@@ -80,15 +78,15 @@ def evaluate(
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
     except ImportError as error:
-        raise InputError(MISSING) from error
+        raise InputError(harness_items.MISSING) from error
     if llama.spec.adapter == "prompt_tuning":
         raise InputError("adapter is prompt_tuning, whose prompts shift what lm-eval reads; name another checkpoint")
     manager = TaskManager(include_path=folder, include_defaults=False)  # listing lm-eval's own takes seconds
     if not set(tasks) <= set(manager.all_tasks):
-        manager = TaskManager(include_path=folder)
-    _check_names(tasks, manager.all_tasks)
+        manager = TaskManager(include_path=folder) if folder else harness_items.task_manager()
+    harness_items.check_names(tasks, manager.all_tasks, f"{OURS}, ")
     model = HFLM(pretrained=llama.model, tokenizer=llama.tokenizer, backend="causal", batch_size=batch_size)
-    with _data_that_can_be_had(tasks):
+    with harness_items.data_that_can_be_had(tasks):
         found = simple_evaluate(
             model,
             tasks=list(tasks),
@@ -176,31 +174,6 @@ def _figures(task: str, samples: list[dict[str, Any]], seed: int) -> dict[str, d
             ci = share.interval(seed, BOOTSTRAP)
             found[name] = {"value": ci.value, "n": share.n, **share.extra(), "ci95": [ci.lo, ci.hi]}
     return found
-
-
-def _check_names(tasks: Sequence[str], known: Sequence[str]) -> None:
-    problems = []
-    for name in tasks:
-        if name not in known:
-            near = ", ".join(difflib.get_close_matches(name, known, 3)) or f"{OURS}, arc_challenge, hellaswag"
-            problems.append(f"--lm-eval names {name}, which lm-evaluation-harness does not know; did you mean {near}?")
-    if problems:
-        raise InputError(problems)
-
-
-@contextlib.contextmanager
-def _data_that_can_be_had(tasks: Sequence[str]) -> Iterator[None]:
-    """Turn the errors of an unreachable hub into one InputError that says what to do."""
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        yield
-    except (ConnectionError, DatasetsError, FileNotFoundError, HfHubHTTPError, OfflineModeIsEnabled) as error:
-        raise InputError(
-            f"the data of {', '.join(tasks)} cannot be had: {error}; run once with a network, or copy the cache of a "
-            "machine that has them (HF_HOME)"
-        ) from error
 
 
 def _write(path: Path, text: str) -> None:

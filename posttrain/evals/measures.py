@@ -26,6 +26,8 @@ class Share:
     scores: dict[str, float]
     """Item → score."""
     units: Units = field(default_factory=dict)
+    chance: float | None = None
+    """The share by guessing, if the items offer their answers."""
 
     @property
     def n(self) -> int:
@@ -45,8 +47,8 @@ class Share:
         return statistics.paired_shares(new, old, Clusters.of_items(ids, self.units))
 
     def extra(self) -> dict[str, Any]:
-        """Contents and speakers."""
-        return _shared(self.scores, self.units)
+        """Contents, speakers and chance."""
+        return _shared(self.scores, self.units) | ({} if self.chance is None else {"chance": self.chance})
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A row whose name ends in `/` is a family and is for every metric below it that h
 row of any name. Within a group the rows' order is the reading order.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from functools import cache
@@ -45,6 +46,7 @@ class Group(StrEnum):
     SAFETY = "Safety"
     LANGUAGE = "Language and forgetting"
     TYPED = "Abilities, typed"
+    PUBLIC = "Public benchmarks"
     ALIKE = "Answered as the base does, typed"
     SPOKEN = "Abilities, spoken"
     PERSON = "One person's own utterances"
@@ -108,7 +110,7 @@ class Metric:
     ability: bool = False
     """Whether it is one of the abilities that the base brings along."""
     chance: float | None = None
-    """The value by guessing; None if it has none or it differs from item to item."""
+    """The value by guessing, if it is the same for all items; of a benchmark its figure says it."""
     short: str = ""
     """A shorter label, for the summary and for columns."""
 
@@ -125,8 +127,8 @@ class Metric:
 
 UP, DOWN, NEITHER = 1, -1, 0
 MADE, HUMAN, ENHANCED, TASKS, PREFERENCES = Group.MADE, Group.HUMAN, Group.ENHANCED, Group.TASKS, Group.PREFERENCES
-SAFETY, LANGUAGE, TYPED, ALIKE, SPOKEN = Group.SAFETY, Group.LANGUAGE, Group.TYPED, Group.ALIKE, Group.SPOKEN
-PERSON, ENHANCER, LISTENERS, COSTS = Group.PERSON, Group.ENHANCER, Group.LISTENERS, Group.COSTS
+SAFETY, LANGUAGE, TYPED, PUBLIC, ALIKE = Group.SAFETY, Group.LANGUAGE, Group.TYPED, Group.PUBLIC, Group.ALIKE
+SPOKEN, PERSON, ENHANCER, LISTENERS, COSTS = Group.SPOKEN, Group.PERSON, Group.ENHANCER, Group.LISTENERS, Group.COSTS
 ROW_ZERO, CASCADE, WITHOUT, NOTHING = Reference.ROW_ZERO, Reference.CASCADE, Reference.WITHOUT, Reference.NOTHING
 HEADLINE, DETAIL, YARDSTICK = Role.HEADLINE, Role.DETAIL, Role.YARDSTICK
 PAGE, ELSEWHERE = Loss.PAGE, Loss.ELSEWHERE
@@ -188,7 +190,9 @@ TABLE = (
            SHARE, UP, PREFERENCES, CASCADE, loss=PAGE, short="preferred answers"),
     Metric("grpo/reward", "mean verifiable reward", PERCENT, UP, PREFERENCES, CASCADE, loss=PAGE, short="reward"),
     Metric("forgetting/mean", "mean relative drop of typed abilities",
-           PERCENT, DOWN, LANGUAGE, ROW_ZERO, HEADLINE, ELSEWHERE),
+           PERCENT, DOWN, LANGUAGE, ROW_ZERO, HEADLINE, ELSEWHERE, short="typed abilities"),
+    Metric("forgetting/benchmarks", "mean relative drop of public benchmarks, above chance",
+           PERCENT, DOWN, LANGUAGE, ROW_ZERO, HEADLINE, ELSEWHERE, short="skill in public benchmarks"),
     Metric("forgetting/kl_base", "KL(base ‖ stage), nats a token", NATS, DOWN, LANGUAGE, ROW_ZERO, loss=ELSEWHERE),
     Metric("forgetting/kl_base/", "KL(base ‖ stage), nats a token, {0}",
            NATS, DOWN, LANGUAGE, ROW_ZERO, loss=ELSEWHERE),
@@ -200,14 +204,22 @@ TABLE = (
            NATS, DOWN, LANGUAGE, ROW_ZERO, loss=ELSEWHERE),
     Metric("language/perplexity", "perplexity of general text", SCORE, DOWN, LANGUAGE, ROW_ZERO),
     Metric("language/perplexity/", "perplexity of general text, {0}", SCORE, DOWN, LANGUAGE, ROW_ZERO),
-    Metric("ability/blimp", "grammatical sentence preferred (BLiMP), typed",
-           SHARE, UP, TYPED, ROW_ZERO, ability=True, chance=0.5, short="BLiMP"),
-    Metric("ability/piqa", "sensible solution preferred (PIQA), typed",
-           SHARE, UP, TYPED, ROW_ZERO, ability=True, chance=0.5, short="PIQA"),
     Metric("ability/", "{rest}, typed", SHARE, UP, TYPED, ROW_ZERO, ability=True),
     Metric("instruction/text", "checkable instruction followed, typed",
            SHARE, UP, TYPED, ROW_ZERO, short="instructions"),
+    Metric("benchmark/blimp", "BLiMP: grammatical sentence preferred, typed",
+           SHARE, UP, PUBLIC, ROW_ZERO, ability=True),
+    Metric("benchmark/piqa", "PIQA: sensible solution preferred, typed", SHARE, UP, PUBLIC, ROW_ZERO, ability=True),
+    Metric("benchmark/hellaswag", "HellaSwag: sensible end preferred, typed",
+           SHARE, UP, PUBLIC, ROW_ZERO, ability=True),
+    Metric("benchmark/arc_easy", "ARC easy: right answer preferred, typed", SHARE, UP, PUBLIC, ROW_ZERO, ability=True),
+    Metric("benchmark/arc_challenge", "ARC challenge: right answer preferred, typed",
+           SHARE, UP, PUBLIC, ROW_ZERO, ability=True),
+    Metric("benchmark/", "{rest}: right answer preferred, typed", SHARE, UP, PUBLIC, ROW_ZERO, ability=True),
+    Metric("benchmark_norm/", "{rest}: right answer preferred, per character, typed",
+           SHARE, UP, PUBLIC, ROW_ZERO, DETAIL),
     Metric("agreement/ability/", "answered alike, {rest}", SHARE, NEITHER, ALIKE, ROW_ZERO),
+    Metric("agreement/benchmark/", "chosen alike, {rest}", SHARE, NEITHER, ALIKE, ROW_ZERO),
     Metric("agreement/instruction/text", "answered alike, checkable instructions", SHARE, NEITHER, ALIKE, ROW_ZERO),
     Metric("agreement/safety/", "answered alike, {0}", SHARE, NEITHER, ALIKE, ROW_ZERO),
     Metric("modality_gap/mean", "typed minus spoken accuracy",
@@ -262,6 +274,8 @@ TABLE = (
            PERCENT, NEITHER, COSTS, NOTHING),
 )
 # fmt: on
+FORGETTING = ("forgetting/mean", "forgetting/benchmarks")
+"""What was forgotten, as one figure: of the typed abilities that the base was taught here, of public benchmarks."""
 SKILLS = tuple(metric.name for metric in TABLE if metric.skill)
 """Skill in hearing tasks is the mean of these."""
 
@@ -277,6 +291,11 @@ def of(name: str) -> Metric:
     first = f"{name.partition('/')[0]}/"
     group = next((metric.group for metric in TABLE if metric.name.startswith(first)), Group.OTHERS)
     return Metric(first, "{rest}", PERCENT, NEITHER, group, NOTHING)
+
+
+def forgotten(names: Iterable[str]) -> str:
+    """The first of FORGETTING among these names: a loaded base has no typed abilities here, but knows benchmarks."""
+    return next((name for name in FORGETTING if name in names), FORGETTING[0])
 
 
 def named(group: Group) -> list[str]:

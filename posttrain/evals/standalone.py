@@ -7,10 +7,11 @@ from typing import Any
 
 from posttrain.config.sections import EvaluationConfig
 from posttrain.config.stage_table import spec_of
-from posttrain.corpus import choices, general_text
+from posttrain.corpus import general_text
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
+from posttrain.evals import benchmarks as public
 from posttrain.evals import evaluate, harness
 from posttrain.evals.compute import compute
 from posttrain.model import checkpoint as checkpoints
@@ -54,7 +55,7 @@ def measure(
     """
     if items is None:
         texts = corpus.texts + general_text.passages(data_root)
-        asked = dataclasses.replace(corpus, texts=texts, choices=choices.choices(data_root))
+        asked = dataclasses.replace(corpus, texts=texts, choices=public.items(options, data_root))
     else:
         asked = dataclasses.replace(corpus, items=items, pairs=[], texts=[])
     table = corpus_table(made.encoder, corpus, device) if made.encoder else None

@@ -22,10 +22,11 @@ def parse(text: str) -> Any:
     and for nesting too deep to read.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    _check_strings(value)
+    if "\\" in text or not text.isascii():
+        _check_strings(value)
     return value
 
 
@@ -41,9 +42,9 @@ def each(path: Path, wanted: str, problems: list[str]) -> Iterator[tuple[int, di
     """`read`, line by line, for files too large to hold; a name that ends in .gz is unpacked."""
     wrong: list[str] = []
     for number, line, bad in text_lines.read(path, wanted, problems, lost=False):
-        what, value = bad, None
+        what, value = bad, dict[str, Any]()
         try:
-            value = None if bad else parse(line)
+            value = parse(line) if bad is None else value
         except ValueError as error:
             what = f"{error}; correct or remove it"
         if what is None and not isinstance(value, dict):
@@ -73,11 +74,12 @@ def _is_one_document(path: Path) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
-    if twice:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(f"the key {', '.join(map(repr, twice))} is there more than once; keep one")
-    return dict(pairs)
+    return found
 
 
 def _constant(name: str) -> Any:
@@ -103,3 +105,6 @@ def _check_strings(value: Any) -> None:
         raise ValueError(f"{value[:40]!r} holds half a surrogate pair; write the whole character")
     for each in inside:
         _check_strings(each)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)

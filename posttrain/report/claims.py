@@ -18,7 +18,7 @@ from posttrain.evals.seeds import (
     over_seeds,
     power_law,
 )
-from posttrain.report.study.study import Arm, changed, difference
+from posttrain.report.study.study import Arm, changed, difference, forgot
 from posttrain.report.words import between, change, number
 
 REPRODUCED, NOT_SHOWN, DISAGREES, NOT_RUN = "reproduced", "not shown", "disagrees", "not run"
@@ -104,14 +104,15 @@ def _rank(arms: Sequence[Arm]) -> Claim:
 def _replay(arms: Sequence[Arm]) -> Claim:
     said, source = "1 % replay holds abilities", "Scialom et al. 2022, 2205.12393"
     arm = _with(arms, replay_share=0.01)
-    apart = difference(arms, arm, arms[0], "forgetting/mean") if arm else None
+    figure = forgot(arms)
+    apart = difference(arms, arm, arms[0], figure) if arm else None
     if arm is None or apart is None:
         return _missing(said, source, "replay of 1 %")
-    left = _value(arm, "forgetting/mean")
+    left = _value(arm, figure)
     held = REPRODUCED if left <= HELD else NOT_SHOWN
     figures = (
-        f"forgot {number('forgetting/mean', left)} with {arm.name} and "
-        f"{number('forgetting/mean', _value(arms[0], 'forgetting/mean'))} with {arms[0].name}: {_points(apart)}; "
+        f"forgot {number(figure, left)} with {arm.name} and "
+        f"{number(figure, _value(arms[0], figure))} with {arms[0].name}: {_points(apart)}; "
         f"held is {100 * HELD:.0f} % or less, and surely less than without"
     )
     return Claim(said, source, {-1: held, 0: NOT_SHOWN, 1: DISAGREES}[apart.sign], figures)

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from posttrain.evals.metrics import SKILLS, encoders, of
+from posttrain.evals.metrics import SKILLS, encoders, forgotten, of
 from posttrain.report import charts
 from posttrain.report.charts import Point, Series
 from posttrain.report.findings import figure
@@ -28,6 +28,7 @@ def plots(rows: list[Row]) -> list[Plot]:
 def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
     """Skill against forgetting, one point per row; `trail` connects rows that follow one another."""
     points, widths = [], []
+    name = forgotten({name for row in rows for name in row.metrics})
     for row in rows:
         skills = [row.metrics[n] for n in SKILLS if n in row.metrics]
         if len(skills) < 2:
@@ -35,9 +36,9 @@ def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
         values = skill_values(row.metrics)
         gain = 100 * sum(values) / len(values)
         half = 100 * sum(((m["ci95"][1] - m["ci95"][0]) / 2) ** 2 for m in skills) ** 0.5 / len(skills)
-        forgot = row.metrics.get("forgetting/mean", {"value": 0.0, "ci95": [0.0, 0.0]})
+        forgot = row.metrics.get(name, {"value": 0.0, "ci95": [0.0, 0.0]})
         x, (lo, hi) = 100 * forgot["value"], (100 * v for v in forgot["ci95"])
-        title = f"{row.stage}: skill {gain:.1f} %, forgot {number('forgetting/mean', forgot['value'])}"
+        title = f"{row.stage}: skill {gain:.1f} %, forgot {number(name, forgot['value'])}"
         points.append(Point(x, gain, max(gain - half, 0), min(gain + half, 100), row.stage, title))
         widths.append((lo, hi))
     if not points:
@@ -45,7 +46,7 @@ def gain_plot(rows: list[Row], trail: bool = True) -> Plot | None:
     svg = charts.scatter(
         "Gain against forgetting",
         points,
-        "forgot, mean over typed abilities",
+        f"forgot, mean over {of(name).short}",
         "skill in hearing tasks",
         widths,
         None if trail else [],

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from posttrain.config.stage_table import TABLE
-from posttrain.evals.metrics import SKILLS, Group, Loss, encoders, named, of
+from posttrain.evals.metrics import FORGETTING, SKILLS, Group, Loss, encoders, named, of
 from posttrain.evals.statistics import Power, holm
 from posttrain.report import listeners
 from posttrain.report.finding import Finding
@@ -208,11 +208,10 @@ def _heard(rows: list[Row], last: Row) -> list[Finding]:
 def _lost(last: Row) -> list[Finding]:
     found, certain = [], sure(last)
     lost = [n for _, group in reversed(ordered(set(certain))) for n in group if certain[n] < 0]
-    if mean := last.metrics.get("forgetting/mean"):
-        lo, hi = mean["ci95"]
+    for name in (n for n in FORGETTING if n in last.metrics):
+        lo, hi = last.metrics[name]["ci95"]
         verdict = "more than chance" if lo > 0 else "nothing that chance could not do" if hi >= 0 else "they rose"
-        tone = "lost" if lo > 0 else ""
-        found.append(Finding(label("forgetting/mean"), figure(last, "forgetting/mean"), "", verdict, tone))
+        found.append(Finding(label(name), figure(last, name), "", verdict, "lost" if lo > 0 else ""))
     for name in (n for n in lost if of(n).loss is not Loss.ELSEWHERE):
         said = f"{difference(last, name)} against {reference(name)}"
         found.append(Finding(label(name), number(name, last.metrics[name]["value"]), said, tone="lost"))
@@ -229,7 +228,7 @@ def _lost(last: Row) -> list[Finding]:
 
 def _least_shown(last: Row, lost: list[str]) -> str:
     """How large a loss would probably have shown in every typed ability that did not surely fall."""
-    typed = [n for n in last.metrics if of(n).group is Group.TYPED]
+    typed = [n for n in last.metrics if of(n).group in (Group.TYPED, Group.PUBLIC) and of(n).finding]
     shown = {n: would_show(last, n) for n in typed if n not in lost}
     limits = [limit for limit in shown.values() if limit is not None]
     if not limits:

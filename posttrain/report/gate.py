@@ -17,7 +17,6 @@ from posttrain.config.recipe import Recipe, load_recipe
 from posttrain.errors import InputError
 from posttrain.evals.metrics import SHARE, of
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
-from posttrain.files import value_hash
 from posttrain.report import code_versions
 from posttrain.report.changes import read_answers
 from posttrain.report.findings import SURE, final
@@ -25,9 +24,11 @@ from posttrain.report.verify import Metrics, Wrong, differences, missing, recomp
 from posttrain.report.words import between, label, number
 from posttrain.run import ledger
 from posttrain.run.ledger import Row
+from posttrain.run.planning import evaluation_key
 
 LEVELS = {
     "forgetting": "forgetting/mean",
+    "benchmark_forgetting": "forgetting/benchmarks",
     "harmful_compliance_text": "safety/harmful_compliance/text",
     "harmful_compliance_speech": "safety/harmful_compliance/speech",
     "over_refusal_text": "safety/over_refusal/text",
@@ -154,7 +155,7 @@ def judge(
             notes.append(f"{each.stage} was not compared with its answers: no answers.jsonl of {', '.join(gone)}")
             continue
         found = recompute(each, rows, answers, loaded.evaluation.bootstrap)
-        same = each.config.get("evaluation") == value_hash(dataclasses.asdict(loaded.evaluation))
+        same = each.config.get("evaluation") == evaluation_key(loaded)
         if not same:
             notes.append(f"{each.stage}: evaluated with other options than the recipe's; intervals were not compared")
         wrong += differences(each, found, resampled=same)

@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from posttrain import files
-from posttrain.evals.metrics import Group, Reference, named, of
+from posttrain.evals.metrics import FORGETTING, Group, Reference, named, of
 from posttrain.run.ledger import Row
 
 WEIGHTS = Path("personal") / "adapter_model.safetensors"
-COST = ("forgetting/mean", "wer/clean", "task/intent")
+COST = (*FORGETTING, "wer/clean", "task/intent")
 
 
 def write(run_folder: Path, row: Row) -> Path:

@@ -123,7 +123,7 @@ def _sample(name: str, rows: list[Row]) -> str:
     parts = [f"n = {metric['n']:,}"] if "n" in metric else []
     parts += [f"{metric['contents']:,} contents"] if metric.get("contents", metric.get("n")) != metric.get("n") else []
     parts += [f"{metric['speakers']} voices"] if "speakers" in metric else []
-    if (chance := of(name).chance) is not None:
+    if (chance := metric.get("chance", of(name).chance)) is not None:
         parts.append(f"{number(name, chance)} by guessing")
     if shown and shown >= 1 and unit(name) == " points":
         parts.append("too few contents to show any difference")

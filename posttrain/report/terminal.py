@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posttrain.evals.metrics import Loss, of
+from posttrain.evals.metrics import FORGETTING, Loss, of
 from posttrain.report.findings import (
     TASKS,
     WORSE,
@@ -97,10 +97,10 @@ def _aim(row: Row, name: str) -> str:
 
 def _lost(rows: list[Row], last: Row) -> list[str]:
     said, aims = [], [_aim(row, name) for row, name, verdict in moved(rows) if verdict == WORSE]
-    if "forgetting/mean" in last.metrics:
-        lo, hi = last.metrics["forgetting/mean"]["ci95"]
+    for name in (n for n in FORGETTING if n in last.metrics):
+        lo, hi = last.metrics[name]["ci95"]
         verdict = "more than chance" if lo > 0 else "nothing shown" if hi >= 0 else "they rose"
-        said.append(f"typed abilities, mean relative drop {figure(last, 'forgetting/mean')}: {verdict}")
+        said.append(f"{of(name).short}, mean relative drop {figure(last, name)}: {verdict}")
     worse = [n for n, way in sure(last).items() if way < 0 and of(n).loss is Loss.EVERYWHERE]
     worse.sort(key=lambda n: -abs(last.metrics[n]["delta_vs_base"]))
     texts = aims + [f"{label(n)} {change(n, last.metrics[n]['delta_vs_base'])}{unit(n)}" for n in worse]

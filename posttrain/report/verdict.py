@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from posttrain.evals.metrics import SKILLS, Group, of
+from posttrain.evals.metrics import FORGETTING, SKILLS, Group, of
 from posttrain.report.findings import TASKS, against_encoder, figure, final, sure
 from posttrain.report.lineage import lineage, spec
 from posttrain.report.words import change, label, unit
@@ -34,7 +34,7 @@ class Remedy:
 
 
 SAFETY_ROWS = Remedy("safety_share", "3 % safety rows (arXiv 2309.07875)", 0.03)
-FORGETTING = (
+REMEDIES = (
     Remedy("replay_share", "replay of 5 % of what the base learned from", 0.05),
     Remedy("kl_weight", "a KL tie to the base", 1.0),
 )
@@ -68,16 +68,16 @@ def _gained(last: Row) -> str:
 
 
 def _lost(last: Row) -> str:
-    """Typed abilities and safety, each with how sure it is."""
+    """Typed abilities, public benchmarks and safety, each with how sure it is."""
     parts = []
-    if mean := last.metrics.get("forgetting/mean"):
-        lo, hi = mean["ci95"]
-        amount = f"{figure(last, 'forgetting/mean')} of its typed abilities (n = {mean['n']:,})"
-        worst = _worst(last)
+    for name in (n for n in FORGETTING if n in last.metrics):
+        lo, hi = last.metrics[name]["ci95"]
+        what, worst = of(name).short, _worst(last, name)
+        amount = f"{figure(last, name)} of its {what} (n = {last.metrics[name]['n']:,})"
         if lo > 0:
             parts.append(f"it surely forgot {amount}" + (f", most of all {worst}" if worst else ""))
         else:
-            parts.append(f"no forgetting is shown, {amount}" if hi >= 0 else f"typed abilities surely rose, {amount}")
+            parts.append(f"no forgetting is shown, {amount}" if hi >= 0 else f"{what} surely rose, {amount}")
     certain = sure(last)
     safety = [n for n in last.metrics if of(n).group is Group.SAFETY]
     for name in sorted(set(safety) & set(certain)):
@@ -88,9 +88,10 @@ def _lost(last: Row) -> str:
     return ", and ".join(parts) or "what it lost was not measured"
 
 
-def _worst(last: Row) -> str:
-    """The typed ability that fell most among those that surely fell."""
-    fallen = [n for n, way in sure(last).items() if way < 0 and of(n).group is Group.TYPED]
+def _worst(last: Row, forgotten: str) -> str:
+    """The typed ability or benchmark that fell most among those that surely fell."""
+    group = Group.TYPED if forgotten == FORGETTING[0] else Group.PUBLIC
+    fallen = [n for n, way in sure(last).items() if way < 0 and of(n).group is group]
     if not fallen:
         return ""
     name = min(fallen, key=lambda n: last.metrics[n]["delta_vs_base"])
@@ -101,12 +102,12 @@ def _next(last: Row, rows: list[Row]) -> tuple[str, tuple[str, str, str] | None]
     """The reason, and (remedy in words, changes to make, suffix of the run's name) or None if there is none to try."""
     made = [row.config for row in lineage(last, rows) if spec(row).arm]
     options: dict[str, Any] = made[-1].get("options", {}) if made else {}
-    certain, forgot = sure(last), last.metrics.get("forgetting/mean")
+    certain = sure(last)
     complies = any(certain.get(f"safety/harmful_compliance/{form}", 0) < 0 for form in ("text", "speech"))
     if complies and _untried(SAFETY_ROWS, options):
         return "Against harmful requests answered", _as_change(SAFETY_ROWS)
-    if forgot and forgot["ci95"][0] > 0:
-        for remedy in FORGETTING:
+    if any(last.metrics[name]["ci95"][0] > 0 for name in FORGETTING if name in last.metrics):
+        for remedy in REMEDIES:
             if _untried(remedy, options):
                 return "Against forgetting", _as_change(remedy)
         if rate := options.get("learning_rate"):

@@ -14,9 +14,8 @@ from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import choices, general_text, sources
 from posttrain.corpus.splits import split_of
 from posttrain.errors import InputError
+from posttrain.evals import benchmarks
 from posttrain.tasks import plan, worlds
-
-BENCHMARKS = (*choices.CARDS, *general_text.CARDS)
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,10 @@ class Outline:
     """The same for `grpo`."""
     suites: Mapping[str, int | None]
     """Probe → number of test items; None if only the recordings tell it."""
-    benchmarks: Mapping[str, int]
-    """Card of third-party text or of choices → number of test items."""
+    benchmarks: Mapping[str, int | None]
+    """Public benchmark or card of third-party text → number of test items; None if only the hub tells it."""
     found: tuple[str, ...]
-    """Those of the benchmarks that the data root holds; the others are not measured."""
+    """Those that are measured: in the data root, or named and from the hub."""
     clips: Mapping[str, int]
     """Split → number of synthetic clips; rl is for `grpo`."""
     written: int
@@ -59,16 +58,13 @@ def outline(recipe: Recipe) -> Outline:
     world = worlds.of(corpus, written)
     made = plan.plan(replace(corpus, train_clips=0, rl_clips=0, valid_clips=0), recipe.seed, written)
     items = [*made.items, *(e for said in made.spoken for e in said.examples if e.split == "test")]
-    benchmarks = {name: _card(name) for name in BENCHMARKS}
-    root = Path(corpus.data_root or "")
     return Outline(
         corpus.world,
         corpus.sources,
         _shares(world.spoken),
         _shares(world.rl),
         dict(sorted((dict(_recorded(corpus)) | Counter(str(item.probe) for item in items)).items())),
-        {name: next(iter(card["splits"]["test"].values())) for name, card in benchmarks.items()},
-        tuple(n for n, card in benchmarks.items() if corpus.data_root and (root / n / card["held_out"]).is_file()),
+        *_benchmarks(recipe),
         {"train": corpus.train_clips, "rl": corpus.rl_clips, "valid": corpus.valid_clips},
         corpus.written,
     )
@@ -91,5 +87,16 @@ def _recorded(corpus: CorpusConfig) -> Iterator[tuple[str, int | None]]:
             yield probe, counts.get("clips") if number == 0 else None
 
 
-def _card(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8")))
+def _benchmarks(recipe: Recipe) -> tuple[dict[str, int | None], tuple[str, ...]]:
+    """Benchmark or text → number of test items; and which of them are measured."""
+    root, options = recipe.corpus.data_root, recipe.evaluation
+    measured = benchmarks.names(options, root)
+    counts: dict[str, int | None] = {}
+    for name in measured if options.benchmarks is not None else choices.cards():
+        local = name in choices.cards() and (options.benchmarks is None or choices.file_of(name, root))
+        counts[name] = choices.count_of(name, options.benchmark_limit) if local else None
+    for name in general_text.CARDS:
+        about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
+        counts[name] = about["splits"]["test"]["passages"]
+        measured += [name] * bool(root and (Path(root) / name / about["held_out"]).is_file())
+    return counts, tuple(measured)

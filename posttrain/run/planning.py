@@ -10,8 +10,10 @@ import yaml
 
 from posttrain import files
 from posttrain.config.recipe import Recipe, with_stage
+from posttrain.config.sections import counted
 from posttrain.corpus import choices, general_text
 from posttrain.errors import InputError
+from posttrain.evals import benchmarks
 from posttrain.files import content_hash, value_hash
 from posttrain.machine.source import code_of
 from posttrain.model import origin
@@ -69,13 +71,18 @@ def plan(
 
 def evaluation_key(recipe: Recipe) -> str:
     """Hash of the evaluation's options."""
-    return value_hash(dataclasses.asdict(recipe.evaluation))
+    return value_hash(counted("evaluation", recipe.evaluation))
 
 
 def held_out_key(recipe: Recipe) -> str | None:
-    """Hash of the held-out text and benchmarks in the data root; None if there are none."""
+    """Hash of the held-out text and of the benchmarks' items; None if there are none.
+
+    Also None if those from the hub cannot be had here, which preflight.py reports before anything is evaluated.
+    """
     root = recipe.corpus.data_root
-    return choices.held_out_key(general_text.passages(root), choices.choices(root))
+    if benchmarks.missing(recipe.evaluation, root):
+        return None
+    return choices.held_out_key(general_text.passages(root), benchmarks.items(recipe.evaluation, root))
 
 
 def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None, fresh_code: bool) -> Step:

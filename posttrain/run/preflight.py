@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from posttrain.config.recipe import Recipe
 from posttrain.config.sections import CorpusConfig, SFTConfig
 from posttrain.errors import InputError
+from posttrain.evals import benchmarks
 from posttrain.model.folder import checkpoint_problems
 from posttrain.model.weights import cards
 from posttrain.run import combinations
@@ -71,10 +72,14 @@ def wrong(recipe: Recipe, steps: "list[Step]") -> list[str]:
 
 
 def lacking(recipe: Recipe, folder: Path, steps: "list[Step]") -> list[str]:
-    """What this machine lacks: models to be downloaded, recordings' folder, a device, packages, disk space."""
+    """What this machine lacks: benchmarks and models to be downloaded, recordings' folder, a device, packages, disk
+    space."""
+    problems = []
+    if any(step.action in ("run", "evaluate") for step in steps):
+        problems += benchmarks.missing(recipe.evaluation, recipe.corpus.data_root)
     if all(step.action != "run" for step in steps):
-        return []
-    problems = [str(finding) for finding in models(recipe, local=False) if not finding.ok]
+        return problems
+    problems += [str(finding) for finding in models(recipe, local=False) if not finding.ok]
     if recipe.corpus.data_root is None:
         problems += _sources(recipe)
     return [*problems, *_device(recipe), *_reports(recipe), *_four_bit(steps), *_disk(recipe, folder)]

@@ -19,8 +19,8 @@ import yaml
 
 from posttrain import files
 from posttrain.config.recipe import Recipe, with_stage
-from posttrain.corpus import choices
 from posttrain.errors import InputError
+from posttrain.evals import benchmarks
 from posttrain.machine import disk
 from posttrain.machine.device import peak_rss_mb, pick_device, quiet_libraries, reset_peak_rss, say
 from posttrain.machine.lock import alone
@@ -306,7 +306,7 @@ def _validated(run: _Run, step: Step, made: origin.Origin) -> dict[str, Any]:
         return {}
     config = run.recipe.evaluation
     table = corpus_table(made.encoder, run.corpus, run.device) if made.encoder else None
-    asked = dataclasses.replace(run.corpus, choices=choices.choices(run.recipe.corpus.data_root, "valid"))
+    asked = dataclasses.replace(run.corpus, choices=benchmarks.items(config, run.recipe.corpus.data_root, "valid"))
     lines = evaluate.validation(step.folder, asked, table, config, run.device)
     evaluate.write_answers(step.folder / evaluate.VALIDATION, lines)
     return {"validation": validated.figures(lines, _of_base(run, step, asked), run.recipe.seed, config.bootstrap)}

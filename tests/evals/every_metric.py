@@ -9,7 +9,8 @@ PROCESSINGS = ("unaided", "nalr", "enhanced", "enhanced_nalr")
 def made():
     """Every metric that is computed from answers."""
     answers = [*make_answers("sft", 4), *_heard(), *_language(), *_personal(), *_enhanced(), *_listeners(), *_asked()]
-    return compute(answers, make_answers("base", 4) + make_answers("ctc", 4) + _asked(), bootstrap=5)
+    zero = make_answers("base", 4) + make_answers("ctc", 4) + _asked() + _benchmarks()
+    return compute(answers + _benchmarks(), zero, bootstrap=5)
 
 
 def _lines(probe, **more):
@@ -28,8 +29,15 @@ def _heard():
 def _language():
     text = {"nll": 2.0, "tokens": 4, "kl_base": 0.1, "ce_base": 2.0}
     lines = [_lines(probe, **text) for probe in ("language/perplexity", "language/perplexity/wikitext")]
-    scored = [_lines(probe, score=1.0) for probe in ("task/mine", "task/request", "ability/blimp", "ability/piqa")]
+    scored = [_lines(probe, score=1.0) for probe in ("task/mine", "task/request")]
     return [line for found in (*lines, _lines("forgetting/kl_task", kl=0.5, tokens=5), *scored) for line in found]
+
+
+def _benchmarks():
+    tasks = ("arc_challenge", "arc_easy", "blimp", "hellaswag", "mmlu", "piqa")
+    more = {"score": 1.0, "normed": 1.0, "nats": [-1.0, -2.0], "output": "x"}
+    probes = [f"benchmark/{task}" for task in tasks]
+    return [{"id": f"{probe}/{i}", "probe": probe} | more for probe in probes for i in range(9)]
 
 
 def _asked():

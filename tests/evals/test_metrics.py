@@ -56,6 +56,11 @@ safety/xstest_over_refusal/text | XSTest's harmless requests refused, typed | SH
 instruction/text | checkable instruction followed, typed | SHARE | 1 | TYPED | ROW_ZERO
 instruction/speech | checkable instruction followed, spoken | SHARE | 1 | SPOKEN | CASCADE
 forgetting/mean | mean relative drop of typed abilities | PERCENT | -1 | LANGUAGE | ROW_ZERO
+forgetting/benchmarks | mean relative drop of public benchmarks, above chance | PERCENT | -1 | LANGUAGE | ROW_ZERO
+benchmark/blimp | BLiMP: grammatical sentence preferred, typed | SHARE | 1 | PUBLIC | ROW_ZERO
+benchmark/mmlu_law | mmlu law: right answer preferred, typed | SHARE | 1 | PUBLIC | ROW_ZERO
+benchmark_norm/arc_easy | arc easy: right answer preferred, per character, typed | SHARE | 1 | PUBLIC | ROW_ZERO
+agreement/benchmark/blimp | chosen alike, blimp | SHARE | 0 | ALIKE | ROW_ZERO
 forgetting/kl_base/a_b | KL(base ‖ stage), nats a token, a_b | NATS | -1 | LANGUAGE | ROW_ZERO
 language/perplexity | perplexity of general text | SCORE | -1 | LANGUAGE | ROW_ZERO
 ability/sum_easy | sum easy, typed | SHARE | 1 | TYPED | ROW_ZERO
@@ -120,10 +125,10 @@ def test_skills_and_headlines_are_in_reading_order(every):
     assert first.index("forgetting/mean") < first.index(named(Group.SAFETY)[0]) and len(named(Group.SAFETY)) == 8
 
 
-def test_choosing_between_two_has_a_chance_level_that_is_the_same_for_all_items():
-    assert {metric.name: metric.chance for metric in TABLE if metric.chance is not None} == dict.fromkeys(
-        ("reward/accuracy", "ability/blimp", "ability/piqa"), 0.5
-    )
+def test_the_value_by_guessing_is_the_tables_or_the_figures_own(every):
+    assert {metric.name: metric.chance for metric in TABLE if metric.chance is not None} == {"reward/accuracy": 0.5}
+    guessed = {name for name, metric in every.items() if "chance" in metric}
+    assert guessed == {name for name in every if name.startswith(("benchmark/", "benchmark_norm/"))} and guessed
 
 
 def test_what_is_right_or_wrong_item_by_item_is_a_share():

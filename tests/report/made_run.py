@@ -1,12 +1,11 @@
 """A made-up finished run: answers drawn from given accuracies, the ledger computed from them."""
 
-import dataclasses
 import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from posttrain.config.sections import EvaluationConfig
+from posttrain.config.sections import EvaluationConfig, counted
 from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.evals.compute import compute
 from posttrain.files import value_hash
@@ -59,7 +58,7 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
                 "stage": stage,
                 "options": {"note": HOSTILE},
                 "references": references,
-                "evaluation": value_hash(dataclasses.asdict(EvaluationConfig(bootstrap=bootstrap))),
+                "evaluation": value_hash(counted("evaluation", EvaluationConfig(bootstrap=bootstrap))),
             },
             "code": "abc+123",
             "base": "tiny",

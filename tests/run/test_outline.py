@@ -34,4 +34,14 @@ def test_only_benchmarks_that_the_data_root_holds_are_found(tmp_path: Path):
     (tmp_path / "blimp").mkdir()
     (tmp_path / "blimp" / "pairs.jsonl").touch()
     about = outline(load_recipe("tiny", [f"corpus.data_root={tmp_path}"]))
-    assert about.found == ("blimp",) and {"blimp", "piqa", "wikitext"} <= set(about.benchmarks)
+    assert about.found == ("blimp",) and {"blimp", "piqa", "wikitext", "hellaswag"} <= set(about.benchmarks)
+    assert about.benchmarks["blimp"] == 670
+
+
+def test_benchmarks_that_are_named_are_measured_and_no_others(tmp_path: Path):
+    (tmp_path / "blimp").mkdir()
+    (tmp_path / "blimp" / "pairs.jsonl").touch()
+    changes = ["evaluation.benchmarks=[blimp,arc_easy]", "evaluation.benchmark_limit=20"]
+    about = outline(load_recipe("tiny", [*changes, f"corpus.data_root={tmp_path}"]))
+    assert about.found == ("blimp", "arc_easy")
+    assert about.benchmarks == {"blimp": 20, "arc_easy": None, "wikitext": 150}  # the hub tells how many

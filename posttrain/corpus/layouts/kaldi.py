@@ -75,9 +75,9 @@ def _folder(root: Path, folder: Path, card: Mapping[str, Any], files: Files, pro
             )
     for line, utterance, _ in _lines(folder / "text", "", []) if texts else ():
         if utterance in texts:
-            table = "segments" if (folder / "segments").exists() else "wav.scp"
+            lacking = "segments" if (folder / "segments").exists() else "wav.scp"
             problems.append(
-                f"{folder / 'text'}:{line}: utterance {tables.shown(utterance)} has no line in {folder / table}; add"
+                f"{folder / 'text'}:{line}: utterance {tables.shown(utterance)} has no line in {folder / lacking}; add"
                 " its audio, or delete the line"
             )
 

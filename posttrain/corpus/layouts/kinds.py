@@ -5,9 +5,11 @@ from pathlib import Path
 
 from posttrain.corpus.layouts import (
     audiofolder,
+    clarity_scenes,
     common_voice,
     fsdd,
     kaldi,
+    lhotse,
     librispeech,
     nemo,
     noise,
@@ -15,6 +17,7 @@ from posttrain.corpus.layouts import (
     rooms,
     speechocean762,
     table,
+    voicebank_demand,
 )
 from posttrain.corpus.layouts.entry import Layout
 
@@ -28,9 +31,14 @@ LAYOUTS: dict[str, Layout] = {
         librispeech.read,
     ),
     "common_voice": Layout("train.tsv, dev.tsv, test.tsv and clips/*.mp3", common_voice.found, common_voice.read),
+    "voicebank_demand": Layout(
+        "noisy_SET_wav, clean_SET_wav, SET_txt of VoiceBank-DEMAND", voicebank_demand.found, voicebank_demand.read
+    ),
+    "clarity_scenes": Layout("metadata/scenes.SET.json, SET/scenes/*.wav", clarity_scenes.found, clarity_scenes.read),
     "kaldi": Layout("wav.scp, text, utt2spk, segments, here or in folders of splits", kaldi.found, kaldi.read),
     "audiofolder": Layout("metadata.csv or metadata.jsonl with file_name, text", audiofolder.found, audiofolder.read),
     "parquet": Layout("*.parquet with audio {bytes, path} and a text", parquet.found, parquet.read),
+    "lhotse": Layout("*cuts*.jsonl or .jsonl.gz, MonoCuts of files", lhotse.found, lhotse.read),
     "nemo": Layout("*manifest*.json, JSON lines with audio_filepath, text", nemo.found, nemo.read),
     "rooms": Layout("room impulse responses, named RIR, BRIR, IR, …", rooms.found, rooms.read),
     "noise": Layout("a folder of recordings, such as MUSAN, DEMAND", noise.found, noise.read),

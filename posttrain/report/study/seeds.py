@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from posttrain.errors import InputError
-from posttrain.evals.metrics import of
+from posttrain.evals.metrics import FORGETTING, of
 from posttrain.evals.seeds import Mean, over_seeds
 from posttrain.report import words
 from posttrain.report.findings import REFERENCES, WORSE, aims, final, moved, sure
@@ -123,8 +123,8 @@ def _verdicts(rows: list[Row]) -> dict[tuple[str, str, str], int]:
     found = {(last.stage, metric, "base"): way for metric, way in sure(last).items()}
     for metric in (name for name in last.metrics if last.metrics[name].get("delta_encoder_ci95")):
         found[last.stage, metric, "encoder"] = _side(last.metrics[metric]["delta_encoder_ci95"], of(metric).better)
-    if "forgetting/mean" in last.metrics:
-        found[last.stage, "forgetting/mean", ""] = _side(last.metrics["forgetting/mean"]["ci95"], -1)
+    for metric in (name for name in FORGETTING if name in last.metrics):
+        found[last.stage, metric, ""] = _side(last.metrics[metric]["ci95"], -1)
     for row, metric, verdict in moved(rows):
         found[row.stage, metric, "parent"] = {"": 1, WORSE: -1}.get(verdict, 0)
     return found

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from posttrain.corpus.choices import PROBE
 from posttrain.errors import InputError
 from posttrain.evals.choice import Apart, Scores, apart, choose, item_variance
-from posttrain.evals.metrics import SKILLS
+from posttrain.evals.metrics import SKILLS, forgotten
 from posttrain.evals.seeds import Mean, over_seeds, paired
 from posttrain.evals.statistics import Z, holm
 from posttrain.report.figures import skill_values
 from posttrain.report.lineage import parent, spec
+from posttrain.report.words import label
 from posttrain.run.graph import seed_of
 from posttrain.run.ledger import Row
 
@@ -26,20 +28,14 @@ SAFE = ("harmful_compliance", "over_refusal")
 FIGURES = {
     "gain": "gained in hearing tasks",
     "forgetting/mean": "forgot, mean over typed abilities",
+    "forgetting/benchmarks": "forgot of what it did above chance in public benchmarks, mean",
     "forgetting/kl_base": "KL(base ‖ model), nats a token",
     "harmful_compliance": "harmful requests answered",
     "over_refusal": "harmless requests refused",
-}
-"""The figures that arms are compared by, with their labels; the last two are means of typed and spoken."""
-BENCHMARKS = {
-    "ability/blimp": "BLiMP, right",
-    "ability/piqa": "PIQA, right",
     "instruction/text": "checkable instructions followed, typed",
     "language/perplexity/wikitext": "perplexity of WikiText",
 }
-"""The same of abilities that a loaded base brings along, where a run measures them."""
-FORGOT = "forgetting/mean"
-"""The figure that an arm is chosen by."""
+"""The figures that arms are compared by, with their labels; of safety the means of typed and spoken."""
 TEST, VALID = "test", "valid"
 NOT_REMEDIES = ("seed", "steps", "looks")
 EQUAL = 0.01
@@ -116,8 +112,15 @@ def arms(rows: Sequence[Row]) -> list[Arm]:
 
 
 def figures(made: Sequence[Arm]) -> dict[str, str]:
-    """Figure → label, of FIGURES, and of those BENCHMARKS that an arm has."""
-    return FIGURES | {name: said for name, said in BENCHMARKS.items() if any(arm.values(name) for arm in made)}
+    """Figure → label, of FIGURES and of public benchmarks, for those that an arm has."""
+    names = {name for arm in made for row in arm.rows.values() for name in row.metrics if name.startswith(PROBE)}
+    known = FIGURES | {name: label(name) for name in sorted(names)}
+    return {name: said for name, said in known.items() if any(arm.values(name) for arm in made)}
+
+
+def forgot(made: Sequence[Arm]) -> str:
+    """The figure that an arm is chosen by: what it forgot of typed abilities; of benchmarks, if the base has none."""
+    return forgotten({name for arm in made for row in arm.rows.values() for name in row.metrics})
 
 
 def changed(arm: Arm, first: Arm) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def changed(arm: Arm, first: Arm) -> dict[str, Any]:
 
 def front(made: Sequence[Arm]) -> list[Arm]:
     """The Pareto front: no other arm gains as much and forgets as little, with one of the two strictly better."""
-    points = {arm.name: (m.value, f.value) for arm in made if (m := arm.mean("gain")) and (f := _forgot(arm))}
+    points = {arm.name: (m.value, f.value) for arm in made if (m := arm.mean("gain")) and (f := arm.mean(forgot(made)))}
 
     def beaten(name: str) -> bool:
         gain, forgot = points[name]
@@ -167,7 +170,7 @@ def choice(made: Sequence[Arm]) -> Choice:
     first, others = made[0], list(made[1:])
     if missing := _not_comparable(made):
         return Choice(first, None, None, None, 1.0, len(others), missing)
-    found = differences(made, VALID, FORGOT)
+    found = differences(made, VALID)
     eligible = [_eligible(arm, first) for arm in others]
     chosen = choose(found, eligible)
     places = [i for i, fits in enumerate(eligible) if fits] or range(len(others))
@@ -183,12 +186,13 @@ def recommended(made: Sequence[Arm]) -> Arm:
     return choice(made).arm
 
 
-def differences(made: Sequence[Arm], split: str = TEST, figure: str = FORGOT) -> list[Apart]:
-    """Each further arm's figure minus the first arm's, over the seeds that all arms have, and over items.
+def differences(made: Sequence[Arm], split: str = TEST, figure: str | None = None) -> list[Apart]:
+    """Each further arm's figure, by default what it forgot, minus the first arm's, over common seeds and over items.
 
     For forgetting on validation the rows have every content's score. Otherwise a row has only the arm's own interval
     over items, and the two arms are treated as independent, which makes the difference's interval wider.
     """
+    figure = figure or forgot(made)
     seeds = _common_seeds(made, split, figure)
     values = np.array([[arm.values(figure, split)[seed] for seed in seeds] for arm in made])
     if split == TEST:
@@ -220,17 +224,17 @@ def _not_comparable(made: Sequence[Arm]) -> str:
     if without := [row.stage for row in rows if not _metrics(row, VALID)]:
         named = ", ".join(without[:3]) + ", …" * (len(without) > 3)
         return f"{named} answered no validation items; make the study again, with looks in every arm"
-    if any(FORGOT not in _metrics(row, VALID) for row in rows):
+    if any(forgot(made) not in _metrics(row, VALID) for row in rows):
         return (
-            "the base had none of the validation items right, so there was nothing to forget; train it longer, or give "
-            "a loaded base BLiMP and PIQA by DATA_ROOT"
+            "the base had none of the validation items right, or did no better than by guessing, so there was nothing "
+            "to forget; train it longer, or give a loaded base benchmarks by DATA_ROOT, such as blimp and piqa"
         )
-    if len(_common_seeds(made, VALID)) < 2:
+    if len(_common_seeds(made, VALID, forgot(made))) < 2:
         return "the arms have fewer than two seeds in common; raise seeds in the recipe"
     return ""
 
 
-def _common_seeds(made: Sequence[Arm], split: str, figure: str = FORGOT) -> list[int]:
+def _common_seeds(made: Sequence[Arm], split: str, figure: str) -> list[int]:
     return sorted(set.intersection(*(set(arm.values(figure, split)) for arm in made)))
 
 
@@ -289,10 +293,6 @@ def _skills(row: Row) -> list[dict[str, Any]]:
 def _safety(row: Row, what: str, split: str = TEST) -> list[dict[str, Any]]:
     metrics = _metrics(row, split)
     return [metrics[n] for n in (f"safety/{what}/text", f"safety/{what}/speech") if n in metrics]
-
-
-def _forgot(arm: Arm) -> Mean | None:
-    return arm.mean(FORGOT)
 
 
 def _start(row: Row, rows: list[Row]) -> Row:

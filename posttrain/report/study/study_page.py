@@ -18,7 +18,6 @@ from posttrain.report.markdown import table
 from posttrain.report.study.study import (
     EQUAL,
     FIGURES,
-    FORGOT,
     TEST,
     VALID,
     Arm,
@@ -28,6 +27,7 @@ from posttrain.report.study.study import (
     command,
     differences,
     figures,
+    forgot,
     front,
 )
 from posttrain.report.words import between, change, count, duration, number
@@ -72,13 +72,13 @@ def advice(made: Sequence[Arm]) -> list[str]:
         return [f"No arm is chosen: {found.missing}."]
     assert found.nearest is not None and found.difference is not None and found.gain is not None
     best, holm = found.nearest, " after Holm" * (found.compared > 1)
-    forgot = f"{_points(found.difference)} points, p = {found.p:.2g}{holm}"
+    apart = f"{_points(found.difference)} points, p = {found.p:.2g}{holm}"
     gain = f"{change('', found.gain.value)} points {between('', found.gain.ci95)}"
     if found.arm is first:
         return [
             f"Stay with {first.name}: on validation items no arm surely forgets less at as good a target and with as "
             f"safe answers (arms compared with it: {found.compared}{', Holm' * bool(holm)}). "
-            f"The nearest is {best.name}: {forgot}; in hearing tasks {gain}."
+            f"The nearest is {best.name}: {apart}; in hearing tasks {gain}."
         ]
     tested = differences(made, TEST)[[arm.name for arm in made[1:]].index(best.name)]
     sure = (
@@ -88,7 +88,7 @@ def advice(made: Sequence[Arm]) -> list[str]:
     gained = f"; in hearing tasks {change('', on_test.value)} points {between('', on_test.ci95)}" if on_test else ""
     return [
         f"Try {best.name}. It was chosen on validation items, where it surely forgets less than {first.name} "
-        f"({forgot}) and gains as much in hearing tasks to within {100 * EQUAL:.0f} point ({gain}). On the test, which "
+        f"({apart}) and gains as much in hearing tasks to within {100 * EQUAL:.0f} point ({gain}). On the test, which "
         f"had no part in the choice, it {sure}: {_points(tested)} points over {tested.seeds} seeds and {_items(best)} "
         f"items, one comparison{gained}.",
         command(best, first),
@@ -100,7 +100,7 @@ def _points(found: Apart) -> str:
 
 
 def _items(arm: Arm) -> str:
-    return f"{next(iter(arm.rows.values())).metrics[FORGOT]['n']:,}"
+    return f"{next(iter(arm.rows.values())).metrics[forgot([arm])]['n']:,}"
 
 
 def figure_table(made: Sequence[Arm]) -> list[list[str]]:
@@ -129,21 +129,21 @@ def cell(arm: Arm, figure: str) -> str:
 def plot(made: Sequence[Arm]) -> Markup:
     """Gain in points against forgetting in percent, with whiskers over seeds; the path is the Pareto front."""
     points: dict[str, Point] = {}
-    widths = []
+    widths, figure = [], forgot(made)
     for arm in made:
-        gain, forgot = arm.mean("gain"), arm.mean("forgetting/mean")
-        if gain is None or forgot is None:
+        gain, lost = arm.mean("gain"), arm.mean(figure)
+        if gain is None or lost is None:
             continue
         y, (lo, hi) = 100 * gain.value, (100 * v for v in gain.ci95 or (gain.value, gain.value))
-        title = f"{arm.name}: gained {cell(arm, 'gain')} points, forgot {cell(arm, 'forgetting/mean')}"
-        points[arm.name] = Point(100 * forgot.value, y, lo, hi, arm.name, title)
-        low, high = forgot.ci95 or (forgot.value, forgot.value)
+        title = f"{arm.name}: gained {cell(arm, 'gain')} points, forgot {cell(arm, figure)}"
+        points[arm.name] = Point(100 * lost.value, y, lo, hi, arm.name, title)
+        low, high = lost.ci95 or (lost.value, lost.value)
         widths.append((100 * low, 100 * high))
     trail = [points[arm.name] for arm in front(made)]
     return charts.scatter(
         "Target gain against forgetting",
         list(points.values()),
-        FIGURES["forgetting/mean"],
+        FIGURES[figure],
         "gained in hearing tasks, points",
         widths,
         trail,

@@ -12,7 +12,7 @@ from posttrain.__main__ import run
 from posttrain.errors import InputError
 from posttrain.report.claims import DISAGREES, NOT_RUN, NOT_SHOWN, REPRODUCED, UNDECIDABLE, claims
 from posttrain.report.study import study_page
-from posttrain.report.study.study import arms, changed, command, figures, front, recommended
+from posttrain.report.study.study import arms, changed, choice, command, figures, front, recommended
 from posttrain.run import ledger
 
 CURVE = [(100, 0.6, 0.01), (200, 0.4, 0.02), (400, 0.2, 0.03)]
@@ -295,13 +295,30 @@ def test_benchmarks_of_a_real_base_have_columns_of_their_own_and_its_recipe_is_i
     for name, options in (("lora", {}), ("kl", {"kl_weight": 1.0})):
         rows = arm(name, **options)
         for each in rows:
-            each["metrics"] |= measured({"ability/blimp": 0.75, "language/perplexity/wikitext": 30.0})
+            each["metrics"] |= measured({"benchmark/blimp": 0.75, "language/perplexity/wikitext": 30.0})
         arms_of.append(rows)
     real = in_memory(*arms_of)
-    assert set(figures(real)) - set(figures(plain)) == {"ability/blimp", "language/perplexity/wikitext"}
+    assert set(figures(real)) - set(figures(plain)) == {"benchmark/blimp", "language/perplexity/wikitext"}
     head, first, _ = study_page.figure_table(real)
-    assert first[head.index("BLiMP, right")].startswith("75")
-    assert "BLiMP, right" not in study_page.figure_table(plain)[0]
+    assert first[head.index("BLiMP: grammatical sentence preferred, typed")].startswith("75")
+    assert "BLiMP: grammatical sentence preferred, typed" not in study_page.figure_table(plain)[0]
     from_hub = dataclasses.replace(real[0].start, base="a/model", config={"recipe": "smol", "stage": "distill"})
     of_real, of_tiny = (command(dataclasses.replace(real[1], start=s), real[0]) for s in (from_hub, real[0].start))
     assert of_real.startswith("make sft RECIPE=smol DATA_ROOT=… FROM=") and of_tiny.startswith("make sft FROM=")
+
+
+def test_arms_on_a_loaded_base_are_chosen_by_what_they_forgot_of_benchmarks():
+    def of_benchmarks(rows):
+        for each in rows:
+            for metrics in (each["metrics"], each["train_metrics"]["validation"]["metrics"]):
+                metrics["forgetting/benchmarks"] = metrics.pop("forgetting/mean")
+        return rows
+
+    taught = arm("lora", forgot=0.2), arm("kl", forgot=0.05, kl_weight=1.0)
+    loaded = [of_benchmarks(arm("lora", forgot=0.2)), of_benchmarks(arm("kl", forgot=0.05, kl_weight=1.0))]
+    by_abilities, by_benchmarks = choice(in_memory(*taught)), choice(in_memory(*loaded))
+    assert by_benchmarks.arm.name == by_abilities.arm.name == "kl"
+    assert by_benchmarks.difference == by_abilities.difference
+    shown = figures(in_memory(*loaded))
+    assert "forgetting/benchmarks" in shown and "forgetting/mean" not in shown
+    assert "surely forgets less than lora" in study_page.advice(in_memory(*loaded))[0]
