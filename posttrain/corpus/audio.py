@@ -37,7 +37,7 @@ RATES_HZ = (8_000, 384_000)
 CHANNELS = 16
 LARGEST = 64.0
 BLOCK_S = 5.0
-ROUNDED_S = 0.02
+ROUNDED_S = 0.03
 """By how much a segment may end after its file: tables round times."""
 KEPT_VALUES = 4_000_000
 """Maximum number of decoded values (frames × channels) kept from the check of the samples; longer files are decoded

@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[Does, str]] = {
     "low rate": ("counted", "below 16 kHz: nothing above half of its rate"),
     "wrong ending": ("counted", "the file's ending is that of another format"),
     "unlisted": ("counted", "an audio file that no row names"),
+    "another count": ("counted", "a split has another number of recordings than its authors publish"),
 }
 QUIET_DBFS = -50.0
 FULL_SCALE, CLIPPED_SHARE = 0.99, 1e-3

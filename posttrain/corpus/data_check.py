@@ -71,8 +71,9 @@ def check(name: str, data_root: str | Path | None, progress: bool = True) -> Che
     """
     problems: list[str] = []
     named: set[str] = set()
-    root, layout, about, rows = _listed(name, data_root, problems, named)
-    faults = [Fault("row", problem) for problem in problems]
+    counts: list[str] = []
+    root, layout, about, rows = _listed(name, data_root, problems, named, counts)
+    faults = [Fault("row", problem) for problem in problems] + [Fault("another count", count) for count in counts]
     sounds: dict[int, Sound] = {}
     longest_s = sources.LONGEST_S[about.get("kind", "speech")]
     for row, heard, problem in manifest.load([row for row, _ in rows], progress, longest_s=longest_s):
@@ -138,9 +139,12 @@ def _shares(checked: Checked, row: Row, closed: bool) -> set[tuple[str, str]]:
 
 
 def _listed(
-    name: str, data_root: str | Path | None, problems: list[str], named: set[str]
+    name: str, data_root: str | Path | None, problems: list[str], named: set[str], counts: list[str]
 ) -> tuple[Path, str, Mapping[str, Any], list[tuple[Row, str | None]]]:
-    """Folder, layout, card and rows with their splits; every path in a row, also in a bad one, is added to `named`."""
+    """Folder, layout, card and rows with their splits.
+
+    Every path in a row, also in a bad one, is added to `named`, and what its authors count otherwise to `counts`.
+    """
     place = Path(name).expanduser()
     if place.is_file():
         entries = _noted(table.entries(place, True, problems), named)
@@ -160,7 +164,13 @@ def _listed(
         raise InputError(f"source {name} is below a data root, and none is given; set DATA_ROOT=… or --data-root")
     source = sources.listed(name, Path(data_root), problems)
     root = Path(data_root) / name
-    named.update(entry.name for entry in kinds.LAYOUTS[source.layout].read(root, source.card, []))
+    entries = list(_noted(kinds.LAYOUTS[source.layout].read(root, source.card, []), named))
+    for split, wanted in source.card.get("published", {}).items():
+        count = sum(entry.split == split for entry in entries)
+        if count not in (0, wanted["clips"]):
+            counts.append(
+                f"{root}: split {split} has {count:,} recordings, published are {wanted['clips']:,}; get it again"
+            )
     return root, source.layout, source.card, [(row, split) for _, row, split in source.placed]
 
 

@@ -100,7 +100,8 @@ def checked(entries: Iterable[Entry], root: Path, text: bool, problems: list[str
         if not wrong:
             other = first.setdefault(_segment(row, entry.there, folders), row)
             if other is not row and (_use(other) != _use(row) or _name(other) == _name(row)):
-                wrong.append(f"path {row.name} is in line {other.line} already; keep one of the two")
+                place = f"line {other.line}" if other.manifest == row.manifest else f"{other.manifest}:{other.line}"
+                wrong.append(f"path {row.name} is in {place} already; keep one of the two")
         problems += [row.problem(what) for what in wrong]
         if not wrong:
             rows.append(row)

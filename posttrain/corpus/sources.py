@@ -5,7 +5,7 @@ They are listed first, with their lengths from the files' headers, and decoded o
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import audio, checks, manifest
 from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.layouts import selection
+from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.layouts.kinds import LAYOUTS
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
@@ -149,34 +150,44 @@ def listed(name: str, data_root: Path, problems: list[str]) -> Source:
     InputError if the folder is missing or has none of the card's layouts, or if no row is used.
     """
     about, root = card(name), data_root / name
-    layout = next((kind for kind in about["layouts"] if LAYOUTS[kind].found(root)), None)
-    if layout is None and "hub" in about:
-        raise InputError(
-            f"source {name} not found ({root}); get it with: posttrain data get {name} --data-root {data_root}"
-        )
-    if layout is None:
+    found = [kind for kind in about["layouts"] if LAYOUTS[kind].found(root)]
+    if not found and root.is_dir() and list(about["layouts"]) != ["table"]:
+        found = list(about["layouts"])[:1]  # what is missing is for its reader to say
+    if not found:
+        get = "put it below data_root, or take it out of corpus.sources"
+        get = f"get it with: posttrain data get {name} --data-root {data_root}" if "hub" in about else get
         wanted = " or ".join(LAYOUTS[kind].what for kind in about["layouts"])
-        raise InputError(f"source {name} not found ({root}: {wanted}); put it below data_root, or take it out of"
-                         " corpus.sources")  # fmt: skip
+        raise InputError(f"source {name} not found ({root}: {wanted}); {get}")
+    layout = found[0]
     about = about | (about["layouts"][layout] or {})
     bad: list[str] = []
-    entries = LAYOUTS[layout].read(root, about, bad)
-    if "rows" in about:
-        entries = selection.chosen(entries, assets.folder("data") / about["rows"], bad)
-    rows = manifest.checked(entries, root, about["kind"] == "speech", bad)
-    there = {column for row in rows for column in _columns(row)}
-    lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if rows else []
-    first = rows[0].manifest if rows else root
-    bad += [f"{first}:1: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
+    there: set[str] = set()
+    used = _used(_entries(root, about, layout, bad), about["use"], there)
+    rows = manifest.checked(used, root, about["kind"] == "speech", bad)
+    lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if there else []
+    bad += [f"{root}: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
     problems += tables.in_line_order(bad)
-    used = ((row, split) for row in rows if (split := split_of(row, about["use"])))
-    placed = [(number, row, split) for number, (row, split) in enumerate(used, 1)]
-    if not placed and not bad:
-        raise InputError(f"{first}: no row meets `use` of the card {name}; correct the card or the manifest")
+    if not rows and not bad:
+        raise InputError(f"{root}: no row meets `use` of the card {name}; correct the card or the table")
+    placed = [(number, row, split_of(row, about["use"]) or "") for number, row in enumerate(rows, 1)]
     return Source(about, layout, placed)
 
 
-def split_of(row: Row, use: dict[str, dict[str, Any]]) -> str | None:
+def _entries(root: Path, about: dict[str, Any], layout: str, bad: list[str]) -> Iterable[Entry]:
+    """The rows of the layout, or those whose names the card's file of `rows` holds."""
+    entries = LAYOUTS[layout].read(root, about, bad)
+    return selection.chosen(entries, assets.folder("data") / about["rows"], bad) if "rows" in about else entries
+
+
+def _used(entries: Iterable[Entry], use: dict[str, dict[str, Any]], there: set[str]) -> Iterator[Entry]:
+    """The entries of a split; others are neither checked nor read. The columns of all are added to `there`."""
+    for entry in entries:
+        there.update(_columns(entry))
+        if split_of(entry, use):
+            yield entry
+
+
+def split_of(row: Row | Entry, use: dict[str, dict[str, Any]]) -> str | None:
     """The split whose conditions (column → value or values) the row meets, test first; None if it is not used."""
     columns = _columns(row)
     for split in reversed(SPLITS):
@@ -188,7 +199,7 @@ def split_of(row: Row, use: dict[str, dict[str, Any]]) -> str | None:
     return None
 
 
-def _columns(row: Row) -> dict[str, str]:
+def _columns(row: Row | Entry) -> dict[str, str]:
     own = {"path": row.name, "speaker": row.speaker, "split": row.split}
     return {name: value for name, value in own.items() if value is not None} | dict(row.values)
 

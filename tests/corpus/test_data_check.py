@@ -129,7 +129,7 @@ def test_every_planted_fault_is_found_and_nothing_else(faulty):
     for words, kind in PLANTED.items():
         assert any(fault.kind == kind and words in fault.what for fault in checked.faults), words
     assert len(checked.faults) == len(PLANTED)
-    assert set(checked.counts) == set(PLANTED.values()) == set(checks.KINDS)
+    assert set(checked.counts) == set(PLANTED.values()) == set(checks.KINDS) - {"another count"}
     assert not checked.usable
 
 
@@ -189,3 +189,14 @@ def test_what_cannot_be_found_is_named(tmp_path):
         data_check.check("fsdd", None)
     with pytest.raises(InputError, match="has none of the layouts"):
         data_check.check(str(tmp_path), None)
+
+
+def test_a_split_that_is_not_whole_is_told(tmp_path):
+    for number in range(2):
+        put(tmp_path / "fsdd" / "recordings", f"{number}_george_0.wav", speech(number, 0.5))
+    card = sources.card("fsdd")
+    card["layouts"]["fsdd"] = {"published": {None: {"clips": 3000}}, "use": {"train": {"speaker": "george"}}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "card", lambda name: card)
+        checked = data_check.check("fsdd", tmp_path, progress=False)
+    assert checked.counts == {"another count": 1} and "has 2 recordings, published are 3,000" in checked.faults[0].what

@@ -92,7 +92,7 @@ def test_a_clip_that_is_longer_than_it_takes_is_refused_by_name(tmp_path, corpus
     encoder = MadeEncoder()
     encoder.longest_samples = 2 * RATE
     with pytest.raises(ValueError, match=r"test/1 has 3\.0 s of sound, expected at most 2\.0 s"):
-        encode_corpus(encoder, corpus, tmp_path / "cache", progress=False)
+        encode_corpus(encoder, corpus, tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("task", ["repeat", "answer"])
