@@ -53,9 +53,9 @@ def as_wav(path: Path, name: str, longest_s: float) -> IO[bytes]:
                 tracks = len(container.streams.audio)
                 raise ValueError(f"the file has {tracks} tracks of sound, expected one; export the one that is meant")
             stream = container.streams.audio[0]
-            promised = (
-                stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
-            )
+            promised_s = (container.duration or 0) / av.time_base
+            if stream.duration and stream.time_base:
+                promised_s = float(stream.duration * stream.time_base)
             seconds = _decode(container, stream, Path(out.name), longest_s)
     except av.FFmpegError as error:
         out.close()
@@ -63,11 +63,9 @@ def as_wav(path: Path, name: str, longest_s: float) -> IO[bytes]:
     except BaseException:
         out.close()
         raise
-    if seconds < float(promised) * (1 - CUT_SHARE) - CUT_S:
+    if seconds < promised_s * (1 - CUT_SHARE) - CUT_S:
         out.close()
-        raise ValueError(
-            f"the file promises {float(promised):.2f} s and has {seconds:.2f} s: it is cut off; copy it again"
-        )
+        raise ValueError(f"the file promises {promised_s:.2f} s and has {seconds:.2f} s: it is cut off; copy it again")
     return out
 
 

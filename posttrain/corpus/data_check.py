@@ -164,9 +164,9 @@ def _listed(
         raise InputError(f"source {name} is below a data root, and none is given; set DATA_ROOT=… or --data-root")
     source = sources.listed(name, Path(data_root), problems)
     root = Path(data_root) / name
-    entries = list(_noted(kinds.LAYOUTS[source.layout].read(root, source.card, []), named))
+    every = list(_noted(kinds.LAYOUTS[source.layout].read(root, source.card, []), named))
     for split, wanted in source.card.get("published", {}).items():
-        count = sum(entry.split == split for entry in entries)
+        count = sum(entry.split == split for entry in every)
         if count not in (0, wanted["clips"]):
             counts.append(
                 f"{root}: split {split} has {count:,} recordings, published are {wanted['clips']:,}; get it again"
