@@ -88,7 +88,8 @@ def _cached(folder: Path, corpus: Corpus, usable: Collection[str]) -> FrameTable
     parts = {clip_id: tuple(ids) for clip_id, ids in kept["parts"].items()}
     every = kept["key"].endswith("-transcripts")
     known = kept["hypotheses"] if every else _known(kept["hypotheses"], corpus)
-    return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=known, parts=parts)
+    beside = folder / f"frames-{files.value_hash(kept['key'])}"
+    return FrameTable(load_file(frames_path)["frames"], spans, hypotheses=known, parts=parts, beside=beside)
 
 
 def _encode(encoder: Encoder, corpus: Corpus, folder: Path, key: str, progress: bool, transcripts: bool) -> None:

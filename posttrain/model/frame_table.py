@@ -5,6 +5,7 @@ A clip is a run of ids, so a prompt with speech in it is one id sequence, and tr
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class FrameTable:
     """Clip id → the encoder's own transcript; of training clips only where it is known."""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Clip id → the windows that it is transcribed in, if there are several; each has its own span."""
+    beside: Path | None = None
+    """Folder for what follows from these frames alone, if they are kept on disk."""
     blanks: dict[str, torch.Tensor] = field(default_factory=dict, init=False)
     """A word head (word_head.py) → its probability of blank for each speech token, once computed."""
 

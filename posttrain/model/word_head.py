@@ -12,21 +12,24 @@ the words that the training texts use are outputs, so a large vocabulary costs n
 import copy
 import math
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from posttrain import files
 from posttrain.model.encoders.contract import state_hash
 from posttrain.model.frame_table import FrameTable, StackedTable
 from posttrain.model.projector import Projector
 
 MARGIN = 5.0
 """Nats by which a perfect match outweighs a vocabulary of unrelated words; less gives higher cosines, more slowly."""
-ROWS = 8192
+ROWS = 2048
 """Speech tokens that are scored at a time."""
 
 
@@ -70,11 +73,11 @@ class WordHead(nn.Module):
     @torch.no_grad()
     def blanks(self, table: StackedTable) -> torch.Tensor:
         """The probability that each speech token of the table adds no word: float32 (N_all,), on the CPU."""
-        found = [
-            self(table.rows(torch.arange(start, min(start + ROWS, table.num_rows)))).softmax(-1)[:, self.blank].cpu()
-            for start in range(0, table.num_rows, ROWS)
-        ]
-        return torch.cat(found) if found else torch.zeros(0)
+        found = torch.zeros(table.num_rows)
+        for start in range(0, table.num_rows, ROWS):
+            rows = torch.arange(start, min(start + ROWS, table.num_rows))
+            found[rows] = self(table.rows(rows)).softmax(-1)[:, self.blank].cpu()  # copied: a view would keep all units
+        return found
 
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
@@ -94,12 +97,28 @@ def load(path: Path, in_dim: int, out_dim: int, hidden: int) -> WordHead:
 
 
 def spoken(head: WordHead, table: FrameTable, stack: int, below: float) -> StackedTable:
-    """The table's speech tokens whose probability of blank is below `below`; of a clip without any, the likeliest."""
+    """The table's speech tokens whose probability of blank is below `below`; of a clip without any, the likeliest.
+
+    The probabilities are kept beside the frames: the head stays as it is from `align` on.
+    """
     stacked = table.stacked(stack)
-    key = f"{head.hash}/{stack}"
+    key = f"{head.hash}-{stack}"
     if key not in table.blanks:
-        table.blanks[key] = head.blanks(stacked)
+        table.blanks[key] = _kept(head, stacked, table.beside and table.beside / f"blanks-{key}.safetensors")
     return stacked.kept(spoken_rows(table.blanks[key], stacked.spans, below))
+
+
+def _kept(head: WordHead, stacked: StackedTable, path: Path | None) -> torch.Tensor:
+    if path is None:
+        return head.blanks(stacked)
+    with suppress(OSError, SafetensorError):
+        return load_file(path)["blanks"]
+    found = head.blanks(stacked)
+    with suppress(OSError):  # a folder that cannot be written to
+        path.parent.mkdir(exist_ok=True)
+        with files.beside(path) as partial:
+            save_file({"blanks": found}, partial)
+    return found
 
 
 def spoken_rows(blanks: torch.Tensor, spans: Mapping[str, tuple[int, int]], below: float) -> torch.Tensor:

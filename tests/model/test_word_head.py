@@ -49,6 +49,16 @@ def test_what_is_left_out_of_a_clip_does_not_depend_on_the_other_clips(head, tab
     assert among.num_rows < table.stacked(3).num_rows
 
 
+def test_the_probabilities_are_kept_beside_the_frames_and_computed_once(head, table, tmp_path, monkeypatch):
+    kept = dataclasses.replace(table, beside=tmp_path / "frames-1")
+    first = spoken(head, kept, 3, 0.5)
+    assert len(list(tmp_path.glob("frames-1/blanks-*.safetensors"))) == 1
+    monkeypatch.setattr(WordHead, "blanks", None)
+    again = spoken(head, dataclasses.replace(table, beside=tmp_path / "frames-1"), 3, 0.5)
+    assert again.spans == first.spans
+    assert torch.equal(again.rows(torch.arange(3)), first.rows(torch.arange(3)))
+
+
 def test_a_clip_that_is_blank_throughout_keeps_the_one_token_that_is_least_so(head, table):
     stacked = spoken(head, table, 3, 1e-9)
     assert [count for _, count in stacked.spans.values()] == [1] * len(table.spans)
