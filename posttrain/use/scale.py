@@ -1,7 +1,8 @@
 """`make scale`: time and memory to list recordings, decode them into a corpus, and encode them, by their number.
 
 The recordings are a few synthetic half-second clips under many names, in LibriSpeech's layout. Each step runs in a
-process of its own, whose peak memory is told, without what the libraries take. A million rows are listed only: their files exist, and are not opened.
+process of its own, whose peak memory is told, without what the libraries take. A million rows are listed only: their
+files exist, and are not opened.
 """
 
 import argparse
