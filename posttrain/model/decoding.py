@@ -44,18 +44,7 @@ def generate_ids(
 def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, max_new_tokens: int) -> list[list[int]]:
     """Greedy continuation ids of one batch."""
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    cache, shared = _beginning(model, rows)
-    embeddings, mask = prompt_embeddings(model, [row[shared:] for row in rows], pad_id)  # (B, L, D), (B, L)
-    mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)  # (B, L)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, L)
-    out = llama(
-        inputs_embeds=embeddings,
-        attention_mask=mask,
-        position_ids=positions[:, shared:],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    out, mask, positions = read_prompts(model, rows, pad_id)
     answers: list[list[int]] = [[] for _ in rows]
     going = list(range(len(rows)))
     last = positions[:, -1:]  # (B, 1)
@@ -80,6 +69,27 @@ def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, 
             input_ids=words[:, None], attention_mask=mask, position_ids=last, past_key_values=cache, use_cache=True
         )
     return answers
+
+
+def read_prompts(model: Any, rows: list[list[int]], pad_id: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """The Llama's output after prompts, with logits (B, 1, V) and a KV cache; their mask and positions (B, L).
+
+    Prompts are padded on the left, after what all begin with.
+    """
+    llama = model.get_base_model() if isinstance(model, PeftModel) else model
+    cache, shared = _beginning(model, rows)
+    embeddings, mask = prompt_embeddings(model, [row[shared:] for row in rows], pad_id)  # (B, L, D), (B, L)
+    mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)  # (B, L)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, L)
+    out = llama(
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        position_ids=positions[:, shared:],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return out, mask, positions
 
 
 def _beginning(model: Any, rows: list[list[int]]) -> tuple[Any, int]:

@@ -20,7 +20,7 @@ from peft import PeftModel
 
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.types import Example
-from posttrain.model.decoding import prompt_embeddings, right_padded
+from posttrain.model.decoding import read_prompts
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.tasks.hearing import is_abstention
 
@@ -28,6 +28,10 @@ BEAM, UNITS = 24, 12
 """Prefixes that are kept, and units that are tried, per speech token."""
 SURE = math.log(0.999)
 """A speech token whose blank is likelier than this tries no unit."""
+
+
+TEXTS = 4
+"""A batch has so many times fewer clips than prompts alone: each has several texts."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def scored(
 ) -> list[list[Candidate]]:
     """Each clip's candidates, of `examples` that ask to repeat it; `own`: the Llama's greedy transcripts.
 
-    `count`: how many the head proposes; `batch_size`: of prompts and of candidates, whichever is more.
+    `count`: how many the head proposes; `batch_size`: of clips.
     Never empty: the Llama's own transcript is always among them. ValueError without a word head.
     """
     if llama.head is None or llama.table is None:
@@ -154,37 +158,82 @@ def _ctc(llama: SpeechLlama, log_probs: torch.Tensor, texts: Sequence[str]) -> l
 def _llama(
     llama: SpeechLlama, examples: Sequence[Example], texts: Sequence[Sequence[str]], batch_size: int
 ) -> list[list[float]]:
-    """Log-probability of each text and its end after its clip's prompt, which is read once for all of them."""
+    """Log-probability of each text and its end after its clip's prompt.
+
+    The prompt is read once for all texts, and so is what several of them begin with: they are read as a tree.
+    """
     model: Any = llama.model.get_base_model() if isinstance(llama.model, PeftModel) else llama.model
     pad = llama.tokenizer.pad_token_id
     prompts = [llama.tokenizer.prompt_ids(example) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    most = max(map(len, texts), default=0)
-    step = max(1, batch_size // max(1, most))
     found: dict[int, list[float]] = {}
+    step = max(1, batch_size // TEXTS)
     for start in range(0, len(order), step):
         batch = order[start : start + step]
-        embeddings, mask = prompt_embeddings(llama.model, [prompts[i] for i in batch], pad)  # (B, L, D), (B, L)
-        at = (mask.cumsum(1) - 1).clamp(min=0)
-        out = model(inputs_embeds=embeddings, attention_mask=mask, position_ids=at, use_cache=True, logits_to_keep=1)
-        out.past_key_values.batch_repeat_interleave(most)
-        rows = [llama.tokenizer.answer_ids(text) for i in batch for text in [*texts[i], *[""] * (most - len(texts[i]))]]
-        ids, told = right_padded(rows, pad)  # (B·n, L')
-        ids, told = ids.to(mask.device), told.to(mask.device)
-        mask, last = mask.repeat_interleave(most, 0), at[:, -1:].repeat_interleave(most, 0)
-        logits = out.logits.repeat_interleave(most, 0)  # (B·n, 1, V)
-        if ids.shape[1] > 1:
-            after = model(
-                input_ids=ids[:, :-1],
-                attention_mask=torch.cat([mask, told[:, :-1]], 1),
-                position_ids=last + 1 + torch.arange(ids.shape[1] - 1, device=ids.device),
-                past_key_values=out.past_key_values,
-                use_cache=True,
-            ).logits
-            logits = torch.cat([logits, after], 1)  # (B·n, L', V)
-        logits = logits.float()
-        said = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)  # (B·n, L')
-        sums = (said * told).sum(-1).view(len(batch), most).tolist()
-        for i, values in zip(batch, sums, strict=True):
-            found[i] = values[: len(texts[i])]
+        out, mask, at = read_prompts(llama.model, [prompts[i] for i in batch], pad)
+        trees = [Tree.of([llama.tokenizer.answer_ids(text) for text in texts[i]]) for i in batch]
+        size = max(len(tree.words) for tree in trees)
+        words, depths = torch.full((len(batch), size), pad), torch.zeros(len(batch), size, dtype=torch.long)
+        sees = torch.zeros(len(batch), size, size, dtype=torch.bool)
+        for row, tree in enumerate(trees):
+            count = len(tree.words)
+            words[row, :count], depths[row, :count] = torch.tensor(tree.words), torch.tensor(tree.depths)
+            sees[row, :count, :count] = tree.ancestors()
+        sees |= torch.eye(size, dtype=torch.bool)  # padding sees itself, so that no row is empty
+        words, depths, sees = (tensor.to(mask.device) for tensor in (words, depths, sees))
+        seen = torch.cat([mask.bool()[:, None].expand(-1, size, -1), sees], -1)[:, None]  # (B, 1, N, L + N)
+        hidden = torch.zeros(seen.shape, dtype=out.logits.dtype, device=mask.device)
+        after = model(
+            input_ids=words,
+            attention_mask=hidden.masked_fill(~seen, torch.finfo(out.logits.dtype).min),
+            position_ids=at[:, -1:] + 1 + depths,
+            past_key_values=out.past_key_values,
+            use_cache=True,
+        ).logits
+        logits = torch.cat([out.logits, after], 1).float()  # (B, 1 + N, V): after the prompt, then after each node
+        totals = logits.logsumexp(-1)
+        for row, (i, tree) in enumerate(zip(batch, trees, strict=True)):
+            found[i] = []
+            for path in tree.paths:
+                before, said = zip(*path, strict=True)
+                found[i].append((logits[row, list(before), list(said)] - totals[row, list(before)]).sum().item())
     return [found[i] for i in range(len(prompts))]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Sequences of ids in which what several begin with is there once; the last id of each, its end, is no node."""
+
+    words: list[int]
+    """Id of each node."""
+    parents: list[int]
+    """Number of the node before each, −1 at the root."""
+    depths: list[int]
+    paths: list[list[tuple[int, int]]]
+    """For each sequence and each of its ids: 1 + the node before it, and the id."""
+
+    @staticmethod
+    def of(sequences: Sequence[Sequence[int]]) -> "Tree":
+        """The tree of sequences of one id or more."""
+        tree, known = Tree([], [], [], []), dict[tuple[int, int], int]()
+        for ids in sequences:
+            node, path = -1, []
+            for depth, word in enumerate(ids):
+                path.append((node + 1, word))
+                if depth < len(ids) - 1:
+                    if (node, word) not in known:
+                        known[node, word] = len(tree.words)
+                        tree.words.append(word)
+                        tree.parents.append(node)
+                        tree.depths.append(depth)
+                    node = known[node, word]
+            tree.paths.append(path)
+        return tree
+
+    def ancestors(self) -> torch.Tensor:
+        """Which nodes each sees: itself and those before it, a mask (N, N)."""
+        found = torch.eye(len(self.words), dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                found[node] |= found[parent]
+        return found
