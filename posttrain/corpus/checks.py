@@ -4,6 +4,8 @@ Faults of tables, paths, texts and headers are found by `manifest` and `audio`; 
 what several recordings share.
 """
 
+import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +43,8 @@ QUIET_DBFS = -50.0
 FULL_SCALE, CLIPPED_SHARE = 0.99, 1e-3
 CHARACTERS_A_SECOND = (3.0, 35.0)
 """Read English has about 15."""
+OVERLAP_S = 0.5
+"""Segments of one file in two splits may share as much: tables round times and leave some room around words."""
 LONG_TEXT = 10
 """Characters from which a text's length tells something."""
 ENDINGS = {
@@ -157,6 +161,33 @@ def shared(rows: Iterable[tuple[Row, str | None]], hashes: Mapping[int, str], cl
                 shown = f"{what} {key!r}" if what != "audio" else "the same audio"
                 last = list(of_split.values())[-1]
                 yield Fault(f"{what} in two splits", f"{last.manifest}: {shown} is in {places}; keep one", last)
+
+
+def overlapping(rows: Iterable[tuple[Row, str | None]]) -> Iterator[Fault]:
+    """Faults of segments of one file that are in two splits and share more than OVERLAP_S of sound."""
+    rows = list(rows)
+    if all(row.segment[:3] == audio.ALL for row, _ in rows):
+        return
+    files = {row.path: os.path.realpath(row.path) for row, _ in rows}
+    of_file: dict[tuple[str, int | None], list[tuple[float, float, Row, str | None]]] = defaultdict(list)
+    for row, split in rows:
+        end_s = math.inf if row.duration_s is None else row.offset_s + row.duration_s
+        of_file[files[row.path], row.inside].append((row.offset_s, end_s, row, split))
+    for segments in of_file.values():
+        earlier: list[tuple[float, float, Row, str | None]] = []
+        for each in sorted(segments, key=lambda each: each[:2]):
+            start_s, end_s, row, split = each
+            earlier = [other for other in earlier if other[1] - start_s > OVERLAP_S]
+            for _, until_s, other, its in earlier:
+                same = row.channel is None or other.channel is None or row.channel == other.channel
+                if same and split != its and end_s - start_s > OVERLAP_S:
+                    what = (
+                        f"{row.name} from {start_s:g} s is in {split}, and a part of it in {its} ({_place(other)}, from"
+                    )
+                    what = f"{what} {other.offset_s:g} s); keep one of the two, or cut them apart"
+                    yield Fault("audio in two splits", row.problem(what), row)
+                    break
+            earlier.append(each)
 
 
 def meaning(kind: str) -> str:
