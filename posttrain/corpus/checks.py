@@ -178,7 +178,7 @@ def overlapping(rows: Iterable[tuple[Row, str | None]]) -> Iterator[Fault]:
         for each in sorted(segments, key=lambda each: each[:2]):
             start_s, end_s, row, split = each
             earlier = [other for other in earlier if other[1] - start_s > OVERLAP_S]
-            for _, until_s, other, its in earlier:
+            for *_, other, its in earlier:
                 same = row.channel is None or other.channel is None or row.channel == other.channel
                 if same and split != its and end_s - start_s > OVERLAP_S:
                     what = (
