@@ -134,7 +134,7 @@ def of_sound(row: Row, heard: Sound) -> Iterator[Fault]:
 
 def of_ending(row: Row, format: str) -> Iterator[Fault]:
     """A file whose ending is that of another format."""
-    ending = Path(row.name).suffix.lower()
+    ending = Path(row.name).suffix.lower() if row.inside is None else ""
     if ending and ending not in ENDINGS.get(format, {ending}):
         yield Fault("wrong ending", row.problem(f"{row.name} is {format}; name it so"), row)
 
@@ -165,29 +165,38 @@ def shared(rows: Iterable[tuple[Row, str | None]], hashes: Mapping[int, str], cl
 
 def overlapping(rows: Iterable[tuple[Row, str | None]]) -> Iterator[Fault]:
     """Faults of segments of one file that are in two splits and share more than OVERLAP_S of sound."""
+    for (row, split), (other, its) in overlaps(rows):
+        what = f"{row.name} from {row.offset_s:g} s is in {split}, and a part of it in {its} ({_place(other)}, from"
+        what = f"{what} {other.offset_s:g} s); keep one of the two, or cut them apart"
+        yield Fault("audio in two splits", row.problem(what), row)
+
+
+Placed = tuple[Row, str | None]
+"""A row and its split."""
+
+
+def overlaps(rows: Iterable[Placed]) -> Iterator[tuple[Placed, Placed]]:
+    """Pairs of segments of one file, the later one first, that are in two splits and share more than OVERLAP_S."""
     rows = list(rows)
-    if all(row.segment[:3] == audio.ALL for row, _ in rows):
+    if all(row.segment[:3] == audio.ALL for row, _ in rows) or len({split for _, split in rows}) < 2:
         return
     files = {row.path: os.path.realpath(row.path) for row, _ in rows}
-    of_file: dict[tuple[str, int | None], list[tuple[float, float, Row, str | None]]] = defaultdict(list)
+    of_file: dict[tuple[str, int | None], list[Placed]] = defaultdict(list)
     for row, split in rows:
-        end_s = math.inf if row.duration_s is None else row.offset_s + row.duration_s
-        of_file[files[row.path], row.inside].append((row.offset_s, end_s, row, split))
+        of_file[files[row.path], row.inside].append((row, split))
     for segments in of_file.values():
-        earlier: list[tuple[float, float, Row, str | None]] = []
-        for each in sorted(segments, key=lambda each: each[:2]):
-            start_s, end_s, row, split = each
-            earlier = [other for other in earlier if other[1] - start_s > OVERLAP_S]
-            for *_, other, its in earlier:
+        earlier: list[Placed] = []
+        for row, split in sorted(segments, key=lambda each: each[0].offset_s):
+            earlier = [other for other in earlier if _end_s(other[0]) - row.offset_s > OVERLAP_S]
+            for other, its in earlier:
                 same = row.channel is None or other.channel is None or row.channel == other.channel
-                if same and split != its and end_s - start_s > OVERLAP_S:
-                    what = (
-                        f"{row.name} from {start_s:g} s is in {split}, and a part of it in {its} ({_place(other)}, from"
-                    )
-                    what = f"{what} {other.offset_s:g} s); keep one of the two, or cut them apart"
-                    yield Fault("audio in two splits", row.problem(what), row)
-                    break
-            earlier.append(each)
+                if same and split != its and _end_s(row) - row.offset_s > OVERLAP_S:
+                    yield (row, split), (other, its)
+            earlier.append((row, split))
+
+
+def _end_s(row: Row) -> float:
+    return math.inf if row.duration_s is None else row.offset_s + row.duration_s
 
 
 def meaning(kind: str) -> str:

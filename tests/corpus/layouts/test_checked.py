@@ -26,7 +26,9 @@ def test_a_folder_that_is_a_link_holds_the_same_recordings(tmp_path):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     entries = [entry(tmp_path, "a/1.wav", there=True), Entry(tmp_path, 2, "b/1.wav", "bye", there=True)]
     problems = []
-    assert len(manifest.checked(entries, tmp_path, True, problems)) == 1 and named(problems, "b/1.wav is in line 1")
+    assert len(manifest.checked(entries, tmp_path, True, problems)) == 1 and named(
+        problems, "b/1.wav is in ", "table:1 already"
+    )
 
 
 def test_entries_of_which_no_listing_is_known_are_looked_up(tmp_path):
