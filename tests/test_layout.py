@@ -33,7 +33,7 @@ LAYERS = (
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
-    "clarity": "pyclarity",
+    "clarity": "pyclarity", "whisper_normalizer": "whisper-normalizer",
 }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def check(
 
     with quiet_stdout():
         checked = data_check.check(source, data_root)
-        place = data_page.write(checked, page or Path("runs/data") / f"{checked.root.name}.html")
+        place = data_page.write(checked, page or Path("runs/data") / f"{checked.root.resolve().name}.html")
         kept = data_check.write_clean(checked, write) if write else None
     facts, counts = checked.facts(), checked.counts
     if as_json:
@@ -113,7 +113,9 @@ def check(
                 line(f"  and {count - SHOWN:,} more, in {place}")
         line(f"\n{place}" + ("" if kept is None else f"\n{write}: {kept:,} of {len(checked.rows):,} rows"))
     if not checked.usable:
-        raise InputError(f"{source} cannot be trained on as it is: correct what is marked refused, or use --write")
+        raise InputError(
+            f"{source} cannot be trained on as it is: correct what is marked refused or dropped, or use --write"
+        )
 
 
 @app.command()

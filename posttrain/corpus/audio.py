@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -59,17 +60,8 @@ UNKNOWN_BYTES = 0x7FFF_0000
 """Programs that write to a pipe put this size or a larger one in the header, as they do not know the length."""
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")
 """Formats whose length can be checked; for others libsndfile does not report that a file is cut off."""
-SAMPLE_BYTES = {
-    "PCM_S8": 1,
-    "PCM_U8": 1,
-    "PCM_16": 2,
-    "PCM_24": 3,
-    "PCM_32": 4,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-    "ULAW": 1,
-    "ALAW": 1,
-}
+SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+SAMPLE_BYTES |= dict.fromkeys(("PCM_S8", "PCM_U8", "ULAW", "ALAW"), 1)
 STARTS = {
     "WAV": rb"RIFF.{4}WAVE",
     "WAVEX": rb"RIFF.{4}WAVE",
@@ -149,11 +141,14 @@ def header(
     """
     path = Path(path)
     name = containers.format_of(path)
-    made = containers.as_wav(path, name, LONGEST_S) if name else None
+    part = bool(offset_s) or duration_s is not None
+    made = containers.as_wav(path, name, LONGEST_S if part else longest_s, part) if name else None
     path = Path(made.name) if made else path
     with _opened(path) as file:
         found = Header(path, file.frames, file.samplerate, file.channels, 0, name or file.format, channel, made)
         _check_complete(path, file)
+        if offset_s and not file.seekable():
+            raise ValueError(f"audio is {file.subtype}, of which no segment can be read; convert it to WAV or FLAC")
     if not RATES_HZ[0] <= found.rate_hz <= RATES_HZ[1]:
         low, high = RATES_HZ
         raise ValueError(f"the sample rate is {found.rate_hz} Hz, expected {low} to {high} Hz; resample the recording")
@@ -163,7 +158,7 @@ def header(
         raise ValueError("audio has no samples; remove the row or record it again")
     if channel is not None and not 0 <= channel < found.channels:
         raise ValueError(f"channel is {channel}, expected 0 to {found.channels - 1}; name one that the file has")
-    found = _segment(found, offset_s, duration_s) if offset_s or duration_s is not None else found
+    found = _segment(found, offset_s, duration_s) if part else found
     if found.duration_s > longest_s:
         raise ValueError(
             f"audio is {found.duration_s:,.0f} s long, expected at most {longest_s:,.0f} s; cut it into shorter files"
@@ -210,8 +205,9 @@ def int16(waveform: np.ndarray) -> np.ndarray:
 
 def _segment(whole: Header, offset_s: float, duration_s: float | None) -> Header:
     """The segment's header; ValueError if it leaves the file, but for what rounding of the times may cost."""
-    first = round(offset_s * whole.rate_hz)
-    last = whole.frames if duration_s is None else first + round(duration_s * whole.rate_hz)
+    beyond_s = whole.duration_s + 1  # times may be too large to count frames in them
+    first = round(min(offset_s, beyond_s) * whole.rate_hz)
+    last = whole.frames if duration_s is None else first + round(min(duration_s, beyond_s) * whole.rate_hz)
     if first >= whole.frames or last > whole.frames + ROUNDED_S * whole.rate_hz or last <= first:
         end = "the end" if duration_s is None else f"{offset_s + duration_s:.3f} s"
         raise ValueError(
@@ -261,7 +257,7 @@ def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
         raise ValueError("the header does not say how long the audio is; write the file again, such as with ffmpeg -i")
     if file.format == "OGG" and not _ends(path):
         raise ValueError("the Ogg stream breaks off before its end; copy the file again, or export it again")
-    if (streams := _streams(path, file.format)) > 1:
+    if (streams := _streams(path, file.format, path.stat().st_size, path.stat().st_mtime_ns)) > 1:
         raise ValueError(
             f"{streams} {file.format} files one behind another, of which the first alone would be read; decode each "
             "and join the samples, such as with ffmpeg or sox"
@@ -284,8 +280,9 @@ def _ends(path: Path) -> bool:
     return last >= 0 and last + 5 < len(tail) and bool(tail[last + 5] & 4)
 
 
-def _streams(path: Path, format: str) -> int:
-    """How often a stream of this format begins in the file."""
+@lru_cache(maxsize=1_024)
+def _streams(path: Path, format: str, size: int, changed: int) -> int:
+    """How often a stream of this format begins in the file, which is read once however many segments it has."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return sum(1 for _ in re.finditer(STARTS[format], content, re.DOTALL))
 

@@ -4,6 +4,8 @@ Faults of tables, paths, texts and headers are found by `manifest` and `audio`; 
 what several recordings share.
 """
 
+import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +43,8 @@ QUIET_DBFS = -50.0
 FULL_SCALE, CLIPPED_SHARE = 0.99, 1e-3
 CHARACTERS_A_SECOND = (3.0, 35.0)
 """Read English has about 15."""
+OVERLAP_S = 0.5
+"""Segments of one file in two splits may share as much: tables round times and leave some room around words."""
 LONG_TEXT = 10
 """Characters from which a text's length tells something."""
 ENDINGS = {
@@ -130,7 +134,7 @@ def of_sound(row: Row, heard: Sound) -> Iterator[Fault]:
 
 def of_ending(row: Row, format: str) -> Iterator[Fault]:
     """A file whose ending is that of another format."""
-    ending = Path(row.name).suffix.lower()
+    ending = Path(row.name).suffix.lower() if row.inside is None else ""
     if ending and ending not in ENDINGS.get(format, {ending}):
         yield Fault("wrong ending", row.problem(f"{row.name} is {format}; name it so"), row)
 
@@ -157,6 +161,42 @@ def shared(rows: Iterable[tuple[Row, str | None]], hashes: Mapping[int, str], cl
                 shown = f"{what} {key!r}" if what != "audio" else "the same audio"
                 last = list(of_split.values())[-1]
                 yield Fault(f"{what} in two splits", f"{last.manifest}: {shown} is in {places}; keep one", last)
+
+
+def overlapping(rows: Iterable[tuple[Row, str | None]]) -> Iterator[Fault]:
+    """Faults of segments of one file that are in two splits and share more than OVERLAP_S of sound."""
+    for (row, split), (other, its) in overlaps(rows):
+        what = f"{row.name} from {row.offset_s:g} s is in {split}, and a part of it in {its} ({_place(other)}, from"
+        what = f"{what} {other.offset_s:g} s); keep one of the two, or cut them apart"
+        yield Fault("audio in two splits", row.problem(what), row)
+
+
+Placed = tuple[Row, str | None]
+"""A row and its split."""
+
+
+def overlaps(rows: Iterable[Placed]) -> Iterator[tuple[Placed, Placed]]:
+    """Pairs of segments of one file, the later one first, that are in two splits and share more than OVERLAP_S."""
+    rows = list(rows)
+    if all(row.segment[:3] == audio.ALL for row, _ in rows) or len({split for _, split in rows}) < 2:
+        return
+    files = {row.path: os.path.realpath(row.path) for row, _ in rows}
+    of_file: dict[tuple[str, int | None], list[Placed]] = defaultdict(list)
+    for row, split in rows:
+        of_file[files[row.path], row.inside].append((row, split))
+    for segments in of_file.values():
+        earlier: list[Placed] = []
+        for row, split in sorted(segments, key=lambda each: each[0].offset_s):
+            earlier = [other for other in earlier if _end_s(other[0]) - row.offset_s > OVERLAP_S]
+            for other, its in earlier:
+                same = row.channel is None or other.channel is None or row.channel == other.channel
+                if same and split != its and _end_s(row) - row.offset_s > OVERLAP_S:
+                    yield (row, split), (other, its)
+            earlier.append((row, split))
+
+
+def _end_s(row: Row) -> float:
+    return math.inf if row.duration_s is None else row.offset_s + row.duration_s
 
 
 def meaning(kind: str) -> str:

@@ -7,6 +7,8 @@ which can name other files and addresses.
 import itertools
 import re
 import tempfile
+import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,11 +26,17 @@ MISSING = "which takes PyAV; get it with: pip install 'posttrain[audio]', or con
 CUT_SHARE = 0.01
 """A file that is shorter than it says by more than this share, and by more than CUT_S, is cut off."""
 CUT_S = 0.1
+LARGEST_VALUES = 1_500_000_000
+"""Samples of all channels, 6 GB when decoded: four hours of two channels at 48 kHz, or what a small file of silence
+pretends to hold."""
+_keeping = threading.Lock()
 
 
 def format_of(path: Path) -> str | None:
     """FFmpeg's name of the file's format if it is one of STARTS."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file:
             start = file.read(16)
     except OSError:
@@ -36,12 +44,25 @@ def format_of(path: Path) -> str | None:
     return next((name for name, pattern in STARTS.items() if re.match(pattern, start, re.DOTALL)), None)
 
 
-def as_wav(path: Path, name: str, longest_s: float) -> IO[bytes]:
+def as_wav(path: Path, name: str, longest_s: float, again: bool = False) -> IO[bytes]:
     """A temporary WAV file of 32-bit floats with all channels at the file's rate; it is deleted when it is closed.
 
-    name: its format, as `format_of` says. Raises ValueError: PyAV is not installed, no or several tracks of sound, cut
-    off, longer than `longest_s`, not decodable.
+    name: its format, as `format_of` says. again: the last one is kept, for its next segment.
+    Raises ValueError: PyAV is not installed, no or several tracks of sound, cut off, longer than `longest_s`, too
+    large, not decodable.
     """
+    if not again:
+        return _as_wav(path, name, longest_s)
+    with _keeping:
+        return _last(path, name, longest_s, path.stat().st_size, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _last(path: Path, name: str, longest_s: float, size: int, changed: int) -> IO[bytes]:
+    return _as_wav(path, name, longest_s)
+
+
+def _as_wav(path: Path, name: str, longest_s: float) -> IO[bytes]:
     try:
         import av
     except ImportError as error:
@@ -84,5 +105,10 @@ def _decode(container: Any, stream: Any, out: Path, longest_s: float) -> float:
             if frames > longest_s * stream.rate:
                 raise ValueError(
                     f"audio is over {longest_s:,.0f} s long, expected at most that; cut it into shorter files"
+                )
+            if frames * channels > LARGEST_VALUES:
+                raise ValueError(
+                    f"audio holds over {LARGEST_VALUES:,} samples in its {channels} channels, which fill the disk when"
+                    " decoded; cut it into shorter files, or export the channels that matter"
                 )
     return float(frames / stream.rate)

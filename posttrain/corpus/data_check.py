@@ -1,7 +1,6 @@
 """Reads a whole corpus of recordings as training would, and lists what is wrong with it (`posttrain data check`)."""
 
 import csv
-import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,8 +37,9 @@ class Checked:
 
     @property
     def usable(self) -> bool:
-        """Whether training would take it, bad audio dropped or not."""
-        return bool(self.sounds) and not any(checks.KINDS[fault.kind][0] == "refused" for fault in self.faults)
+        """Whether training would take it, without dropping bad audio."""
+        refused = ("refused", "dropped")
+        return bool(self.sounds) and not any(checks.KINDS[fault.kind][0] in refused for fault in self.faults)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -75,7 +75,8 @@ def check(name: str, data_root: str | Path | None, progress: bool = True) -> Che
     root, layout, about, rows = _listed(name, data_root, problems, named, counts)
     faults = [Fault("row", problem) for problem in problems] + [Fault("another count", count) for count in counts]
     sounds: dict[int, Sound] = {}
-    longest_s = sources.LONGEST_S[about.get("kind", "speech")]
+    kind = about.get("kind", "speech")
+    longest_s = sources.LONGEST_S[kind]
     for row, heard, problem in manifest.load([row for row, _ in rows], progress, longest_s=longest_s):
         if heard is None:
             faults.append(Fault("audio", problem or row.name, row))
@@ -83,7 +84,12 @@ def check(name: str, data_root: str | Path | None, progress: bool = True) -> Che
             sounds[id(row)] = checks.sound(*heard)
             faults += [*checks.of_sound(row, sounds[id(row)]), *checks.of_ending(row, heard[0].format)]
     hashes = {name: sound.hash for name, sound in sounds.items()}
-    faults += checks.shared(rows, hashes, bool(about.get("closed_vocabulary")))
+    found = [*checks.overlapping(rows), *checks.shared(rows, hashes, bool(about.get("closed_vocabulary")))]
+    faults += [fault for fault in found if kind == "speech" or fault.kind.startswith("audio")]
+    unnamed = sorted({str(split) for row, split in rows if not row.speaker})
+    if kind == "speech" and len(unnamed) > 1:
+        what = f"{rows[0][0].manifest}: rows of {', '.join(unnamed)} name no speaker; add the column speaker"
+        faults.append(Fault("speaker in two splits", what))
     faults += _unlisted(root, named, problems)
     return Checked(name, root, layout, rows, faults, sounds)
 
@@ -93,32 +99,48 @@ def write_clean(checked: Checked, path: Path) -> int:
 
     Without rows that are refused, dropped or left out; where two splits share a speaker or a recording, the test keeps
     it, or else the validation.
-    InputError if the manifest is not in the corpus's folder or above it, which its paths would then leave.
+    InputError if the manifest is not in the corpus's folder or above it, which its paths would then leave, if it is the
+    table that was read, and if the recordings are inside parquet files.
     """
     folder = path.resolve().parent
+    if path.resolve() in {row.manifest.resolve() for row in {row.manifest: row for row, _ in checked.rows}.values()}:
+        raise InputError(f"{path} is the table that was read; name another for the clean one")
+    if any(row.inside is not None for row, _ in checked.rows):
+        raise InputError(
+            f"{path}: a manifest cannot name recordings inside parquet files; leave rows out with `use` of the card, or"
+            " write the files again without them"
+        )
     if not checked.root.resolve().is_relative_to(folder):
         raise InputError(f"{path}: paths in a manifest are below its folder; write it to {checked.root}, or above that")
     bad = {id(fault.row) for fault in checked.faults if checks.KINDS[fault.kind][0] == "dropped"}
     closed = not any(fault.kind == "text in two splits" for fault in checked.faults)
     kept: list[tuple[Row, str | None]] = []
     held: set[tuple[str, str]] = set()
-    for splits in itertools.groupby(
-        sorted(checked.rows, key=lambda each: -_held_out(each[1])), lambda e: _held_out(e[1])
-    ):
-        of_rank = [(row, split) for row, split in splits[1] if id(row) not in bad]
-        of_rank = [each for each in of_rank if not held & _shares(checked, each[0], closed)]
-        held |= {shared for row, _ in of_rank for shared in _shares(checked, row, closed)}
-        kept += of_rank
+    of_split: dict[str | None, list[Row]] = {}
+    for row, split in checked.rows:
+        of_split.setdefault(split, []).append(row)
+    beside: dict[int, set[int]] = {}
+    for (row, _), (other, _) in checks.overlaps(checked.rows):
+        beside.setdefault(id(row), set()).add(id(other))
+        beside.setdefault(id(other), set()).add(id(row))
+    taken: set[int] = set()
+    for split in sorted(of_split, key=_held_out, reverse=True):
+        rows = [row for row in of_split[split] if id(row) not in bad and not beside.get(id(row), set()) & taken]
+        rows = [row for row in rows if not held & _shares(checked, row, closed)]
+        held |= {shared for row in rows for shared in _shares(checked, row, closed)}
+        taken |= {id(row) for row in rows}
+        kept += [(row, split) for row in rows]
     places = {id(row): number for number, (row, _) in enumerate(checked.rows)}
     kept.sort(key=lambda each: places[id(each[0])])
     with files.writing(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
         writer.writerow(COLUMNS)
         for row, split in kept:
             place = os.path.relpath(row.path, folder)
-            length = "" if row.duration_s is None else f"{row.duration_s:g}"
+            start, text = f"{row.offset_s:.15g}", " ".join(row.raw.split())
+            length = "" if row.duration_s is None else f"{row.duration_s:.15g}"
             channel = "" if row.channel is None else row.channel
-            writer.writerow([place, row.raw, split or "", row.speaker or "", f"{row.offset_s:g}", length, channel])
+            writer.writerow([place, text, split or "", row.speaker or "", start, length, channel])
     return len(kept)
 
 
@@ -155,9 +177,10 @@ def _listed(
         if layout is None:
             known = "; ".join(f"{kind}: {each.what}" for kind, each in kinds.LAYOUTS.items())
             raise InputError(f"{place} has none of the layouts that are read ({known}); put a manifest.csv into it")
-        entries = _noted(kinds.LAYOUTS[layout].read(place, {}, problems), named)
-        rows = manifest.checked(entries, place, True, problems)
-        return place, layout, {}, [(row, row.split) for row in rows]
+        kind = "noise" if layout in ("noise", "rooms") else "speech"
+        entries = _noted(kinds.LAYOUTS[layout].read(place, {"kind": kind}, problems), named)
+        rows = manifest.checked(entries, place, kind == "speech", problems)
+        return place, layout, {"kind": kind}, [(row, row.split) for row in rows]
     if name not in assets.names("data"):
         raise InputError(f"{name} is no folder, no table and no source; name one, or one of {', '.join(_sources())}")
     if data_root is None:

@@ -2,6 +2,7 @@
 listed at once, by file and line."""
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from posttrain.corpus.normalise import normalise, read_out
 from posttrain.errors import InputError
 from posttrain.readers import paths, tables
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""What bytes that are not UTF-8 become in a name; no file of a corpus can hold it."""
 AHEAD = 64
 """Rows that are read before they are wanted, and so are in memory at once."""
 Value = TypeVar("Value")
@@ -175,6 +178,8 @@ def _each(
 def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tuple[Row, list[str]]:
     name, written = entry.name, entry.text
     wrong = [problem] if not entry.there and (problem := paths.problem(root, name, listings)) else []
+    if not name.isascii() and _HALF.search(name):
+        wrong.append(f"path {name!r} is not UTF-8; rename the file")
     words = ""
     try:
         words = read_out(written) if text else normalise(written)

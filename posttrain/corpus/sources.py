@@ -117,7 +117,18 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    return recorded
+    return _across(recorded, {name for name in config.sources if card(name).get("closed_vocabulary")})
+
+
+def _across(recorded: Recorded, closed: set[str]) -> Recorded:
+    """The recordings without train and validation clips that say what a held-out clip of another source says, as
+    `_disjoint` does inside one; sources with a closed vocabulary are left alone."""
+    open_ones = [clip for clip in recorded.clips if clip.text and clip.source not in closed]
+    test, valid = ({clip.text for clip in open_ones if clip.split == name} for name in ("test", "valid"))
+    held_out = {"test": set[str](), "valid": test}
+    out = {clip.id for clip in open_ones if clip.text in held_out.get(clip.split, test | valid)}
+    clips = [clip for clip in recorded.clips if clip.id not in out]
+    return dataclasses.replace(recorded, clips=clips, examples=[e for e in recorded.examples if e.clip not in out])
 
 
 def card(name: str) -> dict[str, Any]:
@@ -201,7 +212,7 @@ def split_of(row: Row | Entry, use: dict[str, dict[str, Any]]) -> str | None:
 
 def _columns(row: Row | Entry) -> dict[str, str]:
     own = {"path": row.name, "speaker": row.speaker, "split": row.split}
-    return {name: value for name, value in own.items() if value is not None} | dict(row.values)
+    return dict(row.values) | {name: value for name, value in own.items() if value is not None}
 
 
 def _add(recorded: Recorded, name: str, data_root: Path, drop: bool, progress: bool) -> None:
@@ -284,13 +295,15 @@ def _pieces(samples: int) -> Iterator[slice]:
 def _disjoint(placed: Sequence[tuple[int, Row, str]], about: dict[str, Any]) -> list[tuple[int, Row, str]]:
     """The rows without train rows that share a text with a test or validation row, and without validation rows that
     share one with a test row, unless the card says that the vocabulary is closed (single digits). InputError if a
-    speaker is in two splits, or rows of several splits name none."""
+    speaker is in two splits, or rows of several splits name none, or segments of several splits overlap."""
+    if overlapping := [fault.what for fault in checks.overlapping((row, split) for _, row, split in placed)]:
+        raise InputError(overlapping)
     if about["kind"] != "speech":
         return list(placed)
     splits: dict[str | None, set[str]] = {}
     for _, row, split in placed:
         splits.setdefault(row.speaker, set()).add(split)
-    if len(splits.get(None, ()) or splits.get("", ())) > 1:
+    if len(splits.pop(None, set()) | splits.pop("", set())) > 1:
         raise InputError(
             f"{placed[0][1].manifest}: rows of several splits name no speaker, expected nobody in two splits; add the"
             " column speaker"

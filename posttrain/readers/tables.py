@@ -5,6 +5,7 @@ contains the separator, a quote or a line break is quoted, and a quote inside it
 lines are skipped; comments are not supported. A line ends at LF, CRLF or CR, and at nothing else.
 """
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
@@ -94,8 +95,9 @@ def stripped(text: str) -> str:
 
 
 def number(text: str) -> float | None:
-    """The text as a decimal number, with a typographic minus allowed; None if it is not one."""
-    return float(text.replace("−", "-")) if _NUMBER.fullmatch(text) else None
+    """The text as a decimal number, with a typographic minus allowed; None if it is not one, or too large for one."""
+    value = float(text.replace("−", "-")) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def decimal_comma(text: str) -> float | None:

@@ -34,7 +34,7 @@ def write(checked: Checked, path: Path) -> Path:
         ],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    return files.write_text(path, html)
+    return files.write_bytes(path, html.encode("utf-8", "backslashreplace"))  # names that are not UTF-8
 
 
 def _plots(checked: Checked) -> list[tuple[str, Markup]]:
@@ -49,6 +49,6 @@ def _plots(checked: Checked) -> list[tuple[str, Markup]]:
     made = []
     for (title, unit), found in values.items():
         if found:
-            counts, edges = np.histogram(found, min(BINS, max(4, len(set(found)))))
+            counts, edges = np.histogram(np.round(found, 6), min(BINS, max(4, len(set(found)))))
             made.append((title, charts.histogram(title, edges.tolist(), counts.tolist(), unit)))
     return made

@@ -259,3 +259,20 @@ def test_a_segment_is_what_the_whole_has_there_and_one_beyond_the_end_is_refused
     with pytest.raises(ValueError, match="channel is 2, expected 0 to 1"):
         reading.header(path, channel=2)
     reading.header(path, longest_s=5, offset_s=3.0, duration_s=4.0)  # the limit is the segment's
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(ValueError, match="not a regular file"):
+        reading.header(tmp_path / "pipe.wav")
+
+
+def test_times_too_large_and_formats_without_seeking_are_refused(tmp_path):
+    path = put(tmp_path / "tone.wav", tone(3.0))
+    for offset_s, duration_s in ((1e308, None), (0.0, 1e308), (float("inf"), 1.0)):
+        with pytest.raises(ValueError, match="expected one within the file's 3"):
+            reading.header(path, offset_s=offset_s, duration_s=duration_s)
+    phone = put(tmp_path / "phone.wav", tone(3.0, 8_000), 8_000, subtype="GSM610")
+    assert reading.header(phone).frames >= 24_000
+    with pytest.raises(ValueError, match="GSM610, of which no segment can be read"):
+        reading.header(phone, offset_s=1.0, duration_s=1.0)

@@ -90,3 +90,14 @@ def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"WebM or Matroska, which takes PyAV.*posttrain\[audio\]"):
         audio.header(path)
+
+
+def test_a_file_with_several_segments_is_decoded_once_and_one_that_fills_the_disk_is_refused(tmp_path, monkeypatch):
+    path = encode(tmp_path / "two.mka", (TONE, TONE))
+    first, second = (audio.header(path, offset_s=offset_s, duration_s=0.5) for offset_s in (0.0, 1.0))
+    assert first.path == second.path
+    monkeypatch.setattr(containers, "LARGEST_VALUES", 100_000)
+    with pytest.raises(ValueError, match="fill the disk when decoded"):
+        audio.header(path)
+    with pytest.raises(ValueError, match="audio is over 1 s long, expected at most that"):
+        audio.header(path, longest_s=1.0)

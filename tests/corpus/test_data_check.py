@@ -4,6 +4,8 @@ import csv
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from typer.testing import CliRunner
@@ -200,3 +202,84 @@ def test_a_split_that_is_not_whole_is_told(tmp_path):
         patch.setattr(sources, "card", lambda name: card)
         checked = data_check.check("fsdd", tmp_path, progress=False)
     assert checked.counts == {"another count": 1} and "has 2 recordings, published are 3,000" in checked.faults[0].what
+
+
+def table(root, *rows, name="manifest.csv", header="path,text,split,speaker"):
+    (root / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return root / name
+
+
+def test_a_folder_of_noises_needs_no_words(tmp_path):
+    put(tmp_path, "cafe/a.wav", speech(1))
+    put(tmp_path, "street/b.wav", speech(2))
+    checked = data_check.check(str(tmp_path), None, progress=False)
+    assert checked.usable and checked.layout == "noise" and not checked.faults
+
+
+def test_rows_of_two_splits_without_a_speaker_are_told_as_training_refuses_them(tmp_path):
+    for name in "ab":
+        put(tmp_path, f"{name}.wav", speech(ord(name)))
+    table(tmp_path, "a.wav,one thing,train,", "b.wav,another thing,test,")
+    checked = data_check.check(str(tmp_path), None, progress=False)
+    assert checked.counts == {"speaker in two splits": 1} and "name no speaker" in checked.faults[0].what
+    assert not checked.usable
+
+
+def test_a_recording_that_cannot_be_read_means_status_2(tmp_path):
+    put(tmp_path, "a.wav", speech(1))
+    (tmp_path / "b.wav").write_bytes(b"")
+    table(tmp_path, "a.wav,one thing,train,a", "b.wav,another thing,train,a")
+    assert not data_check.check(str(tmp_path), None, progress=False).usable
+
+
+def test_a_clean_manifest_keeps_times_to_the_sample_and_no_overlap_and_no_voice_of_two_splits(tmp_path):
+    put(tmp_path, "long.wav", speech(1, 1240), 16_000, subtype="PCM_U8")
+    header = "path,text,split,speaker,offset_s,duration_s"
+    rows = [
+        "long.wav,the first words,train,a,1234.56789,2.0625",
+        "long.wav,the second words,other,b,100,3",
+        "long.wav,some third words,train,b,200,3",
+        "long.wav,some fourth words,train,c,300,3",
+        "long.wav,some fifth words,test,d,302,3",
+    ]
+    table(tmp_path, *rows, header=header)
+    checked = data_check.check(str(tmp_path), None, progress=False)
+    assert checked.counts["audio in two splits"] == 1 and checked.counts["speaker in two splits"] == 1
+    data_check.write_clean(checked, tmp_path / "clean.tsv")
+    kept = manifest.read(tmp_path / "clean.tsv")
+    assert [(row.raw, row.offset_s, row.duration_s) for row in kept] == [
+        ("the first words", 1234.56789, 2.0625),
+        ("some third words", 200, 3),
+        ("some fifth words", 302, 3),
+    ]
+    assert data_check.check(str(tmp_path / "clean.tsv"), None, progress=False).usable
+
+
+def test_a_clean_manifest_does_not_replace_the_table_that_was_read(tmp_path):
+    put(tmp_path, "a.wav", speech(1))
+    checked = data_check.check(str(table(tmp_path, "a.wav,one thing,train,a")), None, progress=False)
+    with pytest.raises(InputError, match="is the table that was read"):
+        data_check.write_clean(checked, tmp_path / "manifest.csv")
+
+
+def test_recordings_inside_parquet_files_are_checked_and_not_written_to_a_manifest(tmp_path):
+    put(tmp_path, "a.flac", speech(1))
+    audio = [{"bytes": (tmp_path / "a.flac").read_bytes(), "path": "a.flac"}]
+    (tmp_path / "a.flac").unlink()
+    pq.write_table(pa.table({"audio": audio, "text": ["one thing"]}), tmp_path / "train.parquet")
+    checked = data_check.check(str(tmp_path), None, progress=False)
+    assert checked.usable and not checked.faults
+    with pytest.raises(InputError, match="inside parquet files"):
+        data_check.write_clean(checked, tmp_path / "clean.csv")
+
+
+def test_a_page_is_drawn_of_values_that_differ_by_a_rounding(tmp_path):
+    from posttrain.report import data_page
+
+    for name in "ab":
+        put(tmp_path, f"{name}.wav", speech(ord(name)))
+    table(tmp_path, "a.wav,one thing,train,a", "b.wav,another thing,train,a")
+    checked = data_check.check(str(tmp_path), None, progress=False)
+    first, second = checked.sounds.values()
+    object.__setattr__(second, "duration_s", first.duration_s + 4e-16)
+    assert "<svg" in data_page.write(checked, tmp_path / "page.html").read_text()

@@ -1,5 +1,7 @@
 """Recordings come in by their card: speakers disjoint, bad ones listed or dropped and counted."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -231,3 +233,55 @@ def test_a_train_text_that_validation_or_the_made_test_says_is_left_out(root):
     left = sources.without(recorded, {test, "mark is going", "one"})
     assert {clip.text for clip in left.clips if clip.split != "test"} == {"hold it"}
     assert {e.text for e in left.examples if e.split != "test"} == {"hold it"}
+
+
+def card_of(monkeypatch, **cards):
+    monkeypatch.setattr(
+        sources, "card", lambda name: {"kind": "speech", "use": USE, "layouts": {"table": None}} | cards.get(name, {})
+    )
+
+
+USE = {"test": {"split": "test"}, "train": {"split": "train"}}
+
+
+def test_what_a_layout_says_of_split_and_speaker_has_precedence_over_a_row_s_further_columns(tmp_path, monkeypatch):
+    tone(tmp_path / "mine" / "a.wav", 300)
+    tone(tmp_path / "mine" / "b.wav", 400)
+    for split, name in (("train", "a"), ("test", "b")):
+        row = {"audio_filepath": f"{name}.wav", "text": f"only {name} says so", "speaker": name, "split": "other"}
+        (tmp_path / "mine" / f"{split}_manifest.json").write_text(json.dumps(row))
+    card_of(monkeypatch, mine={"layouts": {"nemo": None}})
+    clips = sources.read(config(tmp_path, "mine"), progress=False).clips
+    assert {clip.name: clip.split for clip in clips} == {"a.wav": "train", "b.wav": "test"}
+
+
+def test_missing_and_empty_speakers_are_both_unnamed(tmp_path, monkeypatch):
+    tone(tmp_path / "mine" / "a.wav", 300)
+    tone(tmp_path / "mine" / "b.wav", 400)
+    (tmp_path / "mine" / "train_manifest.json").write_text('{"audio_filepath": "a.wav", "text": "one thing"}\n')
+    (tmp_path / "mine" / "test_manifest.json").write_text(
+        '{"audio_filepath": "b.wav", "text": "another thing", "speaker": ""}\n'
+    )
+    card_of(monkeypatch, mine={"layouts": {"nemo": None}})
+    with pytest.raises(InputError, match="rows of several splits name no speaker"):
+        sources.read(config(tmp_path, "mine"), progress=False)
+
+
+def test_a_sentence_of_one_source_s_test_is_not_trained_on_from_another(tmp_path, monkeypatch):
+    make(tmp_path, "one", "path,speaker,text,split", ["a.wav,a,red cars go,train", "b.wav,b,zebras are nice,test"])
+    make(tmp_path, "two", "path,speaker,text,split", ["c.wav,c,zebras are nice,train", "d.wav,d,blue cars,test"])
+    card_of(monkeypatch)
+    recorded = sources.read(config(tmp_path, "one", "two"), progress=False)
+    assert {clip.name for clip in recorded.clips} == {"a.wav", "b.wav", "d.wav"}
+    assert {example.clip for example in recorded.examples} == {clip.id for clip in recorded.clips}
+
+
+def test_segments_of_one_file_that_overlap_may_not_be_in_two_splits(tmp_path, monkeypatch):
+    tone(tmp_path / "mine" / "long.wav", 300, seconds=9)
+    table, header = tmp_path / "mine" / "manifest.csv", "path,split,offset_s,duration_s,channel\n"
+    card_of(monkeypatch, mine={"kind": "noise"})
+    table.write_text(header + "long.wav,train,0,6,\nlong.wav,test,4,5,0\n")
+    with pytest.raises(InputError, match=r"manifest.csv:3: long.wav from 4 s is in test, and a part of it in train"):
+        sources.read(config(tmp_path, "mine"), progress=False)
+    table.write_text(header + "long.wav,train,0,4.2,\nlong.wav,test,4,5,\n")  # rounded times
+    assert sources.read(config(tmp_path, "mine"), progress=False).clips

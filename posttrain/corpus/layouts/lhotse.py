@@ -12,6 +12,7 @@ from typing import Any
 
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.layouts.folders import Files, below, listing, some
+from posttrain.corpus.layouts.nemo import LATEST_S
 from posttrain.readers import json_lines, tables
 
 NAMED = re.compile(r"(.*?)[_.-]*cuts[_.-]*(.*?)\.jsonl(\.gz)?", re.IGNORECASE)
@@ -65,7 +66,9 @@ def _entry(
         )
     if text and len(said) != 1:
         raise ValueError(f"it has {len(said)} supervisions, expected one; use `cuts.trim_to_supervisions()`")
-    source = next((s for s in recording["sources"] if channel in s["channels"]), recording["sources"][0])
+    source = next((s for s in recording["sources"] if channel in s["channels"]), None)
+    if source is None:
+        raise ValueError(f"channel is {channel!r}, which no source of its recording has; name one that is there")
     if source["type"] != "file":
         raise ValueError(f"its audio is a {source['type']}, expected a file; save it (`cuts.save_audios`)")
     start_s, length_s = _seconds(cut, "start"), _seconds(cut, "duration")
@@ -97,6 +100,6 @@ def _entry(
 
 def _seconds(values: dict[str, Any], key: str) -> float:
     value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LATEST_S:
         raise ValueError(f"{key} is {value!r}, expected seconds, 0 or more; correct it")
     return float(value)

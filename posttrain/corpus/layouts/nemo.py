@@ -17,6 +17,8 @@ from posttrain.readers import json_lines, tables
 NAMED = re.compile(r".*\.jsonl|.*manifest.*\.json", re.IGNORECASE)
 OWN = frozenset(("audio_filepath", "text", "offset", "duration", "speaker"))
 FIRST_BYTES = 1 << 16
+LATEST_S = 1e9
+"""No time in a recording is so large; Python has integers that no float can hold."""
 
 
 def found(root: Path) -> bool:
@@ -82,4 +84,4 @@ def _manifest(root: Path, path: Path, text: bool, files: Files, problems: list[s
 
 
 def _seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LATEST_S

@@ -59,7 +59,10 @@ def _base(root: Path) -> Path:
     return inside[0] if len(inside) == 1 and folders(inside[0]) and not any(map(is_audio, listing(root))) else root
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, dict[str, bool]]]:
+def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, dict[str, bool]]]:
+    """Folders and their files; a link to one of the folders `above` it is not followed."""
+    own = os.path.realpath(folder)
     yield folder, listing(folder)
     for inside in folders(folder):
-        yield from _walk(inside)
+        if os.path.realpath(inside) not in (*above, own):
+            yield from _walk(inside, (*above, own))

@@ -24,6 +24,8 @@ KEPT = ("language", "lang", "locale", "gender", "age", "accent", "chapter_id")
 BATCH_ROWS = 8_192
 AUDIO = "column of audio"
 """Key of an entry's values: the column that holds the audio, if that is not `audio`."""
+LARGEST_GROUP_BYTES = 1 << 32
+"""A group of a thousand rows of half a minute of WAV at 48 kHz; two are in memory at once."""
 _SHARD = re.compile(r"(-\d+-of-\d+)?\.parquet$")
 _reading = threading.Lock()
 
@@ -121,9 +123,13 @@ def content(path: Path, inside: int, audio: str = "audio") -> bytes:
 
     The row's group is read, and the last two stay in memory: rows are best asked for in order.
     """
-    with _reading:
-        first, column = _group(str(path), path.stat().st_mtime_ns, *_place(path, inside), audio)
-    found = column[inside - first].as_py()
+    try:
+        with _reading:
+            first, column = _group(str(path), path.stat().st_mtime_ns, *_place(path, inside), audio)
+        found = column[inside - first].as_py()
+        found = found and found["bytes"]
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"row {inside} cannot be read ({str(error).splitlines()[0]}); copy the file again") from error
     if not found:
         raise ValueError(
             f"row {inside} has no bytes of audio, which may be in a file elsewhere; write them into the table"
@@ -150,5 +156,13 @@ def _sizes(path: str, changed: int) -> tuple[int, ...]:
 @lru_cache(maxsize=2)
 def _group(path: str, changed: int, group: int, first: int, audio: str) -> tuple[int, pa.ChunkedArray]:
     with pq.ParquetFile(path) as file:
+        about = file.metadata.row_group(group)
+        chunks = (about.column(number) for number in range(about.num_columns))
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == f"{audio}.bytes")
+        if size > LARGEST_GROUP_BYTES:
+            raise ValueError(
+                f"its rows are read in groups, and this one has {size:,} bytes of audio, expected at most"
+                f" {LARGEST_GROUP_BYTES:,}; write the file with smaller row groups"
+            )
         table = file.read_row_group(group, columns=[f"{audio}.bytes"])
-    return first, table.column(audio).combine_chunks().field("bytes")
+    return first, table.column(audio)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from posttrain.corpus.layouts import lhotse
 from tests.corpus.layouts.reading import entries, make, named, rows
 
 
@@ -97,7 +98,7 @@ def test_the_channel_is_the_place_in_its_file(tmp_path):
         ({"id": "x"}, ("cut 'x'", "'recording' is missing", "CutSet.to_file")),
         (cut(supervisions=[7]), ("not as lhotse writes it",)),
         (cut(supervisions=7), ("not as lhotse writes it",)),
-        (cut(recording={"sources": []}), ("not as lhotse writes it",)),
+        (cut(recording={"sources": []}), ("no source of its recording has",)),
         (cut(recording={"duration": None}), ("duration is None",)),
         (cut(said={"text": "other"}), ("line 1 already",)),
     ],
@@ -114,3 +115,14 @@ def test_a_cut_off_archive_and_a_cut_off_line_are_named(tmp_path):
     problems = rows(tmp_path, "lhotse")[1]
     assert named(problems, "cuts_a.jsonl.gz cannot be unpacked")
     assert named(problems, "cuts_b.jsonl, line 1 is not a JSON object")
+
+
+def test_a_channel_that_no_source_has_and_a_time_that_no_float_holds_are_refused(tmp_path):
+    source = {"type": "file", "channels": [0], "source": "a.wav"}
+    cut = {"id": "c", "start": 0, "duration": 2, "supervisions": [{"text": "hello", "speaker": "a"}]}
+    cut["recording"] = {"duration": 2, "sources": [source]}
+    lines = [json.dumps(cut | {"channel": 1}), json.dumps(cut | {"start": 10**400})]
+    (tmp_path / "train_cuts.jsonl").write_text("\n".join(lines) + "\n")
+    problems = []
+    assert not list(lhotse.read(tmp_path, {}, problems))
+    assert "channel is 1, which no source of its recording has" in problems[0] and "expected seconds" in problems[1]

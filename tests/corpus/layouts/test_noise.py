@@ -2,6 +2,7 @@
 
 import pytest
 
+from posttrain.corpus.layouts import noise
 from posttrain.corpus.layouts.kinds import layout_of
 from tests.corpus.layouts.reading import make, named, rows
 
@@ -70,3 +71,11 @@ def test_room_responses_are_found_by_their_names(tmp_path, name):
 @pytest.mark.parametrize("name", ["stir.wav", "air.wav", "birds/1.wav", "first/chirp.wav"])
 def test_other_names_are_noises(tmp_path, name):
     assert layout_of(make(tmp_path, {name: b"RIFF"})) == "noise"
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
+    (tmp_path / "cafe").mkdir()
+    (tmp_path / "cafe" / "a.wav").write_bytes(b"")
+    (tmp_path / "cafe" / "again").symlink_to(tmp_path)
+    (tmp_path / "street").mkdir()
+    assert [entry.name for entry in noise.read(tmp_path, {"kind": "noise"}, [])] == ["cafe/a.wav"]

@@ -108,3 +108,15 @@ def test_audio_inside_a_parquet_file_becomes_a_waveform(tmp_path):
     [(row, heard, problem)] = manifest.load(found)
     assert problems == [] and problem is None and heard is not None
     assert (row.text, row.split, heard[0].format, len(heard[1])) == ("hello there", "test", "FLAC", 16_000)
+
+
+def test_a_broken_page_and_a_group_that_fills_the_memory_are_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.parquet", ["one", "two"])
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36
+    (tmp_path / "b.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=r"row 0 cannot be read .* copy the file again"):
+        parquet.content(tmp_path / "b.parquet", 0)
+    monkeypatch.setattr(parquet, "LARGEST_GROUP_BYTES", 10)
+    with pytest.raises(ValueError, match="bytes of audio, expected at most 10; write the file with smaller row groups"):
+        parquet.content(path, 0)
