@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from posttrain.corpus.types import SPLITS
 from posttrain.machine.streams import CONTROL, is_unicode, visible
 
 if TYPE_CHECKING:
@@ -69,10 +70,17 @@ def outline(about: "Outline") -> None:
         + (f"without {', '.join(missing)}, which the data root does not hold" if missing else ""),
         "rows": f"{clips['train']:,} synthetic clips to train on, {clips['rl']:,} for grpo, "
         + f"{clips['valid']:,} to validate on"
-        + (f"; {about.written:,} requests written by the base" if about.written else ""),
+        + (f"; {about.written:,} requests written by the base" if about.written else "")
+        + "".join(f"; {name}: {_rows(counts)}" for name, counts in about.rows.items()),
     }
     for name, said in parts.items():
         line(f"{name:<10}  {said}")
+
+
+def _rows(counts: Mapping[str, int]) -> str:
+    """How many rows of a file each split has, and why others are left out."""
+    used = [f"{counts.get(split, 0):,} {split}" for split in ("train", "valid", "test")]
+    return ", ".join([*used, *(f"{count:,} {why}" for why, count in counts.items() if why not in SPLITS)])
 
 
 def _shares(shares: Mapping[str, float]) -> str:

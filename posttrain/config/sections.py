@@ -45,6 +45,21 @@ class CorpusConfig:
     """What is said and asked: the tiny world, which a tiny base learns, or general English, for a loaded base."""
     written: CountOrZero = 0
     """Requests that the loaded base writes and answers itself; synthetic voices say them. For world: general."""
+    instructions: tuple[Place, ...] = ()
+    """Prompts with answers to train on: cards of data/ of kind instructions, or files of JSON lines."""
+    preferences: tuple[Place, ...] = ()
+    """Prompts with a chosen and a rejected answer: cards of kind preferences, or files of JSON lines."""
+    answers: Literal["own", "teacher"] = "own"
+    """Answers to `instructions`: the file's, or those that the loaded base gives to the typed prompt, so that what is
+    learned is hearing, not content."""
+    speak_prompts: bool = False
+    """Synthetic voices say those prompts of the files that are one short line that can be read out."""
+    file_share: Annotated[float, BeforeValidator(refuse_bool), Field(ge=0, lt=1)] = 0.2
+    """At most this share of the synthetic clips and the rows of `instructions`; as many rows of `preferences`."""
+    longest_row: Count = 1000
+    """Characters of a prompt and its answers together; longer rows of the files are left out and counted."""
+    on_bad_rows: Literal["error", "drop"] = "error"
+    """Rows of the files without a usable prompt or answer: stop before training, or leave out and count them."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -149,10 +164,15 @@ RETIRED: dict[str, dict[str, Any]] = {"distill": {"student": "same"}}
 count them, so that finished runs stay finished."""
 
 
+FILES: dict[str, Any] = {
+    "instructions": (), "preferences": (), "answers": "own", "speak_prompts": False, "file_share": 0.2,
+    "longest_row": 1000, "on_bad_rows": "error",
+}  # fmt: skip
+"""Options of `corpus` about files of instructions and preferences, with the values that they have without one."""
 ADDED: dict[str, dict[str, Any]] = {
     "align": {"blank_below": 1.0},
     "base": {"chat_format": None},
-    "corpus": {"world": "tiny", "written": 0},
+    "corpus": {"world": "tiny", "written": 0} | FILES,
     "evaluation": {"benchmarks": None, "benchmark_limit": None},
     "sft": {"candidates": 0, "transcript": False},
 }

@@ -40,7 +40,7 @@ def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress
     said = {clip.text for clip in recorded.clips if clip.split in ("test", "valid") and clip.text}
     planned = plan.without(planned, said)
     spoken = planned.spoken + _said_as_well(recorded, said | planned.held_out, seed)
-    asked: list[Example] = [e for said in spoken for e in said.examples] + recorded.examples
+    asked: list[Example] = [e for said in spoken for e in said.examples] + planned.typed + recorded.examples
     made = store.write(
         folder,
         chain(_speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress), recorded.waveforms(progress)),
@@ -48,7 +48,13 @@ def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress
         planned.items + [example for example in asked if example.split == "test"],
         planned.pairs,
         [{"split": split, "text": text} for split, text in planned.general],
-        {"seed": seed, "config": dataclasses.asdict(config), "dropped": recorded.dropped, "counted": recorded.counted},
+        {
+            "seed": seed,
+            "config": dataclasses.asdict(config),
+            "dropped": recorded.dropped,
+            "counted": recorded.counted,
+            "rows": planned.rows,
+        },
         planned.valid_items + [example for example in asked if example.split == "valid" and example.probe],
     )
     overlap.check_validation(made)

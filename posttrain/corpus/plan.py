@@ -1,9 +1,13 @@
 """The plan of a corpus: every typed and spoken text, its tasks and their right answers, before any audio."""
 
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from posttrain.corpus import overlap
-from posttrain.corpus.types import Example, Pair
+from posttrain.corpus.normalise import normalise
+from posttrain.corpus.types import SPLITS, Example, Pair
 from posttrain.errors import InputError
 
 
@@ -37,30 +41,70 @@ class Plan:
     items: list[Example]
     """Typed evaluation items."""
     pairs: list[Pair]
-    """Preference pairs on the spoken clips."""
+    """Preference pairs, on the spoken clips or, of files, typed."""
     valid_items: list[Example] = field(default_factory=list)
     """Typed validation items; the spoken ones are examples of their clips, also with a probe."""
+    typed: list[Example] = field(default_factory=list)
+    """Typed examples of files, train and valid."""
+    left_out: Mapping[str, Counter[str]] = field(default_factory=dict)
+    """File of rows, such as instructions/alpaca → why rows are left out → how many."""
 
     @property
     def held_out(self) -> set[str]:
-        """All spoken and typed texts of the test and validation splits."""
+        """All spoken and typed texts of the test and validation splits; rows of files also in normalised words."""
         spoken = {said.text for said in self.spoken if said.split in ("test", "valid") and said.text}
-        return spoken | {item.text for item in (*self.items, *self.valid_items)}
+        rows = [row.text for row in (*self.typed, *self.pairs) if row.split in ("test", "valid") and file_of(row)]
+        return {*spoken, *rows, *map(normalise, rows)} | {item.text for item in (*self.items, *self.valid_items)}
+
+    @property
+    def rows(self) -> dict[str, dict[str, int]]:
+        """File of rows → how many of each split there are, how many are spoken, and why how many are left out."""
+        found: dict[str, Counter[str]] = {name: Counter() for name in self.left_out}
+        spoken = (example for said in self.spoken for example in said.examples)
+        for row in (*spoken, *self.items, *self.typed, *self.pairs):
+            if name := file_of(row):
+                found[name].update([row.split, *(["spoken"] if row.clip else [])])
+        return {name: {**counts, **self.left_out[name]} for name, counts in found.items()}
+
+
+HELD_OUT = "says a text of a test or validation item"
+"""Why rows of files are left out."""
+_OF_FILE = re.compile(r"(?:pair/)?\w+/((?:instructions|preferences)/[\w-]+)/\d+")
+
+
+def file_of(row: Example | Pair) -> str | None:
+    """The file that the row was read from; None for the project's own, and for what is added to a row of a file."""
+    found = _OF_FILE.fullmatch(row.id)
+    return found[1] if found else None
+
+
+def says(row: Example | Pair, texts: Collection[str]) -> bool:
+    """`overlap.says_any`, also in normalised words, for rows of files, which are typed as they are published."""
+    asked, *answers = (row.text, row.answer) if isinstance(row, Example) else (row.text, row.chosen, row.rejected)
+    return any(part in texts for part in _parts(asked)) or any(
+        " " in part and part in texts for answer in answers for part in _parts(answer)
+    )
 
 
 def without(plan: Plan, texts: set[str]) -> Plan:
     """The plan without clips outside the test that say one of these texts, alone or in a row, or have one of more than
-    one word as an answer; without the pairs on them, and without validation items with one of these texts."""
+    one word as an answer; without the pairs on them, without validation items with one of these texts, and without
+    rows of files that say one."""
 
-    def says(said: SpokenText) -> bool:
+    def out(said: SpokenText) -> bool:
         aloud = {said.text, *said.in_a_row}
         return not aloud.isdisjoint(texts) or any(overlap.says_any(example, texts) for example in said.examples)
 
-    spoken = [said for said in plan.spoken if said.split == "test" or not says(said)]
+    spoken = [said for said in plan.spoken if said.split == "test" or not out(said)]
     kept = {said.id for said in spoken}
-    pairs = [pair for pair in plan.pairs if pair.clip in kept]
+    typed = [row for row in plan.typed if not says(row, texts)]
+    pairs = [pair for pair in plan.pairs if not pair.clip or pair.clip in kept]
+    pairs = [pair for pair in pairs if pair.split == "test" or not (file_of(pair) and says(pair, texts))]
     valid_items = [item for item in plan.valid_items if item.text not in texts]
-    return replace(plan, spoken=spoken, pairs=pairs, valid_items=valid_items)
+    made = replace(plan, spoken=spoken, pairs=pairs, valid_items=valid_items, typed=typed)
+    before, after = plan.rows, made.rows
+    lost = {name: sum(before[name].get(split, 0) - after[name].get(split, 0) for split in SPLITS) for name in before}
+    return replace(made, left_out={name: c + Counter({HELD_OUT: lost[name]}) for name, c in made.left_out.items()})
 
 
 def check_disjoint(plan: Plan) -> None:
@@ -70,11 +114,18 @@ def check_disjoint(plan: Plan) -> None:
     valid = {e.text: e.id for s in plan.spoken for e in s.examples if e.split == "valid" and e.probe}
     valid |= {item.text: item.id for item in plan.valid_items}
     trained = {text: s.id for s in plan.spoken if s.split in ("train", "rl") for text in (s.text, *s.in_a_row)}
-    seen = valid | {s.text: s.id for s in plan.spoken if s.split != "test"}
+    trained |= {row.text: row.id for row in plan.typed if row.split == "train"}
+    seen = valid | {s.text: s.id for s in plan.spoken if s.split != "test"} | {row.text: row.id for row in plan.typed}
     lines = {line: f"the {split} lines" for split, line in plan.general if split != "test"}
     _refuse_shared(test, seen)
     _refuse_shared(set(valid), trained, "validation")
     _refuse_shared({line for split, line in plan.general if split == "test"}, lines)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What a text says, as it is and in normalised words."""
+    for part in overlap.says(text):
+        yield from filter(None, (part, normalise(part)))
 
 
 def _refuse_shared(held_out: set[str], seen: dict[str, str], kind: str = "test") -> None:

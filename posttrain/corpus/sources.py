@@ -4,6 +4,7 @@ They are listed first, with their lengths from the files' headers, and decoded o
 """
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,18 @@ DIGITS = frozenset("zero oh one two three four five six seven eight nine".split(
 NOISE_PIECE_S = 4.0
 LONGEST_S = {"speech": audio.LONGEST_TRAINING_S, "noise": audio.LONGEST_WHOLE_S}
 """Kind of card → its longest recording."""
+
+
+SHAPES = (
+    ("hub", dict, "id: …, splits: […]"),
+    ("columns", dict, "audio, text, speaker → a column's name"),
+    ("published", dict, "split → clips: number"),
+    ("manifest", str, "a file's name"),
+    ("rows", str, "a file's name"),
+)
+"""Entry of a card, its type, and what it is in words."""
+_ZEROS, _OCTAL = re.compile("0[0-9]+"), re.compile("0[0-7]+")
+"""What YAML takes for a number, the latter of base eight."""
 
 
 @dataclass(frozen=True)
@@ -138,21 +151,46 @@ def card(name: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}; correct it") from error
-    if not isinstance(content, dict) or content.get("kind") not in LONGEST_S or "use" not in content:
+    if not isinstance(content, dict) or content.get("kind") not in list(LONGEST_S) or "use" not in content:
         kind = content.get("kind") if isinstance(content, dict) else content
         raise InputError(f"{path}: kind is {kind}, expected speech or noise with `use`; name another source")
     layouts = content.get("layouts", ["table"])
-    if not isinstance(layouts, dict | list) or not layouts or not set(layouts) <= set(LAYOUTS):
+    named = isinstance(layouts, dict | list) and layouts and all(name in list(LAYOUTS) for name in layouts)
+    if not named or not all(isinstance(own, dict | None) for own in _own(layouts)):
         raise InputError(f"{path}: layouts is {layouts}, expected names among {', '.join(LAYOUTS)}; correct it")
     content["layouts"] = layouts = layouts if isinstance(layouts, dict) else dict.fromkeys(layouts)
-    for use in (content["use"], *(own["use"] for own in layouts.values() if own and "use" in own)):
-        if (
-            not isinstance(use, dict)
-            or not set(use) <= set(SPLITS)
-            or not all(isinstance(v, dict) for v in use.values())
-        ):
-            raise InputError(f"{path}: use is {use}, expected {', '.join(SPLITS)} → column: values; correct it")
+    wrong = [each for part in (content, *filter(None, _own(layouts))) for each in _wrong(part)]
+    if wrong:
+        raise InputError([f"{path}: {each}" for each in wrong])
     return content
+
+
+def _own(layouts: Any) -> list[Any]:
+    """What a card says of single layouts."""
+    return list(layouts.values()) if isinstance(layouts, dict) else []
+
+
+def _wrong(part: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the entries of a card, or of one of its layouts."""
+    use = part.get("use", {})
+    if not isinstance(use, dict) or not set(use) <= set(SPLITS) or not all(isinstance(v, dict) for v in use.values()):
+        yield f"use is {use}, expected {', '.join(SPLITS)} → column: values; correct it"
+    else:
+        for column, value in (pair for columns in use.values() for pair in columns.items()):
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, bool) or not isinstance(each, str | int):
+                    yield f"use has {column} {each}, which YAML does not take for a text; put it in quotes"
+    for key, kind, wanted in SHAPES:
+        if key in part and not isinstance(part[key], kind):
+            yield f"{key} is {part[key]!r}, expected {wanted}; correct it"
+    hub = part.get("hub")
+    if isinstance(hub, dict):
+        splits = hub.get("splits")
+        if not isinstance(hub.get("id"), str) or not isinstance(splits, list) or not splits:
+            yield f"hub is {hub}, expected an id and a list of splits; correct it"
+    published = part.get("published")
+    if isinstance(published, dict) and not all(isinstance(p, dict) and "clips" in p for p in published.values()):
+        yield f"published is {published}, expected split → clips: number; correct it"
 
 
 def listed(name: str, data_root: Path, problems: list[str]) -> Source:
@@ -173,7 +211,7 @@ def listed(name: str, data_root: Path, problems: list[str]) -> Source:
     about = about | (about["layouts"][layout] or {})
     bad: list[str] = []
     there: set[str] = set()
-    used = _used(_entries(root, about, layout, bad), about["use"], there)
+    used = _used(_entries(root, about, layout, bad), about["use"], there, bad)
     rows = manifest.checked(used, root, about["kind"] == "speech", bad)
     lacking = sorted({column for columns in about["use"].values() for column in columns} - there) if there else []
     bad += [f"{root}: no column {column}, which `use` of the card {name} names; add it" for column in lacking]
@@ -190,10 +228,22 @@ def _entries(root: Path, about: dict[str, Any], layout: str, bad: list[str]) -> 
     return selection.chosen(entries, assets.folder("data") / about["rows"], bad) if "rows" in about else entries
 
 
-def _used(entries: Iterable[Entry], use: dict[str, dict[str, Any]], there: set[str]) -> Iterator[Entry]:
-    """The entries of a split; others are neither checked nor read. The columns of all are added to `there`."""
+def _used(entries: Iterable[Entry], use: dict[str, dict[str, Any]], there: set[str], bad: list[str]) -> Iterator[Entry]:
+    """The entries of a split; others are neither checked nor read. The columns of all are added to `there`, and numbers
+    of the card that meant a text with zeros before them, such as a speaker 0006, to `bad`."""
+    numbers = {(column, v) for columns in use.values() for column, value in columns.items() for v in _several(value)}
+    numbers = {(column, v) for column, v in numbers if isinstance(v, int)}
     for entry in entries:
-        there.update(_columns(entry))
+        columns = _columns(entry)
+        there.update(columns)
+        for column, number in sorted(numbers):
+            cell = columns.get(column, "")
+            if _ZEROS.fullmatch(cell) and number in (int(cell), int(cell, 8) if _OCTAL.fullmatch(cell) else None):
+                numbers.remove((column, number))
+                bad.append(
+                    f"{entry.table}:{entry.line}: {column} is {cell}, and in the card the number {number}; put it in"
+                    " quotes there"
+                )
         if split_of(entry, use):
             yield entry
 
@@ -204,10 +254,14 @@ def split_of(row: Row | Entry, use: dict[str, dict[str, Any]]) -> str | None:
     for split in reversed(SPLITS):
         wanted = use.get(split)
         if wanted is not None and all(
-            columns.get(column) in [str(v) for v in (v if isinstance(v, list) else [v])] for column, v in wanted.items()
+            columns.get(column) in [str(each) for each in _several(value)] for column, value in wanted.items()
         ):
             return split
     return None
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _columns(row: Row | Entry) -> dict[str, str]:

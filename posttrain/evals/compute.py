@@ -26,6 +26,8 @@ PERPLEXITY = "language/perplexity"
 KL_TASK = "forgetting/kl_task"
 OF_BASE = "of_base"
 """Key of an answer, and of a figure, that is the base's own: the stage left the Llama as it was."""
+PAIRS = "reward/pairs"
+"""The probe of preference pairs; of a file's, with its name below it."""
 REWARDED = ("wer/", "task/", "hearing/noise", "hearing/sound", "safety/harmful/speech", "safety/harmless/speech")
 """Probes of spoken items with a verifiable reward, which grpo/reward averages."""
 INAUDIBLE = ("hearing/noise", "hearing/sound")
@@ -102,7 +104,8 @@ def measures(answers: list[Line], base: list[Line] | None = None) -> dict[str, M
     for name in ("distill/kl_teacher", KL_TASK):
         if lines := probes.get(name, []):
             found[name] = _per_token(lines, "kl")
-    for probe, name in (("reward/pairs", "reward/accuracy"), ("dpo/help", "dpo/preferred")):
+    ranked = [(probe, f"reward/accuracy{probe.removeprefix(PAIRS)}") for probe in probes if probe.startswith(PAIRS)]
+    for probe, name in (*ranked, ("dpo/help", "dpo/preferred")):
         if lines := probes.get(probe, []):
             found[name] = share(lines, lambda line: line["score"])
     if rewarded := [line for line in answers if line["probe"].startswith(REWARDED) and line.get("clip")]:

@@ -23,7 +23,7 @@ from posttrain.config.sections import EvaluationConfig
 from posttrain.config.stage_table import spec_of
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.types import Clip, Example
+from posttrain.corpus.types import Clip, Example, Pair
 from posttrain.evals import choices, compute, former_names, of_base, personal
 from posttrain.evals.errors import edit_errors, open_asr_errors
 from posttrain.evals.hearing import enhancement
@@ -40,6 +40,7 @@ from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training.pairs import prompt_of
 from posttrain.tasks.graders import grade
 from posttrain.tasks.hearing import is_abstention
+from posttrain.tasks.rows import PAIR
 
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
@@ -349,11 +350,17 @@ def _ranked(score: Callable[[list[tuple[Example, str]]], list[float]], corpus: C
     chosen = score([(e, p.chosen) for e, p in zip(prompts, test, strict=True)])
     rejected = score([(e, p.rejected) for e, p in zip(prompts, test, strict=True)])
     return [
-        {"id": f"pair/{p.id}", "probe": "reward/pairs", "kind": p.kind, "content": p.content_id}
+        {"id": f"pair/{p.id}", "probe": _ranking(p), "kind": p.kind, "content": p.content_id}
         | _heard(corpus, p.clip)
         | {"score": float(a > b)}
         for p, a, b in zip(test, chosen, rejected, strict=True)
     ]
+
+
+def _ranking(pair: Pair) -> str:
+    """The probe of a pair: `reward/pairs`, or of a file's pairs `reward/pairs/NAME`."""
+    kind, _, name = pair.kind.partition("/")
+    return f"{compute.PAIRS}/{name}" if f"{kind}/" == PAIR else compute.PAIRS
 
 
 def _likelihoods(llama: SpeechLlama, answers: list[tuple[Example, str]], config: EvaluationConfig) -> list[float]:
@@ -374,5 +381,5 @@ def _reward_row(
     from posttrain.stages.reward import load_reward, score
 
     model = load_reward(checkpoint, device, table)
-    kept = [line for line in read_answers(parent) if line["probe"] != "reward/pairs"]
+    kept = [line for line in read_answers(parent) if not line["probe"].startswith(compute.PAIRS)]
     return kept + _ranked(lambda answers: score(model, answers, config.batch_size), corpus)

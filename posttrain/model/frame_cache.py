@@ -67,9 +67,12 @@ def _read(path: Path, key: str, width: int) -> Encoded:
     """What an earlier, unfinished call wrote under this key; a last line that a crash broke is left out."""
     if not (_log(path).is_file() and partial_of(path).is_file()):
         return {}
-    first, *lines = _log(path).read_text(encoding="utf-8").split("\n")
-    if first != json.dumps(key):
+    try:
+        first, *lines = _log(path).read_text(encoding="utf-8").split("\n")
+        if first != json.dumps(key):
+            return {}
+        done = {number: tuple(place) for line in lines[:-1] for number, place in json.loads(line)}
+    except ValueError:  # a disk that lost what it said was written
         return {}
-    done = {number: tuple(place) for line in lines[:-1] for number, place in json.loads(line)}
     size = 8 + HEADER + 2 * width * sum(count for _, count, _ in done.values())
     return done if partial_of(path).stat().st_size >= size else {}

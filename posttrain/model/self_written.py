@@ -46,7 +46,7 @@ def written(llama: SpeechLlama, count: int, seed: int, progress: bool = True) ->
         for number in itertools.count():
             said = map(spoken, _requests(llama, OPENINGS[number % len(OPENINGS)], seed * 2**31 + number))
             new = [text for text in dict.fromkeys(said) if text and text not in found]
-            found |= _answered(llama, new[: count - len(found)])
+            found |= answered(llama, new[: count - len(found)])
             bar.update(len(found) - bar.n)
             if len(found) == count:
                 break
@@ -66,6 +66,18 @@ def spoken(line: str) -> str:
     line = line.strip()
     words = normalise(line) if SPEAKABLE.fullmatch(line) else ""
     return words if SHORT[0] <= len(words.split()) <= SHORT[1] else ""
+
+
+def answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:
+    """Request → the model's answer, for those that it answers in one line within the limit."""
+    instruction = INSTRUCTIONS[ANSWER]
+    asked = [Example(text, "train", ANSWER, instruction, text, None, "", "agreement") for text in texts]
+    answers = llama.complete(asked, BATCH, MAX_ANSWER_TOKENS)
+    return {
+        text: answer
+        for text, (answer, cut) in zip(texts, answers, strict=True)
+        if not cut and "\n" not in answer and normalise(answer) not in ("", text)
+    }
 
 
 @torch.no_grad()
@@ -105,15 +117,3 @@ def _sampled(llama: SpeechLlama, start: torch.Tensor, seed: int) -> list[list[in
         cache.batch_select_indices(kept.to(llama.model.device))
         logits = llama.model(ids.to(llama.model.device), past_key_values=cache, use_cache=True).logits[:, -1]
     return whole
-
-
-def _answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:
-    """Request → the model's answer, for those that it answers in one line within the limit."""
-    instruction = INSTRUCTIONS[ANSWER]
-    asked = [Example(text, "train", ANSWER, instruction, text, None, "", "agreement") for text in texts]
-    answers = llama.complete(asked, BATCH, MAX_ANSWER_TOKENS)
-    return {
-        text: answer
-        for text, (answer, cut) in zip(texts, answers, strict=True)
-        if not cut and "\n" not in answer and normalise(answer) not in ("", text)
-    }

@@ -62,6 +62,14 @@ def _world(recipe: Recipe) -> Iterator[str]:
         yield "corpus.world is general, which a tiny base does not learn; name a pretrained one with base.model"
     if world == "tiny" and written:
         yield f"corpus.written is {written}, but the tiny world has no requests; set corpus.world=general, or it to 0"
+    corpus = recipe.corpus
+    if corpus.answers == "teacher" and corpus.instructions and recipe.base.model is None:
+        yield "corpus.answers is teacher, but the base is trained after the corpus; name one with base.model"
+    if (corpus.instructions or corpus.preferences) and not (corpus.train_clips and corpus.file_share):
+        yield (
+            f"corpus.train_clips is {corpus.train_clips} and corpus.file_share is {corpus.file_share}, which leaves no "
+            "row of the files that corpus.instructions and corpus.preferences name; raise them"
+        )
 
 
 def _head(nodes: Sequence[Node]) -> Iterator[str]:

@@ -50,6 +50,14 @@ def of_prompts(config: CorpusConfig) -> list[str | None]:
     return hashes([prompts.file_of(xstest.CARD, Path(config.data_root))] if config.data_root else [])
 
 
+def of_rows(config: CorpusConfig) -> list[list[str | None]]:
+    """Hashes of the files of instructions and preferences; empty if none is named."""
+    from posttrain.corpus import row_files
+
+    named = config.instructions or config.preferences
+    return [hashes(row_files.paths(config))] if named else []
+
+
 def of_personal(manifest: str | None, listener: str) -> dict[str, Any]:
     """Hashes of a person's manifest, recordings and audiogram."""
     path = Path(manifest or "")

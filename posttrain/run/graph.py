@@ -41,6 +41,7 @@ def corpus_key(recipe: Recipe) -> str:
     read: list[object] = [content.of_sources(recipe.corpus)]
     if recipe.corpus.world == "general":
         read += [content.of_text(recipe.corpus), content.of_prompts(recipe.corpus)]
+    read += content.of_rows(recipe.corpus)
     return value_hash([options, recipe.seed, *read, *requests.key(recipe)])
 
 

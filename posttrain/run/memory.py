@@ -24,6 +24,8 @@ CHAT_TOKENS, CHAT_TOKENS_TINY = 56, 40
 preamble."""
 ANSWER_TOKENS = 20
 """Those of them in the answer."""
+CHARACTERS_PER_TOKEN = 3
+"""Fewest, of an average over a long row of a file in English."""
 TRANSCRIPT_TOKENS = 24
 """Tokens of the line with the encoder's transcript, if prompts carry it."""
 LINE_TOKENS = 25
@@ -277,7 +279,9 @@ def _tokens(recipe: Recipe, encoder: Shape) -> float:
     chat = CHAT_TOKENS if recipe.base.model else CHAT_TOKENS_TINY
     if recipe.sft.transcript or any(stage.options.get("transcript") for stage in recipe.stages):
         chat += TRANSCRIPT_TOKENS
-    return chat + 2 * CLIP_S * encoder.frames_s / recipe.align.stack
+    typed = recipe.corpus.longest_row / CHARACTERS_PER_TOKEN
+    spoken = 2 * CLIP_S * encoder.frames_s / recipe.align.stack
+    return chat + (max(spoken, typed) if recipe.corpus.instructions or recipe.corpus.preferences else spoken)
 
 
 def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -> float:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from posttrain.corpus import choices, general_text, sources
 from posttrain.corpus.splits import split_of
 from posttrain.errors import InputError
 from posttrain.evals import benchmarks
-from posttrain.tasks import plan, worlds
+from posttrain.tasks import plan, rows, worlds
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Outline:
     """Split → number of synthetic clips; rl is for `grpo`."""
     written: int
     """Requests that the base writes."""
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """File of instructions or preferences → rows of each split, and why how many of it cannot be used."""
 
     def as_dict(self) -> dict[str, Any]:
         """The outline as a JSON object."""
@@ -49,14 +51,16 @@ class Outline:
 def outline(recipe: Recipe) -> Outline:
     """The outline of a valid recipe.
 
-    The base has yet to write its requests, so their number in the test is an estimate.
+    The base has yet to write its requests and answers, so their numbers are estimates.
     """
     corpus = recipe.corpus
     written: dict[str, list[tuple[str, str]]] = {"train": [], "valid": [], "test": []} if corpus.written else {}
     for text in (f"request number {number}" for number in range(corpus.written)):
         written[split_of(text)].append((text, ""))
     world = worlds.of(corpus, written)
-    made = plan.plan(replace(corpus, train_clips=0, rl_clips=0, valid_clips=0), recipe.seed, written)
+    few = replace(corpus, train_clips=0, rl_clips=0, valid_clips=0)
+    answers = dict.fromkeys(rows.to_answer(few, recipe.seed), "answer")
+    made = plan.plan(few, recipe.seed, written, answers)
     items = [*made.items, *(e for said in made.spoken for e in said.examples if e.split == "test")]
     return Outline(
         corpus.world,
@@ -67,6 +71,7 @@ def outline(recipe: Recipe) -> Outline:
         *_benchmarks(recipe),
         {"train": corpus.train_clips, "rl": corpus.rl_clips, "valid": corpus.valid_clips},
         corpus.written,
+        rows.choose(corpus, recipe.seed).counts(),
     )
 
 

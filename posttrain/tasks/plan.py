@@ -13,7 +13,7 @@ from posttrain.corpus import grammar
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.plan import Plan, SpokenText, check_disjoint
 from posttrain.corpus.types import Example, Pair
-from posttrain.tasks import hearing, mixtures, worlds
+from posttrain.tasks import hearing, mixtures, rows, worlds
 from posttrain.tasks.family import Ask, Family, HeldOut, Item, example
 from posttrain.tasks.preferences import pair
 from posttrain.tasks.requests import Written
@@ -22,10 +22,16 @@ HELD_OUT_LINES = 240
 """Lines of running text in each split; in the test at full size."""
 
 
-def plan(config: CorpusConfig, seed: int, written: Written = MappingProxyType({})) -> Plan:
-    """Draw the whole plan; `written`: the requests that the base wrote, if `config` wants some.
+def plan(
+    config: CorpusConfig,
+    seed: int,
+    written: Written = MappingProxyType({}),
+    taught: rows.Taught = MappingProxyType({}),
+) -> Plan:
+    """Draw the whole plan; `written`: the requests that the base wrote, if `config` wants some; `taught`: its answers
+    to the prompts of files, if it wants these.
 
-    Raises InputError if a test text is also in training or validation data.
+    Raises InputError if a test text is also in training or validation data, or a file's rows cannot be used.
     """
     world = worlds.of(config, written)
     builder = _Builder(world.families)
@@ -37,6 +43,7 @@ def plan(config: CorpusConfig, seed: int, written: Written = MappingProxyType({}
     builder.train("rl", config.rl_clips, world.rl, random.Random(f"rl {seed}"))
     valid_items = builder.held_out(HeldOut("valid", config, random.Random("validation items")))
     made = Plan(_lines(held.size(HELD_OUT_LINES)), builder.spoken, items, builder.pairs, valid_items)
+    made = rows.added(made, config, seed, taught)
     check_disjoint(made)
     return made
 

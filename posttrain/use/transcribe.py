@@ -156,7 +156,7 @@ def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> l
             if task == REPEAT:
                 reading.check(found)
             else:
-                list(listen.pieces(recording.path, None, task, listen.LONGEST_S))
+                list(listen.pieces(recording.path, None, task, listen.LONGEST_S, recording.segment))
         except ValueError as error:
             return f"{recording.where}{recording.name}: {error}"
         return None
@@ -296,8 +296,10 @@ def _line(recording: Recording, output: str, own: str, task: str, cut: bool = Fa
 
     abstained = is_abstention(output)
     said = {"hypothesis": "" if abstained else output} if task == REPEAT else {"answer": output}
-    line = {"path": recording.name, "text": recording.text, **said, "encoder_hypothesis": own, "abstained": abstained}
-    return line | {"cut": cut}
+    part = dict(zip(("offset_s", "duration_s", "channel"), recording.segment, strict=True))
+    part = part if recording.segment != (0.0, None, None) else {}
+    line = {"path": recording.name, **part, "text": recording.text, **said, "encoder_hypothesis": own}
+    return line | {"abstained": abstained, "cut": cut}
 
 
 def _scores(recordings: list[Recording], lines: list[dict[str, Any]]) -> dict[str, Any]:

@@ -285,3 +285,33 @@ def test_segments_of_one_file_that_overlap_may_not_be_in_two_splits(tmp_path, mo
         sources.read(config(tmp_path, "mine"), progress=False)
     table.write_text(header + "long.wav,train,0,4.2,\nlong.wav,test,4,5,\n")  # rounded times
     assert sources.read(config(tmp_path, "mine"), progress=False).clips
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        ({"kind": ["speech"]}, "kind is"),
+        ({"layouts": [["table"]]}, "layouts is"),
+        ({"layouts": {"table": "x"}}, "layouts is"),
+        ({"use": {"train": {"split": True}}}, "use has split True"),
+        ({"use": {"train": None}}, "use is"),
+        ({"columns": "text"}, "columns is 'text'"),
+        ({"manifest": 5}, "manifest is 5"),
+        ({"published": {"train": 5}}, "published is"),
+        ({"hub": {"id": "x"}}, "hub is"),
+        ({"hub": {"id": "x", "splits": "train"}}, "hub is"),
+    ],
+)
+def test_a_card_that_is_not_as_it_should_be_is_refused(tmp_path, monkeypatch, entry, named):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"kind": "speech", "use": USE} | entry))
+    monkeypatch.setattr(assets, "folder", lambda kind: tmp_path)
+    with pytest.raises(InputError, match=named):
+        sources.card("mine")
+
+
+def test_a_speaker_whose_zeros_yaml_drops_is_told(tmp_path, monkeypatch):
+    make(tmp_path, "mine", "path,speaker,text,split", ["a.wav,0006,one thing,train", "b.wav,0010,some things,train"])
+    for number in (6, 8, 10):
+        card_of(monkeypatch, mine={"use": {"test": {"speaker": number}, "train": {"split": "train"}}})
+        with pytest.raises(InputError, match=rf"speaker is .* in the card the number {number}; put it in"):
+            sources.read(config(tmp_path, "mine"), progress=False)

@@ -3,6 +3,7 @@
 from posttrain.evals.compute import compute
 from tests.report.made_run import make_answers
 
+RANKED_OR_GRADED = ("task/mine", "task/request", "task/request/dolly", "reward/pairs/hh")
 PROCESSINGS = ("unaided", "nalr", "enhanced", "enhanced_nalr")
 
 
@@ -29,7 +30,7 @@ def _heard():
 def _language():
     text = {"nll": 2.0, "tokens": 4, "kl_base": 0.1, "ce_base": 2.0}
     lines = [_lines(probe, **text) for probe in ("language/perplexity", "language/perplexity/wikitext")]
-    scored = [_lines(probe, score=1.0) for probe in ("task/mine", "task/request")]
+    scored = [_lines(probe, score=1.0) for probe in RANKED_OR_GRADED]
     return [line for found in (*lines, _lines("forgetting/kl_task", kl=0.5, tokens=5), *scored) for line in found]
 
 

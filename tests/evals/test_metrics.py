@@ -50,6 +50,7 @@ hearing/abstain_precision/snr15 | nothing was heard, when it says so, snr15 | SH
 hearing/hallucination | words where there were none | SHARE | -1 | TASKS | CASCADE
 distill/kl_teacher | KL(teacher ‖ student), nats a token | NATS | -1 | PREFERENCES | CASCADE
 reward/accuracy | preference pairs ranked right | SHARE | 1 | PREFERENCES | CASCADE
+reward/accuracy/hh_rlhf | preference pairs of hh rlhf ranked right | SHARE | 1 | PREFERENCES | CASCADE
 safety/over_refusal/text | harmless requests refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
 safety/over_refusal/speech | harmless requests refused, spoken | SHARE | -1 | SAFETY | CASCADE
 safety/xstest_over_refusal/text | XSTest's harmless requests refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
@@ -126,7 +127,8 @@ def test_skills_and_headlines_are_in_reading_order(every):
 
 
 def test_the_value_by_guessing_is_the_tables_or_the_figures_own(every):
-    assert {metric.name: metric.chance for metric in TABLE if metric.chance is not None} == {"reward/accuracy": 0.5}
+    chances = {metric.name: metric.chance for metric in TABLE if metric.chance is not None}
+    assert chances == {"reward/accuracy": 0.5, "reward/accuracy/": 0.5}
     guessed = {name for name, metric in every.items() if "chance" in metric}
     assert guessed == {name for name in every if name.startswith(("benchmark/", "benchmark_norm/"))} and guessed
 

@@ -1,6 +1,7 @@
 """A corpus's table: silence around speech is not encoded, and test clips with long pauses are cut into windows."""
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.types import Example
 from posttrain.evals import evaluate
-from posttrain.model import corpus_table
+from posttrain.model import corpus_table, frame_cache
 from posttrain.model.encoders import contract, parakeet
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import Spec
@@ -148,3 +149,11 @@ def test_windows_are_answered_one_by_one_and_put_in_a_row():
 )
 def test_a_window_in_which_nothing_is_heard_adds_nothing(outputs, expected):
     assert evaluate.stitched(outputs) == expected
+
+
+def test_a_log_that_the_disk_lost_begins_anew(encoder, tmp_path):
+    corpus, path = Corpus(only=("train", burst(1.0))), tmp_path / corpus_table.FRAMES
+    frame_cache.partial_of(path).write_bytes(b"\0" * 4_000)
+    key = f"{corpus_table._sounds(corpus)}-{encoder.weights_hash()}-{corpus_table.FRAMES_FORMAT}"
+    frame_cache._log(path).write_text(json.dumps(key) + "\n\0\0\0\0\n[]\n")
+    assert corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False).frames.any()

@@ -382,3 +382,20 @@ def test_where_the_model_says_it_heard_no_words_the_transcript_has_none(tmp_path
     assert (line["hypothesis"], line["abstained"], line["encoder_hypothesis"]) == ("", True, "z")
     assert transcribing._scores([recording], [line])["wer"]["value"] == 1
     assert transcribing._line(recording, "zero", "z", instructions.REPEAT)["hypothesis"] == "zero"
+
+
+def test_segments_are_heard_as_files_of_their_own_and_are_told_apart(model_folder, speech, sentences, capsys):
+    first, second = sentences[0], sentences[3]
+    noise = np.tile(sentences[0], 1 + 60 * 16_000 // len(sentences[0]))
+    soundfile.write(speech / "long.wav", np.concatenate([noise, first, second]), 16_000, subtype="FLOAT")
+    soundfile.write(speech / "e.wav", second, 16_000, subtype="FLOAT")
+    start_s, length_s = (len(noise) + len(first)) / 16_000, len(second) / 16_000
+    rows = ["path,text,offset_s,duration_s", f"long.wav,help,{start_s},{length_s}", "e.wav,help,,"]
+    (speech / "parts.csv").write_text("\n".join(rows) + "\n")
+    out = speech / "out.jsonl"
+    arguments = ("--manifest", speech / "parts.csv", "--checkpoint", model_folder / "align", "--out", out)
+    assert transcribe(*arguments) == 0
+    part, whole = (json.loads(line) for line in out.read_text().splitlines())
+    assert part["hypothesis"] == whole["hypothesis"]
+    assert (part["offset_s"], part["duration_s"]) == (start_s, length_s) and "offset_s" not in whole
+    assert transcribe(*arguments, "--task", "simplify", "--dry-run") == 0, capsys.readouterr().err

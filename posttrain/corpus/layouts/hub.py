@@ -4,8 +4,9 @@ A card names one: `hub: {id: openslr/librispeech_asr, config: clean, splits: [tr
 `rows`, only so many of each split. No code of a data set is run.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from posttrain.errors import InputError
 
 SHARD_ROWS, GROUP_ROWS = 1_000, 100
 """Rows of a file, which is what a broken download loses, and of what is read at once later."""
+ORIGIN = b"posttrain"
+"""Key of a file's metadata that says which data set and split its rows are from."""
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -26,21 +29,43 @@ def download(card: Mapping[str, Any], folder: Path, progress: bool = True) -> li
     """Stream the splits of the card into folder/SPLIT/0000.parquet, …, and return the new files.
 
     Files that are there are kept, so that an interrupted download goes on. InputError if the hub cannot be reached, or
-    has no such data set, configuration or split.
+    has no such data set, configuration or split, and if the files that are there are others, or not all of them.
     """
     about, made = card["hub"], []
     for split in about["splits"]:
         place = folder / re.sub(r"[^A-Za-z0-9.]+", "_", split)
         place.mkdir(parents=True, exist_ok=True)
         there = sorted(place.glob("*.parquet"))
-        done = sum(pq.read_metadata(path).num_rows for path in there)
+        known = {key: about[key] for key in ("id", "config", "revision", "data_files") if about.get(key) is not None}
+        origin = json.dumps(known | {"split": split}, sort_keys=True)
+        done = _there(place, there, origin)
         rows = _stream(about, split, card.get("columns", {}).get("audio", "audio"), done)
         bar = tqdm(rows, split, initial=done, unit="row", disable=not progress)
         for number, shard in enumerate(_shards(bar), len(there)):
             made.append(place / f"{number:04d}.parquet")
             with files.beside(made[-1]) as partial:
-                pq.write_table(_table(shard), partial, row_group_size=GROUP_ROWS)
+                try:
+                    table = _table(shard).replace_schema_metadata({ORIGIN: origin})
+                except pa.ArrowException as error:
+                    raise InputError(f"{about['id']}, split {split}: {error}; choose another data set") from error
+                pq.write_table(table, partial, row_group_size=GROUP_ROWS)
     return made
+
+
+def _there(place: Path, there: Sequence[Path], origin: str) -> int:
+    """The number of rows that an earlier call wrote for the same data set."""
+    rows = 0
+    for number, path in enumerate(there):
+        try:
+            metadata = pq.read_metadata(path)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path} is no parquet file ({error}); delete it and those after it") from error
+        if path.name != f"{number:04d}.parquet":
+            raise InputError(f"{place}/{number:04d}.parquet is missing; delete {place} and get it again")
+        if (was := (metadata.metadata or {}).get(ORIGIN, b"unknown").decode()) != origin:
+            raise InputError(f"{path} is from {was}, and the card now names {origin}; delete {place} and get it again")
+        rows += metadata.num_rows
+    return rows
 
 
 def _stream(about: Mapping[str, Any], split: str, audio: str, first: int) -> Iterator[dict[str, Any]]:
@@ -59,7 +84,7 @@ def _stream(about: Mapping[str, Any], split: str, audio: str, first: int) -> Ite
         )
         for cells in islice(rows.cast_column(audio, datasets.Audio(decode=False)).skip(first), left):
             yield {**{name: cell for name, cell in cells.items() if name != audio}, "audio": cells[audio]}
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{about['id']}, split {split}: {said}; check id, config, split and columns, the network, and HF_TOKEN if"

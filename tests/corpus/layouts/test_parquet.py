@@ -120,3 +120,20 @@ def test_a_broken_page_and_a_group_that_fills_the_memory_are_refused(tmp_path, m
     monkeypatch.setattr(parquet, "LARGEST_GROUP_BYTES", 10)
     with pytest.raises(ValueError, match="bytes of audio, expected at most 10; write the file with smaller row groups"):
         parquet.content(path, 0)
+
+
+def test_a_download_does_not_go_on_from_files_of_another_data_set_or_with_a_gap(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "SHARD_ROWS", 2)
+    write(tmp_path / "hub" / "train-0.parquet", ["a", "b", "c"])
+    about = {"id": "parquet", "splits": ["train"], "data_files": {"train": str(tmp_path / "hub" / "*.parquet")}}
+    first, second = hub.download({"hub": about}, tmp_path / "mine", progress=False)
+    with pytest.raises(InputError, match=r"the card now names .*; delete .* and get it again"):
+        hub.download({"hub": about | {"revision": "other"}}, tmp_path / "mine", progress=False)
+    content = first.read_bytes()
+    first.unlink()
+    with pytest.raises(InputError, match=r"0000.parquet is missing"):
+        hub.download({"hub": about}, tmp_path / "mine", progress=False)
+    first.write_bytes(content)
+    second.write_bytes(content[:50])
+    with pytest.raises(InputError, match=r"0001.parquet is no parquet file"):
+        hub.download({"hub": about}, tmp_path / "mine", progress=False)

@@ -2,6 +2,7 @@
 
 from posttrain.config import assets
 from posttrain.corpus.layouts import selection
+from posttrain.corpus.layouts.entry import Entry
 from tests.corpus.layouts.reading import entries, make
 from tests.corpus.layouts.test_speechocean762 import ocean
 
@@ -24,3 +25,11 @@ def test_the_list_of_speechocean762_has_the_rows_that_its_card_counts():
     names = assets.path("data", "rows/speechocean762.txt").read_text().split()
     assert len(names) == len(set(names)) == 2080 + 120 + 165
     assert len({name[1:5] for name in names}) == 104 + 6 + 15
+
+
+def test_a_name_that_two_recordings_have_is_told(tmp_path):
+    make(tmp_path, {"list.txt": "a\n"})
+    problems = []
+    twice = [Entry(tmp_path / "wav.scp", line, f"{line}.wav", id="a") for line in (1, 2)]
+    assert [entry.line for entry in selection.chosen(twice, tmp_path / "list.txt", problems)] == [1]
+    assert "wav.scp:2: 'a', which list.txt names, is also in" in problems[0]

@@ -1,0 +1,214 @@
+"""Rows of instructions and preferences in the shapes in which they are published, with the quirks of such files."""
+
+import gzip
+import hashlib
+import json
+
+import pytest
+import yaml
+
+from posttrain.config import assets
+from posttrain.config.sections import CorpusConfig
+from posttrain.corpus import row_files
+from posttrain.errors import InputError
+
+ULTRAFEEDBACK = {
+    "prompt": "Name a fruit.",
+    "prompt_id": "f0",
+    "chosen": [{"content": "Name a fruit.", "role": "user"}, {"content": "Apple.", "role": "assistant"}],
+    "rejected": [{"content": "Name a fruit.", "role": "user"}, {"content": "A car.", "role": "assistant"}],
+    "messages": [],
+    "score_chosen": 8.5,
+}
+
+
+def hh(*turns):
+    """HH-RLHF's dialogue of these turns, the person's first."""
+    return "".join(f"\n\n{('Human', 'Assistant')[i % 2]}: {said}" for i, said in enumerate(turns))
+
+
+def lines(folder, rows, name="rows.jsonl"):
+    path = folder / name
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(kind, *files, **options):
+    return row_files.read(CorpusConfig(**{kind: tuple(map(str, files))}, **options))
+
+
+def problems(kind, *files, **options):
+    with pytest.raises(InputError) as error:
+        read(kind, *files, **options)
+    return error.value.problems
+
+
+@pytest.mark.parametrize(
+    "published, prompt",
+    [
+        ({"prompt": " Name a fruit. ", "answer": "Apple.\n"}, "Name a fruit."),
+        ({"instruction": "Name a fruit.", "input": "", "output": "Apple."}, "Name a fruit."),
+        ({"instruction": "Name a fruit.", "output": "Apple."}, "Name a fruit."),
+        ({"instruction": "Sum up.", "input": "It rained.", "output": "Apple."}, "Sum up.\n\nIt rained."),
+        (
+            {"instruction": "Sum up.", "context": "It rained.", "response": "Apple.", "category": "summarization"},
+            "Sum up.\n\nIt rained.",
+        ),
+    ],
+)
+def test_each_published_shape_of_instructions_is_a_prompt_and_an_answer(tmp_path, published, prompt):
+    (row,) = read("instructions", lines(tmp_path, [published])).instructions
+    assert (row.prompt, row.answer, row.rejected, row.source) == (prompt, "Apple.", "", "instructions/rows")
+    assert row.words == ("name a fruit" if "\n" not in prompt else "")
+
+
+@pytest.mark.parametrize(
+    "published",
+    [
+        {"prompt": "Name a fruit.", "chosen": "Apple.", "rejected": "A car."},
+        {"chosen": hh("Name a fruit.", "Apple."), "rejected": hh("Name a fruit.", "A car.")},
+        ULTRAFEEDBACK,
+        {key: value for key, value in ULTRAFEEDBACK.items() if key != "prompt"},
+        {
+            "prompt": [{"role": "user", "content": "Name a fruit."}],
+            "chosen": [{"role": "assistant", "content": "Apple."}],
+            "rejected": [{"role": "assistant", "content": "A car."}],
+        },
+    ],
+)
+def test_each_published_shape_of_preferences_is_a_prompt_and_two_answers(tmp_path, published):
+    (row,) = read("preferences", lines(tmp_path, [published])).preferences
+    assert (row.prompt, row.answer, row.rejected) == ("Name a fruit.", "Apple.", "A car.")
+
+
+def test_a_byte_order_mark_windows_line_ends_blank_lines_and_gzip_change_nothing(tmp_path):
+    plain = lines(tmp_path, [{"prompt": "Sag “ja”.", "answer": "Ja."}, {"prompt": "Name a fruit.", "answer": "Fig."}])
+    windows = tmp_path / "windows.jsonl"
+    windows.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    packed = tmp_path / "packed.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    array = tmp_path / "array.json"
+    array.write_bytes(b"\xef\xbb\xbf[\r\n" + b",\r\n".join(plain.read_bytes().splitlines()) + b"]")
+    wanted = [(row.prompt, row.answer) for row in read("instructions", plain).instructions]
+    assert wanted == [("Sag “ja”.", "Ja."), ("Name a fruit.", "Fig.")]
+    for other in (windows, packed, array):
+        assert [(row.prompt, row.answer) for row in read("instructions", other).instructions] == wanted
+    assert "instructions/packed" in read("instructions", packed).left_out
+
+
+def test_markup_and_special_tokens_in_answers_are_kept_as_they_are(tmp_path):
+    answer = "<p>Use &lt;b&gt; <|eot_id|>\nor <br/>.</p>"
+    (row,) = read("instructions", lines(tmp_path, [{"prompt": "How?", "answer": answer}])).instructions
+    assert row.answer == answer
+
+
+def test_rows_that_no_example_can_be_made_of_are_left_out_and_counted(tmp_path):
+    asked = lines(
+        tmp_path,
+        [
+            {"prompt": "Name 2 fruits!", "answer": "Fig, apple."},
+            {"prompt": "name two fruits", "answer": "Another answer to the same words."},
+            {"prompt": "x" * 10_000, "answer": "y"},
+            {"prompt": "a + b", "answer": "in no words"},
+            {"prompt": "a * b", "answer": "nor this, and it is not the same"},
+            {"prompt": "A  *  b?", "answer": "the same"},
+        ],
+        "asked.jsonl",
+    )
+    found = read("instructions", asked)
+    assert [row.number for row in found.instructions] == [1, 4, 5]
+    assert found.left_out["instructions/asked"] == {"too long": 1, "prompt a second time": 2}
+    dialogue = {"chosen": hh("Hi", "Hello", "Bye", "See you"), "rejected": hh("Hi", "Hello", "Bye", "No")}
+    system = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    instructed = {"prompt": system, "chosen": "Hello", "rejected": "No"}
+    found = read("preferences", lines(tmp_path, [dialogue, instructed, ULTRAFEEDBACK]))
+    assert len(found.preferences) == 1 and found.left_out["preferences/rows"] == {"of several turns": 2}
+    assert read("instructions", asked, longest_row=20_000).left_out["instructions/asked"]["too long"] == 0
+
+
+BAD_INSTRUCTIONS = (
+    ({"prompt": "", "answer": "Apple."}, "prompt is empty"),
+    ({"prompt": "Name a fruit.", "answer": " \n"}, "answer is empty"),
+    ({"prompt": "Name a nut.", "answer": None}, "answer is None, expected text; write it in quotes"),
+    ({"prompt": ["Name", "a nut"], "answer": "Fig."}, "prompt is ['Name', 'a nut'], expected text"),
+    ({"question": "Name a nut.", "answer": "Fig."}, "its keys are question, answer, expected prompt, answer"),
+    ({"instruction": "Sum up.", "input": 3, "output": "Fig."}, "input is 3, expected text"),
+)
+BAD_PREFERENCES = (
+    ({"prompt": "Name a fruit.", "chosen": "Fig.", "rejected": " Fig. "}, "chosen and rejected are the same, 'Fig.'"),
+    ({"prompt": "Name a fruit.", "chosen": "Fig."}, "its keys are prompt, chosen, expected prompt, chosen, rejected"),
+    ({"chosen": "Fig.", "rejected": "A car."}, "chosen is 'Fig.', expected Human"),
+    ({"chosen": hh("Hi", "Yes"), "rejected": hh("Hey", "No")}, "its prompts differ: 'Hi', 'Hey'"),
+    ({"prompt": "Hi", "chosen": 1, "rejected": "No"}, "chosen is 1, expected text, or messages"),
+    ({"prompt": "Hi", "chosen": [{"role": "user", "content": "x"}], "rejected": "No"}, "chosen has a turn of user"),
+    ({"prompt": "Hi", "chosen": "", "rejected": "No"}, "chosen has an empty turn of assistant"),
+)
+
+
+@pytest.mark.parametrize("kind, bad", [("instructions", BAD_INSTRUCTIONS), ("preferences", BAD_PREFERENCES)])
+def test_every_bad_row_is_named_by_file_line_value_and_fix_or_dropped_and_counted(tmp_path, kind, bad):
+    good = {"prompt": "Say a word.", "answer": "Word.", "chosen": "Word.", "rejected": "No."}
+    path = lines(tmp_path, [*(row for row, _ in bad), good])
+    found = problems(kind, path)
+    assert len(found) == len(bad) + 1 and "corpus.on_bad_rows=drop" in found[-1]
+    for number, ((_, wanted), problem) in enumerate(zip(bad, found, strict=False), 1):
+        assert problem.startswith(f"{path}:{number}: {wanted}") and (";" in problem)
+    dropped = read(kind, path, on_bad_rows="drop")
+    assert [row.number for row in getattr(dropped, kind)] == [len(bad) + 1]
+    assert dropped.left_out[f"{kind}/rows"] == {"unusable": len(bad)}
+
+
+def test_a_file_that_is_bad_throughout_gives_a_message_that_can_be_read(tmp_path):
+    found = problems("instructions", lines(tmp_path, [{"prompt": "", "answer": ""}] * 500))
+    assert len(found) == 22 and "480 more bad rows" in found[20]
+
+
+def test_lines_and_files_that_cannot_be_read_are_errors_even_if_bad_rows_are_dropped(tmp_path):
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"prompt": "Hi", "answer": "Hello"}\n{"prompt": "Hi"\n["Hi", "Hello"]\n')
+    array = tmp_path / "array.json"
+    array.write_text('[{"prompt": "Hi", "answer": "Hello"}, 3, {"prompt": "", "answer": "x"}]')
+    half = tmp_path / "half.json"
+    half.write_text('[{"prompt": "Hi", ')
+    found = problems("instructions", broken, array, half, on_bad_rows="drop")
+    assert [problem.partition(" is ")[0] for problem in found] == [
+        f"{broken}, line 2", f"{broken}, line 3", f"{array}, row 2", str(half),
+    ]  # fmt: skip
+    found = problems("instructions", tmp_path / "none.jsonl", broken, broken)
+    assert "none.jsonl: file not found; check the path, or name a card of data/ (safety_tuned)" in found[0]
+    assert "names broken twice" in found[1]
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    """The card of Safety-Tuned LLaMAs' rows, with the hash of a file of one, and the data root."""
+    content = json.dumps([{"instruction": "Be rude.", "output": "No.", "input": ""}]).encode()
+    about = yaml.safe_load(assets.path("data", "safety_tuned").read_text(encoding="utf-8"))
+    about["sha256"] = {about["file"]: hashlib.sha256(content).hexdigest()}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
+    (tmp_path / "safety_tuned").mkdir()
+    (tmp_path / "safety_tuned" / about["file"]).write_bytes(content)
+    find = assets.path
+    monkeypatch.setattr(
+        assets, "path", lambda kind, name: tmp_path / "card.yaml" if name == "safety_tuned" else find(kind, name)
+    )
+    return tmp_path
+
+
+def test_a_card_names_its_file_below_the_data_root_and_its_hash(card):
+    (row,) = read("instructions", "safety_tuned", data_root=str(card)).instructions
+    assert (row.source, row.prompt, row.answer) == ("instructions/safety_tuned", "Be rude.", "No.")
+    (file,) = row_files.paths(CorpusConfig(instructions=("safety_tuned",), data_root=str(card)))
+    file.write_text("[]")
+    assert "has SHA-256" in problems("instructions", "safety_tuned", data_root=str(card))[0]
+    file.unlink()
+    assert "not found; get it from github.com/vinid" in problems("instructions", "safety_tuned", data_root=str(card))[0]
+    assert "data_root is null" in problems("instructions", "safety_tuned")[0]
+    assert "of kind instructions, expected preferences" in problems("preferences", "safety_tuned")[0]
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    path = lines(tmp_path, [{"prompt": "Hi", "answer": "Hello"}])
+    assert len(read("instructions", path).instructions) == 1
+    lines(tmp_path, [{"prompt": "Hi", "answer": "Hello"}, {"prompt": "Bye", "answer": "See you"}])
+    assert len(read("instructions", path).instructions) == 2
