@@ -93,6 +93,7 @@ def check(
     from posttrain.corpus import checks, data_check
     from posttrain.report import data_page
 
+    _check_outputs(page, write)
     with quiet_stdout():
         checked = data_check.check(source, data_root)
         place = data_page.write(checked, page or Path("runs/data") / f"{checked.root.resolve().name}.html")
@@ -144,9 +145,22 @@ def get(
     if dry_run:
         line(f"would get {about['id']}, splits {', '.join(about['splits'])}, into {data_root / source}")
         return
+    try:
+        (data_root / source).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{data_root / source} cannot be made: {error.strerror}; name another --data-root") from error
     with quiet_stdout():
         made = hub.download(card, data_root / source)
     line(f"{data_root / source}: {len(made)} new files; look at it with: posttrain data check {source}")
+
+
+def _check_outputs(page: Path | None, write: Path | None) -> None:
+    """InputError before hours of reading for what cannot be written, or would overwrite a recording by its name."""
+    for option, path, endings in (("--page", page, (".html", ".htm")), ("--write", write, (".csv", ".tsv"))):
+        if path is not None and path.suffix.lower() not in endings:
+            raise InputError(f"{option} is {path}, expected a name that ends in {' or '.join(endings)}; correct it")
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise InputError(f"{option} is {path}, expected a file in a folder that is there; correct it")
 
 
 def _said(value: Any) -> str:

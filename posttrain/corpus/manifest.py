@@ -181,6 +181,10 @@ def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tupl
     if not name.isascii() and _HALF.search(name):
         wrong.append(f"path {name!r} is not UTF-8; rename the file")
     words = ""
+    if len(written) > tables.LONGEST_CELL:
+        wrong.append(f"text {tables.shown(written)} has over {tables.LONGEST_CELL:,} characters; shorten it")
+        written = ""
+        text = False
     try:
         words = read_out(written) if text else normalise(written)
     except ValueError as error:

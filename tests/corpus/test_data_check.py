@@ -283,3 +283,19 @@ def test_a_page_is_drawn_of_values_that_differ_by_a_rounding(tmp_path):
     first, second = checked.sounds.values()
     object.__setattr__(second, "duration_s", first.duration_s + 4e-16)
     assert "<svg" in data_page.write(checked, tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--page", "a.wav", "ends in .html"),
+        ("--write", "a.wav", "ends in .csv or .tsv"),
+        ("--write", "none/clean.csv", "a folder that is there"),
+    ],
+)
+def test_no_recording_is_overwritten_and_a_missing_folder_is_told_before_anything_is_read(tmp_path, option, name, said):
+    put(tmp_path, "a.wav", speech(1))
+    before = (tmp_path / "a.wav").read_bytes()
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path), option, str(tmp_path / name)])
+    assert isinstance(done.exception, InputError) and said in str(done.exception)
+    assert (tmp_path / "a.wav").read_bytes() == before

@@ -21,7 +21,9 @@ from posttrain.corpus.layouts.folders import LOOKED_AT, folders, listing, some
 from posttrain.readers import tables
 
 KEPT = ("language", "lang", "locale", "gender", "age", "accent", "chapter_id")
-BATCH_ROWS = 8_192
+BATCH_ROWS = 1_024
+LARGEST_BATCH_BYTES = 1 << 28
+"""Of the columns beside the audio; what has more is made to fill the memory, as a small packed file can."""
 AUDIO = "column of audio"
 """Key of an entry's values: the column that holds the audio, if that is not `audio`."""
 LARGEST_GROUP_BYTES = 1 << 32
@@ -71,6 +73,12 @@ def _file(
             columns = [f"{audio}.path", *kept, *(column for column in (text, speaker) if column)]
             row = 0
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+                if batch.nbytes > LARGEST_BATCH_BYTES:
+                    problems.append(
+                        f"{path}, row {row}: {batch.num_rows:,} rows have {batch.nbytes:,} bytes beside the audio,"
+                        f" expected at most {LARGEST_BATCH_BYTES:,}; take out what is no text"
+                    )
+                    return
                 for cells in batch.to_pylist():
                     values = {column: str(cells[column]) for column in kept if cells[column] is not None}
                     said, who = cells.get(text or ""), cells.get(speaker or "")

@@ -42,3 +42,10 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     problems: list[str] = []
     assert not manifest.checked(noise.read(tmp_path, {"kind": "noise"}, []), tmp_path, False, problems)
     assert problems == [rf"{tmp_path}:1: path 'caf\udce9.wav' is not UTF-8; rename the file"]
+
+
+def test_a_text_longer_than_any_cell_is_refused_and_not_read_out(tmp_path):
+    make(tmp_path, {"1.wav": b"RIFF"})
+    problems: list[str] = []
+    assert not manifest.checked([Entry(tmp_path, 1, "1.wav", "a " * 70_000, there=True)], tmp_path, True, problems)
+    assert len(problems) == 1 and named(problems, "has over 131,072 characters; shorten it")

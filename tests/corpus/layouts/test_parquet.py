@@ -137,3 +137,11 @@ def test_a_download_does_not_go_on_from_files_of_another_data_set_or_with_a_gap(
     second.write_bytes(content[:50])
     with pytest.raises(InputError, match=r"0001.parquet is no parquet file"):
         hub.download({"hub": about}, tmp_path / "mine", progress=False)
+
+
+def test_texts_that_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    write(tmp_path / "a.parquet", ["word " * 100] * 3)
+    assert len(entries(tmp_path, "parquet")[0]) == 3
+    monkeypatch.setattr(parquet, "LARGEST_BATCH_BYTES", 1_000)
+    found, problems = entries(tmp_path, "parquet")
+    assert not found and named(problems, "a.parquet, row 0: 3 rows have", "take out what is no text")
