@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from huggingface_hub import HfApi
 from tqdm import tqdm
 
 from posttrain import files
@@ -20,6 +21,7 @@ from posttrain.errors import InputError
 
 SHARD_ROWS, GROUP_ROWS = 1_000, 100
 """Rows of a file, which is what a broken download loses, and of what is read at once later."""
+TIMEOUT_S = 20.0
 ORIGIN = b"posttrain"
 """Key of a file's metadata that says which data set and split its rows are from."""
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -31,7 +33,7 @@ def download(card: Mapping[str, Any], folder: Path, progress: bool = True) -> li
     Files that are there are kept, so that an interrupted download goes on. InputError if the hub cannot be reached, or
     has no such data set, configuration or split, and if the files that are there are others, or not all of them.
     """
-    about, made = card["hub"], []
+    about, made = _pinned(card["hub"]), []
     for split in about["splits"]:
         place = folder / re.sub(r"[^A-Za-z0-9.]+", "_", split)
         place.mkdir(parents=True, exist_ok=True)
@@ -50,6 +52,20 @@ def download(card: Mapping[str, Any], folder: Path, progress: bool = True) -> li
                     raise InputError(f"{about['id']}, split {split}: {error}; choose another data set") from error
                 pq.write_table(table, partial, row_group_size=GROUP_ROWS)
     return made
+
+
+def _pinned(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's entry with the commit that its revision, or the newest one, is at now; InputError without the hub."""
+    if about.get("data_files") or re.fullmatch("[0-9a-f]{40}", str(about.get("revision"))):
+        return dict(about)
+    try:
+        found = HfApi().dataset_info(about["id"], revision=about.get("revision"), timeout=TIMEOUT_S)
+    except Exception as error:  # of whichever HTTP library its client uses
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{about['id']}: {said}; check id and revision, the network, and HF_TOKEN if the data set is gated"
+        ) from error
+    return {**about, "revision": found.sha}
 
 
 def _there(place: Path, there: Sequence[Path], origin: str) -> int:

@@ -1,6 +1,7 @@
 """Parquet files with audio inside are listed without it, and each recording's bytes are read from its row group."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +98,13 @@ def test_a_data_set_of_the_hub_is_streamed_into_files_that_are_read_and_goes_on_
     assert len(entries(tmp_path / "one", "parquet")[0]) == 1
     with pytest.raises(InputError, match=r"split dev: .*Available splits: \['train'\].*HF_TOKEN"):
         hub.download({"hub": about | {"splits": ["dev"]}}, folder, progress=False)
+
+
+def test_a_data_set_without_a_commit_is_pinned_to_the_one_that_the_hub_has_now(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"nobody/nothing: .*check id and revision, the network"):
+        hub.download({"hub": {"id": "nobody/nothing", "splits": ["train"]}}, tmp_path, progress=False)
+    monkeypatch.setattr(hub.HfApi, "dataset_info", lambda self, name, revision, timeout: SimpleNamespace(sha="5" * 40))
+    assert hub._pinned({"id": "a/b", "revision": "main"}) == {"id": "a/b", "revision": "5" * 40}
 
 
 def test_audio_inside_a_parquet_file_becomes_a_waveform(tmp_path):
