@@ -91,7 +91,7 @@ def data(
         "items": dict(Counter(str(item.probe) for item in corpus.items)),
         "pairs": dict(Counter(f"{pair.kind}/{pair.split}" for pair in corpus.pairs)),
         "dropped": corpus.counts.get("dropped", {}),
-        **corpus.counts.get("rows", {}),
+        **{f"rows of {name}": found for name, found in corpus.counts.get("rows", {}).items()},
     }
     show.print_json(counts) if as_json else show.counts(counts)
 

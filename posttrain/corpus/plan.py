@@ -53,17 +53,19 @@ class Plan:
     def held_out(self) -> set[str]:
         """All spoken and typed texts of the test and validation splits; rows of files also in normalised words."""
         spoken = {said.text for said in self.spoken if said.split in ("test", "valid") and said.text}
-        rows = [row.text for row in (*self.typed, *self.pairs) if row.split in ("test", "valid") and file_of(row)]
+        own: list[Example | Pair] = [*self.typed, *self.pairs]
+        rows = [row.text for row in own if row.split in ("test", "valid") and file_of(row)]
         return {*spoken, *rows, *map(normalise, rows)} | {item.text for item in (*self.items, *self.valid_items)}
 
     @property
     def rows(self) -> dict[str, dict[str, int]]:
-        """File of rows → how many of each split there are, how many are spoken, and why how many are left out."""
+        """File of rows → how many of each split there are, and why how many are left out."""
         found: dict[str, Counter[str]] = {name: Counter() for name in self.left_out}
-        spoken = (example for said in self.spoken for example in said.examples)
-        for row in (*spoken, *self.items, *self.typed, *self.pairs):
+        spoken = [example for said in self.spoken for example in said.examples]
+        rows: list[Example | Pair] = [*spoken, *self.typed, *self.pairs]
+        for row in rows:
             if name := file_of(row):
-                found[name].update([row.split, *(["spoken"] if row.clip else [])])
+                found[name][row.split] += 1
         return {name: {**counts, **self.left_out[name]} for name, counts in found.items()}
 
 

@@ -33,6 +33,8 @@ Kind = Literal["instructions", "preferences"]
 KINDS: tuple[Kind, ...] = ("instructions", "preferences")
 SHAPES = (("prompt", "answer", ""), ("instruction", "output", "input"), ("instruction", "response", "context"))
 """Keys of an instruction, its answer and what it is about."""
+LONGEST_SAID = 200
+"""Characters of a prompt that may be said; to normalise longer ones would take minutes in a large file."""
 LISTED = 20
 """Maximum number of bad rows of a file in one message."""
 TOO_LONG, TURNS, AGAIN, UNUSABLE = "too long", "of several turns", "prompt a second time", "unusable"
@@ -53,12 +55,14 @@ class Row:
     rejected: str = ""
     """The other answer of a preference; empty for an instruction."""
     words: str = ""
-    """The prompt in normalised words; empty if it cannot be read aloud."""
+    """The prompt in normalised words; empty if it is too long to be said or cannot be read out."""
 
     @property
     def content(self) -> str:
-        """What near-identical prompts share."""
-        return self.words or " ".join(unicodedata.normalize("NFKC", self.prompt).casefold().split()).rstrip(" .?!")
+        """What near-identical prompts share: words, of a long prompt without punctuation, else as written."""
+        folded = unicodedata.normalize("NFKC", self.prompt).casefold()
+        long = len(folded) > LONGEST_SAID
+        return self.words or " ".join(re.findall(r"\w+", folded) if long else folded.split()).rstrip(" .?!")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def read(config: CorpusConfig) -> Rows:
     found = {kind: _files(kind, config, problems) for kind in KINDS}
     if problems:
         raise InputError(problems)
-    states = tuple((path, *path.stat()[6:9]) for paths in found.values() for path in paths.values())
+    stats = [path.stat() for paths in found.values() for path in paths.values()]
+    states = tuple((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
     return _read(
         tuple((kind, *item) for kind in KINDS for item in found[kind].items()),
         config.longest_row,
@@ -126,7 +131,7 @@ def _read(listed: tuple[tuple[Kind, str, Path], ...], longest: int, drop: bool, 
             problems += [*bad[:LISTED], *more, hint]
     if problems:
         raise InputError(problems)
-    return Rows(*(tuple(rows[kind].values()) for kind in KINDS), left_out)
+    return Rows(tuple(rows["instructions"].values()), tuple(rows["preferences"].values()), left_out)
 
 
 def _files(kind: Kind, config: CorpusConfig, problems: list[str]) -> dict[str, Path]:
@@ -211,8 +216,8 @@ def _row(kind: Kind, source: str, number: int, values: dict[str, Any]) -> Row:
 
 
 def _words(prompt: str) -> str:
-    """The normalised words of a prompt that can be read out in one way."""
-    return "" if "\n" in prompt or unreadable(prompt) else normalise(prompt)
+    """The normalised words of a short prompt that can be read out in one way."""
+    return "" if len(prompt) > LONGEST_SAID or "\n" in prompt or unreadable(prompt) else normalise(prompt)
 
 
 def _instruction(values: dict[str, Any]) -> tuple[str, str]:

@@ -152,7 +152,8 @@ class _Builder:
     def add(self, chosen: Chosen, split: str, held: set[str]) -> set[str]:
         """Add the rows of a split that say nothing in `held`; returns their prompts."""
         prompts: set[str] = set()
-        for made, row in (*self._examples(chosen, split), *self._pairs(chosen, split)):
+        found: list[tuple[Example | Pair, Row]] = [*self._examples(chosen, split), *self._pairs(chosen, split)]
+        for made, row in found:
             if says(made, held):
                 self.left_out[row.source][HELD_OUT] += 1
                 continue

@@ -112,12 +112,14 @@ def test_rows_that_no_example_can_be_made_of_are_left_out_and_counted(tmp_path):
             {"prompt": "a + b", "answer": "in no words"},
             {"prompt": "a * b", "answer": "nor this, and it is not the same"},
             {"prompt": "A  *  b?", "answer": "the same"},
+            {"prompt": "Go on. " * 50, "answer": "long, but not too long"},
+            {"prompt": "go on, " * 50, "answer": "the same words"},
         ],
         "asked.jsonl",
     )
     found = read("instructions", asked)
-    assert [row.number for row in found.instructions] == [1, 4, 5]
-    assert found.left_out["instructions/asked"] == {"too long": 1, "prompt a second time": 2}
+    assert [row.number for row in found.instructions] == [1, 4, 5, 7]
+    assert found.left_out["instructions/asked"] == {"too long": 1, "prompt a second time": 3}
     dialogue = {"chosen": hh("Hi", "Hello", "Bye", "See you"), "rejected": hh("Hi", "Hello", "Bye", "No")}
     system = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
     instructed = {"prompt": system, "chosen": "Hello", "rejected": "No"}
@@ -209,6 +211,7 @@ def test_a_card_names_its_file_below_the_data_root_and_its_hash(card):
 
 def test_a_changed_file_is_read_again(tmp_path):
     path = lines(tmp_path, [{"prompt": "Hi", "answer": "Hello"}])
-    assert len(read("instructions", path).instructions) == 1
+    once = read("instructions", path)
+    assert len(once.instructions) == 1 and read("instructions", path) is once
     lines(tmp_path, [{"prompt": "Hi", "answer": "Hello"}, {"prompt": "Bye", "answer": "See you"}])
     assert len(read("instructions", path).instructions) == 2
