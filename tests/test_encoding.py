@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for folder in ("posttrain", "notebooks", "docs") for path in (ROOT / folder).rglob("*.py"))
-OTHERS = {"os", "wave", "Image"}
+OTHERS = {"os", "wave", "Image", "av"}
 """Modules whose `open` does not take an encoding."""
 
 

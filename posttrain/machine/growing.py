@@ -22,7 +22,7 @@ class Growing:
         """`rows`: how many rows (R, *width) of an earlier, unfinished file to keep; with 0, a new file."""
         self.name, self.dtype, self.width, self.rows = name, np.dtype(dtype), width, rows
         self.row_bytes = self.dtype.itemsize * int(np.prod(width))
-        self.file = path.open("r+b" if rows else "wb")
+        self.file = path.open("r+b") if rows else path.open("wb")
         self.file.truncate(8 + HEADER + rows * self.row_bytes)
         self.file.seek(0, os.SEEK_END)
 

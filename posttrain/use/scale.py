@@ -48,7 +48,7 @@ def main() -> None:
             make(Path(folder) / "librispeech", size)
             for step in STEPS[:1] if size >= LISTED_ONLY else STEPS:
                 command = [sys.executable, "-m", "posttrain.use.scale", "--step", step, folder]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8")
                 found = json.loads(done.stdout.splitlines()[-1])
                 assert found["rows"] == size
                 print(f"{size:>10,}  {step:<8} {found['seconds']:>9.1f} {found['memory_mb']:>16,.0f}", flush=True)
@@ -69,7 +69,7 @@ def make(root: Path, size: int) -> None:
         for number, name in enumerate(names, start):
             os.link(clips / f"{number % FILES}.flac", folder / f"{name}.flac")
         lines = (f"{name} THE QUICK BROWN FOX SAW NUMBER {rng.choice(WORDS)} {rng.choice(WORDS)}\n" for name in names)
-        (folder / f"{reader}-{chapter}.trans.txt").write_text("".join(lines))
+        (folder / f"{reader}-{chapter}.trans.txt").write_text("".join(lines), encoding="utf-8")
 
 
 WORDS = ("ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE", "TEN")
