@@ -181,10 +181,9 @@ def test_a_folder_that_is_not_there_is_an_input_error(tmp_path):
 class Counting:
     """A corpus of two clips that counts how often its audio is read."""
 
-    fingerprint = "abc"
-
     def __init__(self):
         self.read = 0
+        self.counts = {"hashes": {"audio": "abc", "clips": "abc"}}
         self.clips = {
             "train/0": SimpleNamespace(id="train/0", samples=16_000, split="train", text="a"),
             "test/1": SimpleNamespace(id="test/1", samples=24_000, split="test", text=""),
@@ -203,7 +202,7 @@ def test_a_corpus_is_encoded_once_and_again_when_the_encoder_or_the_corpus_chang
     kept = corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
     assert corpus.read == 2 and torch.equal(kept.frames, table.frames)
     assert kept.spans == table.spans and kept.hypotheses == table.hypotheses
-    corpus.fingerprint = "abd"
+    corpus.counts["hashes"]["audio"] = "abd"
     corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False)
     assert corpus.read == 4
     other = parakeet.tiny(32, 2, 2, 4, 8, 40)
