@@ -8,7 +8,7 @@ from posttrain.corpus.store import Corpus
 from posttrain.model import checkpoint
 from posttrain.model import corpus_table as tables
 from posttrain.model.encoders import loading as encoders
-from posttrain.model.encoders.contract import run as run_encoder
+from posttrain.model.encoders.contract import batched
 from posttrain.run import doctor, runner
 from tests import tiny_encoders
 
@@ -62,8 +62,8 @@ def test_from_sft_on_a_run_reads_the_transcripts_of_a_named_whisper(tmp_path, mo
         "dpo.steps=2",
         "dpo.batch_size=2",
     ]
-    encoded, own = [], run_encoder
-    monkeypatch.setattr(tables, "run", lambda *a: encoded.append(all(a[-1])) or own(*a))
+    encoded = []
+    monkeypatch.setattr(tables, "batched", lambda *a: encoded.append(all(a[-2])) or batched(*a))
     run = tmp_path / "run"
     rows = runner.run(load_recipe("smoke", changes), run)
     assert [row.stage for row in rows] == ["base", "ctc", "align", "reads", "dpo"]
