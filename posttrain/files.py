@@ -70,6 +70,12 @@ def beside(path: Path | str) -> Iterator[Path]:
     _sync(target.parent)
 
 
+def move(partial: Path, path: Path) -> None:
+    """Move a file that is whole and flushed to its place."""
+    os.replace(partial, path)
+    _sync(path.parent)
+
+
 @contextmanager
 def new_folder(folder: Path, keep: Path | None = None) -> Iterator[Path]:
     """An empty folder FOLDER.partial to fill; it is flushed and renamed when the block succeeds, else removed.

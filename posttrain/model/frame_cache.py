@@ -8,6 +8,7 @@ from typing import IO
 
 import torch
 
+from posttrain import files
 from posttrain.machine.growing import HEADER, Growing
 
 Batch = dict[int, tuple[torch.Tensor, str]]
@@ -44,7 +45,7 @@ def fill(path: Path, key: str, width: int, batches: Callable[[Container[int]], I
 
 def finish(path: Path) -> None:
     """Move the file that `fill` wrote into place."""
-    os.replace(partial_of(path), path)
+    files.move(partial_of(path), path)
     _log(path).unlink()
 
 
