@@ -114,8 +114,8 @@ def _kept(head: WordHead, stacked: StackedTable, path: Path | None) -> torch.Ten
     with suppress(OSError, SafetensorError):
         return load_file(path)["blanks"]
     found = head.blanks(stacked)
-    with suppress(OSError):  # a folder that cannot be written to
-        path.parent.mkdir(exist_ok=True)
+    with suppress(OSError):  # it cannot be written to, or has those of another head: a branch leaves its run as it is
+        path.parent.mkdir()
         with files.beside(path) as partial:
             save_file({"blanks": found}, partial)
     return found

@@ -59,6 +59,14 @@ def test_the_probabilities_are_kept_beside_the_frames_and_computed_once(head, ta
     assert torch.equal(again.rows(torch.arange(3)), first.rows(torch.arange(3)))
 
 
+def test_another_head_leaves_what_is_kept_beside_the_frames_as_it_is(head, table, tmp_path):
+    spoken(head, dataclasses.replace(table, beside=tmp_path / "frames-1"), 3, 0.5)
+    before = sorted(tmp_path.rglob("*"))
+    other = WordHead.of(head.projector, head.words.float(), range(10), 3).frozen()
+    spoken(other, dataclasses.replace(table, beside=tmp_path / "frames-1"), 3, 0.5)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_clip_that_is_blank_throughout_keeps_the_one_token_that_is_least_so(head, table):
     stacked = spoken(head, table, 3, 1e-9)
     assert [count for _, count in stacked.spans.values()] == [1] * len(table.spans)
