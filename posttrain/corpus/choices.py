@@ -84,6 +84,11 @@ def of_card(name: str, file: Path, limit: int | None = None, split: str = "test"
     return _spread(rest, min(limit or len(rest), sizes.get(split, 0)))
 
 
+def asked_aloud(name: str) -> bool:
+    """Whether the card says that the content of its items is a question, and their endings are answers to it."""
+    return bool(_card(assets.path("data", name)).get("asked_aloud"))
+
+
 def count_of(name: str, limit: int | None) -> int:
     """How many test items the card's file gives, if it is whole."""
     return limit or int(_card(assets.path("data", name))["splits"]["test"]["items"])

@@ -179,7 +179,8 @@ def _check_ids(clips: list[Clip], prompts: Mapping[str, Sequence[Example | Pair]
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    return row if isinstance(row, dict) else dataclasses.asdict(row)
+    fields = row if isinstance(row, dict) else dataclasses.asdict(row)
+    return fields if fields.get("endings", True) else {k: v for k, v in fields.items() if k != "endings"}
 
 
 def _read(path: Path, kind: type[Row]) -> list[Row]:

@@ -1,6 +1,7 @@
 """Rows of the corpus: immutable; clips are validated on creation."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONDITIONS = (
@@ -87,6 +88,8 @@ class Example:
     """For evaluation items: the metric it counts for."""
     content: str = ""
     """Key shared by all wordings of one problem, deed, fact or sum, typed or spoken; if empty, the text is the key."""
+    endings: Sequence[str] = ()
+    """Answers to choose from; empty if the answer is free."""
 
     @property
     def content_id(self) -> str:

@@ -6,6 +6,7 @@ from posttrain.corpus.choices import PROBE
 from posttrain.evals.clusters import Unit
 from posttrain.evals.measures import Forgetting, Measure, Share
 from posttrain.evals.units import key, units
+from posttrain.tasks.asked_benchmarks import SPOKEN, TYPED
 
 Line = dict[str, Any]
 NORMED = "benchmark_norm/"
@@ -13,10 +14,11 @@ FORGETTING = "forgetting/benchmarks"
 
 
 def measures(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
-    """`benchmark/TASK` (acc), `benchmark_norm/TASK` (acc_norm) and, with row zero's answers, forgetting/benchmarks."""
+    """`benchmark/TASK` (acc), `benchmark_norm/TASK` (acc_norm), the same asked in the chat, `benchmark_chat/TASK` and
+    `benchmark_spoken/TASK`, and with row zero's answers forgetting/benchmarks."""
     found: dict[str, Measure] = {}
     for probe, lines in probes.items():
-        if probe.startswith(PROBE):
+        if probe.startswith((PROBE, TYPED, SPOKEN)):
             found[probe] = _share(lines, "score")
             if normed := [line for line in lines if "normed" in line]:
                 found[NORMED + probe.removeprefix(PROBE)] = _share(normed, "normed")
@@ -25,7 +27,7 @@ def measures(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str
 
 def chance(line: Line) -> float:
     """Chance of a guess among the item's endings; 0 for a single ending, which greedy decoding has to give."""
-    endings = len(line.get("nats", ()))
+    endings = line.get("endings", len(line.get("nats", ())))
     return 1 / endings if endings > 1 else 0.0
 
 

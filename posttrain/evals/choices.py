@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from posttrain.corpus.choices import Choice
+from posttrain.corpus.types import Example
 from posttrain.model.speech_llama import SpeechLlama
 
 
@@ -28,6 +29,19 @@ def lines(llama: SpeechLlama, items: list[Choice], batch_size: int) -> list[dict
             line["normed"] = float(_highest([n / c for n, c in zip(nats, item.lengths, strict=True)]) == item.right)
         made.append(line)
     return made
+
+
+def chosen(llama: SpeechLlama, items: list[Example], batch_size: int) -> list[str]:
+    """Of each item's endings the one with the highest log-probability as an answer, its end included, after the chat
+    prompt, typed or spoken."""
+    rows, spans = [], []
+    for item in items:
+        prompt = llama.tokenizer.prompt_ids(item)
+        for ending in item.endings:
+            rows.append(prompt + llama.tokenizer.answer_ids(ending))
+            spans.append((len(prompt), len(rows[-1])))
+    nats = (found.sum().item() for found in llama.token_logprobs(rows, spans, batch_size))
+    return [item.endings[_highest([next(nats) for _ in item.endings])] for item in items]
 
 
 def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size: int) -> list[tuple[float, bool]]:

@@ -9,6 +9,7 @@ import zlib
 from itertools import product
 from typing import Any
 
+from posttrain.corpus.normalise import normalise
 from posttrain.evals import benchmark_metrics, former_names, personal_metrics
 from posttrain.evals.clusters import Unit
 from posttrain.evals.hearing import listener_metrics
@@ -16,6 +17,7 @@ from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio,
 from posttrain.evals.metrics import DECIBELS, Group, encoders, of
 from posttrain.evals.safety import safety
 from posttrain.evals.units import key, share, unit, units
+from posttrain.tasks import asked_benchmarks as benchmarks
 from posttrain.tasks.hearing import is_abstention
 from posttrain.tasks.safety import is_refusal
 
@@ -34,6 +36,8 @@ INAUDIBLE = ("hearing/noise", "hearing/sound")
 """Probes of clips without speech."""
 AUDIBLE = ("wer/", "wer_real/", "hearing/speech", "task/", "ability_spoken/", "instruction/", "dpo/", "safety/")
 """Probes of clips with speech."""
+TWINS = {"ability_spoken/": "ability/", benchmarks.SPOKEN: benchmarks.TYPED, "instruction/speech": "instruction/text"}
+"""How a spoken probe's name begins → how that of the same questions typed does."""
 ABSTAIN_PRECISION = "hearing/abstain_precision"
 
 
@@ -248,23 +252,27 @@ def _agreement(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[s
 
 
 def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
-    """Typed against spoken on the same questions; the cascade's row has no typed answers, so the base's are used."""
-    typed = probes if any(probe.startswith("ability/") for probe in probes) else {}
-    if not typed:
-        for line in base or []:
-            if line["probe"].startswith("ability/"):
-                typed.setdefault(line["probe"], []).append(line)
+    """Typed against spoken on the same questions: on average over families, and of those that are no ability.
+
+    The cascade's row has no typed answers, so the base's are used.
+    """
     families: dict[str, dict[str, tuple[float, float]]] = {}
     shared: dict[str, Unit] = {}
     for probe, lines in probes.items():
-        if probe.startswith("ability_spoken/"):
-            family = probe.removeprefix("ability_spoken/")
-            scores = {line["text"]: line["score"] for line in typed.get(f"ability/{family}", [])}
-            pairs = {line["text"]: (scores[line["text"]], line["score"]) for line in lines if line["text"] in scores}
-            if pairs:
-                families[family] = pairs
-                shared |= {line["text"]: unit(line) for line in lines}
-    return {"modality_gap/mean": Gap(families, shared)} if families else {}
+        if not (before := next(filter(probe.startswith, TWINS), "")):
+            continue
+        twin = probe.replace(before, TWINS[before], 1)
+        typed = probes.get(twin) or [line for line in base or [] if line["probe"] == twin]
+        scores = {normalise(line["text"]): line["score"] for line in typed}
+        said = {normalise(line["text"]): line for line in lines}
+        if pairs := {text: (scores[text], line["score"]) for text, line in said.items() if text in scores}:
+            families[twin] = pairs
+            shared |= {text: unit(line) for text, line in said.items()}
+    found: dict[str, Measure] = {"modality_gap/mean": Gap(families, shared)} if families else {}
+    for twin in families.keys() - {twin for twin in families if twin.startswith("ability/")}:
+        name = twin.removeprefix(benchmarks.TYPED).removesuffix("/text")
+        found[f"modality_gap/{name}"] = Gap({twin: families[twin]}, shared)
+    return found
 
 
 def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:

@@ -169,12 +169,20 @@ def _answers(
                 {"clip": None, "text": table.hypotheses[clip]} if cascade and table and clip else {"clip": clip}
             )
             prompts.append(dataclasses.replace(item, **heard))
-    outputs = llama.answer(prompts, config.batch_size, config.max_new_tokens)
+    outputs = _outputs(llama, prompts, config)
     answers = _joined(outputs, counts)
     lines = [_line(item, answer, corpus, table) for item, answer in zip(items, answers, strict=True)]
     if llama.spec.together and not cascade:
         _add_decided(lines, _joined(_decided(llama, prompts, outputs, config), counts))
     return lines
+
+
+def _outputs(llama: SpeechLlama, prompts: list[Example], config: EvaluationConfig) -> list[str]:
+    """Greedy answers; to a prompt with answers to choose from, the likeliest of these."""
+    free = [prompt for prompt in prompts if not prompt.endings]
+    answers = iter(llama.answer(free, config.batch_size, config.max_new_tokens))
+    chosen = iter(choices.chosen(llama, [prompt for prompt in prompts if prompt.endings], config.batch_size))
+    return [next(chosen if prompt.endings else answers) for prompt in prompts]
 
 
 def _decided(llama: SpeechLlama, prompts: list[Example], outputs: list[str], config: EvaluationConfig) -> list[str]:
@@ -229,6 +237,8 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
         "output": output,
         "score": grade(item.grader, output, item),
     }
+    if item.endings:
+        line["endings"] = len(item.endings)
     if clip is not None and item.probe and item.probe.startswith(DETECTED):
         line["speech"] = _has_speech(corpus, clip.id)
     if item.grader == "wer" and clip is not None and table is not None:

@@ -40,11 +40,11 @@ def task_name(probe: str) -> str:
 
 
 def write_tasks(items: Sequence[Example], tokenizer: SpeechTokenizer, folder: Path, max_new_tokens: int) -> list[str]:
-    """Write a YAML file and a JSON-lines file for each probe of the typed items; returns the tasks' names."""
+    """Write a YAML and a JSON-lines file for each probe of typed items with free answers; returns the tasks' names."""
     folder.mkdir(parents=True, exist_ok=True)
     by_probe: dict[str, list[Example]] = {}
     for item in items:
-        if item.clip is None and item.probe:
+        if item.clip is None and item.probe and not item.endings:
             by_probe.setdefault(item.probe, []).append(item)
     for probe, of_probe in by_probe.items():
         name = task_name(probe)

@@ -1,19 +1,19 @@
 """Requests that a language model writes itself: what it puts into the user's turn when it is given only its beginning.
 
 Magpie (Xu et al. 2024, arXiv 2406.08464). Deviations: 1. the turn begins with one of OPENINGS, since people who speak
-ask short things; 2. only requests that can be read aloud are kept: one sentence of SHORT words, letters alone; 3. each
-is answered as `answer` asks, greedily, in normalised words as a person's speech would be transcribed; 4. answers that
+ask short things; 2. only requests that can be read aloud are kept: one short sentence, letters alone; 3. each is
+answered as `answer` asks, greedily, in normalised words as a person's speech would be transcribed; 4. answers that
 are cut at the limit, empty or the request itself are left out; 5. no reward model filters them; 6. a request is drawn
 from the likeliest tokens alone (TOP_K, TOP_P). A request is in the split that its words determine, so no request is in
 two.
 """
 
 import itertools
-import re
 
 import torch
 from tqdm import tqdm
 
+from posttrain.corpus.aloud import aloud
 from posttrain.corpus.instructions import ANSWER, INSTRUCTIONS
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.splits import split_of
@@ -25,9 +25,6 @@ OPENINGS = (
     "What is", "What are", "What does", "Why do", "Why is", "How do", "How can I", "How long", "Where", "When", "Who",
     "Which", "Is it", "Do", "Should I", "Name", "Tell me", "Give me", "Explain", "Describe",
 )  # fmt: skip
-SHORT = (3, 16)
-"""Fewest and most words of a request."""
-SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z' ,]*[.?!]?")
 MAX_REQUEST_TOKENS, MAX_ANSWER_TOKENS = 20, 48
 BATCH = 64
 TOP_K, TOP_P = 50, 0.95
@@ -44,7 +41,7 @@ def written(llama: SpeechLlama, count: int, seed: int, progress: bool = True) ->
     found: dict[str, str] = {}
     with tqdm(total=count, desc="requests", unit="request", disable=not progress) as bar:
         for number in itertools.count():
-            said = map(spoken, _requests(llama, OPENINGS[number % len(OPENINGS)], seed * 2**31 + number))
+            said = map(aloud, _requests(llama, OPENINGS[number % len(OPENINGS)], seed * 2**31 + number))
             new = [text for text in dict.fromkeys(said) if text and text not in found]
             found |= answered(llama, new[: count - len(found)])
             bar.update(len(found) - bar.n)
@@ -59,13 +56,6 @@ def written(llama: SpeechLlama, count: int, seed: int, progress: bool = True) ->
     for text, answer in found.items():
         splits[split_of(text)].append((text, answer))
     return splits
-
-
-def spoken(line: str) -> str:
-    """The normalised words of a request that can be read aloud; else nothing."""
-    line = line.strip()
-    words = normalise(line) if SPEAKABLE.fullmatch(line) else ""
-    return words if SHORT[0] <= len(words.split()) <= SHORT[1] else ""
 
 
 def answered(llama: SpeechLlama, texts: list[str]) -> dict[str, str]:

@@ -43,11 +43,15 @@ def of_text(config: CorpusConfig) -> list[str | None]:
 
 
 def of_prompts(config: CorpusConfig) -> list[str | None]:
-    """Hash of the published safety prompts that are test items."""
+    """Hashes of the published prompts and questions that are test items."""
     from posttrain.corpus import prompts
-    from posttrain.tasks import xstest
+    from posttrain.tasks import asked_benchmarks, xstest
 
-    return hashes([prompts.file_of(xstest.CARD, Path(config.data_root))] if config.data_root else [])
+    if config.data_root is None:
+        return []
+    return hashes(
+        [prompts.file_of(xstest.CARD, Path(config.data_root)), *asked_benchmarks.found(config.data_root).values()]
+    )
 
 
 def of_rows(config: CorpusConfig) -> list[list[str | None]]:

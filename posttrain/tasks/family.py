@@ -33,6 +33,8 @@ class Ask:
     """The sentences of `text`, if it is several, spoken with pauses between them."""
     preferred: str = ""
     """Preferred answer of the pair, if it is another than `answer`."""
+    endings: tuple[str, ...] = ()
+    """Answers to choose from; empty if the answer is free."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,8 @@ class Family:
 
 def example(id_: str, split: str, ask: Ask, probe: str | None = None) -> Example:
     """The ask as a typed example; an item of `probe` if that is given."""
-    return Example(
-        id_, split, ask.task, instruction(ask.task), ask.text, None, ask.answer, ask.grader, probe, ask.content
-    )
+    asked = instruction(ask.task)
+    return Example(id_, split, ask.task, asked, ask.text, None, ask.answer, ask.grader, probe, ask.content, ask.endings)
 
 
 def spread(asks: Iterable[Ask], count: int) -> list[Ask]:

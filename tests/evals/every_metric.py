@@ -38,7 +38,9 @@ def _benchmarks():
     tasks = ("arc_challenge", "arc_easy", "blimp", "hellaswag", "mmlu", "piqa")
     more = {"score": 1.0, "normed": 1.0, "nats": [-1.0, -2.0], "output": "x"}
     probes = [f"benchmark/{task}" for task in tasks]
-    return [{"id": f"{probe}/{i}", "probe": probe} | more for probe in probes for i in range(9)]
+    asked = _lines("benchmark_chat/piqa", text="Why?", clip=None, score=1.0, endings=2, output="a")
+    asked += _lines("benchmark_spoken/piqa", text="why", score=0.0, endings=2, output="b")
+    return [{"id": f"{probe}/{i}", "probe": probe} | more for probe in probes for i in range(9)] + asked
 
 
 def _asked():

@@ -65,6 +65,9 @@ agreement/benchmark/blimp | chosen alike, blimp | SHARE | 0 | ALIKE | ROW_ZERO
 forgetting/kl_base/a_b | KL(base ‖ stage), nats a token, a_b | NATS | -1 | LANGUAGE | ROW_ZERO
 language/perplexity | perplexity of general text | SCORE | -1 | LANGUAGE | ROW_ZERO
 ability/sum_easy | sum easy, typed | SHARE | 1 | TYPED | ROW_ZERO
+benchmark_chat/piqa | piqa: right answer preferred in the chat, typed | SHARE | 1 | PUBLIC | ROW_ZERO
+benchmark_spoken/piqa | piqa: right answer preferred in the chat, spoken | SHARE | 1 | SPOKEN | CASCADE
+modality_gap/piqa | typed minus spoken accuracy, piqa | POINTS | -1 | SPOKEN | CASCADE
 modality_gap/mean | typed minus spoken accuracy | POINTS | -1 | SPOKEN | CASCADE
 ability_spoken/sum_easy | sum easy, spoken | SHARE | 1 | SPOKEN | CASCADE
 agreement/safety/harmful/text | answered alike, harmful | SHARE | 0 | ALIKE | ROW_ZERO
@@ -130,7 +133,7 @@ def test_the_value_by_guessing_is_the_tables_or_the_figures_own(every):
     chances = {metric.name: metric.chance for metric in TABLE if metric.chance is not None}
     assert chances == {"reward/accuracy": 0.5, "reward/accuracy/": 0.5}
     guessed = {name for name, metric in every.items() if "chance" in metric}
-    assert guessed == {name for name in every if name.startswith(("benchmark/", "benchmark_norm/"))} and guessed
+    assert guessed == {name for name in every if name.startswith("benchmark")} and guessed
 
 
 def test_what_is_right_or_wrong_item_by_item_is_a_share():

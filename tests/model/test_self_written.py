@@ -59,19 +59,3 @@ def test_too_few_requests_are_an_error_that_names_the_base(llama, monkeypatch):
     monkeypatch.setattr(self_written, "OPENINGS", self_written.OPENINGS[:3])  # what it has learned, and nothing else
     with pytest.raises(InputError, match=r"toy wrote \d+ requests .* expected 30; set corpus.written"):
         self_written.written(llama, 30, seed=0, progress=False)
-
-
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        ("What is a hearing aid?", "what is a hearing aid"),
-        ("Tell me, please, a story.", "tell me please a story"),
-        ("Why", ""),
-        ("Solve 3 + 4 for me", ""),
-        ("Write this:\nint main", ""),
-        ("Is it good? Is it bad?", ""),
-        (" ".join(["very"] * 17), ""),
-    ],
-)
-def test_only_one_short_sentence_of_letters_can_be_said(line, words):
-    assert self_written.spoken(line) == words
