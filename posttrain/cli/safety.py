@@ -84,8 +84,7 @@ def ask(
         raise InputError(wrong)
     if labelled and not judge:
         raise InputError("--labelled is for --judge; name a judge, or see: posttrain safety calibrate --answers")
-    by_path = prompts.endswith((".csv", ".tsv")) or "/" in prompts
-    read = prompt_files.read(Path(prompts)) if by_path else prompt_files.of_card(prompts, data_root)
+    read = prompt_files.named(prompts, data_root)
     known = labelled_answers.read(labelled) if labelled else []
     refusals = sum(answer.is_refusal for answer in known)
     if known and not 0 < refusals < len(known):

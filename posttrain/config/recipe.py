@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from posttrain.config.counted import RETIRED
 from posttrain.config.gate import GateConfig
-from posttrain.config.sections import RETIRED, STRICT, CorpusConfig, Count, CountOrZero, EvaluationConfig, Name
+from posttrain.config.sections import STRICT, CorpusConfig, Count, CountOrZero, EvaluationConfig, Name
 from posttrain.config.stage_table import TABLE, Sections
 from posttrain.config.yaml_reader import override, parse, read_mapping
 from posttrain.errors import InputError

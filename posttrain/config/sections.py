@@ -1,7 +1,6 @@
 """The sections of a recipe, one frozen dataclass each: every option and its default (for the gate: gate_config.py)."""
 
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.dataclasses import dataclass
@@ -49,6 +48,9 @@ class CorpusConfig:
     """Prompts with answers to train on: cards of data/ of kind instructions, or files of JSON lines."""
     preferences: tuple[Place, ...] = ()
     """Prompts with a chosen and a rejected answer: cards of kind preferences, or files of JSON lines."""
+    safety_prompts: tuple[Place, ...] | None = None
+    """Published prompts to test safety on, for world: general: cards of kind prompts, or CSV files in the formats of
+    XSTest, AdvBench or HarmBench; null: xstest, if the data root holds it."""
     answers: Literal["own", "teacher"] = "own"
     """Answers to `instructions`: the file's, or those that the loaded base gives to the typed prompt, so that what is
     learned is hearing, not content."""
@@ -157,33 +159,6 @@ class AlignConfig:
     """Peak; cosine to zero."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
-
-
-RETIRED: dict[str, dict[str, Any]] = {"distill": {"student": "same"}}
-"""Section → options that it no longer has, with the only value that recipes may still give. The keys of a run's stages
-count them, so that finished runs stay finished."""
-
-
-FILES: dict[str, Any] = {
-    "instructions": (), "preferences": (), "answers": "own", "speak_prompts": False, "file_share": 0.2,
-    "longest_row": 1000, "on_bad_rows": "error",
-}  # fmt: skip
-"""Options of `corpus` about files of instructions and preferences, with the values that they have without one."""
-ADDED: dict[str, dict[str, Any]] = {
-    "align": {"blank_below": 1.0},
-    "base": {"chat_format": None},
-    "corpus": {"world": "tiny", "written": 0} | FILES,
-    "evaluation": {"benchmarks": None, "benchmark_limit": None},
-    "sft": {"candidates": 0, "transcript": False},
-}
-"""Section → options that it did not always have, with the value that does as before; keys do not count that value."""
-
-
-def counted(section: str, options: Any) -> dict[str, Any]:
-    """The options that a stage's key counts: without new ones that do as before, with retired ones as they were."""
-    added = ADDED.get(section, {})
-    given = {name: value for name, value in asdict(options).items() if name not in added or value != added[name]}
-    return RETIRED.get(section, {}) | given
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,5 +1,6 @@
-"""Third-party safety prompts: XSTest by its data card, other files by path."""
+"""Third-party safety prompts, by a data card such as XSTest's, or from a file."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,31 +45,68 @@ def read(path: Path) -> list[SafetyPrompt]:
     return prompts
 
 
+def named(place: str, data_root: str | Path | None) -> list[SafetyPrompt]:
+    """The prompts of a card of data/, from below the data root, or of a file; InputError as `of_card` and `read`."""
+    return read(Path(place)) if _by_path(place) else of_card(place, Path(data_root) if data_root else None)
+
+
+def name_of(place: str) -> str:
+    """What a set is called in probes and figures: its card, or its file without folder and ending."""
+    return re.sub(r"\W+", "_", Path(place).stem.lower()) if _by_path(place) else place
+
+
+def files_of(place: str, data_root: str | Path | None) -> list[Path]:
+    """Where the prompts of a card or a file lie; of a card without a data root nowhere."""
+    if _by_path(place):
+        return [Path(place)]
+    return list(_files(assets.path("data", place), Path(data_root))) if data_root else []
+
+
 def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
-    """The prompts of a card in data/, from DATA_ROOT/NAME; InputError if they are missing or differ from the card."""
+    """The prompts of a card in data/, from below the data root; InputError if they are missing or differ from the card.
+
+    A card names a file of `read`'s formats, or files of JSON (`{"instructions": […]}`), each with the label of all its
+    prompts.
+    """
     path = assets.path("data", name)
-    about: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    about = _card(path)
     if about.get("kind") != "prompts":
         raise InputError(f"{path}: kind is {about.get('kind')}, expected prompts; name xstest or a CSV file")
     if data_root is None:
         raise InputError(f"{name} lies in a data root, which is not given; set POSTTRAIN_DATA or --data-root")
-    file = file_of(name, data_root)
-    if not file.is_file():
-        raise InputError(f"{file} not found; get it from {about['origin'].strip()}")
-    found, wanted = files.sha256(file), about["sha256"][about["prompts"]]
-    if found != wanted:
-        raise InputError(f"{file} has SHA-256 {found}, expected {wanted}; get the revision that {path.name} names")
-    prompts = read(file)
-    counts = Counter("unsafe" if prompt.harmful else "safe" for prompt in prompts)
+    found: list[SafetyPrompt] = []
+    for file, label in _files(path, data_root).items():
+        if not file.is_file():
+            raise InputError(f"{file} not found; get it from {about['origin'].strip()}")
+        digest, wanted = files.sha256(file), about["sha256"][file.name]
+        if digest != wanted:
+            raise InputError(f"{file} has SHA-256 {digest}, expected {wanted}; get the revision that {path.name} names")
+        found += read(file) if label is None else _listed(file, label)
+    counts = Counter("unsafe" if prompt.harmful else "safe" for prompt in found)
     if counts != about["splits"]["prompts"]:
-        raise InputError(f"{file} has {dict(counts)} prompts, expected {about['splits']['prompts']}; correct the card")
-    return prompts
+        raise InputError(f"{name} has {dict(counts)} prompts, expected {about['splits']['prompts']}; correct the card")
+    return found
 
 
-def file_of(name: str, data_root: Path) -> Path:
-    """Where a card's prompts lie below the data root."""
-    about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
-    return data_root / name / str(about["prompts"])
+def _by_path(place: str) -> bool:
+    return place.lower().endswith((".csv", ".tsv")) or "/" in place
+
+
+def _card(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def _files(card: Path, data_root: Path) -> dict[Path, str | None]:
+    """File → the label of all its prompts; None if the file says it."""
+    about = _card(card)
+    listed = about["prompts"] if isinstance(about["prompts"], dict) else {about["prompts"]: None}
+    return {data_root / about.get("folder", about["name"]) / name: label for name, label in listed.items()}
+
+
+def _listed(file: Path, label: str) -> list[SafetyPrompt]:
+    """The prompts of a JSON file that lists their texts alone."""
+    texts = files.read_json(file)["instructions"]
+    return [SafetyPrompt(f"{file.stem}_{n}", text, LABELS[label], file.stem) for n, text in enumerate(texts)]
 
 
 def _prompt(path: Path, line: int, row: dict[str, str], problems: list[str]) -> SafetyPrompt:

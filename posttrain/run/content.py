@@ -44,14 +44,9 @@ def of_text(config: CorpusConfig) -> list[str | None]:
 
 def of_prompts(config: CorpusConfig) -> list[str | None]:
     """Hashes of the published prompts and questions that are test items."""
-    from posttrain.corpus import prompts
-    from posttrain.tasks import asked_benchmarks, xstest
+    from posttrain.tasks import asked_benchmarks, safety_sets
 
-    if config.data_root is None:
-        return []
-    return hashes(
-        [prompts.file_of(xstest.CARD, Path(config.data_root)), *asked_benchmarks.found(config.data_root).values()]
-    )
+    return hashes([*safety_sets.files(config), *asked_benchmarks.found(config.data_root).values()])
 
 
 def of_rows(config: CorpusConfig) -> list[list[str | None]]:

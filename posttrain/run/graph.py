@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from posttrain.config.counted import counted
 from posttrain.config.recipe import Recipe, StageConfig, section
-from posttrain.config.sections import counted
 from posttrain.config.stage_table import TABLE, StageSpec
 from posttrain.errors import InputError
 from posttrain.files import value_hash

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from posttrain import files
+from posttrain.config.counted import counted
 from posttrain.config.recipe import Recipe, with_stage
-from posttrain.config.sections import counted
 from posttrain.corpus import choices, general_text
 from posttrain.errors import InputError
 from posttrain.evals import benchmarks

@@ -1,13 +1,13 @@
 """Graders by name: the two that several families share, and each family's own."""
 
 from posttrain.corpus.types import Example, Pair
-from posttrain.tasks import asked_benchmarks, instructions, requests, xstest
+from posttrain.tasks import asked_benchmarks, instructions, requests, safety_sets
 from posttrain.tasks.compare import exact, wer
 from posttrain.tasks.families import FAMILIES
 from posttrain.tasks.family import Grader
 
 GRADERS: dict[str, Grader] = {"exact": exact, "wer": wer}
-for _graders in (requests.GRADERS, instructions.GRADERS, xstest.GRADERS, asked_benchmarks.GRADERS):
+for _graders in (requests.GRADERS, instructions.GRADERS, safety_sets.GRADERS, asked_benchmarks.GRADERS):
     GRADERS |= _graders
 for _family in FAMILIES:
     GRADERS |= _family.graders

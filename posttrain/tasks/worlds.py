@@ -3,7 +3,7 @@
 - `tiny`: made sentences, facts about made people, sums: abilities that a tiny base can learn, and lose.
 - `general`: general English, for a pretrained base: phrases of a published text and the made sentences about hearing
   aids, requests that the base writes itself, commands, safety, and clips without words; in the test also checkable
-  instructions and, if the data root holds them, XSTest and questions of public benchmarks.
+  instructions and, if the data root holds them, published safety prompts and questions of public benchmarks.
 """
 
 import random
@@ -14,7 +14,6 @@ from functools import partial
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import general_text, grammar
 from posttrain.corpus.instructions import ANSWER, COMMAND, REPEAT
-from posttrain.corpus.normalise import normalise
 from posttrain.tasks import (
     asked_benchmarks,
     commands,
@@ -25,7 +24,7 @@ from posttrain.tasks import (
     repeating,
     requests,
     safety,
-    xstest,
+    safety_sets,
 )
 from posttrain.tasks.abilities import Skill
 from posttrain.tasks.families import FAMILIES
@@ -61,11 +60,11 @@ def of(config: CorpusConfig, written: requests.Written) -> World:
         safety.FAMILY,
         instructions.FAMILY,
     )
-    if published := xstest.published(config.data_root):
-        families = (*families, xstest.family(published))
+    if sets := safety_sets.published(config):
+        families = (*families, safety_sets.family(sets))
     if asked := asked_benchmarks.published(config.data_root):
         families = (*families, asked_benchmarks.family(asked))
-    held = instructions.texts() | {normalise(prompt.text) for prompt in published} | asked_benchmarks.texts(asked)
+    held = instructions.texts() | safety_sets.texts(sets) | asked_benchmarks.texts(asked)
     written = {split: [row for row in rows if row[0] not in held] for split, rows in written.items()}
     left_out = () if written else ("request",)
     spoken, rl = (

@@ -44,8 +44,8 @@ def _benchmarks():
 
 
 def _asked():
-    kinds = ("instruction", "safety/xstest_harmful", "safety/xstest_harmless")
-    probes = [(f"{kind}/{form}", form) for kind in kinds for form in ("text", "speech")]
+    kinds = ("instruction/{}", "safety/harmful/{}/xstest", "safety/harmless/{}/xstest")
+    probes = [(kind.format(form), form) for kind in kinds for form in ("text", "speech")]
     more = {"instruction": "answer", "text": "t", "output": "no", "score": 0.0}
     lines = [_lines(probe, **more) if form == "speech" else _lines(probe, **more, clip=None) for probe, form in probes]
     return [line for found in lines for line in found]

@@ -53,7 +53,7 @@ reward/accuracy | preference pairs ranked right | SHARE | 1 | PREFERENCES | CASC
 reward/accuracy/hh_rlhf | preference pairs of hh rlhf ranked right | SHARE | 1 | PREFERENCES | CASCADE
 safety/over_refusal/text | harmless requests refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
 safety/over_refusal/speech | harmless requests refused, spoken | SHARE | -1 | SAFETY | CASCADE
-safety/xstest_over_refusal/text | XSTest's harmless requests refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
+safety/over_refusal/text/xstest | harmless requests of xstest refused, typed | SHARE | -1 | SAFETY | ROW_ZERO
 instruction/text | checkable instruction followed, typed | SHARE | 1 | TYPED | ROW_ZERO
 instruction/speech | checkable instruction followed, spoken | SHARE | 1 | SPOKEN | CASCADE
 forgetting/mean | mean relative drop of typed abilities | PERCENT | -1 | LANGUAGE | ROW_ZERO
@@ -126,7 +126,7 @@ def test_skills_and_headlines_are_in_reading_order(every):
     first = words.headlines(every)
     conditions = [name for name in first if name.startswith("wer/")]
     assert conditions == ["wer/clean", "wer/snr10", "wer/snr5", "wer/snr0", "wer/padded", "wer/joined"]
-    assert first.index("forgetting/mean") < first.index(named(Group.SAFETY)[0]) and len(named(Group.SAFETY)) == 8
+    assert first.index("forgetting/mean") < first.index(named(Group.SAFETY)[0]) and len(named(Group.SAFETY)) == 4
 
 
 def test_the_value_by_guessing_is_the_tables_or_the_figures_own(every):

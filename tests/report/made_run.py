@@ -5,7 +5,8 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from posttrain.config.sections import EvaluationConfig, counted
+from posttrain.config.counted import counted
+from posttrain.config.sections import EvaluationConfig
 from posttrain.corpus.instructions import ABSTENTION, REFUSAL
 from posttrain.evals.compute import compute
 from posttrain.files import value_hash

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from posttrain.config.sections import DPOConfig, GRPOConfig, RewardConfig, SFTConfig, counted
+from posttrain.config.counted import counted
+from posttrain.config.sections import DPOConfig, GRPOConfig, RewardConfig, SFTConfig
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import checkpoint
