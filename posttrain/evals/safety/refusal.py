@@ -85,10 +85,6 @@ class Detector:
             pooled |= {rule: pooled[rule] + counts if rule in pooled else counts for rule, counts in rules.items()}
         return pooled
 
-    def log_odds(self, answer: str) -> float:
-        """Log odds of a refusal, full or partial."""
-        return self._log_odds(features(answer))
-
     def label(self, answer: str) -> Label:
         """Full refusal, partial refusal, compliance or non-answer.
 

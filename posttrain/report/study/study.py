@@ -181,11 +181,6 @@ def choice(made: Sequence[Arm]) -> Choice:
     return Choice(arm, others[nearest], found[nearest], gain, p, len(others))
 
 
-def recommended(made: Sequence[Arm]) -> Arm:
-    """The chosen arm."""
-    return choice(made).arm
-
-
 def differences(made: Sequence[Arm], split: str = TEST, figure: str | None = None) -> list[Apart]:
     """Each further arm's figure, by default what it forgot, minus the first arm's, over common seeds and over items.
 

@@ -12,7 +12,7 @@ from posttrain.__main__ import run
 from posttrain.errors import InputError
 from posttrain.report.claims import DISAGREES, NOT_RUN, NOT_SHOWN, REPRODUCED, UNDECIDABLE, claims
 from posttrain.report.study import study_page
-from posttrain.report.study.study import arms, changed, choice, command, figures, front, recommended
+from posttrain.report.study.study import arms, changed, choice, command, figures, front
 from posttrain.run import ledger
 
 CURVE = [(100, 0.6, 0.01), (200, 0.4, 0.02), (400, 0.2, 0.03)]
@@ -65,8 +65,8 @@ def test_recommended_is_what_forgets_least_at_as_good_a_target_and_as_safe(tmp_p
         arm("replay", gain=0.495, forgot=0.03, replay_share=0.05),
         arm("little", gain=0.5, forgot=0.06, replay_share=0.01),
     )
-    assert recommended(made).name == "replay"
-    assert command(recommended(made), made[0]) == 'make sft FROM=runs/tiny RUN=tiny_replay SET="sft.replay_share=0.05"'
+    assert choice(made).arm.name == "replay"
+    assert command(choice(made).arm, made[0]) == 'make sft FROM=runs/tiny RUN=tiny_replay SET="sft.replay_share=0.05"'
     said, how = study_page.advice(made)
     assert "Try replay. It was chosen on validation items, where it surely forgets less than lora (−7.0" in said
     assert "it surely forgets less: −7.0 [" in said and "one comparison" in said and how.startswith("make sft")
@@ -81,11 +81,11 @@ def test_the_choice_does_not_look_at_the_test(tmp_path):
         arm("kl", forgot=0.09, valid_forgot=0.02, kl_weight=1.0),
         arm("weak", forgot=0.0, valid_forgot=0.0, valid_gain=0.3, rank=1),
     )
-    assert recommended(made).name == "kl"
+    assert choice(made).arm.name == "kl"
     said, _ = study_page.advice(made)
     assert "(−8.0" in said and "it perhaps forgets less: −1.0 [" in said
     again = read(tmp_path / "b", arm("lora", valid_forgot=0.1), arm("kl", forgot=0.0, valid_forgot=0.1, kl_weight=1.0))
-    assert recommended(again).name == "lora", "an arm that validation calls equal is not recommended"
+    assert choice(again).arm.name == "lora", "an arm that validation calls equal is not recommended"
 
 
 def test_of_equal_arms_the_first_stays_in_all_but_a_few_studies():
@@ -104,7 +104,7 @@ def test_of_equal_arms_the_first_stays_in_all_but_a_few_studies():
                 found["metrics"]["forgetting/mean"]["value"] = float(1 - right.mean())
                 found["zero"] = scores(0, 235)
             made.append(rows)
-        chosen += recommended(in_memory(*made)).name != "arm0"
+        chosen += choice(in_memory(*made)).arm.name != "arm0"
     assert chosen <= 5, "2.5 % of 60 is 1.5; five is just under three standard deviations above"
 
 
@@ -117,12 +117,12 @@ def test_a_study_without_validation_answers_says_so_and_chooses_nothing(tmp_path
     assert "No arm is chosen: kl@2 answered no validation items; make the study again" in said and "Try" not in said
     assert json.loads((tmp_path / "old" / "study.json").read_text())["choice"]["arm"] is None
     single = in_memory(*(one[:1] for one in (arm("lora"), arm("kl", forgot=0.0, kl_weight=1.0))))
-    assert "fewer than two seeds" in study_page.advice(single)[0] and recommended(single).name == "lora"
+    assert "fewer than two seeds" in study_page.advice(single)[0] and choice(single).arm.name == "lora"
 
 
 def test_where_nothing_is_better_that_is_said(tmp_path):
     made = read(tmp_path, arm("lora", forgot=0.01), arm("full", forgot=0.2, adapter="full"))
-    assert recommended(made).name == "lora"
+    assert choice(made).arm.name == "lora"
     [said] = study_page.advice(made)
     assert said.startswith("Stay with lora") and "The nearest is full: +19.0" in said
 
