@@ -34,6 +34,8 @@ class Checked:
     faults: list[Fault]
     sounds: dict[int, Sound] = field(default_factory=dict)
     """id(row) → what was measured, for recordings that can be read."""
+    unnamed: str = ""
+    """Who speaks in rows of several splits that name no speaker: nobody may be in two."""
 
     @property
     def usable(self) -> bool:
@@ -91,14 +93,14 @@ def check(name: str, data_root: str | Path | None, progress: bool = True) -> Che
         what = f"{rows[0][0].manifest}: rows of {', '.join(unnamed)} name no speaker; add the column speaker"
         faults.append(Fault("speaker in two splits", what))
     faults += _unlisted(root, named, problems)
-    return Checked(name, root, layout, rows, faults, sounds)
+    return Checked(name, root, layout, rows, faults, sounds, "one of no name" if len(unnamed) > 1 else "")
 
 
 def write_clean(checked: Checked, path: Path) -> int:
     """Write a manifest of the rows that training would use, and return their number.
 
     Without rows that are refused, dropped or left out; where two splits share a speaker or a recording, the test keeps
-    it, or else the validation.
+    it, or else the validation. Rows that name no speaker may be of the same one.
     InputError if the manifest is not in the corpus's folder or above it, which its paths would then leave, if it is the
     table that was read, and if the recordings are inside parquet files.
     """
@@ -153,7 +155,7 @@ def _held_out(split: str | None) -> int:
 def _shares(checked: Checked, row: Row, closed: bool) -> set[tuple[str, str]]:
     """What no row of another split may have: its voice, recording and, unless the vocabulary is closed, text."""
     found = {
-        ("speaker", row.speaker or ""),
+        ("speaker", row.speaker or checked.unnamed),
         ("audio", checked.sounds[id(row)].hash),
         ("text", "" if closed else row.text),
     }

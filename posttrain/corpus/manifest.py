@@ -4,6 +4,7 @@ listed at once, by file and line."""
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -200,7 +201,7 @@ def _row(root: Path, entry: Entry, text: bool, listings: paths.Listings) -> tupl
         root / name if not wrong else root,
         words,
         entry.split,
-        entry.speaker,
+        entry.speaker and unicodedata.normalize("NFC", entry.speaker),
         entry.values,
         written,
         entry.offset_s,

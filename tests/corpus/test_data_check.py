@@ -223,6 +223,16 @@ def test_rows_of_two_splits_without_a_speaker_are_told_as_training_refuses_them(
     checked = data_check.check(str(tmp_path), None, progress=False)
     assert checked.counts == {"speaker in two splits": 1} and "name no speaker" in checked.faults[0].what
     assert not checked.usable
+    assert data_check.write_clean(checked, tmp_path / "clean.csv") == 1
+    assert [row.split for row in manifest.read(tmp_path / "clean.csv")] == ["test"]
+
+
+def test_a_name_written_in_two_ways_is_one_speaker(tmp_path):
+    for name in "ab":
+        put(tmp_path, f"{name}.wav", speech(ord(name)))
+    composed, apart = "Zo\u00eb", "Zoe\u0308"
+    table(tmp_path, f"a.wav,one thing,train,{composed}", f"b.wav,another thing,test,{apart}")
+    assert data_check.check(str(tmp_path), None, progress=False).counts == {"speaker in two splits": 1}
 
 
 def test_a_recording_that_cannot_be_read_means_status_2(tmp_path):
