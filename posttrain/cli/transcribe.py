@@ -36,6 +36,9 @@ def transcribe(
     llama_alone: Annotated[
         bool, typer.Option("--llama-alone", help="Leave every transcript to the Llama, without the word head.")
     ] = False,
+    no_drafts: Annotated[
+        bool, typer.Option("--no-drafts", help="Write word by word, not checking the encoder's: slower, and the same.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips answered at once.")] = 32,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
@@ -74,6 +77,7 @@ def transcribe(
             audiogram,
             task,
             llama_alone,
+            not no_drafts,
         )
     print_json(result.scores) if as_json else show.transcripts(result)
     if result.failed:

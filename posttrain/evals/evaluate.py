@@ -9,10 +9,10 @@ import dataclasses
 import functools
 import itertools
 import json
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,8 +23,8 @@ from posttrain.config.sections import EvaluationConfig
 from posttrain.config.stage_table import spec_of
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.types import Clip, Example, Pair
-from posttrain.evals import choices, compute, former_names, of_base, personal
+from posttrain.corpus.types import Clip, Example
+from posttrain.evals import choices, compute, former_names, of_base, personal, ranking
 from posttrain.evals.errors import edit_errors, open_asr_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.machine.device import say
@@ -37,10 +37,8 @@ from posttrain.model.encoders.contract import run as encoded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.reference import Reference
 from posttrain.model.speech_llama import SpeechLlama
-from posttrain.stages.training.pairs import prompt_of
 from posttrain.tasks.graders import grade
 from posttrain.tasks.hearing import is_abstention
-from posttrain.tasks.rows import PAIR
 
 Line = dict[str, Any]
 ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
@@ -82,13 +80,14 @@ def evaluate(
         return lines + _language(llama, itself, corpus, config) + _task(llama, itself, corpus, config), {}
     assert table is not None
     taken = _of_base(llama, references["base"], corpus, config)
-    lines = taken + _answers(llama, [item for item in corpus.items if item.clip or not taken], corpus, table, config)
+    asked = [item for item in corpus.items if item.clip or not taken]
+    lines = taken + _answers(llama, asked, corpus, table, config, drafts=_answered(parents.values()))
     base = Reference(llama, None if llama.shares_base else checkpoints.load(references["base"], device))
     if not taken:
         lines += choices.lines(llama, corpus.choices, config.batch_size)
         lines += _language(llama, base, corpus, config) + _task(llama, base, corpus, config)
     lines += _teacher(llama, base, corpus, config)
-    lines += _ranked(lambda pairs: _likelihoods(llama, pairs, config), corpus)
+    lines += ranking.ranked(lambda pairs: ranking.likelihoods(llama, pairs, config.batch_size), corpus)
     if spec.adapter == "personal":
         lines += personal.lines(llama, checkpoint, config.batch_size, config.max_new_tokens)
     held, in_bfloat16 = linear_bytes(llama.model)
@@ -132,6 +131,11 @@ def saved_answers(folders: Iterable[Path]) -> list[Line]:
     return [line for folder in folders if files.damage(folder / ANSWERS) is None for line in read_answers(folder)]
 
 
+def _answered(folders: Iterable[Path]) -> dict[str, str]:
+    """Item → what the checkpoints in these folders answered it."""
+    return {line["id"]: line["output"] for line in saved_answers(folders) if "output" in line}
+
+
 def reference_answers(folder: Path, references: dict[str, Path]) -> list[Line]:
     """Row zero's typed answers and the cascade's spoken ones, without those of `folder` itself."""
     return saved_answers(path for path in references.values() if not path.samefile(folder))
@@ -154,12 +158,14 @@ def _answers(
     table: FrameTable | None,
     config: EvaluationConfig,
     cascade: bool = False,
+    drafts: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Line]:
     """The model's answers; in a `cascade` it reads the CTC hypothesis instead of hearing the clip.
 
-    A clip that is transcribed in several windows gets one answer: those of its windows, joined.
+    A clip that is transcribed in several windows gets one answer: those of its windows, joined. drafts: what items are
+    probably answered, such as by the stage before; answers are the same without.
     """
-    prompts, counts = [], []
+    prompts, counts, said = [], [], []
     for item in items:
         parts = table.parts.get(item.clip or "") if table and item.task == REPEAT else None
         clips = parts or [item.clip]
@@ -169,7 +175,8 @@ def _answers(
                 {"clip": None, "text": table.hypotheses[clip]} if cascade and table and clip else {"clip": clip}
             )
             prompts.append(dataclasses.replace(item, **heard))
-    outputs = _outputs(llama, prompts, config)
+            said.append("" if parts else drafts.get(item.id, ""))
+    outputs = _outputs(llama, prompts, said, config)
     answers = _joined(outputs, counts)
     lines = [_line(item, answer, corpus, table) for item, answer in zip(items, answers, strict=True)]
     if llama.spec.together and not cascade:
@@ -177,10 +184,11 @@ def _answers(
     return lines
 
 
-def _outputs(llama: SpeechLlama, prompts: list[Example], config: EvaluationConfig) -> list[str]:
-    """Greedy answers; to a prompt with answers to choose from, the likeliest of these."""
+def _outputs(llama: SpeechLlama, prompts: list[Example], said: list[str], config: EvaluationConfig) -> list[str]:
+    """Greedy answers, with `said` for drafts; to a prompt with answers to choose from, the likeliest of these."""
     free = [prompt for prompt in prompts if not prompt.endings]
-    answers = iter(llama.answer(free, config.batch_size, config.max_new_tokens))
+    drafts = [draft or llama.draft(p) for p, draft in zip(prompts, said, strict=True) if not p.endings]
+    answers = iter(llama.answer(free, config.batch_size, config.max_new_tokens, drafts))
     chosen = iter(choices.chosen(llama, [prompt for prompt in prompts if prompt.endings], config.batch_size))
     return [next(chosen if prompt.endings else answers) for prompt in prompts]
 
@@ -260,11 +268,6 @@ def _has_speech(corpus: Corpus, clip: str) -> bool:
     return next(speech_detector.spoken(windows), None) is not None
 
 
-def _heard(corpus: Corpus, clip: str | None) -> Line:
-    """The clip and its speaker, for items that are scored without an answer."""
-    return {"clip": clip, "speaker": corpus.clips[clip].speaker if clip else None}
-
-
 def _language(llama: SpeechLlama, base: Reference, corpus: Corpus, config: EvaluationConfig) -> list[Line]:
     """Per held-out general text, summed over its tokens, in nats: −log p, KL(base ‖ stage) and L_f.
 
@@ -320,7 +323,7 @@ def _teacher(llama: SpeechLlama, base: Reference, corpus: Corpus, config: Evalua
         kl = kl_terms(theirs, ours).sum().item()
         item = items[i]
         line = {"id": f"teacher/{item.id}", "probe": "distill/kl_teacher", "content": item.content_id}
-        lines.append(line | _heard(corpus, item.clip) | {"kl": kl, "tokens": len(targets)})
+        lines.append(line | ranking.heard(corpus, item.clip) | {"kl": kl, "tokens": len(targets)})
     return lines
 
 
@@ -353,32 +356,6 @@ def _paired_logprobs(
             yield i, a, b, torch.tensor(rows[i][first:last], device=a.device)
 
 
-def _ranked(score: Callable[[list[tuple[Example, str]]], list[float]], corpus: Corpus) -> list[Line]:
-    """Per held-out preference pair, whether the preferred answer scores higher."""
-    test = [pair for pair in corpus.pairs if pair.split == "test"]
-    prompts = [prompt_of(pair) for pair in test]
-    chosen = score([(e, p.chosen) for e, p in zip(prompts, test, strict=True)])
-    rejected = score([(e, p.rejected) for e, p in zip(prompts, test, strict=True)])
-    return [
-        {"id": f"pair/{p.id}", "probe": _ranking(p), "kind": p.kind, "content": p.content_id}
-        | _heard(corpus, p.clip)
-        | {"score": float(a > b)}
-        for p, a, b in zip(test, chosen, rejected, strict=True)
-    ]
-
-
-def _ranking(pair: Pair) -> str:
-    """The probe of a pair: `reward/pairs`, or of a file's pairs `reward/pairs/NAME`."""
-    kind, _, name = pair.kind.partition("/")
-    return f"{compute.PAIRS}/{name}" if f"{kind}/" == PAIR else compute.PAIRS
-
-
-def _likelihoods(llama: SpeechLlama, answers: list[tuple[Example, str]], config: EvaluationConfig) -> list[float]:
-    """Mean log-probability per token: how a model without a reward head ranks answers."""
-    means = llama.logprobs([e for e, _ in answers], [a for _, a in answers], config.batch_size)
-    return [value if math.isfinite(value) else -math.inf for value in means]
-
-
 def _reward_row(
     checkpoint: Path,
     parent: Path,
@@ -392,4 +369,4 @@ def _reward_row(
 
     model = load_reward(checkpoint, device, table)
     kept = [line for line in read_answers(parent) if not line["probe"].startswith(compute.PAIRS)]
-    return kept + _ranked(lambda answers: score(model, answers, config.batch_size), corpus)
+    return kept + ranking.ranked(lambda answers: score(model, answers, config.batch_size), corpus)

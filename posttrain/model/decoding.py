@@ -1,6 +1,18 @@
-"""Greedy answers in batches of similar length; an answer does not depend on its batch (up to a tolerance)."""
+"""Greedy answers in batches of similar length, checked against drafts; an answer depends on neither batch nor draft.
+
+A draft is what an answer probably is: the encoder's own transcript, or what another checkpoint answered. The Llama
+reads a piece of it in one pass and accepts as much as it would have said itself. This is speculative decoding
+(Leviathan et al. 2023, arXiv 2211.17192), greedy and with a text for its draft, as with IBM's CTC drafts (arXiv
+2603.11243), which accept near misses too; here an answer is, token for token, what the Llama says without a draft.
+After a mismatch the draft is taken up again where the Llama's own word is in it.
+
+A close call, two words whose logits differ by no more than rounding may (TIE), is decided by the row alone, read once
+from its beginning: one rule for every batch and draft.
+"""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +21,26 @@ from transformers import GenerationConfig
 
 SHARED = 8
 """Tokens from which reading a common beginning once pays."""
+TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
+"""Differences of logits that rounding may reverse."""
+PIECE = 24
+"""Most words of a draft that are read in one pass."""
+SHORT = 4
+"""As many at least, after a wrong word."""
+MISSES = 3
+"""A draft does not pay, and is given up, after so many passes in which no word was right and none was found again."""
+BEFORE, BEHIND = 3, 8
+"""Where the draft is taken up again: so many words before and behind the one that was not said."""
+
+
+@dataclass
+class Tally:
+    """What decoding took."""
+
+    passes: int = 0
+    """Of rows: a pass over eight prompts counts eight times."""
+    words: int = 0
+    """In the answers, ends included."""
 
 
 @torch.no_grad()
@@ -19,67 +51,163 @@ def generate_ids(
     eos_ids: list[int],
     batch_size: int,
     max_new_tokens: int,
+    drafts: Sequence[list[int]] | None = None,
+    tally: Tally | None = None,
 ) -> list[list[int]]:
     """Greedy continuation ids per prompt, in the prompts' order, without the end token.
+
+    drafts: ids that each answer may consist of, without an end; empty for none. tally: counts passes.
 
     Prompts are sorted by length, padded on the left and decoded with a KV cache; a row leaves the batch when it ends.
     What all prompts of a batch begin with, such as the system turn, is read once.
 
     The result equals `generate` without sampling (tested). It is written out for three reasons: `generate` keeps every
-    row until the longest answer ends and reads a common beginning in each, and there PEFT's prompt tuning puts its
-    virtual tokens before the padding, so an answer depends on its batch.
+    row until the longest answer ends and reads a common beginning in each, its drafts take one row at a time, and there
+    PEFT's prompt tuning puts its virtual tokens before the padding, so an answer depends on its batch.
     """
     answers: dict[int, list[int]] = {}
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    drafts = drafts or [[]] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]) + len(drafts[i]), len(prompts[i])))
     training = model.training
     model.eval()
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        found = _greedy(model, [prompts[i] for i in batch], pad_id, torch.tensor(eos_ids), max_new_tokens)
-        answers.update(zip(batch, found, strict=True))
+        rows = [_Row(prompts[i], [], drafts[i]) for i in batch]
+        _greedy(model, rows, pad_id, frozenset(eos_ids), max_new_tokens, tally or Tally())
+        answers.update((i, row.answer) for i, row in zip(batch, rows, strict=True))
     model.train(training)
     return [answers[i] for i in range(len(prompts))]
 
 
-def _greedy(model: Any, rows: list[list[int]], pad_id: int, ends: torch.Tensor, max_new_tokens: int) -> list[list[int]]:
-    """Greedy continuation ids of one batch."""
+@dataclass
+class _Row:
+    prompt: list[int]
+    answer: list[int]
+    draft: list[int]
+    at: int = 0
+    """Where in the draft its next piece begins."""
+    size: int = PIECE
+    misses: int = 0
+    ended: bool = False
+
+    def piece(self, room: int) -> list[int]:
+        """The next words of the draft, at most `room`."""
+        return self.draft[self.at : self.at + min(self.size, room)]
+
+    def take(self, piece: list[int], words: Sequence[int], ends: frozenset[int], longest: int) -> int:
+        """Add what the Llama says after each word of the piece, as long as that is what the piece says next, and one
+        word more; returns how many words of the piece were right. words: 1 + the piece's length."""
+        for right, word in enumerate(words):
+            self.ended = word in ends
+            if self.ended:
+                return right
+            self.answer.append(word)
+            self.ended = len(self.answer) == longest
+            if right == len(piece) or word != piece[right]:
+                self.size = PIECE if right == len(piece) else min(PIECE, max(SHORT, 2 * right))
+                self._realign(right, word)
+                return right
+            if self.ended:
+                return right + 1
+        raise AssertionError("one word more than the piece has was to be said")
+
+    def _realign(self, right: int, word: int) -> None:
+        """Go on behind the Llama's own word in the draft, nearest to where another one was; else behind that."""
+        missed = self.at + right
+        places = [i for i in range(max(0, missed - BEFORE), missed + BEHIND) if self.draft[i : i + 1] == [word]]
+        self.misses = 0 if right or places else self.misses + 1
+        self.at = min(places, key=lambda i: abs(i - missed), default=missed) + 1
+        if self.misses == MISSES:
+            self.at = len(self.draft)
+
+
+def _greedy(model: Any, rows: list[_Row], pad_id: int, ends: frozenset[int], max_new_tokens: int, tally: Tally) -> None:
+    """Fill the answers of one batch."""
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    out, mask, positions = read_prompts(model, rows, pad_id)
-    answers: list[list[int]] = [[] for _ in rows]
-    going = list(range(len(rows)))
-    last = positions[:, -1:]  # (B, 1)
-    for step in range(max_new_tokens):
-        words = out.logits[:, -1].argmax(-1)  # (B,)
-        ended = torch.isin(words.cpu(), ends)
-        for i, word, end in zip(going, words.tolist(), ended.tolist(), strict=True):
-            if not end:
-                answers[i].append(word)
-        kept = (~ended).nonzero()[:, 0]
-        if not len(kept) or step == max_new_tokens - 1:
-            break
-        cache = out.past_key_values
-        if len(kept) < len(going):
-            going = [going[k] for k in kept.tolist()]
-            kept = kept.to(words.device)
-            cache.batch_select_indices(kept)
-            words, mask, last = words[kept], mask[kept], last[kept]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        last = last + 1
-        out = llama(
-            input_ids=words[:, None], attention_mask=mask, position_ids=last, past_key_values=cache, use_cache=True
+    pieces = [row.piece(max_new_tokens - 1) for row in rows]
+    out, mask, _ = read_prompts(model, [row.prompt for row in rows], pad_id, pieces)
+    read = 0
+    """Columns of this pass before its pieces: the word that was said last."""
+    while True:
+        words, close = _said(out.logits)
+        right = []
+        for place, (row, piece) in enumerate(zip(rows, pieces, strict=True)):
+            tally.passes += 1
+            before = len(row.answer)
+            for k in range(len(piece) + 1):
+                if close[place][k]:
+                    words[place][k] = _alone(model, row.prompt + row.answer + piece[:k], pad_id)
+                if words[place][k] != [*piece, None][k]:
+                    break
+            right.append(row.take(piece, words[place], ends, max_new_tokens))
+            tally.words += len(row.answer) - before + (row.ended and len(row.answer) < max_new_tokens)
+        kept = [place for place, row in enumerate(rows) if not row.ended]
+        if not kept:
+            return
+        cache, mask = _kept(
+            out.past_key_values, mask, kept, [read + right[place] for place in kept], read + max(map(len, pieces))
         )
-    return answers
+        rows = [rows[place] for place in kept]
+        pieces = [row.piece(max_new_tokens - len(row.answer) - 1) for row in rows]
+        ids, fed = right_padded([row.answer[-1:] + piece for row, piece in zip(rows, pieces, strict=True)], pad_id)
+        positions = mask.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=mask.device)
+        mask = torch.cat([mask, fed.to(mask.device)], dim=1)
+        out = llama(
+            input_ids=ids.to(mask.device),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        read = 1
 
 
-def read_prompts(model: Any, rows: list[list[int]], pad_id: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+def _said(logits: torch.Tensor) -> tuple[list[list[int]], list[list[bool]]]:
+    """The likeliest word at each place of logits (B, K, V), and whether that is a close call."""
+    values, words = logits.topk(2, dim=-1)  # (B, K, 2)
+    close = (values[..., 0] - values[..., 1]).float() < TIE[logits.dtype]
+    return words[..., 0].tolist(), close.tolist()
+
+
+def _alone(model: Any, row: list[int], pad_id: int) -> int:
+    """The likeliest next word where the row is read alone and from its beginning."""
+    out, _, _ = read_prompts(model, [row], pad_id)
+    return int(out.logits[0, -1].argmax())
+
+
+def _kept(cache: Any, mask: torch.Tensor, rows: list[int], right: list[int], columns: int) -> tuple[Any, torch.Tensor]:
+    """The cache and the mask (B, L) of these rows, which of their last `columns` see only so many, and without columns
+    that none sees."""
+    if len(rows) < len(mask):
+        places = torch.tensor(rows, device=mask.device)
+        cache.batch_select_indices(places)
+        mask = mask[places]
+    seen = torch.tensor(right, device=mask.device)[:, None] > torch.arange(columns, device=mask.device)
+    mask = torch.cat([mask[:, : mask.shape[1] - columns], seen.to(mask.dtype)], dim=1)
+    unseen = columns - max(right)
+    if unseen:
+        cache.crop(-unseen)
+        mask = mask[:, :-unseen]
+    return cache, mask
+
+
+def read_prompts(
+    model: Any, rows: list[list[int]], pad_id: int, pieces: Sequence[list[int]] = ()
+) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """The Llama's output after prompts, with logits (B, 1, V) and a KV cache; their mask and positions (B, L).
 
-    Prompts are padded on the left, after what all begin with.
+    Prompts are padded on the left, after what all begin with. pieces: words to read after each prompt, padded on the
+    right to K; then there are logits (B, 1 + K, V).
     """
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
     cache, shared = _beginning(model, rows)
     embeddings, mask = prompt_embeddings(model, [row[shared:] for row in rows], pad_id)  # (B, L, D), (B, L)
     mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)  # (B, L)
+    longest = max(map(len, pieces), default=0)
+    if longest:
+        ids, fed = right_padded([list(piece) for piece in pieces], pad_id)
+        embeddings = torch.cat([embeddings, llama.get_input_embeddings()(ids.to(mask.device))], dim=1)
+        mask = torch.cat([mask, fed.to(mask.device)], dim=1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # (B, L)
     out = llama(
         inputs_embeds=embeddings,
@@ -87,7 +215,7 @@ def read_prompts(model: Any, rows: list[list[int]], pad_id: int) -> tuple[Any, t
         position_ids=positions[:, shared:],
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=1 + longest,
     )
     return out, mask, positions
 

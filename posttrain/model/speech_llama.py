@@ -13,12 +13,13 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
-from posttrain.corpus.instructions import PHRASES, World
+from posttrain.corpus.instructions import PHRASES, REPEAT, World
+from posttrain.corpus.normalise import normalise
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import chat_format
 from posttrain.model.adapters import speech_embedding_of
-from posttrain.model.decoding import generate_ids, right_padded
+from posttrain.model.decoding import Tally, generate_ids, right_padded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
@@ -89,6 +90,8 @@ class SpeechLlama:
     """The attached frames."""
     head: WordHead | None = None
     """CTC over the Llama's words as `align` trained it, if it did."""
+    drafts: bool = True
+    """Whether answers are checked against drafts, which is quicker and gives the same."""
 
     def __post_init__(self) -> None:
         self.tokenizer.one_format = self.spec.one_format
@@ -143,18 +146,52 @@ class SpeechLlama:
         """Tokens that end an answer: the chat format's and the model's own."""
         return end_ids(self.model, self.tokenizer)
 
-    def answer(self, examples: list[Example], batch_size: int = 128, max_new_tokens: int = 48) -> list[str]:
-        """Greedy answers, in order; they do not depend on the batch."""
-        return [text for text, _ in self.complete(examples, batch_size, max_new_tokens)]
+    def answer(
+        self,
+        examples: list[Example],
+        batch_size: int = 128,
+        max_new_tokens: int = 48,
+        drafts: Sequence[str] | None = None,
+    ) -> list[str]:
+        """Greedy answers, in order; they depend on neither the batch nor the drafts (`complete`)."""
+        return [text for text, _ in self.complete(examples, batch_size, max_new_tokens, drafts)]
 
-    def complete(self, examples: list[Example], batch_size: int, max_new_tokens: int) -> list[tuple[str, bool]]:
-        """Greedy answers in order, each with whether it was cut off at the token limit."""
+    def complete(
+        self,
+        examples: list[Example],
+        batch_size: int,
+        max_new_tokens: int,
+        drafts: Sequence[str] | None = None,
+        tally: Tally | None = None,
+    ) -> list[tuple[str, bool]]:
+        """Greedy answers in order, each with whether it was cut off at the token limit.
+
+        drafts: what each answer may be, or empty, which makes answers quicker; by default what is to be repeated.
+        tally: counts passes.
+        """
         if not examples:
             return []
         prompts = [self.tokenizer.prompt_ids(e) for e in examples]
-        ids = generate_ids(self.model, prompts, self.tokenizer.pad_token_id, self.eos_ids, batch_size, max_new_tokens)
+        said = [self.draft(e) for e in examples] if drafts is None else drafts
+        ids = generate_ids(
+            self.model,
+            prompts,
+            self.tokenizer.pad_token_id,
+            self.eos_ids,
+            batch_size,
+            max_new_tokens,
+            [self.tokenizer.word_ids(text) for text in said],
+            tally,
+        )
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [(text.strip(), len(own) >= max_new_tokens) for text, own in zip(texts, ids, strict=True)]
+
+    def draft(self, example: Example) -> str:
+        """What the answer to a request to repeat probably is: the text, or the encoder's own transcript of the clip."""
+        if example.task != REPEAT or not self.drafts:
+            return ""
+        known = self.table.hypotheses if self.table else {}
+        return normalise(example.text if example.clip is None else known.get(example.clip, ""))
 
     def logprobs(self, examples: list[Example], answers: list[str], batch_size: int = 64) -> list[float]:
         """Mean log-probability per token of each answer (its end token included) after its prompt, in nats."""

@@ -77,6 +77,7 @@ def transcribe(
     audiogram: str | None = None,
     task: str = REPEAT,
     llama_alone: bool = False,
+    drafts: bool = True,
 ) -> Result:
     """Transcribe files or a manifest's with a checkpoint from `align` on, or do another of `tasks.INSTRUCTIONS`.
 
@@ -85,6 +86,7 @@ def transcribe(
     words, and as an answer only that nothing was heard. With `enhance`, recordings pass through an aid first: the
     enhancer (default: the newest of run tiny) and, with an audiogram, the gain for it. If an encoder was trained with
     the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no say in transcripts.
+    Without `drafts`, each is written word by word instead of being checked against the encoder's: slower, and the same.
 
     Lines are written to OUT.partial as they come; after an interruption the same command continues from there.
     Raises InputError that lists every bad file, line and text before the encoder and the Llama are loaded.
@@ -106,7 +108,7 @@ def transcribe(
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    lines, failed = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone)
+    lines, failed = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone, drafts)
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
     kept = [recording for recording, line in zip(recordings, lines, strict=True) if line]
     found = [line for line in lines if line]
@@ -203,6 +205,7 @@ def _hear(
     task: str,
     out: Path | None,
     llama_alone: bool,
+    drafts: bool,
 ) -> tuple[list[dict[str, Any] | None], list[str]]:
     """A line for each recording, None if it could not be read after all; and the reasons."""
     from tqdm import tqdm
@@ -211,7 +214,7 @@ def _hear(
     from posttrain.model import checkpoint as checkpoints
     from posttrain.use import listen
 
-    llama = checkpoints.load(checkpoint, pick_device(device))
+    llama = replace(checkpoints.load(checkpoint, pick_device(device)), drafts=drafts)
     if llama_alone:
         llama = replace(llama, spec=replace(llama.spec, together=None))
     longest_s = min(listen.LONGEST_S, listen.room_s(llama, encoder, task, MAX_NEW_TOKENS))

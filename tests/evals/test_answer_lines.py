@@ -4,7 +4,7 @@ from pathlib import Path
 
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example, Pair
-from posttrain.evals import evaluate, personal
+from posttrain.evals import evaluate, personal, ranking
 from posttrain.evals.compute import compute
 from posttrain.evals.units import unit
 from posttrain.tasks.probe_file import read_probes
@@ -40,7 +40,7 @@ def test_a_clip_in_which_nothing_is_said_has_its_kind_of_sound_for_content_and_n
 def test_a_ranked_pair_has_the_content_and_the_voice_of_its_prompt():
     pair = Pair("p", "test", "style", "help", "my aid is wet", "c0", "dry it", "desiccate it", "style", "problem wet")
     other = Pair("q", "test", "content", "repeat", "a b", None, "a b", "b a", "exact")
-    lines = evaluate._ranked(lambda answers: [float(len(text)) for _, text in answers], corpus([pair, other]))
+    lines = ranking.ranked(lambda answers: [float(len(text)) for _, text in answers], corpus([pair, other]))
     assert [unit(line) for line in lines] == [("problem wet", "voice-a"), ("a b",)]
     assert [line["score"] for line in lines] == [0.0, 0.0]
 

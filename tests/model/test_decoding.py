@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import example
 
-from posttrain.model import checkpoint
-from posttrain.model.decoding import check_generation, generate_ids, left_padded, right_padded
+from posttrain.model import checkpoint, decoding
+from posttrain.model.decoding import Tally, check_generation, generate_ids, left_padded, right_padded
 
 
 def prompts(llama):
@@ -28,8 +28,8 @@ def shaken(llama, adapter):
     return llama
 
 
-def decode(llama, rows, size, ends=(), tokens=12):
-    return generate_ids(llama.model, rows, llama.tokenizer.pad_token_id, list(ends), size, tokens)
+def decode(llama, rows, size, ends=(), tokens=12, drafts=None, tally=None):
+    return generate_ids(llama.model, rows, llama.tokenizer.pad_token_id, list(ends), size, tokens, drafts, tally)
 
 
 @pytest.mark.parametrize("adapter", ["projector", "lora", "prompt_tuning"])
@@ -88,6 +88,89 @@ def test_a_row_that_ends_leaves_the_others_as_they_are(llama):
     assert len({len(a) for a in expected}) > 1
     assert decode(llama, rows, 7, ends) == expected
     assert decode(llama, rows, 2, ends) == expected
+
+
+WRONG = {
+    "the answer": lambda answer: answer,
+    "one word another": lambda answer: [*answer[:4], 7, *answer[5:]],
+    "one word more": lambda answer: [*answer[:4], 7, *answer[4:]],
+    "one word less": lambda answer: [*answer[:4], *answer[5:]],
+    "its beginning": lambda answer: answer[:3],
+    "and more": lambda answer: answer + [7] * 40,
+    "other words": lambda answer: [7, 8, 9] * 5,
+    "nothing": lambda answer: [],
+}
+
+
+@pytest.mark.parametrize("adapter", ["projector", "lora", "prompt_tuning"])
+def test_answers_do_not_depend_on_their_drafts(llama, adapter):
+    llama = shaken(llama, adapter)
+    rows = prompts(llama)
+    plain = decode(llama, rows, 3, ends=(plain_end := decode(llama, rows, 3)[0][6],))
+    for (name, change), size in itertools.product(WRONG.items(), (1, 3, 7)):
+        drafts = [change(answer) for answer in plain]
+        assert decode(llama, rows, size, (plain_end,), drafts=drafts) == plain, (name, size)
+    mixed = [change(answer) for change, answer in zip(WRONG.values(), plain, strict=False)]
+    assert decode(llama, rows, 7, (plain_end,), drafts=mixed) == plain
+
+
+def test_a_right_draft_takes_one_pass(llama):
+    rows = prompts(llama)
+    plain = decode(llama, rows, 7)
+    for draft, passes in (("the answer", 1), ("nothing", 12)):
+        tally = Tally()
+        assert decode(llama, rows, 3, drafts=[WRONG[draft](answer) for answer in plain], tally=tally) == plain
+        assert (tally.passes, tally.words) == (passes * len(rows), 12 * len(rows))
+
+
+SAID = list(range(100, 140))
+"""What a Llama says, no word twice."""
+
+
+@pytest.mark.parametrize(
+    ("draft", "passes"),
+    [
+        (SAID, 2),  # a piece is shorter than this
+        (SAID[:20], 20),
+        ([], 40),
+        ([*SAID[:9], 7, *SAID[10:]], 3),
+        ([*SAID[:9], *SAID[10:]], 4),
+        ([*SAID[:9], 7, *SAID[9:]], 3),
+        ([7, *SAID[:9], *SAID[12:20], 8, 9, *SAID[22:]], 11),
+    ],
+)
+def test_after_a_wrong_word_a_draft_is_taken_up_again(draft, passes):
+    row, taken = decoding._Row([], [], draft), 0
+    while not row.ended:
+        piece = row.piece(len(SAID) - len(row.answer) - 1)
+        before = len(row.answer)
+        said = SAID[before:][: len(piece) + 1]
+        right = row.take(piece, said, frozenset(), len(SAID))
+        assert piece[:right] == SAID[before:][:right] and len(row.answer) == before + min(right + 1, len(said))
+        taken += 1
+    assert row.answer == SAID and taken == passes
+
+
+def test_a_draft_of_which_nothing_is_right_is_given_up():
+    row, read = decoding._Row([], [], [1, 2, 3] * 10), []
+    for word in SAID[:6]:
+        read.append(len(row.piece(40)))
+        row.take(row.piece(40), [word] * 40, frozenset(), 40)
+    assert read == [24, 4, 4, 0, 0, 0]
+
+
+def test_a_close_call_is_decided_by_the_row_alone_whatever_it_is_batched_with(llama, monkeypatch):
+    rows = prompts(llama)
+    plain, alone = decode(llama, rows, 7), []
+    monkeypatch.setattr(decoding, "TIE", dict.fromkeys(decoding.TIE, 1e9))
+    read = decoding._alone
+    monkeypatch.setattr(decoding, "_alone", lambda model, row, pad: alone.append(row) or read(model, row, pad))
+    assert decode(llama, rows, 7, tokens=3) == [answer[:3] for answer in plain]
+    assert sorted(alone) == sorted(row + answer[:k] for row, answer in zip(rows, plain, strict=True) for k in range(3))
+    monkeypatch.setattr(decoding, "_alone", lambda model, row, pad: len(row) % 5)
+    said = decode(llama, rows, 7, tokens=3)
+    assert said == decode(llama, rows, 1, tokens=3, drafts=said) == decode(llama, rows, 3, tokens=3, drafts=plain)
+    assert said != [answer[:3] for answer in plain]
 
 
 def test_no_answer_is_longer_than_asked(llama):

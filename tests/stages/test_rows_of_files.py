@@ -6,10 +6,10 @@ import pytest
 import torch
 from toy_run import sft_folder
 
-from posttrain.config.sections import CorpusConfig, DPOConfig, EvaluationConfig, RewardConfig, SFTConfig
+from posttrain.config.sections import CorpusConfig, DPOConfig, RewardConfig, SFTConfig
 from posttrain.corpus import build, overlap
 from posttrain.corpus.plan import file_of
-from posttrain.evals import evaluate
+from posttrain.evals import ranking
 from posttrain.evals.compute import compute
 from posttrain.model import checkpoint
 from posttrain.model.frame_table import FrameTable
@@ -93,8 +93,8 @@ def test_reward_and_dpo_train_on_the_preferences_which_are_ranked_apart(tmp_path
     )
     assert metrics["pairs"] == pairs > sum(bool(file_of(pair)) for pair in corpus.pairs if pair.split == "train") > 4
     dpo.run(DPOConfig(steps=1, batch_size=2), context(tmp_path, corpus, table, "dpo", model=parent))
-    lines = evaluate._ranked(
-        lambda answers: evaluate._likelihoods(checkpoint.load(parent, table=table), answers, EvaluationConfig()), corpus
+    lines = ranking.ranked(
+        lambda answers: ranking.likelihoods(checkpoint.load(parent, table=table), answers, 8), corpus
     )
     found = compute(lines, bootstrap=20)
     own = sum(pair.split == "test" for pair in corpus.pairs if file_of(pair))
