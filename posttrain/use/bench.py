@@ -1,35 +1,37 @@
 """`make bench`: processing time on one core of this machine, compared with similar code of other packages.
 
-The two of each pair are timed alternately. A figure is the median of RUNS; the minimum and maximum bound the true
-median with more than 95 % confidence (1 − 2 · 0.5ⁿ). The sound is synthetic; the times depend neither on its content
-nor on trained weights.
+The sound is synthetic; the times depend neither on its content nor on trained weights. Only transcripts (with RUN) are
+of a finished run. The table is also in runs/bench/bench.json.
 """
 
+import argparse
 import platform
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
+from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, audiogram, enhancer, scenes
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ, Audiogram
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR, TAPS
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.config.sections import CTCConfig
+from posttrain.errors import InputError
 from posttrain.evals.hearing import perception
 from posttrain.evals.hearing.perception import EAR_HZ, Task
 from posttrain.machine import streams
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.stages.ctc import untrained
+from posttrain.use import bench_decoding
+from posttrain.use.bench_case import RUNS, Case, Work, timed
 
-RUNS = 7
+SOUND = "second of sound"
 SECONDS = 2.0
 CLIPS = 8
 """Clips per encoder batch."""
@@ -37,44 +39,35 @@ LISTENER = "N3"
 STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 MSBG_HZ = 44_100
 PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "scipy", "pyclarity", "pyroomacoustics")
-Work = Callable[[], Any]
+OUT = Path("runs/bench/bench.json")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One piece of our code to time, and a peer that does a similar job."""
-
-    name: str
-    work: Work
-    peer_name: str
-    peer: Work
-    seconds: float
-    """Seconds of sound that each of them processes."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds per second of sound as (median, minimum, maximum): ours, the peer's, and their ratio run by run."""
-
-    case: Case
-    ours: tuple[float, float, float]
-    peers: tuple[float, float, float]
-    ratio: tuple[float, float, float]
-
-
-def main() -> None:
-    """Print the machine, the latencies and the table of times."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the machine, the latencies and the table of times, and write bench.json."""
+    parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="time its transcripts, such as runs/tiny/sft")
+    parser.add_argument("--clips", type=int, default=bench_decoding.CLIPS, help="test clips to transcribe")
+    parser.add_argument("--only-transcripts", action="store_true", help="leave the rest out")
+    given = parser.parse_args(arguments)
+    try:
+        loaded = bench_decoding.loaded(given.checkpoint, given.clips) if given.checkpoint else None
+    except InputError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     print("\n".join(machine()))
     print("\nalgorithmic latency, ms")
     for name, milliseconds in latencies().items():
         print(f"  {name:<68} {milliseconds:6.2f}")
-    print(f"\nprocessor seconds for a second of sound, one core: median [least, greatest] of {RUNS} runs")
-    head = f"  {'':<44} {'ours':>28} {'peer':>28} {'ours / peer':>24}"
-    print(head)
-    for found in map(timed, cases()):
-        figures = f"{_figure(found.ours):>28} {_figure(found.peers):>28} {_figure(found.ratio):>24}"
-        print(f"  {found.case.name:<44} {figures}  {found.case.peer_name}", flush=True)
+    print(f"\nprocessor seconds, one core: median [least, greatest] of {RUNS} runs")
+    print(f"  {'':<56} {'ours':>28} {'peer':>28} {'ours / peer':>24}")
+    found = []
+    for case in chain(() if given.only_transcripts else cases(), bench_decoding.cases(*loaded) if loaded else ()):
+        found.append(timed(case))
+        print(found[-1].line, flush=True)
+    content = {"machine": machine(), "latency_ms": latencies(), "times": [timing.entry for timing in found]}
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(OUT, content)
+    print(f"\n{OUT}")
 
 
 def machine() -> list[str]:
@@ -123,6 +116,7 @@ def cases(seconds: float = SECONDS) -> Iterator[Case]:
         lambda: denoiser.enhance(noisy, hl_db),
         "pyroomacoustics' iterative Wiener filter",
         lambda: apply_iterative_wiener(noisy, frame_len=512),
+        SOUND,
         seconds,
     )
     yield Case(
@@ -130,10 +124,11 @@ def cases(seconds: float = SECONDS) -> Iterator[Case]:
         lambda: _stream(denoiser, waveform, torch.from_numpy(hl_db).float()),
         "pyroomacoustics' spectral subtraction, blocks of 16 ms",
         subtract,
+        SOUND,
         seconds,
     )
-    yield Case("NAL-R", *_nal_r(noisy, audiogram.bisgaard(LISTENER)), seconds)
-    yield Case("simulated loss", *_loss(noisy, hl_db), seconds)
+    yield Case("NAL-R", *_nal_r(noisy, audiogram.bisgaard(LISTENER)), SOUND, seconds)
+    yield Case("simulated loss", *_loss(noisy, hl_db), SOUND, seconds)
     ear = tuple(float(level) for level in audiogram.bisgaard(LISTENER).at(EAR_HZ, "left"))
     tasks = {name: Task(name, noisy, clean, ear) for name in ("haspi", "hasqi", "stoi")}
     for name in ("haspi", "hasqi"):
@@ -142,20 +137,10 @@ def cases(seconds: float = SECONDS) -> Iterator[Case]:
             lambda name=name: perception.MEASURES[name][1](tasks[name]),  # type: ignore[misc]
             "STOI, by pystoi",
             lambda: perception.MEASURES["stoi"][1](tasks["stoi"]),
+            SOUND,
             seconds,
         )
-    yield Case(f"encoder, {CLIPS} clips", *_encoder(noisy), CLIPS * seconds)
-
-
-def timed(case: Case, runs: int = RUNS) -> Timing:
-    """Time the case and its peer alternately, after one warm-up run of each."""
-    ours, peers = [], []
-    case.work(), case.peer()
-    for _ in range(runs):
-        ours.append(_seconds(case.work) / case.seconds)
-        peers.append(_seconds(case.peer) / case.seconds)
-    ratios = [own / other for own, other in zip(ours, peers, strict=True)]
-    return Timing(case, _spread(ours), _spread(peers), _spread(ratios))
+    yield Case(f"encoder, {CLIPS} clips", *_encoder(noisy), SOUND, CLIPS * seconds)
 
 
 def sound(seconds: float) -> tuple[np.ndarray, np.ndarray]:
@@ -212,20 +197,6 @@ def _encoder(noisy: np.ndarray) -> tuple[Work, str, Work]:
         "Transformers' extractor and model",
         theirs,
     )
-
-
-def _seconds(work: Work) -> float:
-    clock = time.process_time()
-    work()
-    return time.process_time() - clock
-
-
-def _spread(values: list[float]) -> tuple[float, float, float]:
-    return median(values), min(values), max(values)
-
-
-def _figure(values: tuple[float, float, float]) -> str:
-    return f"{values[0]:.3g} [{values[1]:.3g}, {values[2]:.3g}]"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,14 @@
 """make bench: latencies by construction, and every pair is timed in turns."""
 
-import pytest
+import json
+from dataclasses import replace
 
-from posttrain.use import bench
+import pytest
+from conftest import example
+
+from posttrain.errors import InputError
+from posttrain.use import bench, bench_case, bench_decoding
+from posttrain.use.bench_case import Case, timed
 
 
 def test_latencies_are_those_of_windows_and_filters():
@@ -16,8 +22,9 @@ def test_latencies_are_those_of_windows_and_filters():
 def test_a_figure_is_the_median_with_the_least_and_the_greatest(monkeypatch):
     """By hand: ours takes 1, 2, 6 s, the peer 2, 2, 2 s, of 2 s of sound."""
     clock = iter([0, 1, 0, 2, 0, 2, 0, 2, 0, 6, 0, 2])
-    monkeypatch.setattr(bench.time, "process_time", lambda: next(clock))
-    found = bench.timed(bench.Case("a", lambda: None, "b", lambda: None, 2.0), runs=3)
+    monkeypatch.setattr(bench_case.time, "process_time", lambda: next(clock))
+    found = timed(Case("a", lambda: None, "b", lambda: None, "second", 2.0), runs=3)
+    assert found.entry["ratio"] == 1.0 and found.entry["spread"]["ours"] == [0.5, 3.0]
     assert found.ours == (1.0, 0.5, 3.0) and found.peers == (1.0, 1.0, 1.0) and found.ratio == (1.0, 0.5, 3.0)
 
 
@@ -27,10 +34,46 @@ def test_every_case_runs_beside_its_peer():
     assert len({case.name for case in made}) == len(made) >= 7
     for case in made:
         if "by pyclarity" not in case.name:  # HASPI and HASQI take seconds, and are tried in test_perception
-            found = bench.timed(case, runs=1)
+            found = timed(case, runs=1)
             assert min(found.ours[0], found.peers[0], found.ratio[0]) > 0
 
 
 def test_the_machine_is_named():
     said = "\n".join(bench.machine())
     assert "Python" in said and "pyclarity" in said and "torch " in said
+
+
+@pytest.fixture
+def drafted(llama):
+    """The encoder has heard what the Llama answers, but for one word."""
+    asked = [replace(example(f"test/{n}"), task="repeat") for n in range(4)]
+    said = llama.answer(asked, 4, bench_decoding.MAX_NEW_TOKENS)
+    return llama.attach(
+        replace(llama.table, hypotheses={e.clip: text for e, text in zip(asked, said, strict=True)})
+    ), asked
+
+
+def test_transcripts_with_drafts_are_timed_beside_the_same_words_without(drafted, monkeypatch):
+    made = list(bench_decoding.cases(*drafted))
+    assert [case.peer_name.partition(" (")[0] for case in made] == ["word by word", "generate"] * 2
+    assert all("(same words: 4 of 4)" in case.peer_name and case.amount == 4 for case in made)
+    assert timed(made[0], runs=1).ratio[0] > 0
+    llama, asked = drafted
+    monkeypatch.setattr(type(llama), "answer", lambda llama, *_: [str(llama.drafts)] * len(asked))
+    monkeypatch.setattr(type(llama), "complete", lambda *_, tally: [("True", setattr(tally, "passes", 1))] * len(asked))
+    with pytest.raises(InputError, match="drafts change what"):
+        list(bench_decoding.cases(llama, asked))
+
+
+def test_the_table_is_written_as_json_too(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        bench, "cases", lambda: iter([Case("a", lambda: None, "b", lambda: sum(range(9999)), "clip", 2)])
+    )
+    bench.main([])
+    (entry,) = json.loads((tmp_path / "runs/bench/bench.json").read_text())["times"]
+    assert {"name", "ours", "peer", "ratio", "n", "spread"} <= set(entry) and entry["n"] == 2
+    assert "for a clip" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        bench.main(["--checkpoint", "nowhere"])
+    assert "nowhere" in capsys.readouterr().err
