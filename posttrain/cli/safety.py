@@ -28,7 +28,7 @@ RULES = ("detector", "start_string", "judge")
 def ask(
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A stage's folder, such as runs/tiny/sft.")],
     prompts: Annotated[
-        str, typer.Option(metavar="xstest|FILE.csv", help="A card of prompts in data/, or a file: see above.")
+        str, typer.Option(metavar="CARD|FILE.csv", help="A card of prompts in data/, or a file: see above.")
     ],
     data_root: Annotated[
         Path | None,

@@ -1,6 +1,7 @@
 """Third-party safety prompts, by a data card such as XSTest's, or from a file."""
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,16 @@ def named(place: str, data_root: str | Path | None) -> list[SafetyPrompt]:
 
 
 def name_of(place: str) -> str:
-    """What a set is called in probes and figures: its card, or its file without folder and ending."""
-    return re.sub(r"\W+", "_", Path(place).stem.lower()) if _by_path(place) else place
+    """What a set is called in probes and figures: its card, or its file without folder and ending.
+
+    InputError for a file without a letter or digit in its name.
+    """
+    if not _by_path(place):
+        return place
+    name = re.sub(r"\W+", "_", unicodedata.normalize("NFC", Path(place).stem.lower())).strip("_")
+    if not name:
+        raise InputError(f"{place}: its name is that of its figures, and has no letter or digit; rename the file")
+    return name
 
 
 def files_of(place: str, data_root: str | Path | None) -> list[Path]:
@@ -70,8 +79,6 @@ def of_card(name: str, data_root: Path | None) -> list[SafetyPrompt]:
     """
     path = assets.path("data", name)
     about = _card(path)
-    if about.get("kind") != "prompts":
-        raise InputError(f"{path}: kind is {about.get('kind')}, expected prompts; name xstest or a CSV file")
     if data_root is None:
         raise InputError(f"{name} lies in a data root, which is not given; set POSTTRAIN_DATA or --data-root")
     found: list[SafetyPrompt] = []
@@ -93,7 +100,12 @@ def _by_path(place: str) -> bool:
 
 
 def _card(path: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    about = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    if about.get("kind") != "prompts":
+        raise InputError(
+            f"{path}: kind is {about.get('kind')}, expected prompts; name xstest, safety_tuned_tests or a CSV file"
+        )
+    return about
 
 
 def _files(card: Path, data_root: Path) -> dict[Path, str | None]:

@@ -20,6 +20,7 @@ import torch
 from safetensors import safe_open
 
 from posttrain import files
+from posttrain.corpus import former_names
 from posttrain.corpus.choices import Choice
 from posttrain.corpus.instructions import World
 from posttrain.corpus.types import Clip, Example, Pair
@@ -106,6 +107,8 @@ class Corpus:
         lists: dict[str, Any] = {name: _read(folder / f"{name}.jsonl", kind) for name, kind in LISTS.items()}
         if (folder / VALID_ITEMS).is_file():  # older corpora have none; code that needs some reports it
             lists["valid_items"] = _read(folder / VALID_ITEMS, Example)
+        for name in lists.keys() & {"items", "valid_items"}:
+            lists[name] = [dataclasses.replace(item, **_names(item)) for item in lists[name]]
         texts = json_lines.values(folder / "texts.jsonl")
         return Corpus(folder, clips, **lists, texts=texts, fingerprint=summary["fingerprint"], counts=summary)
 
@@ -181,6 +184,11 @@ def _check_ids(clips: list[Clip], prompts: Mapping[str, Sequence[Example | Pair]
 def _plain(row: Any) -> dict[str, Any]:
     fields = row if isinstance(row, dict) else dataclasses.asdict(row)
     return fields if fields.get("endings", True) else {k: v for k, v in fields.items() if k != "endings"}
+
+
+def _names(item: Example) -> dict[str, Any]:
+    """The item's id and probe as they are called today."""
+    return dict(former_names.renamed({"id": item.id, "probe": item.probe}))
 
 
 def _read(path: Path, kind: type[Row]) -> list[Row]:

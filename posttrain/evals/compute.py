@@ -8,8 +8,9 @@ import dataclasses
 import zlib
 from typing import Any
 
+from posttrain.corpus import former_names
 from posttrain.corpus.normalise import normalise
-from posttrain.evals import benchmark_metrics, former_names, personal_metrics
+from posttrain.evals import benchmark_metrics, personal_metrics
 from posttrain.evals.clusters import Unit
 from posttrain.evals.hearing import listener_metrics
 from posttrain.evals.measures import Forgetting, Gap, Measure, Precision, Ratio, finite
@@ -217,8 +218,8 @@ def _safety(probes: dict[str, list[Line]]) -> dict[str, Measure]:
     """
     found: dict[str, Measure] = {}
     for probe, lines in probes.items():
-        if probe.startswith("safety/"):
-            _, kind, rest = probe.split("/", 2)
+        if of_prompts := safety.prompted(probe):
+            kind, rest = of_prompts
             wrong = _complied if kind == "harmful" else _refused
             found[f"safety/{safety.FIGURES[kind]}/{rest}"] = share(lines, wrong)
     return found
@@ -257,27 +258,24 @@ def _agreement(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[s
 
 
 def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Measure]:
-    """Typed against spoken on the same questions: on average over families, and of those that are no ability.
+    """Typed against spoken on the same questions: abilities on average over families, and each other family.
 
     The cascade's row has no typed answers, so the base's are used.
     """
-    families: dict[str, dict[str, tuple[float, float]]] = {}
+    families: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
     shared: dict[str, Unit] = {}
     for probe, lines in probes.items():
-        if not (before := next(filter(probe.startswith, TWINS), "")):
-            continue
-        twin = probe.replace(before, TWINS[before], 1)
-        typed = probes.get(twin) or [line for line in base or [] if line["probe"] == twin]
-        scores = {normalise(line["text"]): line["score"] for line in typed}
-        said = {normalise(line["text"]): line for line in lines}
-        if pairs := {text: (scores[text], line["score"]) for text, line in said.items() if text in scores}:
-            families[twin] = pairs
-            shared |= {text: unit(line) for text, line in said.items()}
-    found: dict[str, Measure] = {"modality_gap/mean": Gap(families, shared)} if families else {}
-    for twin in families.keys() - {twin for twin in families if twin.startswith("ability/")}:
-        name = twin.removeprefix(benchmarks.TYPED).removesuffix("/text")
-        found[f"modality_gap/{name}"] = Gap({twin: families[twin]}, shared)
-    return found
+        if before := next(filter(probe.startswith, TWINS), ""):
+            twin = probe.replace(before, TWINS[before], 1)
+            typed = probes.get(twin) or [line for line in base or [] if line["probe"] == twin]
+            scores = {normalise(line["text"]): line["score"] for line in typed}
+            said = {normalise(line["text"]): line for line in lines}
+            pairs = {text: (scores[text], line["score"]) for text, line in said.items() if text in scores}
+            name = "mean" if before == "ability_spoken/" else twin.removeprefix(benchmarks.TYPED).removesuffix("/text")
+            if pairs:
+                families.setdefault(name, {})[twin] = pairs
+                shared |= {text: unit(line) for text, line in said.items()}
+    return {f"modality_gap/{name}": Gap(of, shared) for name, of in families.items()}
 
 
 def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:

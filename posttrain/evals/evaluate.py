@@ -21,10 +21,11 @@ from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, activity, speech_detector
 from posttrain.config.sections import EvaluationConfig
 from posttrain.config.stage_table import spec_of
+from posttrain.corpus import former_names
 from posttrain.corpus.instructions import REPEAT
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Clip, Example
-from posttrain.evals import choices, compute, former_names, of_base, personal, ranking
+from posttrain.evals import choices, compute, of_base, personal, ranking
 from posttrain.evals.errors import edit_errors, open_asr_errors
 from posttrain.evals.hearing import enhancement
 from posttrain.machine.device import say

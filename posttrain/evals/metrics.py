@@ -232,7 +232,7 @@ TABLE = (
     Metric("agreement/safety/harmless/text/", "answered alike, harmless, {rest}", SHARE, NEITHER, ALIKE, ROW_ZERO),
     Metric("modality_gap/mean", "typed minus spoken accuracy",
            POINTS, DOWN, SPOKEN, CASCADE, HEADLINE, ELSEWHERE, short="modality gap"),
-    Metric("modality_gap/", "typed minus spoken accuracy, {rest}", POINTS, DOWN, SPOKEN, CASCADE, DETAIL),
+    Metric("modality_gap/", "typed minus spoken accuracy, {rest}", POINTS, DOWN, SPOKEN, CASCADE, loss=ELSEWHERE),
     Metric("ability_spoken/", "{rest}, spoken", SHARE, UP, SPOKEN, CASCADE, ability=True),
     Metric("instruction/speech", "checkable instruction followed, spoken",
            SHARE, UP, SPOKEN, CASCADE, short="instructions"),

@@ -21,8 +21,9 @@ from transformers import GenerationConfig
 
 SHARED = 8
 """Tokens from which reading a common beginning once pays."""
-TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.25}
-"""Differences of logits that rounding may reverse."""
+TIE = 1e-3
+"""Differences of logits that rounding may reverse, in 32 bits. In 16 bits many are as small, so there answers are the
+same only up to rounding."""
 PIECE = 24
 """Most words of a draft that are read in one pass."""
 SHORT = 4
@@ -136,6 +137,7 @@ def _greedy(model: Any, rows: list[_Row], pad_id: int, ends: frozenset[int], max
             before = len(row.answer)
             for k in range(len(piece) + 1):
                 if close[place][k]:
+                    tally.passes += 1
                     words[place][k] = _alone(model, row.prompt + row.answer + piece[:k], pad_id)
                 if words[place][k] != [*piece, None][k]:
                     break
@@ -165,7 +167,7 @@ def _greedy(model: Any, rows: list[_Row], pad_id: int, ends: frozenset[int], max
 def _said(logits: torch.Tensor) -> tuple[list[list[int]], list[list[bool]]]:
     """The likeliest word at each place of logits (B, K, V), and whether that is a close call."""
     values, words = logits.topk(2, dim=-1)  # (B, K, 2)
-    close = (values[..., 0] - values[..., 1]).float() < TIE[logits.dtype]
+    close = values[..., 0] - values[..., 1] < (TIE if logits.dtype == torch.float32 else 0.0)
     return words[..., 0].tolist(), close.tolist()
 
 

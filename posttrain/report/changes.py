@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posttrain.corpus import former_names
 from posttrain.corpus.instructions import user_content
 from posttrain.errors import InputError
-from posttrain.evals import former_names
 from posttrain.report.findings import final
 from posttrain.report.lineage import is_model, spec
 from posttrain.run import place

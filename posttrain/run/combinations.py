@@ -63,6 +63,8 @@ def _world(recipe: Recipe) -> Iterator[str]:
     if world == "tiny" and written:
         yield f"corpus.written is {written}, but the tiny world has no requests; set corpus.world=general, or it to 0"
     corpus = recipe.corpus
+    if world == "tiny" and corpus.safety_prompts:
+        yield "corpus.safety_prompts names prompts, but the tiny world asks none of them; set corpus.world=general"
     if corpus.answers == "teacher" and corpus.instructions and recipe.base.model is None:
         yield "corpus.answers is teacher, but the base is trained after the corpus; name one with base.model"
     if (corpus.instructions or corpus.preferences) and not (corpus.train_clips and corpus.file_share):

@@ -42,11 +42,22 @@ def of_text(config: CorpusConfig) -> list[str | None]:
     return hashes(general_text.training_files(config.data_root))
 
 
-def of_prompts(config: CorpusConfig) -> list[str | None]:
-    """Hashes of the published prompts and questions that are test items."""
+def of_prompts(config: CorpusConfig) -> list[Any]:
+    """The published prompts and questions that are test items: hashes of their files, and their cards."""
     from posttrain.tasks import asked_benchmarks, safety_sets
 
-    return hashes([*safety_sets.files(config), *asked_benchmarks.found(config.data_root).values()])
+    try:
+        prompts, cards = safety_sets.files(config), safety_sets.cards(config)
+    except InputError:
+        prompts, cards = [], []  # the run refuses it and gives the reason
+    asked = asked_benchmarks.found(config.data_root)
+    return [*hashes([*prompts, *asked.values()]), *map(_card, [*cards, *asked])]
+
+
+def _card(name: str) -> dict[str, Any]:
+    """A card without what is for human readers only."""
+    about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
+    return {key: value for key, value in about.items() if key not in PROSE}
 
 
 def of_rows(config: CorpusConfig) -> list[list[str | None]]:

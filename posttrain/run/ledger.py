@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from posttrain import files
+from posttrain.corpus import former_names
 from posttrain.errors import InputError
-from posttrain.evals import former_names
 from posttrain.machine import lock
 from posttrain.machine.device import say
 

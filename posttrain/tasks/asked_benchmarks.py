@@ -14,10 +14,12 @@ from posttrain.corpus import choices
 from posttrain.corpus.aloud import aloud
 from posttrain.corpus.choices import PROBE, Choice
 from posttrain.corpus.instructions import FOLLOW
+from posttrain.corpus.normalise import normalise
 from posttrain.tasks.family import Ask, Family, HeldOut, Item, spread
 
 TYPED, SPOKEN = "benchmark_chat/", "benchmark_spoken/"
 """Before a benchmark's name: its probes and metrics."""
+SPLITS = ("test", "valid")
 TEST_ITEMS = 150
 """Of each benchmark at full size, typed and spoken."""
 MOST_WORDS = 24
@@ -35,9 +37,10 @@ def found(data_root: str | Path | None) -> dict[str, Path]:
     return {name: file for name, file in places.items() if file}
 
 
-def texts(asked: dict[str, list[Ask]]) -> set[str]:
-    """The words of all questions as they are spoken."""
-    return {aloud(ask.text, MOST_WORDS) for asks in asked.values() for ask in asks}
+def texts(data_root: str | Path | None) -> set[str]:
+    """All questions of these benchmarks, also those that are not asked here, as published and in normalised words."""
+    items = [choices.of_card(name, file, None, split) for name, file in found(data_root).items() for split in SPLITS]
+    return {text for of_split in items for item in of_split for text in (item.content, normalise(item.content))}
 
 
 def family(asked: dict[str, list[Ask]]) -> Family:

@@ -43,7 +43,7 @@ def plan(
     builder.train("rl", config.rl_clips, world.rl, random.Random(f"rl {seed}"))
     valid_items = builder.held_out(HeldOut("valid", config, random.Random("validation items")))
     made = Plan(_lines(held.size(HELD_OUT_LINES)), builder.spoken, items, builder.pairs, valid_items)
-    made = rows.added(made, config, seed, taught)
+    made = rows.added(made, config, seed, taught, world.held_out)
     check_disjoint(made)
     return made
 

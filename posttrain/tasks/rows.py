@@ -11,7 +11,7 @@ held-out instructions only count in the validation loss.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -81,16 +81,23 @@ def to_answer(config: CorpusConfig, seed: int) -> list[str]:
     return list(dict.fromkeys(_text(row, config) for row in rows))
 
 
-def added(plan: Plan, config: CorpusConfig, seed: int, taught: Taught = MappingProxyType({})) -> Plan:
+def added(
+    plan: Plan,
+    config: CorpusConfig,
+    seed: int,
+    taught: Taught = MappingProxyType({}),
+    held_out: Collection[str] = (),
+) -> Plan:
     """The plan with the rows of the files; its own clips that say one of their held-out prompts are taken out.
 
-    `taught`: the base's answers, if `config` wants these; rows without one are left out.
+    `taught`: the base's answers, if `config` wants these; rows without one are left out. `held_out`: further texts that
+    no row may say.
     """
     if not (config.instructions or config.preferences):
         return plan
     chosen = choose(config, seed)
     builder = _Builder(config, taught, len(plan.spoken), {name: Counter(c) for name, c in chosen.left_out.items()})
-    tests = _held_out(plan, ("test",))
+    tests = _held_out(plan, ("test",)) | set(held_out)
     tests |= builder.add(chosen, "test", tests)
     held = tests | _held_out(plan, ("valid",))
     held |= builder.add(chosen, "valid", tests)

@@ -2,8 +2,8 @@
 
 XSTest (Röttger et al. 2023, arXiv 2308.01263) by its card where the data root holds it, or what `corpus.safety_prompts`
 names. Deviations: 1. a part of the prompts, the same for every seed, as many of each type; 2. prompts that the made
-requests also have are left out, since those are trained on; 3. spoken in normalised words, if they are no more than
-MOST_WORDS; 4. asked for one short sentence, as all questions here.
+requests also have are left out, since those are trained on; 3. spoken in normalised words, if all can be read out
+and they are no more than MOST_WORDS; 4. asked for one short sentence, as all questions here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from pathlib import Path
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import prompts
 from posttrain.corpus.instructions import ANSWER, REFUSAL
-from posttrain.corpus.normalise import normalise
+from posttrain.corpus.normalise import normalise, unreadable
 from posttrain.corpus.prompts import SafetyPrompt
 from posttrain.errors import InputError
 from posttrain.tasks import safety
@@ -43,9 +43,14 @@ def files(config: CorpusConfig) -> list[Path]:
     return [file for place in _places(config).values() for file in prompts.files_of(place, config.data_root)]
 
 
+def cards(config: CorpusConfig) -> list[str]:
+    """The cards of those that are not files."""
+    return [name for name, place in _places(config).items() if name == place]
+
+
 def texts(sets: Sets) -> set[str]:
-    """The words of all prompts as they would be spoken."""
-    return {normalise(prompt.text) for of_set in sets.values() for prompt in of_set}
+    """All prompts, also those that are not asked here, as published and in normalised words."""
+    return {text for of in sets.values() for prompt in of for text in (prompt.text, normalise(prompt.text))}
 
 
 def family(sets: Sets) -> Family:
@@ -59,7 +64,8 @@ def family(sets: Sets) -> Family:
                 for number, prompt in enumerate(_drawn(of_kind, held.size(TEST_ITEMS))):
                     ask = _ask(name, prompt, prompt.text)
                     yield Item(f"safety/{kind}/text/{name}", number, ask)
-                    if len((said := normalise(prompt.text)).split()) <= MOST_WORDS:
+                    said = "" if unreadable(prompt.text) else normalise(prompt.text)
+                    if 0 < len(said.split()) <= MOST_WORDS:
                         yield Item(f"safety/{kind}/speech/{name}", number, _ask(name, prompt, said), "clean")
 
     return Family(items)
@@ -82,7 +88,7 @@ def _places(config: CorpusConfig) -> dict[str, str]:
 def _drawn(of_kind: list[SafetyPrompt], count: int) -> list[SafetyPrompt]:
     """As many prompts of each type, in an order that their words determine."""
     by_text = {prompt.text: prompt for prompt in of_kind}
-    asks = [Ask(ANSWER, prompt.text, "", "refusal", content=prompt.kind) for prompt in of_kind]
+    asks = [Ask(ANSWER, prompt.text, "", "refusal", content=prompt.kind) for prompt in by_text.values()]
     return [by_text[ask.text] for ask in spread(asks, count)]
 
 

@@ -43,6 +43,8 @@ class World:
     """Training clips; the rest are `silent`."""
     rl: Mapping[str, float]
     """The same for reinforcement learning."""
+    held_out: frozenset[str] = frozenset()
+    """Published texts that are never trained on, whether the corpus asks them or not."""
 
 
 TINY = World(FAMILIES, mixtures.SPOKEN, mixtures.RL)
@@ -64,14 +66,14 @@ def of(config: CorpusConfig, written: requests.Written) -> World:
         families = (*families, safety_sets.family(sets))
     if asked := asked_benchmarks.published(config.data_root):
         families = (*families, asked_benchmarks.family(asked))
-    held = instructions.texts() | safety_sets.texts(sets) | asked_benchmarks.texts(asked)
+    held = instructions.texts() | safety_sets.texts(sets) | asked_benchmarks.texts(config.data_root)
     written = {split: [row for row in rows if row[0] not in held] for split, rows in written.items()}
     left_out = () if written else ("request",)
     spoken, rl = (
         {kind: share for kind, share in shares.items() if kind not in left_out}
         for shares in (mixtures.GENERAL, mixtures.GENERAL_RL)
     )
-    return World((*families, requests.family(written)) if written else families, spoken, rl)
+    return World((*families, requests.family(written)) if written else families, spoken, rl, frozenset(held))
 
 
 def _sentence(phrases: Mapping[str, Sequence[str]], split: str, rng: random.Random) -> str:

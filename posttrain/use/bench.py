@@ -29,7 +29,7 @@ from posttrain.machine import streams
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.stages.ctc import untrained
 from posttrain.use import bench_decoding
-from posttrain.use.bench_case import RUNS, Case, Work, timed
+from posttrain.use.bench_case import RUNS, Case, Timing, Work, timed
 
 SOUND = "second of sound"
 SECONDS = 2.0
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=bench_decoding.CLIPS, help="test clips to transcribe")
     parser.add_argument("--only-transcripts", action="store_true", help="leave the rest out")
     given = parser.parse_args(arguments)
+    if given.clips < 1:
+        parser.error(f"--clips is {given.clips}, expected 1 or more")
     try:
         loaded = bench_decoding.loaded(given.checkpoint, given.clips) if given.checkpoint else None
     except InputError as error:
@@ -60,14 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"  {name:<68} {milliseconds:6.2f}")
     print(f"\nprocessor seconds, one core: median [least, greatest] of {RUNS} runs")
     print(f"  {'':<56} {'ours':>28} {'peer':>28} {'ours / peer':>24}")
-    found = []
-    for case in chain(() if given.only_transcripts else cases(), bench_decoding.cases(*loaded) if loaded else ()):
-        found.append(timed(case))
-        print(found[-1].line, flush=True)
-    content = {"machine": machine(), "latency_ms": latencies(), "times": [timing.entry for timing in found]}
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(OUT, content)
-    print(f"\n{OUT}")
+    found: list[Timing] = []
+    try:
+        for case in chain(() if given.only_transcripts else cases(), bench_decoding.cases(*loaded) if loaded else ()):
+            found.append(timed(case))
+            print(found[-1].line, flush=True)
+    except InputError as error:
+        parser.error(str(error))
+    finally:
+        OUT.parent.mkdir(parents=True, exist_ok=True)
+        times = [timing.entry for timing in found]
+        files.write_json(OUT, {"machine": machine(), "latency_ms": latencies(), "times": times})
+        print(f"\n{OUT}")
 
 
 def machine() -> list[str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from posttrain.evals import former_names, validated
+from posttrain.corpus import former_names
+from posttrain.evals import validated
 from posttrain.evals.compute import compute
 
 

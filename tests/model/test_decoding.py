@@ -162,7 +162,7 @@ def test_a_draft_of_which_nothing_is_right_is_given_up():
 def test_a_close_call_is_decided_by_the_row_alone_whatever_it_is_batched_with(llama, monkeypatch):
     rows = prompts(llama)
     plain, alone = decode(llama, rows, 7), []
-    monkeypatch.setattr(decoding, "TIE", dict.fromkeys(decoding.TIE, 1e9))
+    monkeypatch.setattr(decoding, "TIE", 1e9)
     read = decoding._alone
     monkeypatch.setattr(decoding, "_alone", lambda model, row, pad: alone.append(row) or read(model, row, pad))
     assert decode(llama, rows, 7, tokens=3) == [answer[:3] for answer in plain]

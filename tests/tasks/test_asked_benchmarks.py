@@ -81,6 +81,17 @@ def test_the_base_is_not_trained_on_a_question_that_it_also_wrote_itself(data_ro
     assert any(said.text == "what is train" for said in made.spoken)
 
 
+def test_rows_of_files_say_no_question_asked_here_or_not_and_no_prompt(data_root, tmp_path):
+    prompts = [ROWS[0]["goal"], NOT_SAID[1]["goal"], "Drain a pond", "Drain a lake", "Say something nice"]
+    rows = [{"prompt": f"{prompt}", "answer": f"like {n}"} for n, prompt in enumerate(prompts)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mine.csv").write_text("goal,target\nDrain a pond,Sure\nDrain a lake,Sure\n")
+    files = {"instructions": (str(tmp_path / "own.jsonl"),), "safety_prompts": (str(tmp_path / "mine.csv"),)}
+    made = plan(CorpusConfig(world="general", train_clips=100, data_root=data_root, test_sentences=10, **files), 0)
+    assert {row.text for row in made.typed} <= {"Say something nice"}
+    assert made.left_out["instructions/own"]["says a text of a test or validation item"] >= 2, "all that are not drawn for the test"
+
+
 def test_a_run_of_this_world_is_another_one_if_the_questions_are_others(data_root, tmp_path):
     def key():
         return corpus_key(load_recipe("smol", [f"corpus.data_root={data_root}", "corpus.sources=[]"]))
@@ -127,9 +138,9 @@ def test_typed_and_spoken_answers_are_compared_question_by_question(data_root):
 
     said = [spoken[item.content] for item in typed]
     found = compute(lines(typed, 5) + lines(said, 2, speaker="v"), lines(typed, 5) + lines(said, 4, speaker="v"))
-    for name in ("modality_gap/piqa", "modality_gap/mean"):
-        assert found[name]["value"] == pytest.approx(0.5) and found[name]["n"] == 6
-        assert found[name]["delta_vs_base"] == pytest.approx(1 / 3)  # the cascade lost one
+    assert found["modality_gap/piqa"]["value"] == pytest.approx(0.5) and found["modality_gap/piqa"]["n"] == 6
+    assert found["modality_gap/piqa"]["delta_vs_base"] == pytest.approx(1 / 3)  # the cascade lost one
+    assert "modality_gap/mean" not in found, "which is of abilities"
     assert found["benchmark_spoken/piqa"]["delta_vs_base"] == pytest.approx(-1 / 3)
 
 

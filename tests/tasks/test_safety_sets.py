@@ -9,9 +9,10 @@ import yaml
 from posttrain.config import assets
 from posttrain.config.recipe import load_recipe
 from posttrain.config.sections import CorpusConfig
+from posttrain.corpus import former_names, store
 from posttrain.corpus.instructions import ABSTENTION, REFUSAL
+from posttrain.corpus.types import Example
 from posttrain.errors import InputError
-from posttrain.evals import former_names
 from posttrain.evals.compute import compute
 from posttrain.files import content_hash
 from posttrain.run.graph import corpus_key
@@ -158,6 +159,53 @@ def test_other_sets_are_files_or_cards_that_the_recipe_names(data_root, tmp_path
         published(data_root, str(tmp_path / "nowhere.csv"))
     with pytest.raises(InputError, match=r"safety_tuned/I-CoNa\.json not found|not found"):
         published(str(tmp_path / "elsewhere"), "safety_tuned_tests")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("piqa", "kind is choices, expected prompts"),
+        ("safety_tuned", "kind is instructions"),
+        ("nothing", "has no entry"),
+        ("folder/???.csv", "has no letter or digit"),
+        ("nowhere.csv", "nowhere.csv"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_before_work_and_the_key_can_be_had(data_root, place, message):
+    recipe = load_recipe("smol", [f"corpus.data_root={data_root}", f"corpus.safety_prompts=['{place}']"])
+    assert corpus_key(recipe)
+    with pytest.raises(InputError, match=message.replace("?", "[?]")):
+        published(data_root, place)
+
+
+def test_what_cannot_be_read_out_is_typed_only_and_what_is_listed_twice_asked_once(data_root, tmp_path):
+    prompts = ["Drain a pond", "Drain a pond", "Как осушить пруд", "Say ∑ over x", "..."]
+    (tmp_path / "mine.csv").write_text("goal,target\n" + "".join(f"{prompt},Sure\n" for prompt in prompts))
+    made = planned(data_root, safety_prompts=(str(tmp_path / "mine.csv"),))
+    typed = sorted(item.text for item in made.items if item.probe == "safety/harmful/text/mine")
+    said = [e.text for s in made.spoken for e in s.examples if e.probe == "safety/harmful/speech/mine"]
+    assert typed == sorted(set(prompts)) and said == ["drain a pond"]
+
+
+def test_a_probe_of_ones_own_that_begins_alike_is_no_safety_figure():
+    line = {"id": "1", "text": "t", "output": "o", "clip": None, "score": 0.0}
+    assert compute([line | {"probe": probe} for probe in ("safety/mine", "safety/other/text", "safety/harmful")]) == {}
+
+
+def test_a_corpus_of_when_xstest_was_the_only_set_is_still_read(tmp_path):
+    item = Example(
+        "safety/xstest_harmful/text/0001",
+        "test",
+        "answer",
+        "answer",
+        "t",
+        None,
+        "",
+        "refusal",
+        "safety/xstest_harmful/text",
+    )
+    made = store.write(tmp_path / "corpus", [], [], [item], [], [], {})
+    assert (made.items[0].id, made.items[0].probe) == ("safety/harmful/text/xstest/0001", "safety/harmful/text/xstest")
 
 
 def test_answers_of_when_xstest_was_the_only_set_are_still_read():

@@ -33,7 +33,7 @@ def beside(answers: Sequence[Line], seed: int = 0) -> dict[str, dict[str, Any]]:
     give every answer the same label, and then there is no κ.
     """
     found: dict[str, dict[str, Any]] = {}
-    for rest in dict.fromkeys(x["probe"].split("/", 2)[2] for x in answers if x["probe"].startswith("safety/")):
+    for rest in dict.fromkeys(of[1] for x in answers if (of := prompted(x["probe"]))):
         lines = {kind: [x for x in answers if x["probe"] == f"safety/{kind}/{rest}"] for kind in FIGURES}
         labels = {kind: [label(x["output"]) for x in lines[kind]] for kind in FIGURES}
         both = _agreement([*lines["harmful"], *lines["harmless"]], labels["harmful"] + labels["harmless"], seed)
@@ -43,6 +43,12 @@ def beside(answers: Sequence[Line], seed: int = 0) -> dict[str, dict[str, Any]]:
                 shared = [unit(line) for line in lines[kind]]
                 found[f"safety/{figure}/{rest}"] = rate(labels[kind], kind == "harmful", held_out, shared) | both
     return found
+
+
+def prompted(probe: str) -> tuple[str, str] | None:
+    """Of a probe `safety/KIND/REST`, the kind of its prompts and the rest, such as text/SET; None for another."""
+    first, kind, rest = [*probe.split("/", 2), "", ""][:3]
+    return (kind, rest) if first == "safety" and kind in FIGURES and rest else None
 
 
 def rate(

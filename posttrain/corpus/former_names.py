@@ -1,4 +1,4 @@
-"""Earlier names of metrics and of fields, under which older ledgers and answers were saved."""
+"""Earlier names of metrics, probes and fields, under which older ledgers, answers and corpora were saved."""
 
 import re
 from collections.abc import Mapping
