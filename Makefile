@@ -189,9 +189,10 @@ check: .venv/.ready  ## check format, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-format: .venv/.ready  ## let ruff fix what it can, and strip the notebooks' outputs
+format: .venv/.ready  ## let ruff fix what it can, write the tables of options into docs/, and strip the notebooks' outputs
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+	.venv/bin/python docs/options.py
 	.venv/bin/jupyter-nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
 
 smoke: .venv/.ready  ## run every stage at toy size, in a fresh runs/smoke

@@ -100,7 +100,7 @@ def blocks(document: Path) -> Iterator[Block]:
 def unstamped(content: str) -> list[str]:
     """Lines with measured figures outside of every block: an interval, or in a table or a block of text a share, a
     difference or a time."""
-    left = re.sub(r"<!-- figures: .*?<!-- /figures -->", "", content, flags=re.DOTALL)
+    left = re.sub(r"<!-- (figures|options): .*?<!-- /\1 -->", "", content, flags=re.DOTALL)
     found, fenced = [], ""
     for line in left.splitlines():
         if line.startswith("```"):

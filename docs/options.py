@@ -1,5 +1,8 @@
-"""A hook of mkdocs: a line that ends in `<!-- options: sft -->` becomes the table of that section's options, read from
-its dataclass, so that the pages cannot fall behind the code. What the line says is for readers of the bare page."""
+"""Write the tables of options into the pages of docs/: `python docs/options.py`, which `make format` calls.
+
+A table lies between `<!-- options: sft -->` and `<!-- /options -->` and is read from that section's dataclass. A test
+holds the pages to the code.
+"""
 
 import ast
 import dataclasses
@@ -11,12 +14,21 @@ from posttrain.config import gate as gate_config
 from posttrain.config import recipe as config
 from posttrain.config import sections, stage_table
 
-MARK = re.compile(r"^.*<!-- options: (\w+) -->$", re.MULTILINE)
+BLOCK = re.compile(r"^<!-- options: (\w+) -->\n.*?^<!-- /options -->$", re.MULTILINE | re.DOTALL)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by mkdocs for every page."""
-    return MARK.sub(lambda mark: table(mark[1]), markdown)
+def main() -> None:
+    """Bring every page up to date."""
+    for page in Path(__file__).parent.rglob("*.md"):
+        content = page.read_text(encoding="utf-8")
+        if (made := filled(content)) != content:
+            page.write_text(made, encoding="utf-8")
+            print(page)
+
+
+def filled(page: str) -> str:
+    """The page with its tables as the code has them; KeyError for an unknown section."""
+    return BLOCK.sub(lambda b: f"<!-- options: {b[1]} -->\n\n{table(b[1])}\n\n<!-- /options -->", page)
 
 
 def table(section: str) -> str:
@@ -57,3 +69,7 @@ def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+if __name__ == "__main__":
+    main()

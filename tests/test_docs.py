@@ -137,27 +137,17 @@ def test_every_section_of_a_recipe_is_explained_on_some_page():
     assert shown == {field.name for field in fields if dataclasses.is_dataclass(field.default)}
 
 
-def test_the_table_of_options_is_read_from_the_code():
-    made = script("docs/options.py").on_page_markdown("before\nFields are here. <!-- options: dpo -->\nafter")
-    assert "| `dpo.beta` | `0.1` | How strongly the model is held to the reference. |" in made
-    assert made.startswith("before\n| option |") and made.endswith("\nafter")
-    with pytest.raises(KeyError):
-        script("docs/options.py").table("nothing")
-    allowed = next(
-        line for line in script("docs/options.py").table("distill").splitlines() if "`distill.divergence`" in line
-    )
-    assert allowed.endswith(" One of `forward_kl`, `reverse_kl`, `js`. |")
-
-
-def test_the_bare_page_says_where_its_options_are():
-    from posttrain.config import recipe as config
-
-    sections = {field.name: type(field.default) for field in dataclasses.fields(config.Recipe)}
+def test_the_tables_of_options_are_those_of_the_code():
+    options = script("docs/options.py")
     for page in PAGES:
-        for line in re.findall(r"^.*<!-- options: \w+ -->", page.read_text(), re.MULTILINE):
-            said, _, name = line.removesuffix(" -->").partition(" <!-- options: ")
-            made = sections[name]
-            assert f"`{made.__name__}` in `{made.__module__.replace('.', '/')}.py`" in said
+        assert options.filled(page.read_text()) == page.read_text(), f"{page.name}: run make format"
+    made = options.filled("before\n<!-- options: dpo -->\nold\n<!-- /options -->\nafter\n")
+    assert "| `dpo.beta` | `0.1` | How strongly the model is held to the reference. |" in made and "old" not in made
+    assert made.startswith("before\n<!-- options: dpo -->\n\n| option |") and options.filled(made) == made
+    with pytest.raises(KeyError):
+        options.table("nothing")
+    allowed = next(line for line in options.table("distill").splitlines() if "`distill.divergence`" in line)
+    assert allowed.endswith(" One of `forward_kl`, `reverse_kl`, `js`. |")
 
 
 def test_the_manifest_of_the_example_has_the_checksum_of_its_card():

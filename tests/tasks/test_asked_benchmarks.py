@@ -89,7 +89,9 @@ def test_rows_of_files_say_no_question_asked_here_or_not_and_no_prompt(data_root
     files = {"instructions": (str(tmp_path / "own.jsonl"),), "safety_prompts": (str(tmp_path / "mine.csv"),)}
     made = plan(CorpusConfig(world="general", train_clips=100, data_root=data_root, test_sentences=10, **files), 0)
     assert {row.text for row in made.typed} <= {"Say something nice"}
-    assert made.left_out["instructions/own"]["says a text of a test or validation item"] >= 2, "all that are not drawn for the test"
+    assert made.left_out["instructions/own"]["says a text of a test or validation item"] >= 2, (
+        "all that are not drawn for the test"
+    )
 
 
 def test_a_run_of_this_world_is_another_one_if_the_questions_are_others(data_root, tmp_path):
