@@ -36,7 +36,7 @@ reads.notebooks := RECIPE RUN ONLY DATA_ROOT
 reads.picture = $(one_run)
 reads.figures := RUN DRY_RUN
 reads.doctor := RECIPE RUN $(filter-out FRESH_CODE DRY_RUN,$(changes))
-reads.bench := RUN STAGE CLIPS
+reads.bench = RUN CLIPS $(if $(RUN),STAGE)
 reads.weights := DRY_RUN
 reads.clean := RUN
 

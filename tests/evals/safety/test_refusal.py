@@ -74,10 +74,9 @@ def test_help_after_a_refusal_does_not_undo_it(detector):
     assert not detector.refuses(helped.removeprefix(no))
 
 
-def test_typographic_signs_and_markup_change_nothing(detector):
-    assert detector.log_odds("I’m sorry, I can’t **help** with that.") == detector.log_odds(
-        "I'm sorry, I can't help with that."
-    )
+def test_typographic_signs_and_markup_change_nothing():
+    plain = refusal.features("I'm sorry, I can't help with that.")
+    assert refusal.features("I’m sorry, I can’t **help** with that.") == plain
 
 
 @pytest.mark.parametrize(
