@@ -12,7 +12,9 @@ from posttrain.config.recipe import load_recipe
 from posttrain.errors import InputError
 from posttrain.evals import statistics
 from posttrain.evals.clusters import Clusters
+from posttrain.report import verify
 from posttrain.report.gate import Check, check, judge
+from posttrain.run import ledger
 from posttrain.run.graph import corpus_key, nodes
 
 SAME = ["evaluation.bootstrap=100"]
@@ -108,6 +110,14 @@ def test_a_figure_taken_out_of_the_ledger_or_put_in_is_told(run):
         ("task/nice", False),
         ("wer/clean", True),
     }
+
+
+def test_a_ledger_from_before_there_was_a_metric_is_not_wrong_for_want_of_it(run):
+    row = ledger.read(run / "ledger.jsonl")[-1]
+    found = row.metrics | {"modality_gap/instruction": {"value": 0.2}}
+    assert list(verify.differences(row, found, resampled=True)) == []
+    [wrong] = verify.differences(row, found | {"modality_gap/other": {"value": 0.2}}, resampled=True)
+    assert (wrong.metric, wrong.ledger) == ("modality_gap/other", None)
 
 
 def test_the_judgement_is_on_what_the_answers_give(run):
