@@ -122,7 +122,11 @@ class Parrot:
 
     spec = Spec("sft", "base")
 
-    def answer(self, examples, batch_size, max_new_tokens):
+    def draft(self, example):
+        return example.text
+
+    def answer(self, examples, batch_size, max_new_tokens, drafts):
+        assert len(drafts) == len(examples)
         return [e.clip.replace("/", " ").replace("#", " ") if e.clip else e.text for e in examples]
 
 
