@@ -36,5 +36,7 @@ def _current(name: str) -> str:
 
 
 def _probe(name: str) -> str:
+    if name.startswith("safety/xstest_"):
+        return XSTEST.sub(r"safety/\1/xstest", name)
     was = next((was for was in BENCHMARKS if name == was or name.startswith(f"{was}/")), "")
-    return BENCHMARKS[was] + name.removeprefix(was) if was else XSTEST.sub(r"safety/\1/xstest", name)
+    return BENCHMARKS[was] + name.removeprefix(was) if was else name

@@ -27,6 +27,12 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def first():
+    """Command → its JSON in the first encoding."""
+    return {}
+
+
 def printed(arguments: list[str], encoding: str, monkeypatch) -> tuple[int, str, str]:
     """Status, stdout and stderr of a command whose terminal has that encoding."""
     written = {}
@@ -53,13 +59,13 @@ def test_a_command_ends_alike_in_every_encoding(command, encoding, runs, monkeyp
 @pytest.mark.parametrize(
     "command", ["report one --json", "compare one two --stage align --json", "run tiny --dry-run --json"]
 )
-def test_json_is_the_same_in_every_encoding(command, encoding, runs, monkeypatch):
+def test_json_is_the_same_in_every_encoding(command, encoding, runs, first, monkeypatch):
     monkeypatch.chdir(runs)
     status, out, _ = printed(command.split(), encoding, monkeypatch)
-    _, same, _ = printed(command.split(), "utf-8", monkeypatch)
-    assert status == 0 and json.loads(out).keys() == json.loads(same).keys()
-    if not command.startswith("run"):  # a plan tells the memory that is free
-        assert json.loads(out) == json.loads(same)
+    found = json.loads(out)
+    same = first.setdefault(command, found)
+    assert status == 0 and found.keys() == same.keys()
+    assert command.startswith("run") or found == same  # a plan tells the memory that is free
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
