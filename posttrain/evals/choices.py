@@ -7,6 +7,7 @@ import torch
 
 from posttrain.corpus.choices import Choice
 from posttrain.corpus.types import Example
+from posttrain.model.decoding import by_length
 from posttrain.model.speech_llama import SpeechLlama
 
 
@@ -55,10 +56,8 @@ def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size
         row, start = _encoded(llama, context, ending)
         rows.append(row)
         spans.append((start, len(row)))
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found: dict[int, tuple[float, bool]] = {}
-    for first in range(0, len(order), batch_size):
-        batch = order[first : first + batch_size]
+    for batch in by_length(rows, batch_size, llama.model.config.vocab_size):
         of_batch = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
         for i, logprobs in zip(batch, of_batch, strict=True):
             targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)  # (L,)

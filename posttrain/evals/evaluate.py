@@ -32,6 +32,7 @@ from posttrain.machine.device import say
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model import together
 from posttrain.model.adapters import linear_bytes
+from posttrain.model.decoding import by_length
 from posttrain.model.divergence import kl_terms
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders.contract import run as encoded
@@ -285,9 +286,8 @@ def _language(llama: SpeechLlama, base: Reference, corpus: Corpus, config: Evalu
     for source, texts in by_source.items():
         rows = [llama.tokenizer.text_ids(text) for text in texts]
         spans = [(1, len(row)) for row in rows]
-        size = max(1, config.batch_size // 4) if source else config.batch_size  # real text is longer
         of = f"/{source}" if source else ""
-        for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, size):
+        for i, ours, theirs, targets in _paired_logprobs(llama, rows, spans, base, rows, spans, config.batch_size):
             nll = -ours.gather(-1, targets[:, None]).sum().item()
             kl = kl_terms(theirs, ours).sum().item()
             ce = -(theirs.exp() * ours).sum().item()
@@ -318,8 +318,7 @@ def _teacher(llama: SpeechLlama, base: Reference, corpus: Corpus, config: Evalua
     items = [i for i in corpus.items if i.clip and i.probe in ("wer/clean", "task/spoken_qa")]
     students, spans = _rows(llama, items)
     teachers, teacher_spans = _rows(llama, [dataclasses.replace(item, clip=None) for item in items])
-    lines = []
-    size = max(1, config.batch_size // 2)
+    lines, size = [], config.batch_size
     for i, ours, theirs, targets in _paired_logprobs(llama, students, spans, base, teachers, teacher_spans, size):
         kl = kl_terms(theirs, ours).sum().item()
         item = items[i]
@@ -346,9 +345,7 @@ def _paired_logprobs(
     batch_size: int,
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Row number, the stage's and the base's log-probabilities over the span (L, V), and its tokens (L,)."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    for batch in by_length(rows, batch_size, llama.model.config.vocab_size):
         ours = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
         with base.loaded() as reference:
             theirs = reference.span_logprobs([base_rows[i] for i in batch], [base_spans[i] for i in batch])

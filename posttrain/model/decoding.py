@@ -11,7 +11,7 @@ from its beginning: one rule for every batch and draft.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,15 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
+from posttrain.model.limits import LOGITS_BYTES, PIECE
+
 SHARED = 8
 """Tokens from which reading a common beginning once pays."""
 TIE = 1e-3
 """Differences of logits that rounding may reverse, in 32 bits. In 16 bits many are as small, so there answers are the
 same only up to rounding."""
-PIECE = 24
-"""Most words of a draft that are read in one pass."""
 SHORT = 4
-"""As many at least, after a wrong word."""
+"""Fewest words of a draft that are read in a pass after a wrong one."""
 MISSES = 3
 """A draft does not pay, and is given up, after so many passes in which no word was right and none was found again."""
 BEFORE, BEHIND = 3, 8
@@ -264,6 +264,18 @@ def check_generation(config: GenerationConfig | None, options: dict[str, Any]) -
             f"encoder_repetition_penalty is {asked}, expected 1.0: speech ids have no logits; "
             "use repetition_penalty or no_repeat_ngram_size"
         )
+
+
+def by_length(rows: Sequence[Sequence[int]], batch_size: int, words: int) -> Iterator[list[int]]:
+    """Numbers of rows of like length, at most `batch_size` at once, and no more than have logits in LOGITS_BYTES."""
+    batch: list[int] = []
+    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
+        if batch and (len(batch) == batch_size or 4 * (len(batch) + 1) * len(rows[i]) * words > LOGITS_BYTES):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def left_padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,7 +26,7 @@ OPENINGS = (
     "Which", "Is it", "Do", "Should I", "Name", "Tell me", "Give me", "Explain", "Describe",
 )  # fmt: skip
 MAX_REQUEST_TOKENS, MAX_ANSWER_TOKENS = 20, 48
-BATCH = 64
+BATCH = 128
 TOP_K, TOP_P = 50, 0.95
 """A token is drawn from the likeliest ones: at most so many, with this much of their probability."""
 MOST_TRIES = 20

@@ -19,7 +19,7 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import chat_format
 from posttrain.model.adapters import speech_embedding_of
-from posttrain.model.decoding import Tally, generate_ids, right_padded
+from posttrain.model.decoding import Tally, by_length, generate_ids, right_padded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
@@ -207,9 +207,7 @@ class SpeechLlama:
     ) -> list[torch.Tensor]:
         """Log-probability in nats of each token in a span of its row of ids, in order: float32 (L,)."""
         found: dict[int, torch.Tensor] = {}
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        for batch in by_length(rows, batch_size, self.model.config.vocab_size):
             of_batch = self.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
             for i, logprobs in zip(batch, of_batch, strict=True):
                 targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)

@@ -15,6 +15,7 @@ from posttrain.config import adapter_file
 from posttrain.config.recipe import Recipe
 from posttrain.model.encoders import kinds
 from posttrain.model.encoders.kinds import Shape
+from posttrain.model.limits import LOGITS_BYTES, PIECE
 from posttrain.model.weights import cards
 from posttrain.run.graph import Node, nodes
 
@@ -285,10 +286,13 @@ def _tokens(recipe: Recipe, encoder: Shape) -> float:
 
 
 def _evaluation(node: Node, recipe: Recipe, llama: Llama, encoder: Shape) -> float:
-    """Bytes of the KV cache plus the larger of the encoder and the log-probabilities of a stage and of its base."""
+    """Bytes of the KV cache plus the largest of the encoder, the log-probabilities of a stage and of its base, and the
+    logits of drafts."""
     asked = max(recipe.evaluation.batch_size, _rows(node) if node.spec.rows == "prompts" else 0)
-    scored = asked * LINE_TOKENS * llama.vocab * (BYTES[recipe.base.dtype] + 2 * 4)
-    return _cache(asked, recipe, llama, encoder) + max(scored, encoder.params * 4)
+    element = BYTES[recipe.base.dtype]
+    scored = min(asked * LINE_TOKENS * llama.vocab, LOGITS_BYTES / 4) * (element + 2 * 4)
+    drafted = asked * (1 + PIECE) * llama.vocab * element
+    return _cache(asked, recipe, llama, encoder) + max(scored, drafted, encoder.params * 4)
 
 
 def _cache(rows: int, recipe: Recipe, llama: Llama, encoder: Shape) -> float:

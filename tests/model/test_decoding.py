@@ -7,7 +7,7 @@ import torch
 from conftest import example
 
 from posttrain.model import checkpoint, decoding
-from posttrain.model.decoding import Tally, check_generation, generate_ids, left_padded, right_padded
+from posttrain.model.decoding import Tally, by_length, check_generation, generate_ids, left_padded, right_padded
 
 
 def prompts(llama):
@@ -206,3 +206,10 @@ def test_padding_goes_where_it_is_asked_for():
     assert left_padded([[1], [2, 3]], 9)[0].tolist() == [[9, 1], [2, 3]]
     assert right_padded([[1], [2, 3]], 9)[0].tolist() == [[1, 9], [2, 3]]
     assert right_padded([[1], [2, 3]], 9)[1].tolist() == [[1, 0], [1, 1]]
+
+
+def test_rows_are_scored_in_batches_of_like_length_and_of_bounded_logits(monkeypatch):
+    rows = [[0] * n for n in (9, 1, 4, 4, 30, 2)]
+    assert list(by_length(rows, 4, 10)) == [[1, 5, 2, 3], [0, 4]] and list(by_length([], 4, 10)) == []
+    monkeypatch.setattr(decoding, "LOGITS_BYTES", 4 * 12 * 10)
+    assert list(by_length(rows, 4, 10)) == [[1, 5, 2], [3], [0], [4]], "one row always goes"
