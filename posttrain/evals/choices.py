@@ -7,7 +7,6 @@ import torch
 
 from posttrain.corpus.choices import Choice
 from posttrain.corpus.types import Example
-from posttrain.model.decoding import by_length
 from posttrain.model.speech_llama import SpeechLlama
 
 
@@ -57,7 +56,7 @@ def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size
         rows.append(row)
         spans.append((start, len(row)))
     found: dict[int, tuple[float, bool]] = {}
-    for batch in by_length(rows, batch_size, llama.model.config.vocab_size):
+    for batch in llama.batches(rows, batch_size):
         of_batch = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
         for i, logprobs in zip(batch, of_batch, strict=True):
             targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)  # (L,)

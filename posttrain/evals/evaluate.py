@@ -32,7 +32,6 @@ from posttrain.machine.device import say
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model import together
 from posttrain.model.adapters import linear_bytes
-from posttrain.model.decoding import by_length
 from posttrain.model.divergence import kl_terms
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders.contract import run as encoded
@@ -345,7 +344,7 @@ def _paired_logprobs(
     batch_size: int,
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Row number, the stage's and the base's log-probabilities over the span (L, V), and its tokens (L,)."""
-    for batch in by_length(rows, batch_size, llama.model.config.vocab_size):
+    for batch in llama.batches(rows, batch_size):
         ours = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
         with base.loaded() as reference:
             theirs = reference.span_logprobs([base_rows[i] for i in batch], [base_spans[i] for i in batch])

@@ -4,7 +4,7 @@ Shape letters, here and everywhere: B batch, S samples, M mel bins, F mel frames
 L text tokens, D width, V vocabulary, k frames per speech token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,12 +207,16 @@ class SpeechLlama:
     ) -> list[torch.Tensor]:
         """Log-probability in nats of each token in a span of its row of ids, in order: float32 (L,)."""
         found: dict[int, torch.Tensor] = {}
-        for batch in by_length(rows, batch_size, self.model.config.vocab_size):
+        for batch in self.batches(rows, batch_size):
             of_batch = self.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
             for i, logprobs in zip(batch, of_batch, strict=True):
                 targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)
                 found[i] = logprobs.gather(-1, targets[:, None])[:, 0]
         return [found[i] for i in range(len(rows))]
+
+    def batches(self, rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+        """Numbers of rows to score at once (`decoding.by_length`)."""
+        return by_length(rows, batch_size, self.model.config.vocab_size)
 
     @torch.no_grad()
     def span_logprobs(self, rows: list[list[int]], spans: list[tuple[int, int]]) -> list[torch.Tensor]:
