@@ -1,4 +1,4 @@
-"""The sections of a recipe, one frozen dataclass each: every option and its default (for the gate: gate_config.py)."""
+"""The sections of a recipe, one frozen dataclass each: every option and its default (for the gate: gate.py)."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,5 @@
 """Greedy answers in batches of similar length, checked against drafts; an answer depends on neither batch nor draft.
+A word is a token here.
 
 A draft is what an answer probably is: the encoder's own transcript, or what another checkpoint answered. The Llama
 reads a piece of it in one pass and accepts as much as it would have said itself. This is speculative decoding
@@ -96,8 +97,10 @@ class _Row:
         return self.draft[self.at : self.at + min(self.size, room)]
 
     def take(self, piece: list[int], words: Sequence[int], ends: frozenset[int], longest: int) -> int:
-        """Add what the Llama says after each word of the piece, as long as that is what the piece says next, and one
-        word more; returns how many words of the piece were right. words: 1 + the piece's length."""
+        """Append the Llama's own words while they are the piece's, then one more; returns how many were the same.
+
+        words: the Llama's, before the piece and after each of its words.
+        """
         for right, word in enumerate(words):
             self.ended = word in ends
             if self.ended:
@@ -113,7 +116,7 @@ class _Row:
         raise AssertionError("one word more than the piece has was to be said")
 
     def _realign(self, right: int, word: int) -> None:
-        """Go on behind the Llama's own word in the draft, nearest to where another one was; else behind that."""
+        """Go on after the Llama's word in the draft that is nearest to the mismatch; without one, after the mismatch."""
         missed = self.at + right
         places = [i for i in range(max(0, missed - BEFORE), missed + BEHIND) if self.draft[i : i + 1] == [word]]
         self.misses = 0 if right or places else self.misses + 1
@@ -178,8 +181,8 @@ def _alone(model: Any, row: list[int], pad_id: int) -> int:
 
 
 def _kept(cache: Any, mask: torch.Tensor, rows: list[int], right: list[int], columns: int) -> tuple[Any, torch.Tensor]:
-    """The cache and the mask (B, L) of these rows, which of their last `columns` see only so many, and without columns
-    that none sees."""
+    """Cache and mask (B, L) of the rows that go on: of the last `columns`, each row keeps as many as were right, and
+    columns that no row keeps are dropped."""
     if len(rows) < len(mask):
         places = torch.tensor(rows, device=mask.device)
         cache.batch_select_indices(places)

@@ -91,7 +91,7 @@ class SpeechLlama:
     head: WordHead | None = None
     """CTC over the Llama's words as `align` trained it, if it did."""
     drafts: bool = True
-    """Whether answers are checked against drafts, which is quicker and gives the same."""
+    """Whether answers are checked against drafts, which is quicker and, in 32 bits, gives the same."""
 
     def __post_init__(self) -> None:
         self.tokenizer.one_format = self.spec.one_format

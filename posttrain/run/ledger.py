@@ -45,7 +45,7 @@ class Row:
     started: str
     """Start time in ISO 8601, with time zone."""
     wall_s: float
-    """Seconds that the stage took."""
+    """Seconds of training; encoding of frames and evaluation are not in it."""
     train_metrics: dict[str, Any]
     """What the stage reported about its training."""
     metrics: dict[str, dict[str, Any]]

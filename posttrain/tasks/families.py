@@ -1,4 +1,7 @@
-"""All task families, in the order in which their items are made: a new family is a file and an entry here."""
+"""The task families of the tiny world, in the order in which their items are made: a new one is a file and an entry.
+
+`worlds.py` has those of the general world.
+"""
 
 from posttrain.tasks import (
     advice,

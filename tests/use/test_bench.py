@@ -56,7 +56,7 @@ def drafted(llama):
 def test_transcripts_with_drafts_are_timed_beside_the_same_words_without(drafted, monkeypatch):
     made = list(bench_decoding.cases(*drafted))
     assert [case.peer_name.partition(" (")[0] for case in made] == ["word by word", "generate"] * 2
-    assert all("(same words: 4 of 4)" in case.peer_name and case.amount == 4 for case in made)
+    assert all("(same text for 4 of 4 clips)" in case.peer_name and case.amount == 4 for case in made)
     assert timed(made[0], runs=1).ratio[0] > 0
     llama, asked = drafted
     monkeypatch.setattr(type(llama), "answer", lambda llama, *_: [str(llama.drafts)] * len(asked))
