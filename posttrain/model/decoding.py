@@ -116,7 +116,7 @@ class _Row:
         raise AssertionError("one word more than the piece has was to be said")
 
     def _realign(self, right: int, word: int) -> None:
-        """Go on after the Llama's word in the draft that is nearest to the mismatch; without one, after the mismatch."""
+        """Go on after the Llama's word in the draft that is nearest to the mismatch; if none, after the mismatch."""
         missed = self.at + right
         places = [i for i in range(max(0, missed - BEFORE), missed + BEHIND) if self.draft[i : i + 1] == [word]]
         self.misses = 0 if right or places else self.misses + 1
