@@ -7,6 +7,7 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.readers import json_lines
 from posttrain.readers.tables import in_line_order
+from posttrain.tasks import asked_benchmarks
 from posttrain.tasks.graders import GRADERS, grade
 
 REQUIRED = ("id", "probe", "instruction", "text", "answer", "grader")
@@ -42,8 +43,9 @@ def _problem(fields: dict[str, Any]) -> str | None:
     wrong = [key for key in OPTIONAL if not isinstance(fields.get(key), str | None)]
     if wrong:
         return f": {wrong[0]} is {fields[wrong[0]]!r}, expected text; correct it, or leave it out"
-    if (known := [name for name in GRADERS if name != "chosen"]) and fields["grader"] not in known:
-        return f": grader is {fields['grader']}, expected one of {', '.join(known)}"
+    free = GRADERS.keys() - asked_benchmarks.GRADERS.keys()  # a probe here has no answers to choose from
+    if fields["grader"] not in free:
+        return f": grader is {fields['grader']}, expected one of {', '.join(sorted(free))}"
     if empty := [key for key in ("id", "probe", "instruction") if not fields[key].strip()]:
         return f": {empty[0]} is empty; write one"
     item = _item(fields)

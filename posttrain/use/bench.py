@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="time its transcripts, such as runs/tiny/sft")
     parser.add_argument("--clips", type=int, default=bench_decoding.CLIPS, help="test clips to transcribe")
-    parser.add_argument("--only-transcripts", action="store_true", help="leave the rest out")
     given = parser.parse_args(arguments)
     if given.clips < 1:
         parser.error(f"--clips is {given.clips}, expected 1 or more")
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"  {'':<56} {'ours':>28} {'peer':>28} {'ours / peer':>24}")
     found: list[Timing] = []
     try:
-        for case in chain(() if given.only_transcripts else cases(), bench_decoding.cases(*loaded) if loaded else ()):
+        for case in chain(cases(), bench_decoding.cases(*loaded) if loaded else ()):
             found.append(timed(case))
             print(found[-1].line, flush=True)
     except InputError as error:

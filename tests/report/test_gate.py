@@ -12,6 +12,7 @@ from posttrain.config.recipe import load_recipe
 from posttrain.errors import InputError
 from posttrain.evals import statistics
 from posttrain.evals.clusters import Clusters
+from posttrain.machine.source import stage_code
 from posttrain.report import verify
 from posttrain.report.gate import Check, check, judge
 from posttrain.run import ledger
@@ -114,6 +115,8 @@ def test_a_ledger_from_before_there_was_a_metric_is_not_wrong_for_want_of_it(run
     row = ledger.read(run / "ledger.jsonl")[-1]
     found = row.metrics | {"modality_gap/instruction": {"value": 0.2}}
     assert list(verify.differences(row, found, resampled=True)) == []
+    now = dataclasses.replace(row, config=row.config | {"evaluation_code": {"training": stage_code("evaluation")}})
+    assert [w.metric for w in verify.differences(now, found, resampled=True)] == ["modality_gap/instruction"]
     [wrong] = verify.differences(row, found | {"modality_gap/other": {"value": 0.2}}, resampled=True)
     assert (wrong.metric, wrong.ledger) == ("modality_gap/other", None)
 
