@@ -118,7 +118,7 @@ def test_an_encoding_that_is_stopped_goes_on_where_it_was(encoder, tmp_path, mon
 
 
 class Parrot:
-    """Answers with the clip it is given, or with the text it reads."""
+    """Answers with the clip it is given, or with the text it reads; scores no answers to choose from."""
 
     spec = Spec("sft", "base")
 
@@ -128,6 +128,10 @@ class Parrot:
     def answer(self, examples, batch_size, max_new_tokens, drafts):
         assert len(drafts) == len(examples)
         return [e.clip.replace("/", " ").replace("#", " ") if e.clip else e.text for e in examples]
+
+    def token_logprobs(self, rows, spans, batch_size):
+        assert not rows
+        return []
 
 
 def test_windows_are_answered_one_by_one_and_put_in_a_row():
