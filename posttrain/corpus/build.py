@@ -41,9 +41,12 @@ def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress
     planned = plan.without(planned, said)
     spoken = planned.spoken + _said_as_well(recorded, said | planned.held_out, seed)
     asked: list[Example] = [e for said in spoken for e in said.examples] + planned.typed + recorded.examples
+    by_people = _with_prompts(recorded, spoken)
+    by_voices = [said for said in spoken if not said.recording]
+    scratch = folder.with_name(folder.name + ".shards")
     made = store.write(
         folder,
-        chain(_speak(spoken, seed, folder.with_name(folder.name + ".shards"), progress), recorded.waveforms(progress)),
+        chain(_speak(by_voices, seed, scratch, progress), by_people.waveforms(progress)),
         [example for example in asked if example.split != "test" and not example.probe],
         planned.items + [example for example in asked if example.split == "test"],
         planned.pairs,
@@ -52,13 +55,24 @@ def build(planned: Plan, config: CorpusConfig, seed: int, folder: Path, progress
             "seed": seed,
             "config": dataclasses.asdict(config),
             "dropped": recorded.dropped,
-            "counted": recorded.counted,
+            "counted": by_people.counted,
             "rows": planned.rows,
         },
         planned.valid_items + [example for example in asked if example.split == "valid" and example.probe],
     )
     overlap.check_validation(made)
     return made
+
+
+def _with_prompts(recorded: sources.Recorded, spoken: list[SpokenText]) -> sources.Recorded:
+    """The recordings of sources, and those in which people say prompts of files of rows."""
+    clips, places = list(recorded.clips), dict(recorded.places)
+    for said in spoken:
+        if row := said.recording:
+            by = f"{said.source}/{row.speaker}"
+            clips.append(Clip(said.id, said.text, by, said.split, said.source, "real", None, 0, 0, row.name, row.raw))
+            places[said.id] = (row, slice(None))
+    return dataclasses.replace(recorded, clips=clips, places=places)
 
 
 def _said_as_well(recorded: sources.Recorded, held_out: set[str], seed: int) -> list[SpokenText]:

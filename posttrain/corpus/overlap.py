@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from posttrain.config import assets
 from posttrain.corpus import grammar, sources
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.instructions import PAUSE, SIMPLIFY, TEXT
@@ -148,5 +149,5 @@ def _lines(corpus: "Corpus") -> list[Example]:
 
 
 def _closed(source: str) -> bool:
-    about: dict[str, Any] = {} if source == "made" else sources.card(source)
+    about: dict[str, Any] = sources.card(source) if source in assets.names("data") else {}
     return bool(about.get("closed_vocabulary"))

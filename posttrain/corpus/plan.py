@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from posttrain.corpus import overlap
+from posttrain.corpus import manifest, overlap
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.types import SPLITS, Example, Pair
 from posttrain.errors import InputError
@@ -13,7 +13,7 @@ from posttrain.errors import InputError
 
 @dataclass(frozen=True)
 class SpokenText:
-    """One clip to synthesise."""
+    """One clip to synthesise, or a recording of a prompt."""
 
     id: str
     """The clip's id; its examples and pairs refer to it as `clip`."""
@@ -28,6 +28,10 @@ class SpokenText:
     """The tasks on the clip."""
     in_a_row: tuple[str, ...] = ()
     """The sentences of `text`, if it is several, spoken with pauses between them."""
+    recording: manifest.Row | None = None
+    """The recording in which a person says it; None for a made voice."""
+    source: str = "made"
+    """The file of rows that names the recording, such as instructions_mine."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ path: JSON lines, also packed with gzip, or one JSON array.
 - preferences: `{prompt, chosen, rejected}`; the answers may be dialogues that hold the prompt, in HH-RLHF's text or as
   messages of role and content (UltraFeedback).
 
+A row with `audio`, a path below the file's folder, and `speaker` is a recording of its prompt. `split` (train, valid or
+test) places the speaker; without, the speaker's name does.
+
 Rows that no one-turn example can be made of, or that are too long, are left out and counted.
 """
 
@@ -16,7 +19,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +28,10 @@ import yaml
 from posttrain import files
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
+from posttrain.corpus import audio, manifest
+from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.normalise import normalise, unreadable
+from posttrain.corpus.splits import split_of
 from posttrain.errors import InputError
 from posttrain.readers import json_lines, text_files
 
@@ -37,6 +43,7 @@ LONGEST_SAID = 200
 """Characters of a prompt that may be said; to normalise longer ones would take minutes in a large file."""
 LISTED = 20
 """Maximum number of bad rows of a file in one message."""
+SPLITS = ("train", "valid", "test")
 TOO_LONG, TURNS, AGAIN, UNUSABLE = "too long", "of several turns", "prompt a second time", "unusable"
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -56,6 +63,13 @@ class Row:
     """The other answer of a preference; empty for an instruction."""
     words: str = ""
     """The prompt in normalised words; empty if it is too long to be said or cannot be read out."""
+    recording: manifest.Row | None = None
+    """Who says the prompt where, with the split of that person; None if nobody does."""
+
+    @property
+    def split(self) -> str:
+        """train, valid or test: the speaker's, or what the prompt's words determine."""
+        return (self.recording and self.recording.split) or split_of(self.content)
 
     @property
     def content(self) -> str:
@@ -104,6 +118,12 @@ def paths(config: CorpusConfig) -> list[Path]:
     return [path for kind in KINDS for path in _files(kind, config, []).values()]
 
 
+def recordings(config: CorpusConfig) -> list[Path]:
+    """The recordings of the rows, in their order; InputError as `read`."""
+    known = read(config)
+    return [row.recording.path for row in (*known.instructions, *known.preferences) if row.recording]
+
+
 @functools.lru_cache(maxsize=2)
 def _read(listed: tuple[tuple[Kind, str, Path], ...], longest: int, drop: bool, _states: tuple[Any, ...]) -> Rows:
     """`_states`: sizes and times of the files, so that changed ones are read again."""
@@ -113,18 +133,25 @@ def _read(listed: tuple[tuple[Kind, str, Path], ...], longest: int, drop: bool, 
     for kind, name, path in listed:
         counts = left_out.setdefault(f"{kind}/{name}", Counter())
         bad: list[str] = []
+        read: list[Row] = []
+        said: list[Entry] = []
         for place, number, values in _objects(path, problems):
             try:
                 row = _row(kind, f"{kind}/{name}", number, values)
                 if len(row.prompt) + len(row.answer) + len(row.rejected) > longest:
                     raise _LeftOut(TOO_LONG)
-                if rows[kind].setdefault(row.content, row) is not row:
-                    raise _LeftOut(AGAIN)
+                said += _said(path, row, values)
+                read.append(row)
             except _LeftOut as reason:
                 counts[str(reason)] += 1
             except ValueError as error:
                 counts[UNUSABLE] += 1
                 bad.append(f"{place}: {error}")
+        recorded = _recorded(said, path.parent, drop, bad)
+        counts.update(UNUSABLE for found in recorded.values() if found is None)
+        for row in (_with(row, recorded) for row in read if recorded.get(row.number, row)):
+            if rows[kind].setdefault(row.content, row) is not row:
+                counts[AGAIN] += 1
         if bad and not drop:
             more = [f"{text_files.shown(path)}: {len(bad) - LISTED} more bad rows"] * (len(bad) > LISTED)
             hint = f"{text_files.shown(path)}: corpus.on_bad_rows=drop leaves such rows out and counts them"
@@ -213,6 +240,41 @@ def _row(kind: Kind, source: str, number: int, values: dict[str, Any]) -> Row:
     if chosen == rejected:
         raise ValueError(f"chosen and rejected are the same, {_short(chosen)}; take the row out")
     return Row(source, number, prompt, chosen, rejected, _words(prompt))
+
+
+def _said(path: Path, row: Row, values: dict[str, Any]) -> list[Entry]:
+    """The recording of the row, if it has one."""
+    if values.get("audio") is None:
+        return []
+    name, speaker = _text(values, "audio"), _text(values, "speaker")
+    split = values.get("split")
+    if split not in (None, *SPLITS):
+        raise ValueError(f"split is {_short(split)}, expected {', '.join(SPLITS)}; correct it, or leave it out")
+    return [Entry(path, row.number, name, row.prompt, speaker, split)]
+
+
+def _recorded(said: list[Entry], root: Path, whole: bool, bad: list[str]) -> dict[int, manifest.Row | None]:
+    """Number of a row → its recording in the speaker's split; None where that is in `bad`.
+
+    whole: each recording is decoded, which finds what a header does not tell.
+    """
+    rows = manifest.checked(said, root, True, bad)
+    placed = {row.speaker: row.split for row in reversed(rows) if row.split}
+    found: dict[int, manifest.Row | None] = {entry.line: None for entry in said}
+    for row, _, problem in manifest.measure(rows, longest_s=audio.LONGEST_TRAINING_S, whole=whole):
+        split = placed.get(row.speaker) or split_of(f"speaker {row.speaker}")
+        if problem:
+            bad.append(problem)
+        elif row.split not in (None, split):
+            bad.append(row.problem(f"{row.speaker} is in {row.split}, and in {split} before; give a speaker one split"))
+        else:
+            found[row.line] = replace(row, split=split)
+    return found
+
+
+def _with(row: Row, recorded: dict[int, manifest.Row | None]) -> Row:
+    found = recorded.get(row.number)
+    return replace(row, recording=found, words=found.text) if found else row
 
 
 def _words(prompt: str) -> str:

@@ -37,7 +37,7 @@ class Clip:
     split: str
     """One of SPLITS; rl is only for reinforcement learning, with training voices."""
     source: str
-    """`made` for synthetic clips, else the name of a data card."""
+    """`made` for synthetic clips, else the name of a data card, or of a file of prompts, such as instructions_mine."""
     condition: str
     """One of CONDITIONS."""
     noise: str | None

@@ -61,11 +61,16 @@ def _card(name: str) -> dict[str, Any]:
 
 
 def of_rows(config: CorpusConfig) -> list[list[str | None]]:
-    """Hashes of the files of instructions and preferences; empty if none is named."""
+    """Hashes of the files of instructions and preferences, and of their recordings; empty if none is named."""
     from posttrain.corpus import row_files
 
-    named = config.instructions or config.preferences
-    return [hashes(row_files.paths(config))] if named else []
+    if not (config.instructions or config.preferences):
+        return []
+    try:
+        recorded = row_files.recordings(config)
+    except InputError:
+        recorded = []  # the run refuses it and gives the reason
+    return [hashes(row_files.paths(config)), *([hashes(recorded)] if recorded else [])]
 
 
 def of_personal(manifest: str | None, listener: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Rows of files in a corpus: instructions as examples to train on, preferences as pairs, typed or spoken.
 
-A row is in the split that its prompt's words determine, as all requests here are, so that no seed moves it. Training
-takes a share of the rows, drawn by the seed. A row is left out where its prompt or answer says a text that is held out.
+A row is in the split that its prompt's words determine, as all requests here are, or its speaker's if the prompt is
+recorded, so that no seed moves it. Training takes a share of the rows, drawn by the seed. A row is left out where its
+prompt or answer says a text that is held out.
 
 Held-out rows measure what can be graded: of preferences, whether the chosen answer ranks above the rejected one
 (`reward/accuracy/NAME`); of spoken instructions whose answers are the base's own, agreement with these
@@ -21,7 +22,7 @@ from posttrain.corpus.instructions import ANSWER, FOLLOW, REPEAT, instruction
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.plan import HELD_OUT, Plan, SpokenText, says, without
 from posttrain.corpus.row_files import Row
-from posttrain.corpus.splits import fraction, split_of
+from posttrain.corpus.splits import fraction
 from posttrain.corpus.types import Example, Pair
 from posttrain.tasks.family import Ask, HeldOut, example
 
@@ -116,7 +117,7 @@ def _by_split(rows: Sequence[Row], config: CorpusConfig, seed: int) -> dict[str,
     """Held-out rows in an order that their words determine, and the training rows that the seed draws."""
     splits: dict[str, list[Row]] = {"train": [], "valid": [], "test": []}
     for row in rows:
-        splits[split_of(row.content)].append(row)
+        splits[row.split].append(row)
     for split in ("test", "valid"):
         splits[split].sort(key=lambda row: fraction(f"order {row.content}"))
     wanted = round(config.train_clips * config.file_share / (1 - config.file_share))
@@ -126,6 +127,8 @@ def _by_split(rows: Sequence[Row], config: CorpusConfig, seed: int) -> dict[str,
 
 def _spoken(row: Row, config: CorpusConfig) -> str:
     """The words of a prompt that is spoken; empty if it is typed."""
+    if row.recording:
+        return row.words
     return row.words if config.speak_prompts and len(row.words.split()) <= MOST_WORDS else ""
 
 
@@ -164,7 +167,7 @@ class _Builder:
             if says(made, held):
                 self.left_out[row.source][HELD_OUT] += 1
                 continue
-            self._place(made, bool(_spoken(row, self.config)))
+            self._place(made, row)
             prompts |= {made.text, row.prompt, normalise(row.prompt)} - {""}
         self.held_out |= set() if split == "train" else prompts
         return prompts
@@ -187,8 +190,9 @@ class _Builder:
             asked = (instruction(FOLLOW), _text(row, self.config), None)
             yield Pair(id_, split, kind, *asked, row.answer, row.rejected, "agreement", row.content), row
 
-    def _place(self, made: Example | Pair, spoken: bool) -> None:
+    def _place(self, made: Example | Pair, row: Row) -> None:
         """Add an example or a pair, with a clip of its own if its prompt is spoken: to be repeated too, in training."""
+        spoken = _spoken(row, self.config)
         clip = f"{made.split}/{self.clips + len(self.spoken):06d}" if spoken else None
         placed = replace(made, clip=clip)
         on_clip = [placed] if isinstance(placed, Example) else []
@@ -201,4 +205,7 @@ class _Builder:
             repeated = Ask(REPEAT, made.text, made.text, "wer", content=made.content)
             on_clip.append(replace(example(f"{made.id}/repeat", made.split, repeated), clip=clip))
         condition = "any" if made.split == "test" else None
-        self.spoken.append(SpokenText(clip, made.text, made.split, condition, None, tuple(on_clip)))
+        said = SpokenText(clip, made.text, made.split, condition, None, tuple(on_clip))
+        if row.recording:
+            said = replace(said, recording=row.recording, source=row.source.replace("/", "_"))
+        self.spoken.append(said)

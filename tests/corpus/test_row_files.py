@@ -4,12 +4,15 @@ import gzip
 import hashlib
 import json
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
 from posttrain.corpus import row_files
+from posttrain.corpus.splits import split_of
 from posttrain.errors import InputError
 
 ULTRAFEEDBACK = {
@@ -215,3 +218,67 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert len(once.instructions) == 1 and read("instructions", path) is once
     lines(tmp_path, [{"prompt": "Hi", "answer": "Hello"}, {"prompt": "Bye", "answer": "See you"}])
     assert len(read("instructions", path).instructions) == 2
+
+
+# --- recorded prompts ------------------------------------------------------------------------------------------------
+
+
+def said(folder, *rows):
+    """A file of prompts, each with a recording of half a second."""
+    for number, row in enumerate(rows):
+        if "audio" in row and not (folder / row["audio"]).exists():
+            hum = 0.1 * np.sin(np.arange(8000) * (0.1 + 0.01 * number))
+            soundfile.write(folder / row["audio"], hum, 16000)
+    return lines(folder, [{"answer": "Apple."} | row for row in rows])
+
+
+def test_a_recorded_prompt_is_in_the_split_of_its_speaker_and_a_typed_one_in_that_of_its_words(tmp_path):
+    path = said(
+        tmp_path,
+        {"prompt": "Name 2 nuts, please.", "audio": "a.wav", "speaker": "ann", "split": "test"},
+        {"prompt": "Name a fruit.", "audio": "b.wav", "speaker": "ann"},
+        {"prompt": "Name a tree.", "audio": "c.wav", "speaker": "bo"},
+        {"prompt": "Name a bird."},
+    )
+    found = read("instructions", path).instructions
+    assert [row.words for row in found] == ["name two nuts please", "name a fruit", "name a tree", "name a bird"]
+    assert [row.recording and (row.recording.name, row.recording.speaker) for row in found] == [
+        ("a.wav", "ann"), ("b.wav", "ann"), ("c.wav", "bo"), None,
+    ]  # fmt: skip
+    assert [row.split for row in found] == ["test", "test", split_of("speaker bo"), split_of("name a bird")]
+    assert row_files.recordings(CorpusConfig(instructions=(str(path),))) == [tmp_path / f"{n}.wav" for n in "abc"]
+
+
+def test_recordings_that_cannot_be_used_are_named_with_the_fix_or_dropped_and_counted(tmp_path):
+    rows = (
+        {"prompt": "Name a fruit.", "audio": "a.wav", "speaker": "ann", "split": "train"},
+        {"prompt": "Name a nut.", "audio": "b.wav"},
+        {"prompt": "Name a bird.", "audio": "c.wav", "speaker": "ann", "split": "dev"},
+        {"prompt": "Name a cat.", "audio": "d.wav", "speaker": "ann", "split": "test"},
+    )
+    path = said(tmp_path, *rows)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    more = (
+        {"prompt": "Name a dog.", "audio": "../x.wav", "speaker": "bo"},
+        {"prompt": "Name a cow.", "audio": "none.wav", "speaker": "bo"},
+        {"prompt": "Name a pig.", "audio": "broken.wav", "speaker": "bo"},
+        {"prompt": "→", "audio": "a2.wav", "speaker": "bo"},
+        {"prompt": "Name a hen.", "audio": "a.wav", "speaker": "bo"},
+    )
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"answer": "Apple."} | row) + "\n" for row in more)
+    found = "\n".join(problems("instructions", path))
+    for number, what in {
+        2: "speaker is None, expected text",
+        3: "split is 'dev', expected train, valid, test; correct it",
+        4: "ann is in test, and in train before; give a speaker one split",
+        5: "../x.wav",
+        6: "none.wav",
+        7: "broken.wav",
+        8: "text '→'",
+        9: "path a.wav is in line 1 already",
+    }.items():
+        assert f"{path}:{number}: " in found and what in found, (number, found)
+    known = read("instructions", path, on_bad_rows="drop")
+    assert [row.prompt for row in known.instructions] == ["Name a fruit."]
+    assert known.left_out == {"instructions/rows": {"unusable": 8}}

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from toy_run import sft_folder
 
+from posttrain.config.recipe import load_recipe
 from posttrain.config.sections import CorpusConfig, DPOConfig, RewardConfig, SFTConfig
 from posttrain.corpus import build, overlap
 from posttrain.corpus.plan import file_of
@@ -13,6 +16,7 @@ from posttrain.evals import ranking
 from posttrain.evals.compute import compute
 from posttrain.model import checkpoint
 from posttrain.model.frame_table import FrameTable
+from posttrain.run.graph import corpus_key
 from posttrain.stages import dpo, reward, sft
 from posttrain.stages.training.context import StageContext
 from posttrain.tasks.plan import plan
@@ -100,3 +104,47 @@ def test_reward_and_dpo_train_on_the_preferences_which_are_ranked_apart(tmp_path
     own = sum(pair.split == "test" for pair in corpus.pairs if file_of(pair))
     assert found["reward/accuracy/pairs"]["n"] == own > 0
     assert found["reward/accuracy"]["n"] == len(lines) - own
+
+
+def test_a_prompt_that_somebody_recorded_is_heard_as_it_was_said_and_repeated_and_the_key_covers_it(tmp_path):
+    hum = 0.2 * np.sin(np.arange(12_000) * 0.1)
+    rows = []
+    for number, (thing, split) in enumerate(zip(THINGS[:4], ("train", "train", "valid", "test"), strict=True)):
+        soundfile.write(tmp_path / f"{thing}.wav", np.roll(hum, number), 16_000)
+        rows.append({"audio": f"{thing}.wav", "speaker": f"{split} {number}", "split": split})
+    asked = [row | {"prompt": f"Describe a {t}.", "answer": "Fine."} for row, t in zip(rows, THINGS[:4], strict=True)]
+    why = [
+        row | {"prompt": f"Why a {t}?", "chosen": "Yes.", "rejected": "No."}
+        for row, t in zip(rows, THINGS[:4], strict=True)
+    ]
+    paths = {name: tmp_path / f"{name}.jsonl" for name in ("asked", "pairs")}
+    for path, found in zip(paths.values(), (asked, why), strict=True):
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in found), encoding="utf-8")
+    config = CorpusConfig(
+        *(24, 0, 4, 1, 1, 1),
+        instructions=(str(paths["asked"]),),
+        preferences=(str(paths["pairs"]),),
+        file_share=0.5,
+    )
+    corpus = build.build(plan(config, 0), config, 0, tmp_path / "corpus", progress=False)
+    said = {clip.id: clip for clip in corpus.clips.values() if clip.recorded}
+    assert sorted((c.source, c.name, c.speaker, c.condition, c.text) for c in said.values() if c.split == "test") == [
+        ("preferences_pairs", "jar.wav", "preferences_pairs/test 3", "real", "why a jar"),
+    ], "an instruction with an answer of its own cannot be graded"
+    heard = next(clip for clip in said.values() if clip.source == "instructions_asked" and clip.name == "boat.wav")
+    assert torch.equal(corpus.audio(heard.id), torch.from_numpy(read_int16(tmp_path / "boat.wav")).float() / 32768)
+    assert {(e.task, e.answer) for e in corpus.examples if e.clip == heard.id} == {
+        ("follow", "Fine."),
+        ("repeat", "describe a boat"),
+    }
+    assert {pair.split for pair in corpus.pairs if pair.clip in said} == {"train", "valid", "test"}
+    overlap.check("sft", corpus.examples_of("train"), corpus)
+
+    recipe = load_recipe("smoke", [f"corpus.instructions=[{paths['asked']}]"])
+    before = corpus_key(recipe)
+    soundfile.write(tmp_path / "boat.wav", hum / 2, 16_000)
+    assert corpus_key(recipe) != before
+
+
+def read_int16(path):
+    return soundfile.read(path, dtype="int16")[0]
