@@ -24,6 +24,13 @@ from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
 
 ENCODER_DIM = 12
+FIRST = ("test_notebooks.py", "test_docs.py", "test_streams.py", "test_runner.py", "test_seeds_command.py", "test_gate.py")
+"""The slowest files: one worker begins with the notebooks, and so with the smoke run, while the other needs none."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 def script(path: str) -> ModuleType:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import special  # scipy.stats and scipy.optimize take a second to import
 
 from posttrain.evals.clusters import Clusters
 
-Z = float(stats.norm.ppf(0.975))
-POWER_Z = float(stats.norm.ppf(0.8))
+Z = float(special.ndtri(0.975))
+POWER_Z = float(special.ndtri(0.8))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Difference:
 
 def critical(df: float | None, alpha: float = 0.05) -> float:
     """Two-sided critical value of t, or of the normal distribution if df is None."""
-    return float(stats.norm.isf(alpha / 2) if df is None else stats.t.isf(alpha / 2, df))
+    return -float(special.ndtri(alpha / 2) if df is None else special.stdtrit(df, alpha / 2))
 
 
 def wilson(successes: float, n: float, z: float = Z) -> Interval:
@@ -115,7 +115,7 @@ def effective_n(scores: Sequence[float], clusters: Clusters) -> float:
 
 def mcnemar(won: int, lost: int) -> float:
     """Exact two-sided p of equal proportions from the discordant pairs (McNemar 1947, binomial form)."""
-    return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    return 1.0 if won == lost else 2 * float(special.bdtr(min(won, lost), won + lost, 0.5))
 
 
 def flip_test(changes: Sequence[int] | np.ndarray) -> float:
@@ -147,6 +147,8 @@ def paired_proportions(
     won = lost = 0 is ± z²/(n + z²); p is exact McNemar. If items share contents, pass effective counts, the df of
     their clusters and the exact p (`paired_shares`).
     """
+    from scipy import optimize
+
     if min(won, lost) < 0 or won + lost > n * (1 + 1e-9) or n == 0:
         raise ValueError(f"discordant pairs are {won} + {lost} of {n}, expected at most n > 0; give the counts")
     value, z = (won - lost) / n, critical(df)
@@ -190,6 +192,8 @@ def detectable_difference(
     discordant: share of items expected to change either way. Solves n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ =
     max(discordant, δ) (Connor 1987; Miettinen 1968), t for z. 1 if n or units are too few to reach alpha.
     """
+    from scipy import optimize
+
     z = critical(df, alpha)
 
     def excess(delta: float) -> float:
@@ -246,7 +250,7 @@ def percentile_interval(value: float, samples: np.ndarray, units: float) -> Inte
     """
     if units < 2:
         return Interval(value, float(samples.min()), float(samples.max()))
-    tail = float(stats.norm.cdf(-math.sqrt(units / (units - 1)) * critical(units - 1)))
+    tail = float(special.ndtr(-math.sqrt(units / (units - 1)) * critical(units - 1)))
     lo, hi = np.quantile(samples, [tail, 1 - tail])
     return Interval(value, float(lo), float(hi))
 
@@ -397,4 +401,4 @@ def _p(value: float, se: float, df: float | None) -> float:
     """Two-sided p value of t, or of the normal distribution if df is None."""
     if se <= 0:
         return float(value == 0)
-    return 2 * float(stats.norm.sf(abs(value) / se) if df is None else stats.t.sf(abs(value) / se, df))
+    return 2 * float(special.ndtr(-abs(value) / se) if df is None else special.stdtr(df, -abs(value) / se))

@@ -80,24 +80,26 @@ def test_a_change_for_the_better_is_called_so():
     assert "worse by 3.0 points [−1.0, 7.0], at most 5.0 worse" in str(worse)
 
 
-@pytest.mark.parametrize(
-    ("stage", "metric", "key", "value"),
-    [
-        ("grpo", "wer/clean", "value", 0.5),
-        ("grpo", "forgetting/mean", "ci95", [0.0, 0.001]),
-        ("grpo", "safety/over_refusal/speech", "n", 20000),
-        ("sft", "ability/sum_hard", "delta_vs_base", 0.3),
-        ("base", "safety/harmful_compliance/text", "value", 0.0),
-        ("reward", "reward/accuracy", "p_vs_parent", 0.7),
-    ],
+PLANTED = (
+    ("grpo", "wer/clean", "value", 0.5),
+    ("grpo", "forgetting/mean", "ci95", [0.0, 0.001]),
+    ("grpo", "safety/over_refusal/speech", "n", 20000),
+    ("sft", "ability/sum_hard", "delta_vs_base", 0.3),
+    ("base", "safety/harmful_compliance/text", "value", 0.0),
+    ("reward", "reward/accuracy", "p_vs_parent", 0.7),
 )
-def test_a_wrong_number_planted_in_the_ledger_fails(run, stage, metric, key, value):
-    true = plant(run, stage, metric, key, value)
+
+
+def test_each_wrong_number_planted_in_the_ledger_fails(run):
+    true = {tuple(what): plant(run, *what, value) for *what, value in PLANTED}
     verdict = judge(run, changes=SAME)
-    assert [(w.stage, w.metric, w.key, w.ledger) for w in verdict.wrong] == [(stage, metric, key, value)]
-    assert verdict.wrong[0].answers == true
-    [reason] = verdict.reasons
-    assert stage in reason and metric in reason and str(value) in reason and str(true) in reason
+    assert {(w.stage, w.metric, w.key): (w.ledger, w.answers) for w in verdict.wrong} == {
+        tuple(what): (value, true[tuple(what)]) for *what, value in PLANTED
+    }
+    assert len(verdict.reasons) == len(verdict.wrong) == len(PLANTED)
+    for stage, metric, key, value in PLANTED:
+        said = (stage, metric, str(value), str(true[stage, metric, key]))
+        assert sum(all(part in reason for part in said) for reason in verdict.reasons) == 1
 
 
 def test_a_figure_taken_out_of_the_ledger_or_put_in_is_told(run):
