@@ -24,7 +24,7 @@ from posttrain.model.tiny_tokenizer import train_tokenizer
 from posttrain.model.tokenizer import SpeechTokenizer
 
 ENCODER_DIM = 12
-FIRST = ("test_notebooks.py", "test_docs.py", "test_streams.py", "test_runner.py", "test_seeds_command.py", "test_gate.py")
+FIRST = ("test_notebooks.py", "test_docs.py", "test_streams.py", "test_runner.py", "test_seeds_command.py")
 """The slowest files: one worker begins with the notebooks, and so with the smoke run, while the other needs none."""
 
 
