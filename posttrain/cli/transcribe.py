@@ -20,6 +20,10 @@ def transcribe(
     out: Annotated[
         Path | None, typer.Option(help="Write path, text, hypothesis, encoder_hypothesis as JSON lines.")
     ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write NAME.srt, NAME.vtt and NAME.words.json into it."),
+    ] = None,
     task: Annotated[
         Task,
         typer.Option(
@@ -52,10 +56,12 @@ def transcribe(
 
     Recordings may last up to four hours: silence is trimmed, and they are transcribed from pause to pause. Other tasks
     take at most 15 s of speech. Without speech, there are no words and no command. Answers that reach the limit of 200
-    tokens are marked as cut. With --out, the same command resumes after a stop.
+    tokens are marked as cut. With --out, the same command resumes after a stop. Times of words in captions are from the
+    word head (CTC) that `align` trains; without it, or for a word that it lacks, words share their window's time.
 
     \b
     posttrain transcribe one.wav two.flac --checkpoint runs/tiny/sft
+    posttrain transcribe talk.flac --checkpoint runs/tiny/sft --captions captions
     posttrain transcribe one.wav --checkpoint runs/tiny/sft --task simplify
     posttrain transcribe --manifest clinic/manifest.csv --checkpoint runs/tiny/sft --out clinic.jsonl --json
     posttrain transcribe noisy.wav --checkpoint runs/tiny/sft --enhance --audiogram N3
@@ -78,6 +84,7 @@ def transcribe(
             task,
             llama_alone,
             not no_drafts,
+            captions,
         )
     print_json(result.scores) if as_json else show.transcripts(result)
     if result.failed:

@@ -6,7 +6,7 @@ Memory holds one batch of windows and half a minute of sound, however long a rec
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from posttrain.corpus.instructions import ABSTENTION, INSTRUCTIONS, REPEAT
 from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.tasks.hearing import is_abstention
+from posttrain.use.captions import Word
 
 if TYPE_CHECKING:
     from posttrain.model.encoders.contract import Encoder
@@ -31,6 +32,15 @@ TRANSCRIPT_TOKENS_S = 10
 """Tokens per second of speech in the encoder's transcript, for a model that reads it; fast speech has six."""
 
 
+class Window(NamedTuple):
+    """A part of a recording that holds speech."""
+
+    first: int
+    """Where it begins, in samples of the recording at 16 kHz."""
+    sound: np.ndarray
+    """float32 (S,)."""
+
+
 @dataclass(frozen=True)
 class Heard:
     """The models' output for a window or a whole recording."""
@@ -43,12 +53,14 @@ class Heard:
     """Whether the answer was cut off at the token limit."""
     alone: str = ""
     """The Llama's own transcript, where head and Llama decide together."""
+    words: tuple[Word, ...] = ()
+    """When each word of a transcript is said, where that is asked for."""
 
 
 def pieces(
     path: Path, aid: "Aid | None", task: str, longest_s: float, segment: audio.Segment = audio.ALL
-) -> Iterator[np.ndarray]:
-    """The windows of a recording that hold speech, float32 (S,); for tasks other than repeat, one with all its speech.
+) -> Iterator[Window]:
+    """The windows of a recording that hold speech; for tasks other than repeat, one with all its speech.
 
     Raises ValueError as `audio.header` and `audio.blocks` do, and for such a task if there is too much speech.
     """
@@ -56,18 +68,31 @@ def pieces(
     sound = audio.blocks(found)
     if aid is not None:
         sound = aid.blocks(sound, found.samples)
-    spoken = with_speech(part for _, part in activity.stream_windows(sound, longest_s))
+    spoken = _with_speech(activity.stream_windows(sound, longest_s))
     if task == REPEAT:
         yield from spoken
         return
     whole, samples = [], 0
-    for part in spoken:
-        whole.append(part)
-        samples += len(part)
+    for window in spoken:
+        whole.append(window.sound)
+        samples += len(window.sound)
         if samples > LONGEST_TASK_S * SAMPLE_RATE:
             raise ValueError(too_long(task, f"over {LONGEST_TASK_S:.0f} s"))
     if whole:
-        yield np.concatenate(whole)
+        yield Window(0, np.concatenate(whole))
+
+
+def _with_speech(windows: Iterable[tuple[int, np.ndarray]]) -> Iterator[Window]:
+    begins: dict[int, int] = {}
+    """id of a window that the detector holds → its first sample; the windows themselves are not kept."""
+
+    def sounds() -> Iterator[np.ndarray]:
+        for first, sound in windows:
+            begins[id(sound)] = first
+            yield sound
+
+    for sound in with_speech(sounds()):
+        yield Window(begins.pop(id(sound)), sound)
 
 
 def too_long(task: str, length: str) -> str:
@@ -77,14 +102,14 @@ def too_long(task: str, length: str) -> str:
 
 
 def listen(
-    sources: Iterable[Iterator[np.ndarray]], hear: Callable[[list[np.ndarray]], list[Heard]], batch_size: int
+    sources: Iterable[Iterator[Window]], hear: Callable[[list[Window]], list[Heard]], batch_size: int
 ) -> Iterator[list[Heard] | ValueError]:
     """For each source, in order: the results of `hear` for its windows, or the error that stopped its reading.
 
     Windows of several sources share batches of `batch_size`.
     """
     results: list[list[Heard] | ValueError] = []
-    waiting: list[tuple[list[Heard], np.ndarray]] = []
+    waiting: list[tuple[list[Heard], Window]] = []
 
     def flush() -> None:
         for (result, _), heard in zip(waiting, hear([window for _, window in waiting]), strict=True):
@@ -117,26 +142,40 @@ def stitched(windows: Sequence[Heard]) -> Heard:
     if not said:
         return Heard(ABSTENTION, own, cut)
     alone = " ".join(heard.alone for heard in said).strip()
-    return Heard(" ".join(heard.output for heard in said).strip(), own, cut, alone)
+    words = tuple(word for heard in said for word in heard.words)
+    return Heard(" ".join(heard.output for heard in said).strip(), own, cut, alone, words)
 
 
 def hearer(
-    llama: "SpeechLlama", encoder: "Encoder", task: str, batch_size: int, max_new_tokens: int
-) -> Callable[[list[np.ndarray]], list[Heard]]:
+    llama: "SpeechLlama", encoder: "Encoder", task: str, batch_size: int, max_new_tokens: int, timed: bool = False
+) -> Callable[[list[Window]], list[Heard]]:
     """A function from windows to the outputs of encoder and Llama; the Llama gets only windows with CTC words.
 
     So a window without a word in the encoder's own transcript cannot yield an answer, and thus no command. Transcripts
-    are decided by the word head too if the checkpoint has weights for it.
+    are decided by the word head too if the checkpoint has weights for it. `timed`: say when each word is said.
     """
     import torch
 
+    from posttrain.model import word_times
     from posttrain.model.corpus_table import table_of
     from posttrain.model.together import decided as decide
 
     shortest = llama.spec.stack * encoder.frame_samples
 
-    def hear(windows: list[np.ndarray]) -> list[Heard]:
-        padded = [np.pad(window, (0, max(0, shortest - len(window)))) for window in windows]
+    def words(window: Window, name: str, output: str) -> tuple[Word, ...]:
+        said = [] if is_abstention(output) else output.split()
+        found = word_times.aligned(llama, name, said, encoder.frame_samples)
+        encoded = next(iter(activity.speech_spans(window.sound)), (0, len(window.sound)))  # without silence around it
+        start_s = (window.first + (encoded[0] if found else 0)) / SAMPLE_RATE
+        times = found or word_times.shared(said, len(window.sound) / SAMPLE_RATE)
+        return tuple(
+            Word(word, round(start_s + start, 3), round(start_s + end, 3), bool(found))
+            for word, (start, end) in zip(said, times, strict=True)
+        )
+
+    def hear(windows: list[Window]) -> list[Heard]:
+        sounds = [window.sound for window in windows]
+        padded = [np.pad(sound, (0, max(0, shortest - len(sound)))) for sound in sounds]
         table = table_of(encoder, {str(number): torch.tensor(window) for number, window in enumerate(padded)})
         llama.attach(table)
         asked = [name for name in table.spans if table.hypotheses[name].split()]
@@ -146,7 +185,10 @@ def hearer(
         both = task == REPEAT and llama.spec.together is not None
         decided = decide(llama, examples, alone, batch_size) if both else alone
         found = {
-            name: Heard(output, table.hypotheses[name], cut, own if both else "")
+            name: Heard(
+                *(output, table.hypotheses[name], cut, own if both else ""),
+                words(windows[int(name)], name, output) if timed else (),
+            )
             for name, output, (own, cut) in zip(asked, decided, answers, strict=True)
         }
         return [found.get(name, Heard(ABSTENTION, table.hypotheses[name])) for name in table.spans]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from posttrain.errors import InputError
 from posttrain.machine import lock
 from posttrain.model.encoders import kinds
 from posttrain.model.folder import checkpoint_problems
+from posttrain.use import captions as captioning
 from posttrain.use import outputs
 from posttrain.use.enhance import Aid, build
 
@@ -55,7 +56,7 @@ class Result:
 
     lines: list[dict[str, Any]]
     """One per recording: path, text, hypothesis (for other tasks answer), encoder_hypothesis, abstained, cut; where
-    head and Llama decide together, llama_hypothesis, the Llama's own."""
+    head and Llama decide together, llama_hypothesis, the Llama's own; for captions, words with their times."""
     scores: dict[str, Any]
     """wer, cer, open_asr_wer and the same with encoder_ (value, n, ci95) if texts are known, else transcripts; clips;
     how many abstained and how many were cut. Tasks other than repeat have answers instead: a text is what is said, not
@@ -78,6 +79,7 @@ def transcribe(
     task: str = REPEAT,
     llama_alone: bool = False,
     drafts: bool = True,
+    captions: Path | None = None,
 ) -> Result:
     """Transcribe files or a manifest's with a checkpoint from `align` on, or do another of `tasks.INSTRUCTIONS`.
 
@@ -87,6 +89,7 @@ def transcribe(
     enhancer (default: the newest of run tiny) and, with an audiogram, the gain for it. If an encoder was trained with
     the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no say in transcripts.
     Without `drafts`, each is written word by word instead of being checked against the encoder's: slower, and the same.
+    `captions`: a folder, made if need be, for each recording's captions.
 
     Lines are written to OUT.partial as they come; after an interruption the same command continues from there.
     Raises InputError that lists every bad file, line and text before the encoder and the Llama are loaded.
@@ -97,6 +100,7 @@ def transcribe(
         problems.append(wrong)
     if (enhancer or audiogram) and not enhance:
         problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
+    places = _captions(captions, recordings, task, problems)
     problems += checkpoint_problems(checkpoint, hears=True)
     problems += _unusable(recordings, _token_samples(checkpoint) or 1, task)
     aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
@@ -108,7 +112,13 @@ def transcribe(
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    lines, failed = _hear(recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone, drafts)
+    timed = captions is not None
+    lines, failed = _hear(
+        recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone, drafts, timed
+    )
+    for recording, line in zip(recordings, lines, strict=True):
+        if captions and line:
+            captioning.write(places[recording.name], [captioning.Word(**word) for word in line["words"]])
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
     kept = [recording for recording, line in zip(recordings, lines, strict=True) if line]
     found = [line for line in lines if line]
@@ -134,6 +144,21 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
         Recording(row.path, row.name, row.raw, row.speaker or row.name, f"{row.manifest}:{row.line}: ", row.segment[:3])
         for row in rows
     ]
+
+
+def _captions(folder: Path | None, recordings: list[Recording], task: str, problems: list[str]) -> dict[str, Path]:
+    """Recording → its captions' path without an ending; what is wrong is added to `problems`."""
+    if folder is None:
+        return {}
+    if task != REPEAT:
+        problems.append(f"--captions is for transcripts, and --task is {task}; leave one of the two out")
+    if folder.exists() and not folder.is_dir():
+        problems.append(f"--captions is {folder}, a file; name a folder")
+    elif not folder.absolute().parent.is_dir():
+        problems.append(f"--captions is {folder}, expected a folder in one that is there; correct it")
+    places, wrong = captioning.names([recording.name for recording in recordings], folder)
+    problems += wrong
+    return places
 
 
 def _token_samples(checkpoint: Path) -> int | None:
@@ -206,6 +231,7 @@ def _hear(
     out: Path | None,
     llama_alone: bool,
     drafts: bool,
+    timed: bool,
 ) -> tuple[list[dict[str, Any] | None], list[str]]:
     """A line for each recording, None if it could not be read after all; and the reasons."""
     from tqdm import tqdm
@@ -218,8 +244,8 @@ def _hear(
     if llama_alone:
         llama = replace(llama, spec=replace(llama.spec, together=None))
     longest_s = min(listen.LONGEST_S, listen.room_s(llama, encoder, task, MAX_NEW_TOKENS))
-    hear = listen.hearer(llama, encoder, task, batch_size, MAX_NEW_TOKENS)
-    done = _Lines(out, _key(recordings, checkpoint, aid, task, llama_alone))
+    hear = listen.hearer(llama, encoder, task, batch_size, MAX_NEW_TOKENS, timed)
+    done = _Lines(out, _key(recordings, checkpoint, aid, task, llama_alone, timed))
     left = recordings[len(done.lines) :]
     sources = (listen.pieces(recording.path, aid, task, longest_s, recording.segment) for recording in left)
     failed = []
@@ -229,7 +255,7 @@ def _hear(
             failed.append(f"{recording.where}{recording.name}: {heard}")
             done.add(None)
         else:
-            done.add(_heard_line(recording, listen.stitched(heard), task))
+            done.add(_heard_line(recording, listen.stitched(heard), task, timed))
     done.finish()
     return done.lines, failed
 
@@ -275,9 +301,11 @@ def _lines_of(partial: Path, key: str) -> list[dict[str, Any] | None]:
         return []
 
 
-def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str, llama_alone: bool) -> str:
+def _key(
+    recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: str, llama_alone: bool, timed: bool
+) -> str:
     """A hash of everything that a line depends on: checkpoint, task, aid, recordings and their texts."""
-    used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task, llama_alone]
+    used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task, llama_alone, timed]
     if aid:
         spec = (aid.checkpoint / "enhancer.json").read_text(encoding="utf-8")
         used += [spec, aid.audiogram.levels(aid.ear).tolist(), aid.ear, aid.denoise]
@@ -288,9 +316,10 @@ def _key(recordings: list[Recording], checkpoint: Path, aid: Aid | None, task: s
     return files.content_hash(repr(used))[:16]
 
 
-def _heard_line(recording: Recording, heard: "Heard", task: str) -> dict[str, Any]:
+def _heard_line(recording: Recording, heard: "Heard", task: str, timed: bool) -> dict[str, Any]:
     alone = {"llama_hypothesis": heard.alone} if heard.alone else {}
-    return _line(recording, heard.output, heard.encoder, task, heard.cut) | alone
+    words = {"words": [asdict(word) for word in heard.words]} if timed else {}
+    return _line(recording, heard.output, heard.encoder, task, heard.cut) | alone | words
 
 
 def _line(recording: Recording, output: str, own: str, task: str, cut: bool = False) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from posttrain.acoustics import SAMPLE_RATE, scenes
 from posttrain.corpus import speech
 from posttrain.corpus.instructions import ABSTENTION, COMMAND, REPEAT
 from posttrain.use import listen
-from posttrain.use.listen import Heard
+from posttrain.use.listen import Heard, Window
 from tests.made_encoder import MadeEncoder
 
 RATE = SAMPLE_RATE
@@ -37,11 +37,11 @@ def silence(seconds):
 
 
 def lengths(windows):
-    return [Heard(str(len(window)), "c") for window in windows]
+    return [Heard(str(len(window.sound)), "c") for window in windows]
 
 
 def numbered(*counts):
-    return (iter([np.zeros(100 * n + i) for i in range(count)]) for n, count in enumerate(counts))
+    return (iter([Window(0, np.zeros(100 * n + i)) for i in range(count)]) for n, count in enumerate(counts))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
@@ -60,7 +60,7 @@ def test_a_recording_is_done_as_soon_as_its_windows_are_heard():
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_a_recording_that_breaks_off_does_not_lose_the_others(batch_size):
     def broken():
-        yield np.zeros(1)
+        yield Window(0, np.zeros(1))
         raise ValueError("gone")
 
     first, _, third = numbered(3, 3, 3)
@@ -77,19 +77,39 @@ def test_windows_are_stitched_in_order_and_those_without_words_left_out():
     assert listen.stitched([nothing, nothing]) == listen.stitched([]) == nothing
 
 
+def test_each_word_has_its_time_in_the_recording_in_order_and_inside_its_window(tmp_path, said, llama):
+    path = put(tmp_path / "a.wav", silence(3), *[part for clip in said for part in (clip, silence(1.6))])
+    windows = list(listen.pieces(path, None, REPEAT, listen.LONGEST_S))
+    heard = listen.hearer(llama, MadeEncoder(), REPEAT, 8, 12, timed=True)(windows)
+    assert any(one.words for one in heard)
+    for one, window in zip(heard, windows, strict=True):
+        assert [word.text for word in one.words] == ([] if one.output == ABSTENTION else one.output.split())
+        assert not any(word.aligned for word in one.words), "this model has no word head"
+        times = [time for word in one.words for time in (word.start_s, word.end_s)]
+        assert times == sorted(times)
+        first_s, length_s = window.first / RATE, len(window.sound) / RATE
+        assert all(first_s - 1e-3 <= time <= first_s + length_s + 1e-3 for time in times)
+    whole = listen.stitched(heard)
+    assert [word.text for word in whole.words] == whole.output.split()
+    assert not listen.hearer(llama, MadeEncoder(), REPEAT, 8, 12)(windows)[0].words
+
+
 def test_each_sentence_of_a_long_recording_is_in_one_window_and_silence_in_none(tmp_path, said):
     path = put(tmp_path / "a.wav", silence(3), *[part for clip in said for part in (clip, silence(1.6))], silence(20))
     windows = list(listen.pieces(path, None, REPEAT, listen.LONGEST_S))
     assert len(windows) == len(said)
+    at = 3 * RATE
     for window, clip in zip(windows, said, strict=True):
-        assert np.correlate(window, clip, "valid").max() == pytest.approx(np.square(clip).sum(), rel=1e-3)
-        assert len(window) < len(clip) + 0.6 * RATE
+        assert np.correlate(window.sound, clip, "valid").max() == pytest.approx(np.square(clip).sum(), rel=1e-3)
+        assert len(window.sound) < len(clip) + 0.6 * RATE
+        assert at - 0.6 * RATE < window.first < at + len(clip) / 2, "where it begins in the recording"
+        at += len(clip) + int(1.6 * RATE)
 
 
 def test_another_task_gets_all_speech_at_once_and_no_more_than_its_limit(tmp_path, said):
     path = put(tmp_path / "a.wav", silence(5), said[0], silence(30), said[1])
     (whole,) = listen.pieces(path, None, COMMAND, listen.LONGEST_S)
-    assert len(said[0]) + len(said[1]) < len(whole) < len(said[0]) + len(said[1]) + RATE
+    assert len(said[0]) + len(said[1]) < len(whole.sound) < len(said[0]) + len(said[1]) + RATE
     long = put(tmp_path / "b.wav", *[part for _ in range(4) for clip in said for part in (clip, silence(0.4))])
     with pytest.raises(ValueError, match="expected at most 15 s for --task command"):
         list(listen.pieces(long, None, COMMAND, listen.LONGEST_S))
