@@ -182,7 +182,7 @@ docs: .venv/.ready  ## build the pages of docs/ as a site in runs/site
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
 
 test: .venv/.ready  ## run the tests
-	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile
 
 check: .venv/.ready  ## check format, lint and types
 	.venv/bin/ruff format --check .

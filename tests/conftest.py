@@ -1,10 +1,12 @@
 """Tiny models built in code and one finished smoke run, for every test."""
 
 import fcntl
+import gc
 import importlib.util
 import os
 import shutil
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Python starts some hundred times: libraries are compiled once
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -26,6 +28,18 @@ from posttrain.model.tokenizer import SpeechTokenizer
 ENCODER_DIM = 12
 FIRST = ("test_notebooks.py", "test_docs.py", "test_streams.py", "test_runner.py", "test_seeds_command.py")
 """The slowest files: one worker begins with the notebooks, and so with the smoke run, while the other needs none."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files are distributed in the order of FIRST, not by their numbers of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the many garbage collections of the stages need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

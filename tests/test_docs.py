@@ -89,7 +89,10 @@ def extended(tmp_path_factory):
     recipe |= yaml.safe_load(FILES["soften.yaml"])
     recipe["corpus"] |= {"sources": ["clinic"], "data_root": str(root), "train_clips": 60, "rl_clips": 0}
     recipe["corpus"] |= {"test_sentences": 3, "probe_items": 4, "spoken_items": 2}
-    recipe["sft"] |= {"adapter": "lora_mlp"}
+    recipe["ctc"] |= {"steps": 5}
+    recipe["align"] |= {"ctc_steps": 2, "steps": 2}
+    recipe["distill"] |= {"steps": 2}
+    recipe["sft"] |= {"adapter": "lora_mlp", "steps": 4}
     recipe["base"] |= {"chat_format": "turns", "steps": 20}
     recipe["evaluation"] |= {"max_new_tokens": 8, "bootstrap": 50}
     (root / "soften.yaml").write_text(yaml.safe_dump(recipe))

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.normalise import number_words
@@ -207,13 +207,14 @@ def line(split: str, rng: random.Random) -> str:
     return _until(split, draw, lambda text: text.removesuffix(".").split(". "))
 
 
-def general_lines(count: int) -> list[tuple[str, str]]:
+@cache
+def general_lines(count: int) -> tuple[tuple[str, str], ...]:
     """(split, line) of running text: `count` test lines for perplexity, and as many each for train and valid."""
     made = []
     for split in ("train", "valid", "test"):
         draw = partial(line, split, random.Random(f"general {split}"))
         made += [(split, text) for text in different(draw, count)]
-    return made
+    return tuple(made)
 
 
 def different(draw: Callable[[], str], count: int, taken: set[str] | None = None) -> list[str]:

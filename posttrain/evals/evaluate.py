@@ -6,7 +6,6 @@ cascade (its transcript → base), a speech model all of them; an enhancer answe
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 import time
@@ -261,12 +260,18 @@ def _line(item: Example, output: str, corpus: Corpus, table: FrameTable | None) 
     return line
 
 
-@functools.lru_cache(maxsize=4096)
+_SPEECH: dict[tuple[str, str], bool] = {}
+"""(corpus, clip) → whether it has speech: all stages of a run are evaluated on the same clips."""
+
+
 def _has_speech(corpus: Corpus, clip: str) -> bool:
     """Whether the speech detector finds any in the clip's windows, as for a recording that is transcribed."""
-    sound = corpus.audio(clip).numpy()
-    windows = (sound[first:last] for first, last in activity.windows(sound))
-    return next(speech_detector.spoken(windows), None) is not None
+    key = (corpus.fingerprint, clip)
+    if key not in _SPEECH:
+        sound = corpus.audio(clip).numpy()
+        windows = (sound[first:last] for first, last in activity.windows(sound))
+        _SPEECH[key] = next(speech_detector.spoken(windows), None) is not None
+    return _SPEECH[key]
 
 
 def _language(llama: SpeechLlama, base: Reference, corpus: Corpus, config: EvaluationConfig) -> list[Line]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special  # scipy.stats and scipy.optimize take a second to import
+import scipy  # its packages are loaded when they are used; stats would take a second
 
 from posttrain.evals.clusters import Clusters
 
-Z = float(special.ndtri(0.975))
-POWER_Z = float(special.ndtri(0.8))
+Z = float(scipy.special.ndtri(0.975))
+POWER_Z = float(scipy.special.ndtri(0.8))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Difference:
 
 def critical(df: float | None, alpha: float = 0.05) -> float:
     """Two-sided critical value of t, or of the normal distribution if df is None."""
-    return -float(special.ndtri(alpha / 2) if df is None else special.stdtrit(df, alpha / 2))
+    return -float(scipy.special.ndtri(alpha / 2) if df is None else scipy.special.stdtrit(df, alpha / 2))
 
 
 def wilson(successes: float, n: float, z: float = Z) -> Interval:
@@ -115,7 +115,7 @@ def effective_n(scores: Sequence[float], clusters: Clusters) -> float:
 
 def mcnemar(won: int, lost: int) -> float:
     """Exact two-sided p of equal proportions from the discordant pairs (McNemar 1947, binomial form)."""
-    return 1.0 if won == lost else 2 * float(special.bdtr(min(won, lost), won + lost, 0.5))
+    return 1.0 if won == lost else 2 * float(scipy.special.bdtr(min(won, lost), won + lost, 0.5))
 
 
 def flip_test(changes: Sequence[int] | np.ndarray) -> float:
@@ -147,13 +147,11 @@ def paired_proportions(
     won = lost = 0 is ± z²/(n + z²); p is exact McNemar. If items share contents, pass effective counts, the df of
     their clusters and the exact p (`paired_shares`).
     """
-    from scipy import optimize
-
     if min(won, lost) < 0 or won + lost > n * (1 + 1e-9) or n == 0:
         raise ValueError(f"discordant pairs are {won} + {lost} of {n}, expected at most n > 0; give the counts")
     value, z = (won - lost) / n, critical(df)
-    lo = optimize.brentq(lambda d: _tango_z(won, lost, n, d) - z, -1 + 1e-12, value) if value > -1 else -1.0
-    hi = optimize.brentq(lambda d: _tango_z(won, lost, n, d) + z, value, 1 - 1e-12) if value < 1 else 1.0
+    lo = scipy.optimize.brentq(lambda d: _tango_z(won, lost, n, d) - z, -1 + 1e-12, value) if value > -1 else -1.0
+    hi = scipy.optimize.brentq(lambda d: _tango_z(won, lost, n, d) + z, value, 1 - 1e-12) if value < 1 else 1.0
     p = mcnemar(round(won), round(lost)) if p is None else p
     return Difference(value, lo, hi, p, Power(n, (won + lost) / n, 0.0, df, n if units is None else units))
 
@@ -192,8 +190,6 @@ def detectable_difference(
     discordant: share of items expected to change either way. Solves n δ² = (z₀.₉₇₅ √ψ + z₀.₈ √(ψ − δ²))², ψ =
     max(discordant, δ) (Connor 1987; Miettinen 1968), t for z. 1 if n or units are too few to reach alpha.
     """
-    from scipy import optimize
-
     z = critical(df, alpha)
 
     def excess(delta: float) -> float:
@@ -202,7 +198,7 @@ def detectable_difference(
 
     if units is not None and 2 ** (1 - units) > alpha:
         return 1.0
-    return float(optimize.brentq(excess, 1e-9, 1.0)) if excess(1.0) > 0 else 1.0
+    return float(scipy.optimize.brentq(excess, 1e-9, 1.0)) if excess(1.0) > 0 else 1.0
 
 
 def deciding_share_n(share: float, limit: float) -> int | None:
@@ -250,7 +246,7 @@ def percentile_interval(value: float, samples: np.ndarray, units: float) -> Inte
     """
     if units < 2:
         return Interval(value, float(samples.min()), float(samples.max()))
-    tail = float(special.ndtr(-math.sqrt(units / (units - 1)) * critical(units - 1)))
+    tail = float(scipy.special.ndtr(-math.sqrt(units / (units - 1)) * critical(units - 1)))
     lo, hi = np.quantile(samples, [tail, 1 - tail])
     return Interval(value, float(lo), float(hi))
 
@@ -401,4 +397,4 @@ def _p(value: float, se: float, df: float | None) -> float:
     """Two-sided p value of t, or of the normal distribution if df is None."""
     if se <= 0:
         return float(value == 0)
-    return 2 * float(special.ndtr(-abs(value) / se) if df is None else special.stdtr(df, -abs(value) / se))
+    return 2 * float(scipy.special.ndtr(-abs(value) / se) if df is None else scipy.special.stdtr(df, -abs(value) / se))

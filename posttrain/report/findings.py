@@ -1,6 +1,7 @@
 """Findings of a run: what it gained and lost, whether it is still safe, what it cost; and which differences hold."""
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 from posttrain.config.stage_table import TABLE
@@ -64,10 +65,17 @@ def would_show(row: Row, name: str) -> float | None:
     power = row.metrics[name].get("power")
     if not power or name not in (names := family(row)):
         return None
-    found, alpha = Power(**power), SURE / len(names)
+    return _shown(Power(**power), SURE / len(names))
+
+
+@cache
+def _shown(found: Power, alpha: float) -> float:
     shown = found.detectable(alpha)
     for _ in range(STEPS if found.n else 0):  # fixed point: a larger difference changes more items
-        shown = dataclasses.replace(found, changed=min(1.0, found.changed + shown)).detectable(alpha)
+        before, changed = shown, min(1.0, found.changed + shown)
+        shown = dataclasses.replace(found, changed=changed).detectable(alpha)
+        if shown == before:
+            break
     return shown
 
 

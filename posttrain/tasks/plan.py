@@ -51,7 +51,7 @@ def plan(
 def _lines(test: int) -> list[tuple[str, str]]:
     """(split, line) of running text, `test` of them in the test."""
     lines = grammar.general_lines(HELD_OUT_LINES)
-    return lines[: len(lines) - HELD_OUT_LINES + test]
+    return list(lines[: len(lines) - HELD_OUT_LINES + test])
 
 
 class _Builder:

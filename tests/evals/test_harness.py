@@ -95,17 +95,6 @@ def test_a_multiple_choice_task_picks_the_ending_that_our_log_probabilities_pick
     assert found["lm_eval/local_choice/acc"]["value"] == right / 6
 
 
-def test_unknown_tasks_are_named_with_what_is_like_them(adapted):
-    with pytest.raises(InputError, match=r"arc_chalenge.*arc_challenge") as error:
-        harness.evaluate(adapted, ["arc_chalenge", "no_such_thing_at_all"], None, None, 2)
-    assert len(error.value.problems) == 2
-
-
-def test_data_that_cannot_be_had_is_said_in_one_error(adapted):
-    with pytest.raises(InputError, match="the data of arc_challenge cannot be had"):
-        harness.evaluate(adapted, ["arc_challenge"], None, 2, 2)
-
-
 def test_prompt_tuning_is_refused(llama):
     with pytest.raises(InputError, match="prompt_tuning"):
         harness.evaluate(checkpoint.adapt(llama, "prompt_tuning"), [harness.OURS], None, None, 2)

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from posttrain.config.recipe import load_recipe
 from posttrain.config.sections import EvaluationConfig
 from posttrain.errors import InputError
-from posttrain.evals import benchmarks, choices, harness_items
+from posttrain.evals import benchmarks, choices, harness, harness_items
 from posttrain.evals.compute import compute
 from posttrain.model.speech_llama import Spec, SpeechLlama
 from posttrain.run import planning, preflight
@@ -203,3 +203,21 @@ def test_tasks_that_are_not_choices_are_refused(at_hub, monkeypatch):
     monkeypatch.setattr(manager, "load", lambda names: found)
     with pytest.raises(InputError, match=r"arc_easy is of kind generate_until, graded by acc, acc_norm, expected"):
         harness_items.items("arc_easy", None)
+
+
+@pytest.fixture
+def no_hub(tmp_path, monkeypatch):
+    """A working folder without data, and a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def test_unknown_tasks_are_named_with_what_is_like_them(llama, no_hub):
+    with pytest.raises(InputError, match=r"arc_chalenge.*arc_challenge") as error:
+        harness.evaluate(llama, ["arc_chalenge", "no_such_thing_at_all"], None, None, 2)
+    assert len(error.value.problems) == 2
+
+
+def test_data_that_cannot_be_had_is_said_in_one_error(llama, no_hub):
+    with pytest.raises(InputError, match="the data of arc_challenge cannot be had"):
+        harness.evaluate(llama, ["arc_challenge"], None, 2, 2)

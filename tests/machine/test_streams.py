@@ -15,14 +15,14 @@ from posttrain.machine import streams
 from tests.report.made_run import make_run
 
 ENCODINGS = ("ascii", "cp1252", "latin-1", "utf-8")
-COMMANDS = ("report one", "gate one", "compare one two --stage align", "run tiny --dry-run", "doctor tiny", "--help")
+COMMANDS = ("report one", "gate one", "compare one two --stage align", "run smoke --dry-run", "doctor smoke", "--help")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two made-up runs, in whose folder the commands are given."""
     folder = tmp_path_factory.mktemp("project")
-    make_run(folder / "runs" / "one", items=10, bootstrap=20)
+    make_run(folder / "runs" / "one", ["base", "ctc", "align", "sft"], items=10, bootstrap=20)
     make_run(folder / "runs" / "two", ["base", "ctc", "align"], items=10, bootstrap=20)
     return folder
 
@@ -57,7 +57,7 @@ def test_a_command_ends_alike_in_every_encoding(command, encoding, runs, monkeyp
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(
-    "command", ["report one --json", "compare one two --stage align --json", "run tiny --dry-run --json"]
+    "command", ["report one --json", "compare one two --stage align --json", "run smoke --dry-run --json"]
 )
 def test_json_is_the_same_in_every_encoding(command, encoding, runs, first, monkeypatch):
     monkeypatch.chdir(runs)

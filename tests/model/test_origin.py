@@ -17,6 +17,7 @@ from posttrain.run import ledger, runner
 
 SIZES = ["train_clips=60", "rl_clips=0", "valid_clips=8", "test_sentences=3", "probe_items=4", "spoken_items=2"]
 OPTIONS = [f"corpus.{size}" for size in SIZES] + ["base.steps=20", "ctc.steps=5"]
+OPTIONS += ["align.ctc_steps=2", "align.steps=2", "distill.steps=2", "sft.steps=2", "reward.steps=2"]
 OPTIONS += ["align.blank_below=1", "sft.candidates=0"]
 OPTIONS += ["report_to=[]", "sft.train_encoder=true", "evaluation.bootstrap=150", "evaluation.max_new_tokens=8"]
 STAGES = ("base", "ctc", "align", "distill", "sft", "reward")

@@ -1,8 +1,10 @@
 """A made-up finished run: answers drawn from given accuracies, the ledger computed from them."""
 
+import copy
 import json
 import random
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from posttrain.config.counted import counted
@@ -39,15 +41,14 @@ SKILL = {
 
 def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 40, bootstrap: int = 100) -> list[dict]:
     """Write FOLDER/ledger.jsonl and every stage's answers.jsonl; returns the rows."""
-    answers: dict[str, list[dict]] = {}
     rows = []
     stages = list(stages)
-    for stage in stages:
-        answers[stage] = _reward(answers["sft"]) if stage == "reward" else make_answers(stage, items)
+    for place, stage in enumerate(stages):
         parent = PARENTS[stage].get("model")
         references = {} if stage == "base" else {n: str(folder / n) for n in ("base", "ctc") if n in stages}
-        base = [line for name in references if name != stage for line in answers.get(name, [])]
-        measured = compute(answers[stage], base, answers.get(parent or ""), 0, bootstrap)
+        before = stages[:place]
+        base = tuple(name for name in references if name in before)
+        measured = copy.deepcopy(_figures(stage, base, parent if parent in before else None, items, bootstrap))
         costs = {"wall_s": 100.0, "evaluation_s": 20.0, "peak_rss_mb": 2345.6, "train_tokens": 1.5e6, "rtf": 0.01}
         row = {
             "run": folder.name,
@@ -71,10 +72,21 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
             "train_metrics": {"loss": 0.1},
             "metrics": measured | {f"cost/{k}": {"value": v} for k, v in costs.items()},
         }
-        write_answers(folder / stage, answers[stage])
+        write_answers(folder / stage, _answers(stage, items))
         ledger.append(folder / "ledger.jsonl", row)
         rows.append(row)
     return rows
+
+
+@cache
+def _answers(stage: str, items: int) -> list[dict]:
+    return _reward(_answers("sft", items)) if stage == "reward" else make_answers(stage, items)
+
+
+@cache
+def _figures(stage: str, base: tuple[str, ...], parent: str | None, items: int, bootstrap: int) -> dict:
+    lines = [line for name in base for line in _answers(name, items)]
+    return compute(_answers(stage, items), lines, _answers(parent, items) if parent else None, 0, bootstrap)
 
 
 def write_answers(folder: Path, lines: list[dict]) -> None:

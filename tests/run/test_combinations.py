@@ -156,8 +156,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.parametrize("command", [["run"], ["run", "--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("case", REFUSED)
 def test_a_run_and_its_dry_run_are_refused_before_anything_is_made(case, command, tmp_path, capsys):
     changes, named = REFUSED[case]
     assert run([command[0], "tiny", *command[1:], *arguments(changes)]) == 2

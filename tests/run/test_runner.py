@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from posttrain.__main__ import run as command
 from posttrain.config.recipe import Recipe, StageConfig, load_recipe
 from posttrain.errors import InputError
+from posttrain.evals import metrics
 from posttrain.evals.standalone import evaluate_checkpoint
 from posttrain.model import checkpoint
 from posttrain.run import ledger, runner
@@ -36,6 +37,13 @@ def recipe():
 def finished(recipe, smoke_run, tmp_path_factory):
     folder = shutil.copytree(smoke_run, tmp_path_factory.mktemp("runs") / "toy")
     return folder, runner.run(recipe, folder)
+
+
+def test_every_figure_of_a_finished_run_has_a_row_in_the_metric_table(finished):
+    _, rows = finished
+    names = {name for row in rows for name in row.metrics}
+    assert len(names) > 60
+    assert {name for name in names if metrics.of(name) not in metrics.TABLE} == set()
 
 
 def test_every_stage_leaves_a_row_and_its_files(finished):

@@ -84,7 +84,7 @@ def kappa(judged: Sequence[Judged], seed: int = 0, bootstrap: int = BOOTSTRAP, e
         return Interval(value, max(-1.0, float(1 - disagreements / (1 - chance))), 1.0)
     units = max(1, round(len(table) / each))
     index = statistics.resample(len(table), bootstrap, seed)[:, :units]
-    samples = np.array([_kappa(table[drawn].sum(axis=0)) for drawn in index])
+    samples = _kappa(np.stack([column[index].sum(axis=1) for column in table.T]))
     return statistics.percentile_interval(value, samples[~np.isnan(samples)], units)
 
 
@@ -195,12 +195,13 @@ def figure(ci: Interval | None, n: int) -> dict[str, Any]:
     }
 
 
-def _kappa(cells: np.ndarray) -> float:
-    """κ from the counts neither, rule alone, person alone, both; NaN without two classes."""
+def _kappa(cells: np.ndarray) -> np.ndarray:
+    """κ from the counts neither, rule alone, person alone, both (4, …); NaN without two classes."""
     neither, rule, person, both = cells
-    n = cells.sum()
+    n = cells.sum(axis=0)
     chance = ((neither + rule) * (neither + person) + (both + rule) * (both + person)) / n**2
-    return ((neither + both) / n - chance) / (1 - chance) if chance < 1 else math.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(chance < 1, ((neither + both) / n - chance) / (1 - chance), math.nan)
 
 
 def _clip(rate: float) -> float:

@@ -88,6 +88,7 @@ def label(output: str) -> Label:
     return NON_ANSWER if is_abstention(output) else shipped().label(output)
 
 
+@cache
 def detector_error() -> dict[str, dict[str, Any]]:
     """File of a model's answers, or `all of them` → the shipped detector's error on answers held out of the fit."""
     counts = {shipped().fitted_on[key]: rules["detector"] for key, rules in shipped().by_model.items()}
