@@ -191,11 +191,18 @@ def value_hash(value: Any) -> str:
     return content_hash(json.dumps(value, sort_keys=True, default=str))[:16]
 
 
+def rounded(value: Any) -> Any:
+    """The value with four digits of every float in it."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(entry) for entry in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def _sync(path: Path) -> None:
-    """Flush a file or folder to disk; a folder only where the system can (not on Windows)."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    """Flush a file or folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -96,14 +96,6 @@ class SpeechLlamaProcessor(ProcessorMixin):
             return texts if batched else texts[0]
         return self(texts, audio or None, add_special_tokens=False, **kwargs)
 
-    def batch_decode(self, ids: Any, **kwargs: Any) -> list[str]:
-        """Ids → strings."""
-        return self.tokenizer.batch_decode(ids, **kwargs)
-
-    def decode(self, ids: Any, **kwargs: Any) -> str:
-        """Ids → string."""
-        return self.tokenizer.decode(ids, **kwargs)
-
     @property
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "input_features", "input_features_mask"]

@@ -1,6 +1,7 @@
 """Only one command at a time writes to a run. The system releases the lock when a process ends, however it ends."""
 
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -73,22 +74,8 @@ def held(path: Path) -> IO[str]:
 
 
 @contextmanager
-def waiting(folder: Path, name: str) -> Iterator[None]:
-    """Hold a lock briefly, waiting until it is free: on Windows a file `.NAME`, elsewhere the folder itself."""
-    if os.name == "nt":
-        import msvcrt
-
-        with (folder / f".{name}").open("a+", encoding="utf-8") as file:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
-        return
-    import fcntl
-
+def waiting(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder briefly, waiting until it is free."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -100,15 +87,7 @@ def waiting(folder: Path, name: str) -> Iterator[None]:
 def _taken(file: IO[str]) -> bool:
     """Take the lock if it is free."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(1 << 20)  # a byte beyond the text, so that others can still read the text
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

@@ -60,7 +60,7 @@ def encode_corpus(
     """
     plain = f"{_sounds(corpus)}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
     key = f"{plain}-transcripts" if transcripts else plain
-    with lock.waiting(folder, "frames"):  # another command may be encoding the same
+    with lock.waiting(folder):  # another command may be encoding the same
         found = _cached(folder, corpus, {key, f"{plain}-transcripts"})
         if found is None:
             try:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 
 from posttrain.model.limits import LOGITS_BYTES, PIECE
@@ -283,16 +284,15 @@ def by_length(rows: Sequence[Sequence[int]], batch_size: int, words: int) -> Ite
 
 def left_padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and attention mask (B, L), padded on the left."""
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), pad_id)
-    mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, longest - len(row) :] = torch.tensor(row)
-        mask[i, longest - len(row) :] = 1
-    return ids, mask  # (B, L), (B, L)
+    return _padded(rows, pad_id, "left")
 
 
 def right_padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and attention mask (B, L), padded on the right."""
-    ids, mask = left_padded([row[::-1] for row in rows], pad_id)
-    return ids.flip(1), mask.flip(1)  # (B, L), (B, L)
+    return _padded(rows, pad_id, "right")
+
+
+def _padded(rows: list[list[int]], pad_id: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = [torch.tensor(row, dtype=torch.long) for row in rows]
+    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True, padding_side=side)
+    return pad_sequence(ids, batch_first=True, padding_value=pad_id, padding_side=side), mask  # (B, L), (B, L)

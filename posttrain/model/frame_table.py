@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from posttrain.files import content_hash
 from posttrain.model.projector import Projector
 
 
@@ -29,8 +28,6 @@ class FrameTable:
     """(T_all, D_enc), any float type; may be memory-mapped."""
     spans: dict[str, tuple[int, int]]
     """Clip id → (first frame, number of frames T)."""
-    table_id: str = ""
-    """Identifies the frames: a dataset made for one table is not used with another. Empty: hash of shape and spans."""
     hypotheses: dict[str, str] = field(default_factory=dict)
     """Clip id → the encoder's own transcript; of training clips only where it is known."""
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -47,9 +44,6 @@ class FrameTable:
                     f"clip {clip} spans frames {start} to {start + count}, expected at least one within the table's "
                     f"{len(self.frames)}; encode the corpus again"
                 )
-        if not self.table_id:
-            of = repr((tuple(self.frames.shape), sorted(self.spans.items())))
-            object.__setattr__(self, "table_id", content_hash(of)[:16])
 
     @classmethod
     def of(cls, frames: Mapping[str, torch.Tensor], hypotheses: dict[str, str] | None = None) -> "FrameTable":
@@ -72,7 +66,7 @@ class FrameTable:
 
     def stacked(self, stack: int) -> "StackedTable":
         """The same frames viewed as speech tokens of `stack` frames each."""
-        return StackedTable(self.frames, self.spans, stack, self.table_id)
+        return StackedTable(self.frames, self.spans, stack)
 
 
 class StackedTable:
@@ -82,9 +76,8 @@ class StackedTable:
     `copy` return the same table. `spans`: clip id → (first row, number of rows N).
     """
 
-    def __init__(self, frames: torch.Tensor, spans: dict[str, tuple[int, int]], stack: int, table_id: str = ""):
+    def __init__(self, frames: torch.Tensor, spans: dict[str, tuple[int, int]], stack: int):
         self.stack = stack
-        self.table_id = table_id
         self.spans: dict[str, tuple[int, int]] = {}
         starts, counts = [], []
         rows = 0
@@ -112,7 +105,7 @@ class StackedTable:
     def live(cls, frames: torch.Tensor, counts: torch.Tensor, stack: int) -> "StackedTable":
         """The current batch's encoder output (B, T, D_enc) with `counts` (B,) valid frames; gradients flow through."""
         spans = {str(i): (i * frames.shape[1], int(n)) for i, n in enumerate(counts.tolist())}
-        return cls(frames.reshape(-1, frames.shape[-1]), spans, stack, "live")
+        return cls(frames.reshape(-1, frames.shape[-1]), spans, stack)
 
     def kept(self, rows: torch.Tensor) -> "StackedTable":
         """The same table with these rows alone, a mask (N_all,); every clip must keep one."""

@@ -20,7 +20,7 @@ class LiveTable(nn.Module):
         self.encoder = encoder.module.requires_grad_(True)
         self.source = encoder
         self.corpus = corpus
-        self.spans, self.stack, self.table_id = frozen.spans, frozen.stack, "live"
+        self.spans, self.stack = frozen.spans, frozen.stack
         self.clips = list(frozen.spans)
         self.starts = torch.tensor([frozen.spans[c][0] for c in self.clips])
 

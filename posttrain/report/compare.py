@@ -7,7 +7,7 @@ from posttrain.errors import InputError
 from posttrain.evals.compute import measures
 from posttrain.evals.statistics import holm
 from posttrain.report.changes import Line, read_answers
-from posttrain.report.findings import SURE, final
+from posttrain.report.findings import SURE, chosen
 from posttrain.report.lineage import is_model, spec
 from posttrain.report.words import between, change, number, ordered
 from posttrain.run import ledger
@@ -62,12 +62,7 @@ def _shared(run_a: Path, run_b: Path) -> str | None:
 def _pick(run: Path, stage: str | None) -> tuple[Row, list[Line], list[Line]]:
     """The row to compare, its answers, and row zero's answers."""
     rows = ledger.read(run / "ledger.jsonl")
-    row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
-    if row is None:
-        known = ", ".join(r.stage for r in rows) or "none"
-        raise InputError(
-            f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
-        )
+    row = chosen(run, rows, stage)
     zero = [r for r in rows if spec(r).leaves in ("llama", "encoder")]
     answers = read_answers(run, [*zero, row])
     if row.stage not in answers:

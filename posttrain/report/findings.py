@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from posttrain.config.stage_table import TABLE
+from posttrain.errors import InputError
 from posttrain.evals.metrics import FORGETTING, SKILLS, Group, Loss, encoders, named, of
 from posttrain.evals.statistics import Power, holm
 from posttrain.report import listeners
@@ -42,6 +43,17 @@ def final(rows: list[Row]) -> Row | None:
     """The model that the run ends with: the last row with a speech model, else the last row."""
     models = [row for row in rows if is_model(row)]
     return (models or rows)[-1] if rows else None
+
+
+def chosen(run: Path | str, rows: list[Row], stage: str | None) -> Row:
+    """The row of that stage, or without one `final`; InputError if there is none."""
+    row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
+    if row is None:
+        known = ", ".join(r.stage for r in rows) or "none"
+        raise InputError(
+            f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
+        )
+    return row
 
 
 def own(rows: list[Row]) -> list[Row]:

@@ -19,7 +19,7 @@ from posttrain.evals.metrics import SHARE, of
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
 from posttrain.report import code_versions
 from posttrain.report.changes import read_answers
-from posttrain.report.findings import SURE, final
+from posttrain.report.findings import SURE, chosen
 from posttrain.report.verify import Metrics, Wrong, differences, missing, recompute
 from posttrain.report.words import between, label, number
 from posttrain.run import ledger
@@ -135,12 +135,7 @@ def judge(
     Raises InputError if the run, the stage, its answers or the recipe are missing.
     """
     rows = ledger.read(Path(run) / "ledger.jsonl")
-    row = next((r for r in rows if r.stage == stage), None) if stage else final(rows)
-    if row is None:
-        known = ", ".join(r.stage for r in rows) or "none"
-        raise InputError(
-            f"{run} has no finished stage {stage or ''} (it has {known}); name a run's folder and its stage"
-        )
+    row = chosen(run, rows, stage)
     loaded = _recipe(row, recipe, changes)
     answers = read_answers(Path(run), rows)
     if gone := missing(row, rows, answers):

@@ -47,12 +47,6 @@ def _figure(row: Row, name: str, against: str) -> dict[str, Any]:
     """Value, n and interval, and the difference against the parent with its interval."""
     metric = row.metrics[name]
     keys = {"without": "delta_without_ci95", "parent": "delta_parent_ci95"}
-    found = {key: _rounded(metric[key]) for key in ("value", "n", "ci95")}
+    found = {key: files.rounded(metric[key]) for key in ("value", "n", "ci95")}
     delta, ci95 = metric.get(f"delta_vs_{against}"), metric.get(keys[against])
-    return found | ({"against_parent": _rounded(delta), "against_parent_ci95": _rounded(ci95)} if ci95 else {})
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    return found | (files.rounded({"against_parent": delta, "against_parent_ci95": ci95}) if ci95 else {})

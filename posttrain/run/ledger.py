@@ -136,7 +136,7 @@ def arrange(path: Path | str, stages: list[str]) -> None:
 def _change(path: Path, change: Callable[[list[Row]], list[Row]]) -> bool:
     """Write the rows that `change` returns; False, with nothing written, if they are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock.waiting(path.parent, "ledger"):
+    with lock.waiting(path.parent):
         content = path.read_bytes() if path.is_file() else b""
         rows = [_parse(line, path, number) for number, line in enumerate(_whole_lines(content), 1)]
         new = b"".join(_line(row) for row in change(rows))

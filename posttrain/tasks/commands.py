@@ -10,6 +10,7 @@ from typing import Any
 from posttrain.corpus.instructions import ABSTENTION, COMMAND, TEXT
 from posttrain.corpus.normalise import number_words
 from posttrain.corpus.splits import hold_out
+from posttrain.readers import json_lines
 from posttrain.tasks.family import Ask, Family, HeldOut, Item, spread
 
 TEST_ITEMS, VALID_ITEMS = 150, 60
@@ -85,24 +86,9 @@ def same_json(answer: str, gold: str, _: str) -> float:
     a strict parser rejects is wrong: duplicate keys, NaN, Infinity, and numbers or nesting beyond Python's limits.
     """
     try:
-        return _same_json(_strict_json(answer), _strict_json(gold))
-    except (ValueError, RecursionError):
+        return _same_json(json_lines.parse(answer), json_lines.parse(gold))
+    except ValueError:
         return 0.0
-
-
-def _strict_json(text: str) -> Any:
-    """Parse JSON strictly; ValueError for invalid JSON, duplicate keys, NaN and infinities."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError(f"a key is given twice among {', '.join(key for key, _ in pairs)}")
-        return found
-
-    def refused(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
-
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refused)
 
 
 def _same_json(a: Any, b: Any) -> bool:

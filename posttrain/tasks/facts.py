@@ -8,109 +8,92 @@ from posttrain.corpus import vocabulary as v
 from posttrain.corpus.grammar import HOURS
 from posttrain.tasks.abilities import LEVELS, Bank, Question, Skill, bank, family, from_bank
 
-RELATIONS = {
+
+def _asked(noun: str, clause: str, *own: str) -> tuple[str, ...]:
+    """Three wordings of its own, and the five that nearly every relation has."""
+    common = f"tell me {clause}", f"do you know {clause}", f"name the {noun}", f"what is the {noun}"
+    return (*own, *common, f"please say {clause}")
+
+
+RELATIONS: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {
     "live": (
         v.CITIES,
-        (
+        _asked(
+            "city of {name}",
+            "where {name} lives",
             "where does {name} live",
             "in which city does {name} live",
             "which city does {name} live in",
-            "tell me where {name} lives",
-            "do you know where {name} lives",
-            "name the city of {name}",
-            "what is the city of {name}",
-            "please say where {name} lives",
         ),
     ),
     "work": (
         v.PLACES,
-        (
+        _asked(
+            "work of {name}",
+            "where {name} works",
             "where does {name} work",
             "at which place does {name} work",
             "which place is the work of {name}",
-            "tell me where {name} works",
-            "do you know where {name} works",
-            "name the work of {name}",
-            "what is the work of {name}",
-            "please say where {name} works",
         ),
     ),
     "pet": (
         v.PETS,
-        (
+        _asked(
+            "pet of {name}",
+            "which pet {name} has",
             "which pet does {name} have",
             "what pet does {name} have",
             "which pet is with {name}",
-            "tell me which pet {name} has",
-            "do you know which pet {name} has",
-            "name the pet of {name}",
-            "what is the pet of {name}",
-            "please say which pet {name} has",
         ),
     ),
     "eat": (
         v.FOODS,
-        (
+        _asked(
+            "food of {name}",
+            "what {name} eats",
             "what does {name} eat",
             "which food does {name} eat",
             "which food is for {name}",
-            "tell me what {name} eats",
-            "do you know what {name} eats",
-            "name the food of {name}",
-            "what is the food of {name}",
-            "please say what {name} eats",
         ),
     ),
     "drink": (
         v.DRINKS,
-        (
+        _asked(
+            "drink of {name}",
+            "what {name} drinks",
             "what does {name} drink",
             "which drink does {name} like",
             "which drink is for {name}",
-            "tell me what {name} drinks",
-            "do you know what {name} drinks",
-            "name the drink of {name}",
-            "what is the drink of {name}",
-            "please say what {name} drinks",
         ),
     ),
     "colour": (
         v.COLOURS,
-        (
+        _asked(
+            "colour of {name}",
+            "which colour {name} likes",
             "which colour is the car of {name}",
             "what colour does {name} like",
             "which colour is for {name}",
-            "tell me which colour {name} likes",
-            "do you know which colour {name} likes",
-            "name the colour of {name}",
-            "what is the colour of {name}",
-            "please say which colour {name} likes",
         ),
     ),
     "play": (
         v.GAMES,
-        (
+        _asked(
+            "game of {name}",
+            "what {name} plays",
             "what does {name} play",
             "which game does {name} play",
             "which game is for {name}",
-            "tell me what {name} plays",
-            "do you know what {name} plays",
-            "name the game of {name}",
-            "what is the game of {name}",
-            "please say what {name} plays",
         ),
     ),
     "visit": (
         v.DAYS,
-        (
+        _asked(
+            "day of {name}",
+            "which day {name} comes",
             "on which day does {name} come",
             "what day does {name} come",
             "which day is for {name}",
-            "tell me which day {name} comes",
-            "do you know which day {name} comes",
-            "name the day of {name}",
-            "what is the day of {name}",
-            "please say which day {name} comes",
         ),
     ),
     "friend": (
@@ -128,41 +111,32 @@ RELATIONS = {
     ),
     "sleep": (
         HOURS,
-        (
+        _asked(
+            "hour of {name}",
+            "at which hour {name} sleeps",
             "at which hour does {name} sleep",
             "what hour does {name} sleep",
             "which hour is for {name}",
-            "tell me at which hour {name} sleeps",
-            "do you know at which hour {name} sleeps",
-            "name the hour of {name}",
-            "what is the hour of {name}",
-            "please say at which hour {name} sleeps",
         ),
     ),
     "fish": (
         HOURS,
-        (
+        _asked(
+            "number of fish of {name}",
+            "how many fish {name} has",
             "how many fish does {name} have",
             "which number of fish does {name} have",
             "how many fish are with {name}",
-            "tell me how many fish {name} has",
-            "do you know how many fish {name} has",
-            "name the number of fish of {name}",
-            "what is the number of fish of {name}",
-            "please say how many fish {name} has",
         ),
     ),
     "buy": (
         v.THINGS,
-        (
+        _asked(
+            "thing of {name}",
+            "what {name} buys",
             "what does {name} buy",
             "which thing does {name} buy",
             "which thing is for {name}",
-            "tell me what {name} buys",
-            "do you know what {name} buys",
-            "name the thing of {name}",
-            "what is the thing of {name}",
-            "please say what {name} buys",
         ),
     ),
     "bring": (
@@ -180,15 +154,12 @@ RELATIONS = {
     ),
     "car": (
         v.PLACES,
-        (
+        _asked(
+            "place of the car of {name}",
+            "where the car of {name} is",
             "where is the car of {name}",
             "at which place is the car of {name}",
             "which place is the car of {name} at",
-            "tell me where the car of {name} is",
-            "do you know where the car of {name} is",
-            "name the place of the car of {name}",
-            "what is the place of the car of {name}",
-            "please say where the car of {name} is",
         ),
     ),
     "from": (
@@ -206,15 +177,12 @@ RELATIONS = {
     ),
     "call": (
         v.DAYS,
-        (
+        _asked(
+            "day {name} calls",
+            "on which day {name} calls",
             "on which day does {name} call",
             "what day does {name} call",
             "which day will {name} call",
-            "tell me on which day {name} calls",
-            "do you know on which day {name} calls",
-            "name the day {name} calls",
-            "what is the day {name} calls",
-            "please say on which day {name} calls",
         ),
     ),
 }

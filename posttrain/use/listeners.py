@@ -86,17 +86,11 @@ def plan(
     people = _listeners(listeners, data_root, problems)
     if model is not None and not (model / "checkpoint.json").is_file():
         problems.append(f"--model is {model}, expected a stage's folder from align on; name one such as runs/tiny/sft")
-    if problems:
+    if problems or row is None:
         raise InputError(problems)
     from posttrain.evals.hearing import perception  # loads torch
 
-    measures: list[str] = []
-    try:
-        measures = perception.available()
-    except InputError as error:
-        problems += error.problems
-    if problems or row is None:
-        raise InputError(problems)
+    measures = perception.available()
     return Plan(
         run,
         row,

@@ -85,7 +85,7 @@ def test_many_commands_at_once_are_one_after_the_other_or_refused(tmp_path):
 
 
 def test_a_lock_that_is_waited_for_leaves_no_file(tmp_path):
-    with lock.waiting(tmp_path, "ledger"):
+    with lock.waiting(tmp_path):
         pass
     assert list(Path(tmp_path).iterdir()) == []
 

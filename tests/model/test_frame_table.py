@@ -55,11 +55,6 @@ def test_a_span_outside_the_table_is_refused_with_the_clips_name(table):
         FrameTable(table.frames, {"empty": (0, 0)})
 
 
-def test_tables_of_other_clips_have_other_ids(table):
-    assert table.table_id == FrameTable(table.frames, table.spans).table_id
-    assert table.table_id != FrameTable(table.frames, {"test/0": (0, 3)}).table_id
-
-
 def test_word_positions_are_the_plain_embedding_bit_for_bit_beside_speech_too(embedding):
     ids = torch.tensor([[1, 2, V, V + 1, 3], [4, 5, 6, 7, 8]])
     out = embedding(ids)

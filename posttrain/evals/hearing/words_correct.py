@@ -142,7 +142,7 @@ def load(path: Path = SHIPPED) -> WordsCorrect:
 
 def save(model: WordsCorrect, path: Path) -> None:
     """Save as JSON, to four significant digits."""
-    files.write_json(path, _rounded(asdict(model)))
+    files.write_json(path, files.rounded(asdict(model)))
 
 
 def validate(
@@ -311,11 +311,3 @@ def _figures(rows: Rows, predicted: np.ndarray, plain: np.ndarray, seed: int) ->
 def _pearson(a: np.ndarray, b: np.ndarray) -> float | None:
     """Pearson correlation; None if one of the two does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else None
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value

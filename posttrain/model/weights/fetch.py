@@ -74,7 +74,7 @@ def status(card: Card, root: Path, source: Source = "auto") -> Weights:
 def bring(card: Card, root: Path, source: Source = "auto") -> Weights:
     """Bring a card's weights into `root`/NAME, unless they are there; InputError says what went wrong and the fix."""
     root.mkdir(parents=True, exist_ok=True)
-    with lock.waiting(root, "weights.lock"):
+    with lock.waiting(root):
         found = status(card, root, source)
         if found.state == "there":
             return found
