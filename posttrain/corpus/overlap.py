@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from posttrain.config import assets
 from posttrain.corpus import grammar, sources
 from posttrain.corpus import vocabulary as v
 from posttrain.corpus.instructions import PAUSE, SIMPLIFY, TEXT
@@ -149,5 +148,6 @@ def _lines(corpus: "Corpus") -> list[Example]:
 
 
 def _closed(source: str) -> bool:
-    about: dict[str, Any] = sources.card(source) if source in assets.names("data") else {}
+    of_card = source != "made" and not source.startswith(("instructions_", "preferences_"))  # files of rows
+    about: dict[str, Any] = sources.card(source) if of_card else {}
     return bool(about.get("closed_vocabulary"))

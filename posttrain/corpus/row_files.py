@@ -28,7 +28,7 @@ import yaml
 from posttrain import files
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import audio, manifest
+from posttrain.corpus import manifest, recorded_prompts
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.normalise import normalise, unreadable
 from posttrain.corpus.splits import split_of
@@ -62,7 +62,7 @@ class Row:
     rejected: str = ""
     """The other answer of a preference; empty for an instruction."""
     words: str = ""
-    """The prompt in normalised words; empty if it is too long to be said or cannot be read out."""
+    """The prompt in normalised words; empty if it is too long to be read aloud or cannot be."""
     recording: manifest.Row | None = None
     """Who says the prompt where, with the split of that person; None if nobody does."""
 
@@ -118,10 +118,10 @@ def paths(config: CorpusConfig) -> list[Path]:
     return [path for kind in KINDS for path in _files(kind, config, []).values()]
 
 
-def recordings(config: CorpusConfig) -> list[Path]:
+def recordings(config: CorpusConfig) -> list[manifest.Row]:
     """The recordings of the rows, in their order; InputError as `read`."""
     known = read(config)
-    return [row.recording.path for row in (*known.instructions, *known.preferences) if row.recording]
+    return [row.recording for row in (*known.instructions, *known.preferences) if row.recording]
 
 
 @functools.lru_cache(maxsize=2)
@@ -130,28 +130,37 @@ def _read(listed: tuple[tuple[Kind, str, Path], ...], longest: int, drop: bool, 
     problems: list[str] = []
     rows: dict[Kind, dict[str, Row]] = {kind: {} for kind in KINDS}
     left_out: dict[str, Counter[str]] = {}
-    for kind, name, path in listed:
+    splits: dict[str, str] = {}
+    of_files = []
+    for kind, name, path in listed:  # all of them first: a speaker's split may be in another file
         counts = left_out.setdefault(f"{kind}/{name}", Counter())
         bad: list[str] = []
         read: list[Row] = []
         said: list[Entry] = []
         for place, number, values in _objects(path, problems):
             try:
+                who = _speaker(values, splits)
                 row = _row(kind, f"{kind}/{name}", number, values)
                 if len(row.prompt) + len(row.answer) + len(row.rejected) > longest:
                     raise _LeftOut(TOO_LONG)
-                said += _said(path, row, values)
                 read.append(row)
+                if who:
+                    said.append(Entry(path, number, _text(values, "audio"), row.prompt, who))
             except _LeftOut as reason:
                 counts[str(reason)] += 1
             except ValueError as error:
                 counts[UNUSABLE] += 1
                 bad.append(f"{place}: {error}")
-        recorded = _recorded(said, path.parent, drop, bad)
+        of_files.append((kind, path, counts, bad, read, said))
+    for kind, path, counts, bad, read, said in of_files:
+        recorded = recorded_prompts.found(said, path.parent, splits, drop, bad)
         counts.update(UNUSABLE for found in recorded.values() if found is None)
         for row in (_with(row, recorded) for row in read if recorded.get(row.number, row)):
-            if rows[kind].setdefault(row.content, row) is not row:
+            kept = rows[kind].setdefault(row.content, row)
+            if kept is not row:
                 counts[AGAIN] += 1
+            if row.recording and not kept.recording:
+                rows[kind][row.content] = row
         if bad and not drop:
             more = [f"{text_files.shown(path)}: {len(bad) - LISTED} more bad rows"] * (len(bad) > LISTED)
             hint = f"{text_files.shown(path)}: corpus.on_bad_rows=drop leaves such rows out and counts them"
@@ -242,34 +251,17 @@ def _row(kind: Kind, source: str, number: int, values: dict[str, Any]) -> Row:
     return Row(source, number, prompt, chosen, rejected, _words(prompt))
 
 
-def _said(path: Path, row: Row, values: dict[str, Any]) -> list[Entry]:
-    """The recording of the row, if it has one."""
+def _speaker(values: dict[str, Any], splits: dict[str, str]) -> str | None:
+    """Who says the prompt, if it is recorded; a split that the row gives is noted, also of a row that is left out."""
     if values.get("audio") is None:
-        return []
-    name, speaker = _text(values, "audio"), _text(values, "speaker")
-    split = values.get("split")
+        return None
+    _text(values, "audio")
+    who, split = unicodedata.normalize("NFC", _text(values, "speaker")), values.get("split")
     if split not in (None, *SPLITS):
         raise ValueError(f"split is {_short(split)}, expected {', '.join(SPLITS)}; correct it, or leave it out")
-    return [Entry(path, row.number, name, row.prompt, speaker, split)]
-
-
-def _recorded(said: list[Entry], root: Path, whole: bool, bad: list[str]) -> dict[int, manifest.Row | None]:
-    """Number of a row → its recording in the speaker's split; None where that is in `bad`.
-
-    whole: each recording is decoded, which finds what a header does not tell.
-    """
-    rows = manifest.checked(said, root, True, bad)
-    placed = {row.speaker: row.split for row in reversed(rows) if row.split}
-    found: dict[int, manifest.Row | None] = {entry.line: None for entry in said}
-    for row, _, problem in manifest.measure(rows, longest_s=audio.LONGEST_TRAINING_S, whole=whole):
-        split = placed.get(row.speaker) or split_of(f"speaker {row.speaker}")
-        if problem:
-            bad.append(problem)
-        elif row.split not in (None, split):
-            bad.append(row.problem(f"{row.speaker} is in {row.split}, and in {split} before; give a speaker one split"))
-        else:
-            found[row.line] = replace(row, split=split)
-    return found
+    if split and splits.setdefault(who, split) != split:
+        raise ValueError(f"{who} is in {split}, and in {splits[who]} before; give a speaker one split")
+    return who
 
 
 def _with(row: Row, recorded: dict[int, manifest.Row | None]) -> Row:

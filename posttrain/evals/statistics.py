@@ -115,7 +115,7 @@ def effective_n(scores: Sequence[float], clusters: Clusters) -> float:
 
 def mcnemar(won: int, lost: int) -> float:
     """Exact two-sided p of equal proportions from the discordant pairs (McNemar 1947, binomial form)."""
-    return 1.0 if won == lost else 2 * float(scipy.special.bdtr(min(won, lost), won + lost, 0.5))
+    return min(1.0, 2 * float(scipy.special.bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def flip_test(changes: Sequence[int] | np.ndarray) -> float:

@@ -16,13 +16,14 @@ Times = list[tuple[float, float]]
 def aligned(llama: SpeechLlama, clip: str, words: Sequence[str], frame_samples: int) -> Times | None:
     """When each word of a clip is said, from the clip's first frame; a gap between two words is shared by them.
 
-    None without a word head, for a word that it lacks, and for more words than the clip has speech tokens for.
+    None without a word head, for a word that it lacks or that is its blank, and for more words than the clip has speech
+    tokens for.
     """
     if llama.head is None or llama.table is None or not words:
         return None
     unit = {word: number for number, word in enumerate(llama.head.ids.tolist())}
     units = [[unit.get(word, -1) for word in llama.tokenizer.word_ids(f" {each}")] for each in words]
-    if any(-1 in spelled for spelled in units):
+    if any(-1 in spelled or llama.head.blank in spelled for spelled in units):
         return None
     stacked = llama.table.stacked(llama.spec.stack)
     first, tokens = stacked.spans[clip]

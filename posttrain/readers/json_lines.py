@@ -23,10 +23,10 @@ def parse(text: str) -> Any:
     """
     try:
         value = _DECODER.decode(text)
+        if "\\" in text or not text.isascii():
+            _check_strings(value)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if "\\" in text or not text.isascii():
-        _check_strings(value)
     return value
 
 

@@ -67,7 +67,7 @@ def of_rows(config: CorpusConfig) -> list[list[str | None]]:
     if not (config.instructions or config.preferences):
         return []
     try:
-        recorded = row_files.recordings(config)
+        recorded = [row.path for row in row_files.recordings(config)]
     except InputError:
         recorded = []  # the run refuses it and gives the reason
     return [hashes(row_files.paths(config)), *([hashes(recorded)] if recorded else [])]

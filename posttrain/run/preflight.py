@@ -64,7 +64,7 @@ def wrong(recipe: Recipe, steps: "list[Step]") -> list[str]:
     problems = [*combinations.problems(recipe, _nodes(steps)), *_adapters(steps), *_rows(recipe, steps)]
     problems += [*_places(recipe), *_personal(steps), *_names(recipe)]
     if any(step.action == "run" for step in steps):
-        problems += [*_parents(steps), *_corpus(recipe, steps)]
+        problems += [*_parents(steps), *_corpus(recipe, steps), *_recorded(recipe)]
         if recipe.corpus.data_root is not None:
             problems += _sources(recipe)
         problems += [str(finding) for finding in models(recipe, local=True) if not finding.ok]
@@ -271,6 +271,21 @@ def _sources(recipe: Recipe) -> list[str]:
 
     problems: list[str] = []
     _collect(problems, sources.check, recipe.corpus)
+    return problems
+
+
+def _recorded(recipe: Recipe) -> list[str]:
+    """What is wrong with the recordings of prompts; of files that cannot be read, `_corpus` says it."""
+    if not (recipe.corpus.instructions or recipe.corpus.preferences):
+        return []
+    from posttrain.corpus import recorded_prompts, row_files
+
+    problems: list[str] = []
+    try:
+        recordings = row_files.recordings(recipe.corpus)
+    except InputError:
+        return []
+    _collect(problems, recorded_prompts.check, recordings)
     return problems
 
 

@@ -6,6 +6,7 @@ Guide). A cue also ends where nobody speaks for a while.
 
 import html
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -24,7 +25,7 @@ PAUSE_S = 0.8
 
 @dataclass(frozen=True)
 class Word:
-    """One word and when it is said, in seconds from the recording's start."""
+    """One word and when it is said, in seconds from the file's start."""
 
     text: str
     start_s: float
@@ -53,7 +54,7 @@ def cues(words: Sequence[Word]) -> list[Cue]:
     for group, after in zip_longest(groups, groups[1:]):
         start, end = group[0].start_s, max(group[-1].end_s, group[0].start_s + SHORTEST_S)
         end = min(end, after[0].start_s) if after else end
-        made.append(Cue(round(start, 3), round(max(end, group[-1].end_s), 3), tuple(_lines(group))))
+        made.append(Cue(round(start, 3), round(max(end, start + 0.001), 3), tuple(_lines(group))))
     return made
 
 
@@ -75,15 +76,24 @@ def vtt(shown: Sequence[Cue]) -> str:
 
 
 def names(recordings: Sequence[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Recording → its captions' path without an ending; and what is wrong: two recordings that would have the same."""
+    """Recording → its captions' path without an ending; and what is wrong: two recordings that would have the same.
+
+    A relative name keeps its folders.
+    """
     places: dict[str, Path] = {}
     owners: dict[str, str] = {}
     problems = []
     for name in recordings:
-        stem = Path(name).stem
-        if (other := owners.setdefault(stem.casefold(), name)) != name or name in places:
-            problems.append(f"{name}: its captions would be those of {other} ({folder / stem}.srt); rename one of them")
-        places[name] = folder / stem
+        given = Path(name)
+        inside = given.with_suffix("") if not given.is_absolute() and ".." not in given.parts else Path(given.stem)
+        other = owners.setdefault(unicodedata.normalize("NFC", str(inside)).casefold(), name)
+        if name in places:
+            problems.append(f"{name} is there more than once; captions are for whole files: name each once")
+        elif other != name:
+            problems.append(
+                f"{name}: its captions would be those of {other} ({folder / inside}.srt); rename one of them"
+            )
+        places[name] = folder / inside
     return places, problems
 
 

@@ -36,7 +36,7 @@ class Window(NamedTuple):
     """A part of a recording that holds speech."""
 
     first: int
-    """Where it begins, in samples of the recording at 16 kHz."""
+    """Where it begins, in samples of the file at 16 kHz."""
     sound: np.ndarray
     """float32 (S,)."""
 
@@ -68,7 +68,8 @@ def pieces(
     sound = audio.blocks(found)
     if aid is not None:
         sound = aid.blocks(sound, found.samples)
-    spoken = _with_speech(activity.stream_windows(sound, longest_s))
+    begins = round(segment[0] * SAMPLE_RATE)
+    spoken = _with_speech((begins + first, part) for first, part in activity.stream_windows(sound, longest_s))
     if task == REPEAT:
         yield from spoken
         return
@@ -168,9 +169,11 @@ def hearer(
         encoded = next(iter(activity.speech_spans(window.sound)), (0, len(window.sound)))  # without silence around it
         start_s = (window.first + (encoded[0] if found else 0)) / SAMPLE_RATE
         times = found or word_times.shared(said, len(window.sound) / SAMPLE_RATE)
+        last_s = (window.first + len(window.sound)) / SAMPLE_RATE  # its last speech token may be longer
+        spans = [(min(start_s + start, last_s), min(start_s + end, last_s)) for start, end in times]
         return tuple(
-            Word(word, round(start_s + start, 3), round(start_s + end, 3), bool(found))
-            for word, (start, end) in zip(said, times, strict=True)
+            Word(word, round(start, 3), round(end, 3), bool(found))
+            for word, (start, end) in zip(said, spans, strict=True)
         )
 
     def hear(windows: list[Window]) -> list[Heard]:

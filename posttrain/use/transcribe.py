@@ -89,7 +89,7 @@ def transcribe(
     enhancer (default: the newest of run tiny) and, with an audiogram, the gain for it. If an encoder was trained with
     the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no say in transcripts.
     Without `drafts`, each is written word by word instead of being checked against the encoder's: slower, and the same.
-    `captions`: a folder, made if need be, for each recording's captions.
+    `captions`: a folder, made if need be, for each recording's captions, written as it is transcribed.
 
     Lines are written to OUT.partial as they come; after an interruption the same command continues from there.
     Raises InputError that lists every bad file, line and text before the encoder and the Llama are loaded.
@@ -100,7 +100,7 @@ def transcribe(
         problems.append(wrong)
     if (enhancer or audiogram) and not enhance:
         problems.append("--enhancer and --audiogram are for --enhance; add that, or leave them out")
-    places = _captions(captions, recordings, task, problems)
+    places = _captions(captions, out, recordings, task, problems)
     problems += checkpoint_problems(checkpoint, hears=True)
     problems += _unusable(recordings, _token_samples(checkpoint) or 1, task)
     aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
@@ -112,13 +112,11 @@ def transcribe(
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
-    timed = captions is not None
+    if captions:
+        captions.mkdir(exist_ok=True)
     lines, failed = _hear(
-        recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone, drafts, timed
+        recordings, checkpoint, encoder, batch_size, device, aid, task, out, llama_alone, drafts, places
     )
-    for recording, line in zip(recordings, lines, strict=True):
-        if captions and line:
-            captioning.write(places[recording.name], [captioning.Word(**word) for word in line["words"]])
     used = {"enhancer": str(aid.checkpoint), "audiogram": aid.audiogram.name} if aid else {}
     kept = [recording for recording, line in zip(recordings, lines, strict=True) if line]
     found = [line for line in lines if line]
@@ -146,7 +144,9 @@ def _recordings(audio: Sequence[Path], manifest: Path | None, problems: list[str
     ]
 
 
-def _captions(folder: Path | None, recordings: list[Recording], task: str, problems: list[str]) -> dict[str, Path]:
+def _captions(
+    folder: Path | None, out: Path | None, recordings: list[Recording], task: str, problems: list[str]
+) -> dict[str, Path]:
     """Recording → its captions' path without an ending; what is wrong is added to `problems`."""
     if folder is None:
         return {}
@@ -156,6 +156,8 @@ def _captions(folder: Path | None, recordings: list[Recording], task: str, probl
         problems.append(f"--captions is {folder}, a file; name a folder")
     elif not folder.absolute().parent.is_dir():
         problems.append(f"--captions is {folder}, expected a folder in one that is there; correct it")
+    if out is not None and outputs.same(out, folder):
+        problems.append(f"--captions and --out are both {folder}; name a folder and a file")
     places, wrong = captioning.names([recording.name for recording in recordings], folder)
     problems += wrong
     return places
@@ -231,9 +233,12 @@ def _hear(
     out: Path | None,
     llama_alone: bool,
     drafts: bool,
-    timed: bool,
+    captions: dict[str, Path],
 ) -> tuple[list[dict[str, Any] | None], list[str]]:
-    """A line for each recording, None if it could not be read after all; and the reasons."""
+    """A line for each recording, None if it could not be read after all; and the reasons.
+
+    `captions`: where each recording's are written, if any.
+    """
     from tqdm import tqdm
 
     from posttrain.machine.device import pick_device
@@ -244,6 +249,7 @@ def _hear(
     if llama_alone:
         llama = replace(llama, spec=replace(llama.spec, together=None))
     longest_s = min(listen.LONGEST_S, listen.room_s(llama, encoder, task, MAX_NEW_TOKENS))
+    timed = bool(captions)
     hear = listen.hearer(llama, encoder, task, batch_size, MAX_NEW_TOKENS, timed)
     done = _Lines(out, _key(recordings, checkpoint, aid, task, llama_alone, timed))
     left = recordings[len(done.lines) :]
@@ -255,7 +261,10 @@ def _hear(
             failed.append(f"{recording.where}{recording.name}: {heard}")
             done.add(None)
         else:
-            done.add(_heard_line(recording, listen.stitched(heard), task, timed))
+            whole = listen.stitched(heard)
+            if timed:
+                captioning.write(captions[recording.name], whole.words)
+            done.add(_heard_line(recording, whole, task, timed))
     done.finish()
     return done.lines, failed
 

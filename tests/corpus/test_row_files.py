@@ -10,10 +10,12 @@ import soundfile
 import yaml
 
 from posttrain.config import assets
+from posttrain.config.recipe import load_recipe
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import row_files
+from posttrain.corpus import recorded_prompts, row_files
 from posttrain.corpus.splits import split_of
 from posttrain.errors import InputError
+from posttrain.run import planning, preflight
 
 ULTRAFEEDBACK = {
     "prompt": "Name a fruit.",
@@ -246,7 +248,81 @@ def test_a_recorded_prompt_is_in_the_split_of_its_speaker_and_a_typed_one_in_tha
         ("a.wav", "ann"), ("b.wav", "ann"), ("c.wav", "bo"), None,
     ]  # fmt: skip
     assert [row.split for row in found] == ["test", "test", split_of("speaker bo"), split_of("name a bird")]
-    assert row_files.recordings(CorpusConfig(instructions=(str(path),))) == [tmp_path / f"{n}.wav" for n in "abc"]
+    recorded = row_files.recordings(CorpusConfig(instructions=(str(path),)))
+    assert [row.path for row in recorded] == [tmp_path / f"{n}.wav" for n in "abc"]
+
+
+def test_a_speaker_is_in_one_split_in_all_files_and_rows_also_of_those_that_are_left_out(tmp_path):
+    one = said(
+        tmp_path,
+        {"prompt": "Name a fruit. " + "x" * 1000, "audio": "a.wav", "speaker": "ann", "split": "test"},
+        {"prompt": "Name a tree.", "audio": "b.wav", "speaker": "ann"},
+        {"prompt": "Name a bird.", "audio": "c.wav", "speaker": "bo"},
+    ).rename(tmp_path / "one.jsonl")
+    other = lines(
+        tmp_path,
+        [
+            {
+                "prompt": "Say bo.",
+                "chosen": "Bo.",
+                "rejected": "No.",
+                "audio": "c.wav",
+                "speaker": "bo",
+                "split": "valid",
+            },
+            {"prompt": "Say ann.", "chosen": "An.", "rejected": "No.", "audio": "b.wav", "speaker": "ann"},
+        ],
+        "other.jsonl",
+    )
+    config = CorpusConfig(instructions=(str(one),), preferences=(str(other),))
+    assert {(row.recording.speaker, row.split) for row in row_files.read(config).preferences} == {
+        ("ann", "test"), ("bo", "valid"),
+    }  # fmt: skip
+    assert [row.split for row in row_files.read(config).instructions] == ["test", "valid"]
+    lines(
+        tmp_path,
+        [{"prompt": "a", "chosen": "b", "rejected": "c", "audio": "c.wav", "speaker": "bo", "split": "train"}],
+        "other.jsonl",
+    )
+    with other.open("a", encoding="utf-8") as file:
+        file.write(
+            json.dumps(
+                {"prompt": "d", "chosen": "b", "rejected": "c", "audio": "b.wav", "speaker": "ann", "split": "train"}
+            )
+            + "\n"
+        )
+    with pytest.raises(InputError, match="ann is in train, and in test before"):
+        row_files.read(config)
+
+
+def test_a_recorded_prompt_is_used_instead_of_a_typed_one_and_the_first_of_several(tmp_path):
+    rows = [{"prompt": "Name a nut."}, *({"prompt": "Name a nut.", "audio": f"{n}.wav", "speaker": n} for n in "ab")]
+    (row,) = read("instructions", said(tmp_path, *rows)).instructions
+    assert row.recording.name == "a.wav"
+
+
+def test_recordings_are_decoded_and_compared_before_anything_is_made(tmp_path):
+    rows = [
+        {"prompt": f"Name a {what}.", "audio": f"{n}.wav", "speaker": f"s{n}", "split": split}
+        for n, (what, split) in enumerate([("nut", "train"), ("bird", "test"), ("cat", "train")])
+    ]
+    path = said(tmp_path, *rows)
+    config = CorpusConfig(instructions=(str(path),))
+    recorded_prompts.check(row_files.recordings(config))
+    (tmp_path / "1.wav").write_bytes((tmp_path / "0.wav").read_bytes())
+    soundfile.write(tmp_path / "2.wav", np.full(8000, np.nan, np.float32), 16000, subtype="FLOAT")
+    with pytest.raises(InputError) as error:
+        recorded_prompts.check(row_files.recordings(config))
+    found = "\n".join(error.value.problems)
+    assert "2.wav" in found and "the same audio is in train" in found
+    assert "1.wav says 'Name a bird.', and 'Name a nut.' in" in found
+    wrong = preflight.wrong(*planned_with(f"corpus.instructions=[{path}]", tmp_path))
+    assert any("2.wav" in problem for problem in wrong)
+
+
+def planned_with(change, tmp_path):
+    recipe = load_recipe("smoke", [change])
+    return recipe, planning.plan(recipe, tmp_path / "run")
 
 
 def test_recordings_that_cannot_be_used_are_named_with_the_fix_or_dropped_and_counted(tmp_path):

@@ -110,11 +110,12 @@ def test_a_prompt_that_somebody_recorded_is_heard_as_it_was_said_and_repeated_an
     hum = 0.2 * np.sin(np.arange(12_000) * 0.1)
     rows = []
     for number, (thing, split) in enumerate(zip(THINGS[:4], ("train", "train", "valid", "test"), strict=True)):
-        soundfile.write(tmp_path / f"{thing}.wav", np.roll(hum, number), 16_000)
+        for name, louder in ((f"{thing}.wav", 1), (f"why_{thing}.wav", 2)):
+            soundfile.write(tmp_path / name, louder * np.roll(hum, number), 16_000)
         rows.append({"audio": f"{thing}.wav", "speaker": f"{split} {number}", "split": split})
     asked = [row | {"prompt": f"Describe a {t}.", "answer": "Fine."} for row, t in zip(rows, THINGS[:4], strict=True)]
     why = [
-        row | {"prompt": f"Why a {t}?", "chosen": "Yes.", "rejected": "No."}
+        row | {"audio": f"why_{t}.wav", "prompt": f"Why a {t}?", "chosen": "Yes.", "rejected": "No."}
         for row, t in zip(rows, THINGS[:4], strict=True)
     ]
     paths = {name: tmp_path / f"{name}.jsonl" for name in ("asked", "pairs")}
@@ -129,7 +130,7 @@ def test_a_prompt_that_somebody_recorded_is_heard_as_it_was_said_and_repeated_an
     corpus = build.build(plan(config, 0), config, 0, tmp_path / "corpus", progress=False)
     said = {clip.id: clip for clip in corpus.clips.values() if clip.recorded}
     assert sorted((c.source, c.name, c.speaker, c.condition, c.text) for c in said.values() if c.split == "test") == [
-        ("preferences_pairs", "jar.wav", "preferences_pairs/test 3", "real", "why a jar"),
+        ("preferences_pairs", "why_jar.wav", "preferences_pairs/test 3", "real", "why a jar"),
     ], "an instruction with an answer of its own cannot be graded"
     heard = next(clip for clip in said.values() if clip.source == "instructions_asked" and clip.name == "boat.wav")
     assert torch.equal(corpus.audio(heard.id), torch.from_numpy(read_int16(tmp_path / "boat.wav")).float() / 32768)

@@ -63,10 +63,19 @@ def test_the_formats_have_their_own_clocks_and_escape_what_is_markup():
 
 
 def test_recordings_that_would_share_captions_are_named(tmp_path):
-    places, problems = captions.names(["a/x.wav", "b/y.wav", "b/X.flac", "b/y.wav"], tmp_path)
-    assert places["b/y.wav"] == tmp_path / "y"
-    assert [problem.partition(":")[0] for problem in problems] == ["b/X.flac", "b/y.wav"]
-    assert "would be those of a/x.wav" in problems[0] and "rename one" in problems[0]
+    given = ["b/x.wav", "b/y.wav", "c/y.wav", "b/X.flac", "/far/y.v2.wav", "../y.v2.wav", "b/y.wav"]
+    places, problems = captions.names(given, tmp_path)
+    assert places["b/y.wav"] == tmp_path / "b" / "y" and places["c/y.wav"] == tmp_path / "c" / "y"
+    assert places["/far/y.v2.wav"] == tmp_path / "y.v2", "never outside the folder"
+    assert [problem.partition(" ")[0] for problem in problems] == ["b/X.flac:", "../y.v2.wav:", "b/y.wav"]
+    assert "would be those of b/x.wav" in problems[0] and "rename one" in problems[0]
+    assert "is there more than once" in problems[2]
+
+
+def test_no_two_cues_are_shown_at_once_even_if_words_overlap():
+    words = [Word("x" * 42, 0, 1), Word("y" * 42, 1, 3.2), Word("z", 3.0, 4), Word("z" * 84, 3.0, 3.0)]
+    shown = captions.cues(words)
+    assert all(a.end_s <= b.start_s + 0.002 and a.start_s < a.end_s for a, b in pairwise(shown))
 
 
 def test_words_are_aligned_to_the_speech_tokens_that_say_them(llama):
@@ -91,6 +100,7 @@ def test_words_are_aligned_to_the_speech_tokens_that_say_them(llama):
     (a_start, a_end), (b_start, b_end) = found
     assert a_start <= 0.6 and 0.89 < a_end == b_start <= 1.81 and 2.4 <= b_end <= 2.71
     assert word_times.aligned(told, "c", ["a", "zebra"], 1600) is None, "a word that the head lacks"
+    assert word_times.aligned(told, "c", ["a", "."], 1600) is None, "the blank is no word"
     assert word_times.aligned(told, "c", ["a"] * 30, 1600) is None, "more words than there are speech tokens"
     assert word_times.aligned(dataclasses.replace(told, head=None), "c", ["a"], 1600) is None
     assert word_times.aligned(told, "c", [], 1600) is None

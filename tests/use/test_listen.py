@@ -10,6 +10,8 @@ import soundfile
 from posttrain.acoustics import SAMPLE_RATE, scenes
 from posttrain.corpus import speech
 from posttrain.corpus.instructions import ABSTENTION, COMMAND, REPEAT
+from posttrain.model.adapters import projector_of
+from posttrain.model.word_head import WordHead
 from posttrain.use import listen
 from posttrain.use.listen import Heard, Window
 from tests.made_encoder import MadeEncoder
@@ -77,14 +79,21 @@ def test_windows_are_stitched_in_order_and_those_without_words_left_out():
     assert listen.stitched([nothing, nothing]) == listen.stitched([]) == nothing
 
 
-def test_each_word_has_its_time_in_the_recording_in_order_and_inside_its_window(tmp_path, said, llama):
+@pytest.mark.parametrize("with_head", [False, True])
+def test_each_word_has_its_time_in_the_recording_in_order_and_inside_its_window(tmp_path, said, llama, with_head):
     path = put(tmp_path / "a.wav", silence(3), *[part for clip in said for part in (clip, silence(1.6))])
     windows = list(listen.pieces(path, None, REPEAT, listen.LONGEST_S))
+    later = list(listen.pieces(path, None, REPEAT, listen.LONGEST_S, (2.0, None, None)))
+    assert [window.first for window in later] == [window.first for window in windows], "also of a segment"
+    vectors = llama.model.get_input_embeddings().weight.detach()
+    blank = llama.tokenizer.word_ids(".")[-1]
+    head = WordHead.of(projector_of(llama.model), vectors, range(256), blank).frozen()
+    llama = dataclasses.replace(llama, head=head if with_head else None)
     heard = listen.hearer(llama, MadeEncoder(), REPEAT, 8, 12, timed=True)(windows)
     assert any(one.words for one in heard)
+    assert any(word.aligned for one in heard for word in one.words) == with_head
     for one, window in zip(heard, windows, strict=True):
         assert [word.text for word in one.words] == ([] if one.output == ABSTENTION else one.output.split())
-        assert not any(word.aligned for word in one.words), "this model has no word head"
         times = [time for word in one.words for time in (word.start_s, word.end_s)]
         assert times == sorted(times)
         first_s, length_s = window.first / RATE, len(window.sound) / RATE
