@@ -69,7 +69,7 @@ def _with_prompts(recorded: sources.Recorded, spoken: list[SpokenText]) -> sourc
     clips, places = list(recorded.clips), dict(recorded.places)
     for said in spoken:
         if row := said.recording:
-            by = f"{said.source}/{row.speaker}"
+            by = f"prompts/{row.speaker}"  # one person in all files
             clips.append(Clip(said.id, said.text, by, said.split, said.source, "real", None, 0, 0, row.name, row.raw))
             places[said.id] = (row, slice(None))
     return dataclasses.replace(recorded, clips=clips, places=places)

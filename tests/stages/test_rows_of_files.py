@@ -130,7 +130,7 @@ def test_a_prompt_that_somebody_recorded_is_heard_as_it_was_said_and_repeated_an
     corpus = build.build(plan(config, 0), config, 0, tmp_path / "corpus", progress=False)
     said = {clip.id: clip for clip in corpus.clips.values() if clip.recorded}
     assert sorted((c.source, c.name, c.speaker, c.condition, c.text) for c in said.values() if c.split == "test") == [
-        ("preferences_pairs", "why_jar.wav", "preferences_pairs/test 3", "real", "why a jar"),
+        ("preferences_pairs", "why_jar.wav", "prompts/test 3", "real", "why a jar"),
     ], "an instruction with an answer of its own cannot be graded"
     heard = next(clip for clip in said.values() if clip.source == "instructions_asked" and clip.name == "boat.wav")
     assert torch.equal(corpus.audio(heard.id), torch.from_numpy(read_int16(tmp_path / "boat.wav")).float() / 32768)
