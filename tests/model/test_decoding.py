@@ -103,7 +103,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("adapter", ["projector", "lora", "prompt_tuning"])
-def test_answers_do_not_depend_on_their_drafts(llama, adapter):
+def test_answers_do_not_depend_on_their_drafts(llama, adapter, monkeypatch):
     llama = shaken(llama, adapter)
     rows = prompts(llama)
     plain = decode(llama, rows, 3, ends=(plain_end := decode(llama, rows, 3)[0][6],))
@@ -111,10 +111,34 @@ def test_answers_do_not_depend_on_their_drafts(llama, adapter):
         drafts = [change(answer) for answer in plain]
         assert decode(llama, rows, size, (plain_end,), drafts=drafts) == plain, (name, size)
     mixed = [change(answer) for change, answer in zip(WRONG.values(), plain, strict=False)]
-    assert decode(llama, rows, 7, (plain_end,), drafts=mixed) == plain
+    for overhead in (0, 10, 1e6):
+        monkeypatch.setitem(decoding.OVERHEAD, "cpu", overhead)
+        assert decode(llama, rows, 7, (plain_end,), drafts=mixed) == plain
 
 
-def test_a_right_draft_takes_one_pass(llama):
+def test_a_pass_reads_as_much_of_a_draft_as_pays():
+    assert decoding._width(48 / 128, 0.5) == 0, "a large batch takes as long as its words"
+    assert decoding._width(48 / 128, 0.999) > 10 and decoding._width(48, 0.5) > 3
+    assert decoding._width(1e6, 0.9) == decoding.PIECE and decoding._width(0, 0.9) == 0
+    for batch in (1, 8, 64):
+        widths = [decoding._width(48 / batch, right) for right in (0.1, 0.5, 0.8, 0.95)]
+        assert widths == sorted(widths) and widths[-1] >= decoding._width(48 / (2 * batch), 0.95)
+
+
+def test_of_drafts_that_prove_wrong_less_is_read_and_of_right_ones_more(llama, monkeypatch):
+    rows, asked = prompts(llama), []
+    plain = decode(llama, rows, 7)
+    width = decoding._width
+    monkeypatch.setattr(decoding, "_width", lambda overhead, right: asked.append(right) or width(overhead, right))
+    for change, sign in (("the answer", 1), ("other words", -1)):
+        asked.clear()
+        assert decode(llama, rows, 7, drafts=[WRONG[change](answer) for answer in plain]) == plain
+        assert len(asked) > 1 and all(sign * (b - a) >= 0 for a, b in itertools.pairwise(asked))
+        assert sign * (asked[-1] - asked[0]) > 0
+
+
+def test_a_right_draft_takes_one_pass(llama, monkeypatch):
+    monkeypatch.setitem(decoding.OVERHEAD, "cpu", 1e6)
     rows = prompts(llama)
     plain = decode(llama, rows, 7)
     for draft, passes in (("the answer", 1), ("nothing", 12)):
@@ -142,7 +166,7 @@ SAID = list(range(100, 140))
 def test_after_a_wrong_word_a_draft_is_taken_up_again(draft, passes):
     row, taken = decoding._Row([], [], draft), 0
     while not row.ended:
-        piece = row.piece(len(SAID) - len(row.answer) - 1)
+        piece = row.piece(decoding.PIECE, len(SAID))
         before = len(row.answer)
         said = SAID[before:][: len(piece) + 1]
         right = row.take(piece, said, frozenset(), len(SAID))
@@ -154,8 +178,8 @@ def test_after_a_wrong_word_a_draft_is_taken_up_again(draft, passes):
 def test_a_draft_of_which_nothing_is_right_is_given_up():
     row, read = decoding._Row([], [], [1, 2, 3] * 10), []
     for word in SAID[:6]:
-        read.append(len(row.piece(40)))
-        row.take(row.piece(40), [word] * 40, frozenset(), 40)
+        read.append(len(row.piece(40, 40)))
+        row.take(row.piece(40, 40), [word] * 40, frozenset(), 40)
     assert read == [24, 4, 4, 0, 0, 0]
 
 
