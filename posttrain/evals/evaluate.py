@@ -45,6 +45,8 @@ ANSWERS, VALIDATION = "answers.jsonl", "validation.jsonl"
 """Files in a stage's folder: its answers to the test items and, where choices are made, to the validation items."""
 DETECTED = (*compute.INAUDIBLE, "wer/")
 """Probes whose clips the speech detector judges too."""
+TIMED = 16
+"""Clips of which the real-time factor is measured."""
 
 
 def evaluate(
@@ -116,8 +118,8 @@ def read_answers(folder: Path, name: str = ANSWERS) -> list[Line]:
 
 
 def _real_time_factor(llama: SpeechLlama, corpus: Corpus, config: EvaluationConfig, device: str) -> float:
-    """Seconds of encoding and answering per second of speech, over the first batch of clean test clips."""
-    items = [item for item in corpus.items if item.clip and item.probe == "wer/clean"][: config.batch_size]
+    """Seconds of encoding and answering per second of speech, over the first TIMED clean test clips at once."""
+    items = [item for item in corpus.items if item.clip and item.probe == "wer/clean"][:TIMED]
     waveforms = [corpus.audio(item.clip or "") for item in items]
     encoder = encoders.load(llama.spec.encoder or "", device=device)
     clock = time.perf_counter()
