@@ -6,7 +6,8 @@ run, and `python docs/figures.py --check` says how each block stands: status 1 w
 A block lies between two lines: `<!-- figures: KIND; from=RUN,…; command=…; commit=…; code=STAGE:HASH,… -->` and
 `<!-- /figures -->`. The code is that of the stages on which its figures depend (`machine.source.stage_code`), as the
 run's ledger has it. Once the code of one of them changes, the block is stale: run its command and this script, or add
-`; stale=REASON`, which the page then shows. No figure is typed by hand: `unstamped` finds what is outside of a block.
+`; stale=REASON`, which the page then shows. `; until=STAGE` is for a run that has been made up to that stage. No figure
+is typed by hand: `unstamped` finds what is outside of a block.
 """
 
 import argparse
@@ -57,7 +58,7 @@ class Block:
     document: Path
     kind: str
     fields: dict[str, str]
-    """from, command, commit, code and, where it is known to be old, stale."""
+    """from, command, commit, code; stale where it is known to be old; until where the run ends at that stage."""
     text: str
     """All of it, markers included."""
 
@@ -65,6 +66,13 @@ class Block:
     def runs(self) -> list[Path]:
         """The runs that it is from."""
         return [Path(run) for run in self.fields["from"].split(",")]
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages on whose code its figures depend."""
+        until = self.fields.get("until", PIPELINE[-1])
+        later = PIPELINE[PIPELINE.index(until) + 1 :]
+        return [stage for stage in KINDS[self.kind].stages if stage not in later]
 
     @property
     def code(self) -> dict[str, str]:
@@ -115,7 +123,7 @@ def changed(block: Block) -> list[str]:
     """The stages whose code is other than that which made the block's figures; a record is always old."""
     if block.kind == RECORD:
         return [RECORD]
-    return [stage for stage in KINDS[block.kind].stages if block.code.get(stage) != stage_code(stage)]
+    return [stage for stage in block.stages if block.code.get(stage) != stage_code(stage)]
 
 
 def problem(block: Block) -> str:
@@ -144,6 +152,7 @@ def fill(block: Block) -> str:
         raise InputError(f"{block.where}: {', '.join(missing)} has no ledger; run `{block.fields['command']}`")
     commits, code = _recorded(block, [row for found in rows.values() for row in found])
     fields = {"from": block.fields["from"], "command": block.fields["command"], "commit": commits, "code": code}
+    fields |= {"until": block.fields["until"]} if "until" in block.fields else {}
     head = "; ".join(f"{name}={value}" for name, value in fields.items())
     parts = [
         f"<!-- figures: {block.kind}; {head} -->",
@@ -165,7 +174,7 @@ def _said(fields: dict[str, str]) -> str:
 
 def _recorded(block: Block, rows: list[Row]) -> tuple[str, str]:
     """Commits of the code that made the rows, and STAGE:HASH of every stage that the block depends on."""
-    stages = KINDS[block.kind].stages
+    stages = block.stages
     code: dict[str, set[str]] = {stage: set() for stage in stages}
     commits: dict[str, None] = {}
     for row in rows:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,7 @@ def burst(seconds: float) -> torch.Tensor:
 
 class Corpus:
     def __init__(self, **waveforms: tuple[str, torch.Tensor]):
+        self.fingerprint = uuid.uuid4().hex
         self.waveforms = {name: waveform for name, (_, waveform) in waveforms.items()}
         self.clips = {
             name: SimpleNamespace(

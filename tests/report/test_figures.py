@@ -103,6 +103,23 @@ def test_a_block_is_filled_from_its_run_with_commit_and_code_and_is_not_stale(fi
     assert block.document.read_text().endswith("<!-- /figures -->\n\nAfter.\n")
 
 
+def test_a_run_up_to_a_stage_has_a_block_that_says_so_and_depends_on_no_later_one(finished, tmp_path, monkeypatch):
+    rows = [row.as_dict() for row in ledger.read(finished / "ledger.jsonl")]
+    (finished / "ledger.jsonl").unlink()
+    for row in rows[:-1]:
+        ledger.append(finished / "ledger.jsonl", row)
+    path = document(tmp_path)
+    with pytest.raises(InputError, match="does not say which code made grpo"):
+        filled(path)
+    path.write_text(path.read_text().replace("; code=", "; until=dpo; code="))
+    block = filled(path)
+    assert figures.problem(block) == "" and block.fields["until"] == "dpo" and "grpo" not in block.code
+    monkeypatch.setattr(figures, "stage_code", lambda stage: "other" if stage == "grpo" else stage_code(stage))
+    assert figures.problem(block) == ""
+    monkeypatch.setattr(figures, "stage_code", lambda stage: "other" if stage == "dpo" else stage_code(stage))
+    assert "other code of dpo;" in figures.problem(block)
+
+
 def test_changed_code_of_a_stage_makes_its_blocks_stale_until_they_say_so(finished, tmp_path, monkeypatch):
     block = filled(document(tmp_path))
     monkeypatch.setattr(figures, "stage_code", lambda stage: "other" if stage == "dpo" else stage_code(stage))
