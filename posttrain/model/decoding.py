@@ -36,7 +36,7 @@ RIGHT, WRONG = 8, 2
 """Words of drafts that a batch counts as right and wrong before it has read any."""
 OVERHEAD = {"cpu": 48, "cuda": 1000}
 """Device → words that a pass reads in the time that it takes without any, in all rows together: the weights are read
-and the layers called once. Measured on SmolLM2-135M with two cores; on a GPU the calls count for most."""
+and the layers called once. Measured on SmolLM2-135M with two cores; for a GPU a guess, where calls count for most."""
 BEFORE, BEHIND = 3, 8
 """Where the draft is taken up again: so many words before and behind the one that was not said."""
 
