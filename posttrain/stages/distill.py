@@ -39,6 +39,7 @@ def run(config: DistillConfig, context: StageContext) -> dict[str, Any]:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         gradient_checkpointing=config.gradient_checkpointing,
+        llama=llama.model,
     )
     print_trainable(llama.model, "distill")
     with projector_on_four_bits(llama.model):
@@ -75,7 +76,7 @@ def _answer_logits(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch
     """Logits at the positions that predict an answer token, rows concatenated.  # (L, V)"""
     mask = ids != model.config.pad_token_id
     first = int((labels != IGNORE).any(0).nonzero()[0])  # logits over prompts would fill the memory
-    kept = ids.shape[1] - first + 1
+    kept = torch.arange(first - 1, ids.shape[1], device=ids.device)  # of a slice, the backward pass copies the head
     logits = model(input_ids=ids, attention_mask=mask.long(), use_cache=False, logits_to_keep=kept).logits
     return logits[:, :-1][labels[:, first:] != IGNORE].float()
 

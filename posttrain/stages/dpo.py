@@ -44,6 +44,7 @@ def build(config: DPOConfig, context: StageContext, llama: SpeechLlama, pairs: l
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         gradient_checkpointing=config.gradient_checkpointing,
+        llama=llama.model,
         schedule="linear",
         by_length=True,
         beta=config.beta,

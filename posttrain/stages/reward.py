@@ -59,6 +59,7 @@ def run(config: RewardConfig, context: StageContext) -> dict[str, Any]:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         gradient_checkpointing=config.gradient_checkpointing,
+        llama=model,
         schedule="linear",
         by_length=True,
         max_length=None,

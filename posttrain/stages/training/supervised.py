@@ -40,6 +40,7 @@ def train_supervised(
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         gradient_checkpointing=config.gradient_checkpointing,
+        llama=llama.model,
         by_length=True,
         max_length=None,
         completion_only_loss=True,
