@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from posttrain.corpus.choices import Choice
 from posttrain.corpus.types import Example
+from posttrain.model import continuations
 from posttrain.model.speech_llama import SpeechLlama
 
 
@@ -55,14 +54,8 @@ def log_likelihoods(llama: SpeechLlama, pairs: list[tuple[str, str]], batch_size
         row, start = _encoded(llama, context, ending)
         rows.append(row)
         spans.append((start, len(row)))
-    found: dict[int, tuple[float, bool]] = {}
-    for batch in llama.batches(rows, batch_size):
-        of_batch = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
-        for i, logprobs in zip(batch, of_batch, strict=True):
-            targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)  # (L,)
-            nats = logprobs.gather(-1, targets[:, None])[:, 0].sum().item()
-            found[i] = (nats, bool((logprobs.argmax(-1) == targets).all()))
-    return [found[i] for i in range(len(rows))]
+    found = continuations.log_likelihoods(llama.model, rows, spans, llama.tokenizer.pad_token_id, batch_size)
+    return [(logprobs.sum().item(), greedy) for logprobs, greedy in found]
 
 
 def _encoded(llama: SpeechLlama, context: str, ending: str) -> tuple[list[int], int]:

@@ -352,9 +352,10 @@ def _paired_logprobs(
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Row number, the stage's and the base's log-probabilities over the span (L, V), and its tokens (L,)."""
     for batch in llama.batches(rows, batch_size):
-        ours = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
-        with base.loaded() as reference:
-            theirs = reference.span_logprobs([base_rows[i] for i in batch], [base_spans[i] for i in batch])
+        ours = theirs = llama.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
+        if not (base.itself and rows is base_rows):
+            with base.loaded() as reference:
+                theirs = reference.span_logprobs([base_rows[i] for i in batch], [base_spans[i] for i in batch])
         for i, a, b in zip(batch, ours, theirs, strict=True):
             first, last = spans[i]
             yield i, a, b, torch.tensor(rows[i][first:last], device=a.device)

@@ -18,13 +18,13 @@ def ranked(score: Callable[[list[tuple[Example, str]]], list[float]], corpus: Co
     """Per held-out preference pair, whether the preferred answer scores higher."""
     test = [pair for pair in corpus.pairs if pair.split == "test"]
     prompts = [prompt_of(pair) for pair in test]
-    chosen = score([(e, p.chosen) for e, p in zip(prompts, test, strict=True)])
-    rejected = score([(e, p.rejected) for e, p in zip(prompts, test, strict=True)])
+    both = [(e, answer) for e, p in zip(prompts, test, strict=True) for answer in (p.chosen, p.rejected)]
+    scores = score(both)  # side by side, since a prompt with two answers is read once
     return [
         {"id": f"pair/{p.id}", "probe": _ranking(p), "kind": p.kind, "content": p.content_id}
         | heard(corpus, p.clip)
         | {"score": float(a > b)}
-        for p, a, b in zip(test, chosen, rejected, strict=True)
+        for p, a, b in zip(test, scores[::2], scores[1::2], strict=True)
     ]
 
 

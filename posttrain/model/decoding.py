@@ -231,7 +231,7 @@ def read_prompts(
     right to K; then there are logits (B, 1 + K, V).
     """
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    cache, shared = _beginning(model, rows)
+    cache, shared = beginning(model, rows)
     embeddings, mask = prompt_embeddings(model, [row[shared:] for row in rows], pad_id)  # (B, L, D), (B, L)
     mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)  # (B, L)
     longest = max(map(len, pieces), default=0)
@@ -251,7 +251,7 @@ def read_prompts(
     return out, mask, positions
 
 
-def _beginning(model: Any, rows: list[list[int]]) -> tuple[Any, int]:
+def beginning(model: Any, rows: list[list[int]]) -> tuple[Any, int]:
     """Keys and values of what all rows begin with, for each row, and its length: 0 if it is short, or if virtual tokens
     come first."""
     virtual = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
@@ -295,13 +295,20 @@ def check_generation(config: GenerationConfig | None, options: dict[str, Any]) -
         )
 
 
-def by_length(rows: Sequence[Sequence[int]], batch_size: int, words: int) -> Iterator[list[int]]:
-    """Numbers of rows of like length, at most `batch_size` at once, and no more than have logits in LOGITS_BYTES."""
+def by_length(
+    lengths: Sequence[int], batch_size: int, words: int, scored: Sequence[int] | None = None
+) -> Iterator[list[int]]:
+    """Numbers of rows of like length, at most `batch_size` at once, and no more than have logits in LOGITS_BYTES.
+
+    scored: how many places of each row have logits; by default all.
+    """
     batch: list[int] = []
-    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
-        if batch and (len(batch) == batch_size or 4 * (len(batch) + 1) * len(rows[i]) * words > LOGITS_BYTES):
+    most = 0
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        most = max(most, (scored or lengths)[i])
+        if batch and (len(batch) == batch_size or 4 * (len(batch) + 1) * most * words > LOGITS_BYTES):
             yield batch
-            batch = []
+            batch, most = [], (scored or lengths)[i]
         batch.append(i)
     if batch:
         yield batch

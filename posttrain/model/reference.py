@@ -28,6 +28,11 @@ class Reference:
             return cls(llama)
         return cls(llama, dataclasses.replace(llama, model=copy.deepcopy(llama.model).requires_grad_(False).eval()))
 
+    @property
+    def itself(self) -> bool:
+        """Whether model and base are one: there is nothing to switch off."""
+        return self.base is None and not isinstance(self.llama.model, PeftModel)
+
     @contextmanager
     def loaded(self) -> Iterator[SpeechLlama]:
         """The reference model, to be run inside this block only."""

@@ -19,7 +19,8 @@ from posttrain.corpus.types import Example
 from posttrain.errors import InputError
 from posttrain.model import chat_format
 from posttrain.model.adapters import speech_embedding_of
-from posttrain.model.decoding import Tally, by_length, generate_ids, right_padded
+from posttrain.model.continuations import log_likelihoods
+from posttrain.model.decoding import Tally, beginning, by_length, generate_ids, right_padded
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.tokenizer import SpeechTokenizer
 from posttrain.model.untrusted import read_config
@@ -206,34 +207,32 @@ class SpeechLlama:
         self, rows: list[list[int]], spans: list[tuple[int, int]], batch_size: int
     ) -> list[torch.Tensor]:
         """Log-probability in nats of each token in a span of its row of ids, in order: float32 (L,)."""
-        found: dict[int, torch.Tensor] = {}
-        for batch in self.batches(rows, batch_size):
-            of_batch = self.span_logprobs([rows[i] for i in batch], [spans[i] for i in batch])
-            for i, logprobs in zip(batch, of_batch, strict=True):
-                targets = torch.tensor(rows[i][slice(*spans[i])], device=logprobs.device)
-                found[i] = logprobs.gather(-1, targets[:, None])[:, 0]
-        return [found[i] for i in range(len(rows))]
+        found = log_likelihoods(self.model, rows, spans, self.tokenizer.pad_token_id, batch_size)
+        return [logprobs for logprobs, _ in found]
 
     def batches(self, rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
         """Numbers of rows to score at once (`decoding.by_length`)."""
-        return by_length(rows, batch_size, self.model.config.vocab_size)
+        return by_length([len(row) for row in rows], batch_size, self.model.config.vocab_size)
 
     @torch.no_grad()
     def span_logprobs(self, rows: list[list[int]], spans: list[tuple[int, int]]) -> list[torch.Tensor]:
         """Log-probabilities over V at positions first … last − 1 of each row of ids: float32 (L, V).
 
-        Runs as one batch; a span cannot begin at 0, as nothing comes before it.
+        Runs as one batch, in which what all rows begin with is read once. A span cannot begin at 0, as nothing comes
+        before it.
         """
-        ids, mask = right_padded(rows, self.tokenizer.pad_token_id)
         device = self.model.device
         training = self.model.training
         self.model.eval()
         skipped = min(first for first, _ in spans) - 1
+        cache, shared = beginning(self.model, [row[:first] for row, (first, _) in zip(rows, spans, strict=True)])
+        ids, mask = right_padded([row[shared:] for row in rows], self.tokenizer.pad_token_id)
         logits = self.model(
             input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            use_cache=False,
-            logits_to_keep=ids.shape[1] - skipped,
+            attention_mask=torch.cat([mask.new_ones(len(rows), shared), mask], 1).to(device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=shared + ids.shape[1] - skipped,
         ).logits  # (B, L − skipped, V)
         self.model.train(training)
         return [

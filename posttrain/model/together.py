@@ -11,16 +11,13 @@ validation clips.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 
 from posttrain.corpus.normalise import normalise
 from posttrain.corpus.types import Example
-from posttrain.model.decoding import read_prompts
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.tasks.hearing import is_abstention
 
@@ -115,22 +112,29 @@ def scored(
 def prefix_beam(log_probs: np.ndarray, blank: int, count: int) -> list[tuple[int, ...]]:
     """Unit sequences of a clip's log-probabilities (N, U), likeliest first, at most `count`; without the blank."""
     beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}  # log p, ending in blank or not
-    for row in log_probs:
-        tried = [] if row[blank] > SURE else [int(u) for u in np.argsort(-row)[:UNITS] if u != blank]
+    likeliest = np.argsort(-log_probs)[:, :UNITS].tolist()
+    for row, units in zip(log_probs.tolist(), likeliest, strict=True):  # plain numbers: five times as quick as numpy's
+        tried = [] if row[blank] > SURE else [unit for unit in units if unit != blank]
         grown: dict[tuple[int, ...], list[float]] = {}
         for prefix, (in_blank, in_unit) in beams.items():
-            either = np.logaddexp(in_blank, in_unit)
+            either = _sum(in_blank, in_unit)
             here = grown.setdefault(prefix, [-math.inf, -math.inf])
-            here[0] = np.logaddexp(here[0], either + row[blank])
+            here[0] = _sum(here[0], either + row[blank])
             if prefix:
-                here[1] = np.logaddexp(here[1], in_unit + row[prefix[-1]])
+                here[1] = _sum(here[1], in_unit + row[prefix[-1]])
             for unit in tried:
                 after = in_blank if prefix and unit == prefix[-1] else either
                 longer = grown.setdefault((*prefix, unit), [-math.inf, -math.inf])
-                longer[1] = np.logaddexp(longer[1], after + row[unit])
-        kept = sorted(grown.items(), key=lambda item: -np.logaddexp(item[1][0], item[1][1]))[:BEAM]
+                longer[1] = _sum(longer[1], after + row[unit])
+        kept = sorted(grown.items(), key=lambda item: -_sum(*item[1]))[:BEAM]
         beams = {prefix: (ends[0], ends[1]) for prefix, ends in kept}
     return list(beams)[:count]
+
+
+def _sum(a: float, b: float) -> float:
+    """Logarithm of the sum of two probabilities."""
+    more, less = max(a, b), min(a, b)
+    return more if less == -math.inf else more + math.log1p(math.exp(less - more))
 
 
 def _ctc(llama: SpeechLlama, log_probs: torch.Tensor, texts: Sequence[str]) -> list[float]:
@@ -154,86 +158,14 @@ def _ctc(llama: SpeechLlama, log_probs: torch.Tensor, texts: Sequence[str]) -> l
     return values
 
 
-@torch.no_grad()
 def _llama(
     llama: SpeechLlama, examples: Sequence[Example], texts: Sequence[Sequence[str]], batch_size: int
 ) -> list[list[float]]:
-    """Log-probability of each text and its end after its clip's prompt.
-
-    The prompt is read once for all texts, and so is what several of them begin with: they are read as a tree.
-    """
-    model: Any = llama.model.get_base_model() if isinstance(llama.model, PeftModel) else llama.model
-    pad = llama.tokenizer.pad_token_id
-    prompts = [llama.tokenizer.prompt_ids(example) for example in examples]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    found: dict[int, list[float]] = {}
-    step = max(1, batch_size // TEXTS)
-    for start in range(0, len(order), step):
-        batch = order[start : start + step]
-        out, mask, at = read_prompts(llama.model, [prompts[i] for i in batch], pad)
-        trees = [Tree.of([llama.tokenizer.answer_ids(text) for text in texts[i]]) for i in batch]
-        size = max(len(tree.words) for tree in trees)
-        words, depths = torch.full((len(batch), size), pad), torch.zeros(len(batch), size, dtype=torch.long)
-        sees = torch.zeros(len(batch), size, size, dtype=torch.bool)
-        for row, tree in enumerate(trees):
-            count = len(tree.words)
-            words[row, :count], depths[row, :count] = torch.tensor(tree.words), torch.tensor(tree.depths)
-            sees[row, :count, :count] = tree.ancestors()
-        sees |= torch.eye(size, dtype=torch.bool)  # padding sees itself, so that no row is empty
-        words, depths, sees = (tensor.to(mask.device) for tensor in (words, depths, sees))
-        seen = torch.cat([mask.bool()[:, None].expand(-1, size, -1), sees], -1)[:, None]  # (B, 1, N, L + N)
-        hidden = torch.zeros(seen.shape, dtype=out.logits.dtype, device=mask.device)
-        after = model(
-            input_ids=words,
-            attention_mask=hidden.masked_fill(~seen, torch.finfo(out.logits.dtype).min),
-            position_ids=at[:, -1:] + 1 + depths,
-            past_key_values=out.past_key_values,
-            use_cache=True,
-        ).logits
-        logits = torch.cat([out.logits, after], 1).float()  # (B, 1 + N, V): after the prompt, then after each node
-        totals = logits.logsumexp(-1)
-        for row, (i, tree) in enumerate(zip(batch, trees, strict=True)):
-            found[i] = []
-            for path in tree.paths:
-                before, said = zip(*path, strict=True)
-                found[i].append((logits[row, list(before), list(said)] - totals[row, list(before)]).sum().item())
-    return [found[i] for i in range(len(prompts))]
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Sequences of ids in which what several begin with is there once; the last id of each, its end, is no node."""
-
-    words: list[int]
-    """Id of each node."""
-    parents: list[int]
-    """Number of the node before each, −1 at the root."""
-    depths: list[int]
-    paths: list[list[tuple[int, int]]]
-    """For each sequence and each of its ids: 1 + the node before it, and the id."""
-
-    @staticmethod
-    def of(sequences: Sequence[Sequence[int]]) -> "Tree":
-        """The tree of sequences of one id or more."""
-        tree, known = Tree([], [], [], []), dict[tuple[int, int], int]()
-        for ids in sequences:
-            node, path = -1, []
-            for depth, word in enumerate(ids):
-                path.append((node + 1, word))
-                if depth < len(ids) - 1:
-                    if (node, word) not in known:
-                        known[node, word] = len(tree.words)
-                        tree.words.append(word)
-                        tree.parents.append(node)
-                        tree.depths.append(depth)
-                    node = known[node, word]
-            tree.paths.append(path)
-        return tree
-
-    def ancestors(self) -> torch.Tensor:
-        """Which nodes each sees: itself and those before it, a mask (N, N)."""
-        found = torch.eye(len(self.words), dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                found[node] |= found[parent]
-        return found
+    """Log-probability of each text and its end after its clip's prompt."""
+    rows, spans = [], []
+    for example, of_clip in zip(examples, texts, strict=True):
+        prompt = llama.tokenizer.prompt_ids(example)
+        rows += [prompt + llama.tokenizer.answer_ids(text) for text in of_clip]
+        spans += [(len(prompt), len(row)) for row in rows[len(spans) :]]
+    found = iter(llama.token_logprobs(rows, spans, max(1, batch_size // TEXTS)))
+    return [[next(found).sum().item() for _ in of_clip] for of_clip in texts]

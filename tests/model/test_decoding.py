@@ -233,7 +233,7 @@ def test_padding_goes_where_it_is_asked_for():
 
 
 def test_rows_are_scored_in_batches_of_like_length_and_of_bounded_logits(monkeypatch):
-    rows = [[0] * n for n in (9, 1, 4, 4, 30, 2)]
-    assert list(by_length(rows, 4, 10)) == [[1, 5, 2, 3], [0, 4]] and list(by_length([], 4, 10)) == []
+    lengths = [9, 1, 4, 4, 30, 2]
+    assert list(by_length(lengths, 4, 10)) == [[1, 5, 2, 3], [0, 4]] and list(by_length([], 4, 10)) == []
     monkeypatch.setattr(decoding, "LOGITS_BYTES", 4 * 12 * 10)
-    assert list(by_length(rows, 4, 10)) == [[1, 5, 2], [3], [0], [4]], "one row always goes"
+    assert list(by_length(lengths, 4, 10)) == [[1, 5, 2], [3], [0], [4]], "one row always goes"

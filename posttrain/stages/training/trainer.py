@@ -43,9 +43,9 @@ def arguments(
     """Training arguments of class `cls` (TRL's configs are TrainingArguments) for `steps` optimizer steps.
 
     `warmup` is a share of the steps; `by_length` batches rows of similar length (by the dataset's `length` column if it
-    has one). `llama`: what trains, if it is one; it decides whether a CPU had better use bfloat16. `extra` goes to `cls`
-    unchanged and overrides what is chosen here. Every step is logged, so that a NaN is noticed at once; TRL's own
-    defaults (bf16 and activation checkpointing on) are not used.
+    has one). `llama`: the Llama that trains, by whose width a CPU uses bfloat16 or not. `extra` goes to `cls` unchanged
+    and overrides what is chosen here. Every step is logged, so that a NaN is noticed at once; TRL's own defaults (bf16
+    and activation checkpointing on) are not used.
     """
     on_cuda = context.device.startswith("cuda")
     chosen: dict[str, Any] = {
