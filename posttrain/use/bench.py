@@ -1,7 +1,7 @@
 """`make bench`: processing time on one core of this machine, compared with similar code of other packages.
 
-The sound is synthetic; the times depend neither on its content nor on trained weights. Only transcripts (with RUN) are
-of a finished run. The table is also in runs/bench/bench.json.
+The sound is synthetic; the times depend neither on its content nor on trained weights. Only transcripts and training
+steps (with RUN) are of a finished run. The table is also in runs/bench/bench.json.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from posttrain.evals.hearing.perception import EAR_HZ, Task
 from posttrain.machine import streams
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.stages.ctc import untrained
-from posttrain.use import bench_decoding
+from posttrain.use import bench_decoding, bench_training
 from posttrain.use.bench_case import RUNS, Case, Timing, Work, timed
 
 SOUND = "second of sound"
@@ -45,13 +45,15 @@ OUT = Path("runs/bench/bench.json")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the machine, the latencies and the table of times, and write bench.json."""
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="time its transcripts, such as runs/tiny/sft")
+    help = "time its transcripts and training steps, such as runs/tiny/sft"
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help=help)
     parser.add_argument("--clips", type=int, default=bench_decoding.CLIPS, help="test clips to transcribe")
     given = parser.parse_args(arguments)
     if given.clips < 1:
         parser.error(f"--clips is {given.clips}, expected 1 or more")
     try:
         loaded = bench_decoding.loaded(given.checkpoint, given.clips) if given.checkpoint else None
+        trained = bench_decoding.loaded(given.checkpoint, bench_training.CLIPS, "train") if given.checkpoint else None
     except InputError as error:
         parser.error(str(error))
     torch.set_num_threads(1)
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"  {'':<56} {'ours':>28} {'peer':>28} {'ours / peer':>24}")
     found: list[Timing] = []
     try:
-        for case in chain(cases(), bench_decoding.cases(*loaded) if loaded else ()):
+        of_run = (bench_decoding.cases(*loaded[:2]), bench_training.cases(*trained)) if loaded and trained else ()
+        for case in chain(cases(), *of_run):
             found.append(timed(case))
             print(found[-1].line, flush=True)
     except InputError as error:

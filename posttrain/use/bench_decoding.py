@@ -65,17 +65,18 @@ def generated(llama: SpeechLlama, examples: Sequence[Example], batch_size: int) 
     return [found[i] for i in range(len(prompts))]
 
 
-def loaded(folder: Path, clips: int = CLIPS, device: str = "cpu") -> tuple[SpeechLlama, list[Example]]:
-    """A checkpoint of a run, and requests to repeat test clips of its corpus, people's first, spread evenly.
+def loaded(folder: Path, clips: int = CLIPS, split: str = "test") -> tuple[SpeechLlama, list[Example], Corpus]:
+    """A checkpoint of a run, requests to repeat clips of a split of its corpus, people's first, spread evenly, and the
+    corpus. Of the training split it can be trained on.
 
     InputError if it is no finished checkpoint that hears.
     """
     if wrong := checkpoint_problems(folder, hears=True):
         raise InputError(wrong)
-    llama = checkpoints.load(folder, device)
+    llama = checkpoints.load(folder, "cpu", trainable=split == "train")
     known = Corpus.load(origin.resolve(folder).corpus)
-    spoken = sorted((clip for clip in known.clips_of("test") if clip.text), key=lambda clip: not clip.recorded)
+    spoken = sorted((clip for clip in known.clips_of(split) if clip.text), key=lambda clip: not clip.recorded)
     chosen = [spoken[i * len(spoken) // clips] for i in range(min(clips, len(spoken)))]
-    table = table_of(encoders.load(llama.spec.encoder or "", device=device), {c.id: known.audio(c.id) for c in chosen})
-    asked = [Example(c.id, "test", REPEAT, INSTRUCTIONS[REPEAT], c.text, c.id, c.text, "wer") for c in chosen]
-    return llama.attach(table), asked
+    table = table_of(encoders.load(llama.spec.encoder or ""), {clip.id: known.audio(clip.id) for clip in chosen})
+    asked = [Example(c.id, split, REPEAT, INSTRUCTIONS[REPEAT], c.text, c.id, c.text, "wer") for c in chosen]
+    return llama.attach(table), asked, known

@@ -102,26 +102,24 @@ class Whisper:
         features, mask = self.features(waveforms.to(self.device), lengths.to(self.device))
         counts = _positions(mask.sum(-1)).tolist()
         heard: dict[int, torch.Tensor] = {}
-        said = dict.fromkeys(range(len(counts)), "")
         for rows, frames in _padded(self.module, features, mask):
-            heard |= zip(rows, frames.float().cpu(), strict=True)
-            asked = [number for number, row in enumerate(rows) if not words or words[row]]
-            if asked:
-                said |= zip([rows[number] for number in asked], self.said(frames[asked]), strict=True)
-        return [(heard[row][:count].clone(), said[row]) for row, count in enumerate(counts)]
+            heard |= zip(rows, frames, strict=True)
+        asked = [row for row in range(len(counts)) if not words or words[row]]
+        said = dict(zip(asked, self.said([heard[row] for row in asked]), strict=True)) if asked else {}
+        return [(heard[row][:count].float().cpu().clone(), said.get(row, "")) for row, count in enumerate(counts)]
 
-    def said(self, frames: torch.Tensor) -> list[str]:
-        """The decoder's greedy transcripts, normalised, of padded clips' frames (b, T, D).
+    def said(self, clips: Sequence[torch.Tensor]) -> list[str]:
+        """The decoder's greedy transcripts, normalised, of padded clips' frames (T, D).
 
         The decoder also attends to the frames of silence up to 30 s: without them it repeats itself without end.
         """
+        silence = self.silence()
+        frames = torch.stack([torch.cat([clip, silence[len(clip) :]]) for clip in clips])  # (b, T, D), 30 s
         prompt = torch.tensor([self.prompt] * len(frames), device=frames.device)  # (b, L)
         own = self.model.generation_config
-        most = TOKENS + TOKENS_S * frames.shape[1] * self.frame_samples // SAMPLE_RATE
-        after = self.silence()[frames.shape[1] :]  # (T', D)
-        frames = torch.cat([frames, after.expand(len(frames), -1, -1)], 1)  # (b, T, D), 30 s
+        most = [len(self.prompt) + TOKENS + TOKENS_S * len(clip) * self.frame_samples // SAMPLE_RATE for clip in clips]
         config = GenerationConfig(
-            max_length=min(most + len(self.prompt), self.model.config.max_target_positions),
+            max_length=min(max(most), self.model.config.max_target_positions),
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
             decoder_start_token_id=own.decoder_start_token_id,
@@ -137,6 +135,7 @@ class Whisper:
             attention_mask=torch.ones(frames.shape[:2], dtype=torch.long, device=frames.device),
             generation_config=config,
         )
+        written = [ids[:count] for ids, count in zip(written.tolist(), most, strict=True)]
         return [normalise(text) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
 
     def silence(self) -> torch.Tensor:

@@ -33,6 +33,25 @@ def train_supervised(
     `anchor`: a second loss, which keeps the model close to the base on typed text. `own_tests`: a person's test
     sentences, which no row may contain.
     """
+    print_trainable(llama.model, label)
+    trainer = build(llama, examples, config, context, callbacks, AnchoredTrainer if anchor else SFTTrainer)
+    if anchor:
+        trainer.anchor = anchor
+    trained_on = [*examples, *(anchor.examples if anchor else ())]
+    metrics = train(trainer, context, label, trained_on, own_tests=own_tests)
+    return metrics | {"examples": len(examples)} | (anchor.metrics() if anchor else {})
+
+
+def build(
+    llama: SpeechLlama,
+    examples: list[Example],
+    config: Any,
+    context: StageContext,
+    callbacks: Sequence[TrainerCallback] = (),
+    cls: type[SFTTrainer] = SFTTrainer,
+    **extra: Any,
+) -> Any:
+    """TRL's trainer for the examples; `extra` are arguments that override the chosen ones."""
     args = arguments(
         SFTArguments,
         context,
@@ -44,10 +63,10 @@ def train_supervised(
         by_length=True,
         max_length=None,
         completion_only_loss=True,
+        **extra,
     )
-    print_trainable(llama.model, label)
     with projector_on_four_bits(llama.model):
-        trainer = (AnchoredTrainer if anchor else SFTTrainer)(
+        trainer = cls(
             model=llama.model,
             args=args,
             train_dataset=rows(llama, examples, context.seed),
@@ -55,12 +74,8 @@ def train_supervised(
             callbacks=list(callbacks),
             optimizers=(_optimizer(llama, config), None),
         )
-    if anchor:
-        trainer.anchor = anchor
     float32_trainables(llama.model)
-    trained_on = [*examples, *(anchor.examples if anchor else ())]
-    metrics = train(trainer, context, label, trained_on, own_tests=own_tests)
-    return metrics | {"examples": len(examples)} | (anchor.metrics() if anchor else {})
+    return trainer
 
 
 def _optimizer(llama: SpeechLlama, config: Any) -> torch.optim.Optimizer | None:

@@ -85,19 +85,22 @@ def _pays_on_cpu(llama: Any) -> bool:
 
 
 @contextmanager
-def _plain_attention(trainer: Trainer) -> Iterator[None]:
-    """On a CPU in bfloat16, attention by matrix products: the backward pass of PyTorch's own does not use AMX."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
+def quick(trainer: Trainer) -> Iterator[None]:
+    """Train in this block, after which the model computes as before it, in its own type.
+
+    On a CPU in bfloat16 attention is by matrix products: the backward pass of PyTorch's own does not use AMX.
+    """
+    model: Any = trainer.model
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    if not (trainer.args.use_cpu and trainer.args.bf16 and isinstance(llama, LlamaPreTrainedModel)):
-        yield
-        return
-    before = llama.config._attn_implementation
-    llama.set_attn_implementation("eager")
+    before = llama.config._attn_implementation if isinstance(llama, LlamaPreTrainedModel) else None
+    if before and trainer.args.use_cpu and trainer.args.bf16:
+        llama.set_attn_implementation("eager")
     try:
         yield
     finally:
-        llama.set_attn_implementation(before)
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast from now on
+        if before:
+            llama.set_attn_implementation(before)
 
 
 def train(
@@ -132,7 +135,7 @@ def train(
     if trainer.args.max_steps < 1:
         return {"steps": 0, "tokens": 0}
     trainable = count_trainable(trainer.model)
-    with _plain_attention(trainer):
+    with quick(trainer):
         trainer.train()
     history = [row for row in trainer.state.log_history if "loss" in row]
     edge = min(10, len(history))

@@ -1,8 +1,13 @@
 import pytest
 import torch
+from conftest import example
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
+from posttrain.config.sections import SFTConfig
+from posttrain.model import checkpoint
+from posttrain.stages.training import supervised
+from posttrain.stages.training import trainer as training
 from posttrain.stages.training.trainer import arguments, keep_trainables, train
 from tests.stages.toy_run import toy_context
 
@@ -77,3 +82,34 @@ def test_what_trains_keeps_its_type_and_value_while_a_trainer_is_built():
     with keep_trainables(model):
         model.weight.data = model.weight.data.to(torch.bfloat16)
     assert torch.equal(model.weight, before)
+
+
+def test_a_wide_llama_trains_in_bfloat16_where_a_cpu_is_faster_so_and_computes_as_before_afterwards(
+    tmp_path, llama, table, monkeypatch
+):
+    context, asked = toy_context(tmp_path, "sft", table), [example(f"test/{i}", id=f"e{i}") for i in range(4)]
+    config = SFTConfig(steps=2, batch_size=2)
+    llama = checkpoint.adapt(llama, "lora")
+
+    def bfloat16(amx, wide):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        monkeypatch.setattr(training, "WIDE", wide)
+        return supervised.build(llama, asked, config, context).args.bf16
+
+    width = llama.model.config.hidden_size
+    assert (bfloat16(True, width + 1), bfloat16(False, width), bfloat16(True, width)) == (False, False, True)
+    seen = set()
+    product = llama.model.get_submodule("base_model.model.model.layers.0.mlp.up_proj")
+    attention = llama.model.config
+    hook = product.register_forward_hook(
+        lambda module, given, out: seen.add((out.dtype, attention._attn_implementation))
+    )
+    supervised.train_supervised(llama, asked, config, context, "sft")
+    assert seen == {(torch.bfloat16, "eager")}
+    llama.answer(asked[:1], max_new_tokens=1)
+    hook.remove()
+    assert seen == {(torch.bfloat16, "eager"), (torch.float32, "sdpa")}
+    checkpoint.save(tmp_path / "saved", llama, "sft")
+    answers = [each.answer for each in asked]
+    read = checkpoint.load(tmp_path / "saved", table=table)
+    assert read.logprobs(asked, answers) == llama.logprobs(asked, answers)
