@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 from toy_run import toy_context
 
 from posttrain.config.sections import AlignConfig
@@ -119,11 +121,33 @@ def test_a_pause_is_the_blank_and_words_are_read_off_as_ctc_would(llama):
 def test_a_clip_without_words_is_learned_as_pauses_alone(llama):
     model = EmbeddingCTC(llama, range(llama.model.config.vocab_size))
     batch = model.collate([{"id": "test/1", "units": []}, {"id": "test/0", "units": [5]}])
-    assert batch["labels"].tolist() == [[-100], [5]]
+    assert batch["labels"].tolist() == [[-100], [1]]
+    assert batch["units"].tolist() == [[model.head.blank] * 2, [model.head.blank, 5]]
     assert batch["counts"].tolist() == [3, 1]
     scores = model.head(model.table.rows(batch["speech"])).log_softmax(-1)
     pauses, five = scores[:, model.head.blank], scores[3:, 5]
     assert model(**batch)["loss"].item() == pytest.approx(-(pauses[:3].sum() + five.sum()).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("words", [range(268), [7, 5, 9, 11]])
+def test_loss_and_gradient_are_those_of_ctc_over_all_units(llama, words):
+    model = EmbeddingCTC(llama, words)
+    seven, five, nine = (model.used[word] for word in (7, 5, 9))
+    said = [[seven, five, five], [], [nine], [five, nine, five, seven]]
+    batch = model.collate([{"id": f"test/{i}", "units": units} for i, units in zip((2, 1, 0, 3), said, strict=True)])
+    batch["counts"][2] = 1
+    head = model.head.projector.out.weight
+
+    def plain():
+        scores = model.head(model.table.rows(batch["speech"]))
+        log_probs = pad_sequence(scores.split(batch["counts"].tolist())).log_softmax(-1)
+        flat, lengths = torch.tensor([unit for units in said for unit in units]), torch.tensor([3, 0, 1, 4])
+        return F.ctc_loss(log_probs, flat, batch["counts"], lengths, blank=model.head.blank, reduction="sum") / 8
+
+    losses = [model(**batch)["loss"], plain()]
+    ours, theirs = (torch.autograd.grad(loss, head)[0] for loss in losses)
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5) and losses[0] > 1
+    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5 * theirs.abs().max())
 
 
 def test_only_the_words_that_are_used_are_outputs_and_their_scores_stay_the_same(llama):

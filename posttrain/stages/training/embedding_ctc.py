@@ -21,6 +21,9 @@ from posttrain.model.word_head import WordHead
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.trainer import arguments, train
 
+NEVER = -1e4
+"""Score of what cannot be; with −∞ there would be no gradient."""
+
 
 def train_embedding_ctc(
     llama: SpeechLlama, config: AlignConfig, context: StageContext
@@ -68,25 +71,35 @@ class EmbeddingCTC(nn.Module):
         """Ids of words → units."""
         return [self.used[word] for word in words]
 
-    def forward(self, speech: torch.Tensor, counts: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """CTC loss of concatenated clips: table rows (N_all,), counts (B,), units (B, L) padded with −100."""
+    def forward(
+        self, speech: torch.Tensor, counts: torch.Tensor, units: torch.Tensor, labels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """CTC loss of concatenated clips: table rows (N_all,) and counts (B,); units (B, K), the blank and those of
+        each clip; labels (B, L), each the number of one of its clip's units, padded with −100.
+
+        All other units count as one: PyTorch's gradient takes a loop over all classes, and there are thousands.
+        """
         scores = self.head(self.table.rows(speech))  # (N_all, U)
-        log_probs = pad_sequence(scores.split(counts.tolist())).log_softmax(-1)  # (N, B, U)
+        own = units.repeat_interleave(counts, 0)  # (N_all, K), padded with the blank
+        padding = own == self.head.blank
+        padding[:, 0] = False
+        others = scores.scatter(1, own, NEVER).logsumexp(1, keepdim=True)  # (N_all, 1)
+        chosen = torch.cat([scores.gather(1, own).masked_fill(padding, NEVER), others], 1)  # (N_all, K + 1)
+        log_probs = pad_sequence(chosen.split(counts.tolist())).log_softmax(-1)  # (N, B, K + 1)
         said = labels != -100  # (B, L)
-        loss = F.ctc_loss(
-            log_probs, labels[said], counts, said.sum(-1), blank=self.head.blank, reduction="sum", zero_infinity=True
-        )
+        loss = F.ctc_loss(log_probs, labels[said], counts, said.sum(-1), blank=0, reduction="sum", zero_infinity=True)
         return {"loss": loss / said.sum().clamp(min=1)}
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Clip ids and their units → the arguments of `forward`."""
         spans = [self.spans[row["id"]] for row in rows]
+        units = [[self.head.blank, *dict.fromkeys(row["units"])] for row in rows]
+        labels = [[own.index(unit) for unit in row["units"]] or [-100] for own, row in zip(units, rows, strict=True)]
         return {
             "speech": torch.cat([torch.arange(first, first + count) for first, count in spans]),
             "counts": torch.tensor([count for _, count in spans]),
-            "labels": pad_sequence(
-                [torch.tensor(row["units"] or [-100]) for row in rows], batch_first=True, padding_value=-100
-            ),
+            "units": pad_sequence(list(map(torch.tensor, units)), batch_first=True, padding_value=self.head.blank),
+            "labels": pad_sequence(list(map(torch.tensor, labels)), batch_first=True, padding_value=-100),
         }
 
     def to_unit_length(self) -> None:
