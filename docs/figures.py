@@ -49,6 +49,8 @@ class Kind:
     """Whose code its figures depend on, as `stage_code` names them."""
     render: Callable[[list[Path]], str]
     """Runs' folders → Markdown."""
+    file: str = ""
+    """Where figures are not from a ledger: the JSON file in the folder, which names their code too."""
 
 
 @dataclass(frozen=True)
@@ -146,21 +148,20 @@ def fill(block: Block) -> str:
 
     InputError where a run is not finished, or was made before the code of its stages was recorded.
     """
-    rows = {run: ledger.read(run / "ledger.jsonl") for run in block.runs}
-    missing = [str(run) for run, found in rows.items() if not found]
-    if missing:
-        raise InputError(f"{block.where}: {', '.join(missing)} has no ledger; run `{block.fields['command']}`")
-    commits, code = _recorded(block, [row for found in rows.values() for row in found])
+    if file := KINDS[block.kind].file:
+        made = json.loads((block.runs[0] / file).read_text(encoding="utf-8"))["code"]
+        commits, code = made["version"].partition("+")[0], f"{block.kind}:{_training(made)}"
+    else:
+        rows = {run: ledger.read(run / "ledger.jsonl") for run in block.runs}
+        missing = [str(run) for run, found in rows.items() if not found]
+        if missing:
+            raise InputError(f"{block.where}: {', '.join(missing)} has no ledger; run `{block.fields['command']}`")
+        commits, code = _recorded(block, [row for found in rows.values() for row in found])
     fields = {"from": block.fields["from"], "command": block.fields["command"], "commit": commits, "code": code}
     fields |= {"until": block.fields["until"]} if "until" in block.fields else {}
     head = "; ".join(f"{name}={value}" for name, value in fields.items())
-    parts = [
-        f"<!-- figures: {block.kind}; {head} -->",
-        _said(fields),
-        KINDS[block.kind].render(block.runs).strip(),
-        END,
-    ]
-    return "\n\n".join(parts)
+    shown = KINDS[block.kind].render(block.runs).strip()
+    return "\n\n".join([f"<!-- figures: {block.kind}; {head} -->", _said(fields), shown, END])
 
 
 def _said(fields: dict[str, str]) -> str:
@@ -278,8 +279,7 @@ def _personalise(runs: list[Path]) -> str:
 
 
 def _with_change(row: Row, name: str) -> str:
-    metric = row.metrics[name]
-    said = f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}"
+    metric, said = row.metrics[name], _value(row, name)
     for delta, ci in AGAINST:
         if metric.get(delta) is not None:
             return f"{said}; {change(name, metric[delta])}{unit(name)} {between(name, metric.get(ci))}"
@@ -298,7 +298,7 @@ def _enhance(runs: list[Path]) -> str:
 
 def _value(row: Row, name: str) -> str:
     metric = row.metrics[name]
-    return f"{number(name, metric['value'])} {between(name, metric['ci95'])}"
+    return f"{number(name, metric['value'])} {between(name, metric.get('ci95'))}"
 
 
 def _listeners(runs: list[Path]) -> str:
@@ -326,6 +326,28 @@ def _machine(runs: list[Path]) -> str:
     return table(lines, raw=True, side="---")
 
 
+def _bench(runs: list[Path]) -> str:
+    """Ours beside its peers: the ratio, with the least and the greatest."""
+    made = json.loads((runs[0] / "bench.json").read_text(encoding="utf-8"))
+    lines = [["ours", "peer", "for", "seconds, ours / peer", "ratio"]]
+    for one in made["times"]:
+        least, most = one["spread"]["ratio"]
+        seconds = f"{one['ours']:.3g} / {one['peer']:.3g}"
+        lines.append(
+            [one["name"], one["peer_name"], one["unit"], seconds, f"{one['ratio']:.2f} [{least:.2f}, {most:.2f}]"]
+        )
+    on = f"{made['machine'][0]}; transcripts and training of `{made['checkpoint']}`."
+    return f"{table(lines, raw=True, side='---')}\n\n{on}"
+
+
+def _scale(runs: list[Path]) -> str:
+    """Time and memory by the number of recordings."""
+    made = json.loads((runs[0] / "scale.json").read_text(encoding="utf-8"))
+    lines = [["recordings", "step", "seconds", "memory, MB"]]
+    lines += [[f"{x['rows']:,}", x["step"], f"{x['seconds']:.1f}", f"{x['memory_mb']:,.0f}"] for x in made["sizes"]]
+    return f"{table(lines, raw=True, side='---')}\n\n{made['machine'][0]}."
+
+
 ALL = ("corpus", *PIPELINE, "evaluation")
 KINDS = {
     RECORD: Kind((), lambda runs: ""),
@@ -340,6 +362,8 @@ KINDS = {
     "listeners": Kind(("corpus", "enhance", "evaluation", "listeners"), _listeners),
     "control": Kind(("corpus", "enhance", "evaluation"), _control),
     "machine": Kind(("corpus", *HEARING, "enhance", "evaluation", "listeners"), _machine),
+    "bench": Kind(("bench",), _bench, "bench.json"),
+    "scale": Kind(("scale",), _scale, "scale.json"),
 }
 
 

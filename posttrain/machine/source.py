@@ -21,6 +21,8 @@ ROOTS = {
     "corpus": ("posttrain.corpus.build", "posttrain.tasks.plan"),
     "evaluation": ("posttrain.evals.standalone", "posttrain.evals.validated"),
     "listeners": ("posttrain.use.listeners",),
+    "bench": ("posttrain.use.bench",),
+    "scale": ("posttrain.use.scale",),
 }
 """Names that `stage_code` takes besides those of stages → the modules it starts from."""
 NEUTRAL = frozenset({"errors", "files", "machine", "config"})
@@ -32,10 +34,10 @@ def stage_code(stage: str) -> str:
     """Hash of the source that a stage's training can reach by imports inside `posttrain`; imports nothing itself.
 
     `stage` is a stage's function, such as sft (not a node's name), or `corpus` (what builds the corpus), `evaluation`
-    (what answers, grades and computes figures) or `listeners` (what measures listeners). A stage's hash covers its own
-    training alone: for a figure, also compare the hashes of `corpus`, of its parents and of `evaluation`. Comments,
-    docstrings and blank lines do not count; a data file that a module names and that lies beside it does. The hash is
-    the same on every machine and Python version.
+    (what answers, grades and computes figures), `listeners`, `bench` or `scale` (what measures these). A stage's hash
+    covers its own training alone: for a figure, also compare the hashes of `corpus`, of its parents and of
+    `evaluation`. Comments, docstrings and blank lines do not count; a data file that a module names and that lies
+    beside it does. The hash is the same on every machine and Python version.
     KeyError if there is no such stage.
     """
     roots = ROOTS.get(stage, (f"posttrain.stages.{stage}",))

@@ -26,6 +26,7 @@ from posttrain.errors import InputError
 from posttrain.evals.hearing import perception
 from posttrain.evals.hearing.perception import EAR_HZ, Task
 from posttrain.machine import streams
+from posttrain.machine.source import code_of
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.stages.ctc import untrained
 from posttrain.use import bench_decoding, bench_training
@@ -74,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         OUT.parent.mkdir(parents=True, exist_ok=True)
         times = [timing.entry for timing in found]
-        files.write_json(OUT, {"machine": machine(), "latency_ms": latencies(), "times": times})
+        made = {"machine": machine(), "checkpoint": given.checkpoint and str(given.checkpoint)}
+        files.write_json(OUT, made | {"code": code_of("bench"), "latency_ms": latencies(), "times": times})
         print(f"\n{OUT}")
 
 

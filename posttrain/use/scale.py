@@ -18,12 +18,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config.sections import CorpusConfig, CTCConfig
 from posttrain.corpus import sources, store
 from posttrain.machine import streams
+from posttrain.machine.source import code_of
 from posttrain.model.corpus_table import encode_corpus
 from posttrain.stages.ctc import untrained
+from posttrain.use import bench
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 LISTED_ONLY = 1_000_000
@@ -31,10 +34,11 @@ STEPS = ("list", "lengths", "corpus", "frames")
 READER_ROWS, CHAPTER_ROWS = 1_000, 50
 FILES = 40
 """Different clips; a file system lets one file have some ten thousand names."""
+OUT = Path("runs/bench/scale.json")
 
 
 def main() -> None:
-    """Print one line per size and step."""
+    """Print one line per size and step, and write scale.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of recordings")
     parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help=argparse.SUPPRESS)
@@ -42,6 +46,7 @@ def main() -> None:
     if given.step:
         run(given.step[0], Path(given.step[1]))
         return
+    made: list[dict[str, float | str]] = []
     print(f"{'recordings':>10}  {'step':<8} {'seconds':>9} {'memory, MB':>16}")
     for size in given.sizes:
         with tempfile.TemporaryDirectory(prefix="posttrain-scale-") as folder:
@@ -52,6 +57,9 @@ def main() -> None:
                 found = json.loads(done.stdout.splitlines()[-1])
                 assert found["rows"] == size
                 print(f"{size:>10,}  {step:<8} {found['seconds']:>9.1f} {found['memory_mb']:>16,.0f}", flush=True)
+                made.append({"step": step} | found)
+    files.write_json(OUT, {"machine": bench.machine(), "code": code_of("scale"), "sizes": made})
+    print(OUT)
 
 
 def make(root: Path, size: int) -> None:
