@@ -13,6 +13,8 @@ from posttrain.errors import InputError
 from posttrain.machine.source import stage_code
 from posttrain.report.study import seeds_page
 from posttrain.run import ledger
+from posttrain.use import bench, scale
+from posttrain.use.bench_case import Case
 
 figures = script("docs/figures.py")
 BLOCKS = [block for document in figures.documents() for block in figures.blocks(document)]
@@ -217,3 +219,17 @@ def test_a_studys_advice_panel_and_page_are_filled(tmp_path, monkeypatch):
     panel, page = (figures.KINDS[kind].render([run]) for kind in ("study_panel", "study"))
     assert panel.startswith("| finding | source | in the tiny world |") and "1 % replay holds abilities" in panel
     assert "### Reproduced in shape" in page and "| kl | kl_weight 1.0 |" in page and not page.startswith("#")
+
+
+def test_times_of_the_bench_and_of_growth_are_filled_from_their_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "cases", lambda: iter([Case("ours", lambda: None, "theirs", dict, "clip", 2)]))
+    bench.main([])
+    block = filled(document(tmp_path, "bench", "runs/bench"))
+    assert figures.problem(block) == "" and block.code == {"bench": stage_code("bench")}
+    assert "| ours | theirs | clip |" in block.text and bench.machine()[0] in block.text
+    monkeypatch.setattr("sys.argv", ["scale", "3"])
+    scale.main()
+    block = filled(document(tmp_path, "scale", "runs/bench"))
+    assert figures.problem(block) == "" and block.code == {"scale": stage_code("scale")}
+    assert [f"| 3 | {step} |" in block.text for step in scale.STEPS] == [True] * 4

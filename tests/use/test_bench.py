@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import example
 
 from posttrain.errors import InputError
-from posttrain.use import bench, bench_case, bench_decoding
+from posttrain.stages.training import trainer
+from posttrain.use import bench, bench_case, bench_decoding, bench_training
 from posttrain.use.bench_case import Case, timed
 
 
@@ -63,6 +65,18 @@ def test_transcripts_with_drafts_are_timed_beside_the_same_words_without(drafted
     monkeypatch.setattr(type(llama), "complete", lambda *_, tally: [("True", setattr(tally, "passes", 1))] * len(asked))
     with pytest.raises(InputError, match="drafts change what"):
         list(bench_decoding.cases(llama, asked))
+
+
+def test_training_steps_on_speech_are_timed_beside_three_others(smoke_run, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(trainer, "WIDE", 1)
+    loaded = bench_decoding.loaded(smoke_run / "sft", bench_training.CLIPS, "train")
+    assert {example.split for example in loaded[1]} == {"train"}
+    seen = []
+    for case in bench_training.cases(*loaded):
+        assert timed(case, runs=1).ratio[0] > 0 and case.amount == 16
+        seen.append(case.peer_name)
+    assert seen == ["the encoder run in every step", "typed rows of as many tokens", "the same in float32"]
 
 
 def test_the_table_is_written_as_json_too(monkeypatch, tmp_path, capsys):
