@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from posttrain.config.stage_table import spec_of
-from posttrain.errors import InputError
+from posttrain.errors import InputError, problems_of
 from posttrain.model.folder import checkpoint_problems
 from posttrain.run import ledger
 
@@ -51,7 +51,7 @@ def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None)
     if data_root is not None and not data_root.is_dir():
         problems.append(f"--data-root (or DATA_ROOT) is {data_root}: folder not found; check the path, or leave it out")
     if probes is not None:
-        _collect(problems, read_probes, probes)
+        problems += problems_of(read_probes, probes)
     if problems:
         raise InputError(problems)
 
@@ -87,10 +87,3 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path} holds no options; train that stage again")
         return {}
     return content
-
-
-def _collect(problems: list[str], call: Any, *arguments: Any) -> None:
-    try:
-        call(*arguments)
-    except InputError as error:
-        problems += error.problems

@@ -10,7 +10,7 @@ from typing import Any
 from posttrain.cli import early, show
 from posttrain.config import recipe as config
 from posttrain.config.stage_table import spec_of
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.machine import disk
 from posttrain.machine.lock import alone
 
@@ -180,10 +180,8 @@ def _plan(
 
     steps: list[Any] = []
     found = list(problems)
-    try:
+    with collecting(found):
         steps = runner.plan(recipe, folder, parent, until, fresh_code, refuse=False)
-    except InputError as error:
-        found += error.problems
     found += preflight.wrong(recipe, steps)
     if found and steps:
         found += preflight.lacking(recipe, folder, steps)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain import files
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.machine import disk
 from posttrain.machine.lock import alone
 from posttrain.machine.source import code_of
@@ -250,10 +250,8 @@ def _listeners(names: Sequence[str], data_root: Path | None, problems: list[str]
                     f"{data_root}/clarity has no listener; give a folder that has, or leave --data-root out"
                 )
     for name in dict.fromkeys(asked):
-        try:
+        with collecting(problems):
             found.append(audiogram.find(name, data_root))
-        except InputError as error:
-            problems += error.problems
     problems += [
         f"listener {who.name!r}: expected a name of letters, digits, _ . and -; rename it in its file"
         for who in found
