@@ -111,10 +111,7 @@ def of_model(name: str | None) -> str | None:
 def hashes(paths: Iterable[Path]) -> list[str | None]:
     """The sha256 of every file, None for a missing one; a file is read again only if it may have changed."""
     cache = _cache_file()
-    try:
-        known = dict(files.read_json(cache))
-    except ValueError:
-        known = {}
+    known = files.json_or_empty(cache)
     places = [os.path.abspath(path) for path in paths]
     now = time.time_ns()
     with ThreadPoolExecutor() as pool:
