@@ -23,6 +23,13 @@ def device(value: str) -> str:
     return value
 
 
+def run_folder(run: str) -> Path:
+    """A run's folder: runs/NAME, or the folder itself if the name is a path. Raises InputError if it is not a name."""
+    if run.strip() in ("", ".", ".."):
+        raise InputError(f"a run is named {run!r}, expected a name such as mine, or a folder")
+    return Path(run) if "/" in run else Path("runs") / run
+
+
 def rows(folder: Path, stage: str | None = None, lacks: str = "ledger.jsonl with rows") -> list[ledger.Row]:
     """The rows of a run's ledger; InputError if it has none, or none of that stage."""
     found = ledger.read(folder / "ledger.jsonl")
