@@ -122,6 +122,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def json_or_empty(path: Path) -> dict[str, Any]:
+    """A JSON file's object; empty if the file is missing, empty or broken."""
+    try:
+        return dict(read_json(path))
+    except ValueError:
+        return {}
+
+
 def damage(path: Path, kind: type = dict) -> str | None:
     """What is wrong with a JSON or YAML file that holds a `kind`, or with a file of JSON lines; None where it is whole.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from posttrain.acoustics import thresholds
 from posttrain.acoustics.thresholds import RANGE_DB_HL
@@ -75,7 +74,7 @@ def normal() -> Audiogram:
 
 def bisgaard(name: str) -> Audiogram:
     """A standard audiogram, N1–N7 or S1–S3, the same in both ears (Bisgaard, Vlaming and Dahlquist 2010)."""
-    card = _bisgaard_card()
+    card = assets.card("bisgaard")
     levels = card["thresholds_db_hl"].get(name)
     if levels is None:
         raise InputError(f"audiogram is {name}, expected one of {', '.join(card['thresholds_db_hl'])}, or a file")
@@ -111,7 +110,7 @@ def find(which: str, data_root: str | Path | None = None) -> Audiogram:
     """
     if which == "normal":
         return normal()
-    if which in _bisgaard_card()["thresholds_db_hl"]:
+    if which in assets.card("bisgaard")["thresholds_db_hl"]:
         return bisgaard(which)
     if paths.is_file(Path(which)):
         return _only(Path(which))
@@ -120,7 +119,7 @@ def find(which: str, data_root: str | Path | None = None) -> Audiogram:
         return _named(read(file), listener, file)
     if data_root is not None and (known := clarity_listeners(data_root)):
         return _named(known, which, f"{data_root}/clarity")
-    standard = ", ".join(_bisgaard_card()["thresholds_db_hl"])
+    standard = ", ".join(assets.card("bisgaard")["thresholds_db_hl"])
     raise InputError(
         f"audiogram {which} not found, expected normal, one of {standard}, a file, or FILE:LISTENER; correct the name"
     )
@@ -134,10 +133,6 @@ def clarity_listeners(data_root: str | Path) -> dict[str, Audiogram]:
         if path.is_file():
             found |= read(path)
     return found
-
-
-def _bisgaard_card() -> dict[str, Any]:
-    return yaml.safe_load(assets.path("data", "bisgaard").read_text(encoding="utf-8"))
 
 
 def _only(path: Path) -> Audiogram:

@@ -1,11 +1,12 @@
 """The commands and their help. Slow imports are inside the commands, so --help answers at once."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from posttrain.cli import data, early, export, hearing, remove, safety, seeds, transcribe, weights
+from posttrain.cli import data, early, export, hearing, remove, safety, seeds, show, transcribe, weights
 from posttrain.cli.options import (
     AudiogramOption,
     CheckpointOption,
@@ -19,6 +20,7 @@ from posttrain.cli.options import (
     RecipeOption,
     RunOption,
     SetOption,
+    data_root_option,
 )
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
 from posttrain.config.stage_table import TABLE
@@ -117,12 +119,7 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Of each of those tasks, so many items.")] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Look for held-out text there too."
-        ),
-    ] = None,
+    data_root: Annotated[Path | None, data_root_option("Look for held-out text there too.")] = None,
     device: DeviceOption = "auto",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -143,7 +140,6 @@ def evaluate(
     {"id": "1", "probe": "task/mine", "instruction": "answer", "text": "what is two plus two",
      "answer": "four", "grader": "exact"}
     """
-    from posttrain.cli import show
     from posttrain.errors import InputError
     from posttrain.machine.device import pick_device
     from posttrain.tasks.probe_file import read_probes
@@ -182,9 +178,21 @@ def report(
     \b
     posttrain report tiny
     """
-    from posttrain.cli import pipeline
+    folder = early.run_folder(run)
+    rows = early.rows(folder)
+    if dry_run:
+        what = "report.html, .md and .json and the cards of its adapters"
+        line(f"would write {what} in {folder} from {len(rows)} ledger rows")
+        return
+    from posttrain.report import build, cards, summary
 
-    pipeline.report(run, dry_run, as_json)
+    with quiet_stdout():
+        page = build(folder)
+        cards.write(folder)
+    if as_json:
+        print_json(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    else:
+        line("\n".join(summary(rows, page.parent)))
 
 
 @app.command()
@@ -198,9 +206,18 @@ def study(
     \b
     posttrain study study
     """
-    from posttrain.cli import pipeline
+    folder = early.run_folder(run)
+    early.rows(folder)
+    if dry_run:
+        line(f"would write study.html, study.md and study.json in {folder} from its ledger")
+        return
+    from posttrain.report.study import study_page
 
-    pipeline.study(run, dry_run, as_json)
+    page = study_page.build(folder)
+    if as_json:
+        print_json(json.loads((folder / "study.json").read_text(encoding="utf-8")))
+    else:
+        line("\n".join(study_page.told(page.parent)))
 
 
 @app.command()
@@ -218,13 +235,11 @@ def compare(
     posttrain compare tiny tiny_full
     posttrain compare tiny tiny_seed1 --stage sft
     """
-    from posttrain.cli.pipeline import run_folder
-
     for run in (before, after):
-        early.rows(run_folder(run), stage)
+        early.rows(early.run_folder(run), stage)
     from posttrain.report import compare as find_differences
 
-    found = find_differences(run_folder(before), run_folder(after), stage)
+    found = find_differences(early.run_folder(before), early.run_folder(after), stage)
     table = found.pop("table")
     print_json(found) if as_json else line("\n".join(table))
 
@@ -249,9 +264,17 @@ def gate(
     posttrain gate tiny
     posttrain gate tiny --stage sft --set gate.forgetting=0.1
     """
-    from posttrain.cli import pipeline
+    folder = early.run_folder(run)
+    early.rows(folder, stage)
+    if recipe is not None:
+        from posttrain.config.recipe import load_recipe
 
-    raise typer.Exit(pipeline.gate(run, stage, recipe, changes, as_json))
+        load_recipe(recipe, changes)
+    from posttrain.report.gate import judge
+
+    verdict = judge(folder, stage, recipe, changes)
+    print_json(verdict.as_dict()) if as_json else show.verdict(verdict)
+    raise typer.Exit(int(bool(verdict.reasons)))
 
 
 @app.command()
@@ -286,7 +309,6 @@ def enhance(
     posttrain enhance noisy.wav better.wav --audiogram N3 --compression slow
     posttrain enhance noisy.wav better.wav --audiogram listeners.json:L0001 --checkpoint runs/tiny/enhance --json
     """
-    from posttrain.cli import show
     from posttrain.use.enhance import enhance as run_enhance
 
     with quiet_stdout():
@@ -311,5 +333,11 @@ def doctor(
     posttrain doctor llama31_8b
     """
     from posttrain.cli import pipeline
+    from posttrain.config.recipe import load_recipe
+    from posttrain.run.doctor import examine
 
-    raise typer.Exit(pipeline.doctor(recipe, changes, run, branch_from, as_json))
+    loaded = load_recipe(recipe, changes)
+    with quiet_stdout():
+        findings = examine(loaded, *pipeline.folders(loaded, run, branch_from))
+    print_json([finding.as_dict() for finding in findings]) if as_json else show.findings(findings)
+    raise typer.Exit(int(any(not finding.ok for finding in findings)))

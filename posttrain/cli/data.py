@@ -1,11 +1,13 @@
 """`posttrain data RECIPE` builds a corpus; `posttrain data check` looks at recordings before anything is trained."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from posttrain.cli import show
 from posttrain.cli.options import (
     DryRunOption,
     FreshCodeOption,
@@ -14,6 +16,7 @@ from posttrain.cli.options import (
     RecipeArgument,
     RunOption,
     SetOption,
+    data_root_option,
 )
 from posttrain.cli.show import line, print_json, quiet_stdout
 from posttrain.errors import InputError
@@ -57,8 +60,32 @@ def build(
     posttrain data real_speech --set corpus.data_root=../shared/data
     """
     from posttrain.cli import pipeline
+    from posttrain.config.recipe import read_recipe
+    from posttrain.machine import disk, lock
+    from posttrain.run import preflight, runner
 
-    pipeline.data(recipe, changes, run, branch_from, dry_run, as_json, fresh_code)
+    loaded, problems = read_recipe(recipe, changes)
+    folder, parent = pipeline.folders(loaded, run, branch_from)
+    if dry_run or problems:
+        steps = pipeline.planned(loaded, folder, parent, None, problems, fresh_code)
+        pipeline.show_plan(loaded, folder, steps[:1], as_json)
+        return
+    with quiet_stdout(), lock.alone(folder), disk.watched(folder):
+        step, *_ = steps = pipeline.planned(loaded, folder, parent, None, problems, fresh_code)
+        if lacking := preflight.lacking(loaded, folder, steps):
+            raise InputError(lacking)
+        corpus = runner.make_corpus(loaded, step)
+    counts = {
+        "folder": str(corpus.folder),
+        "fingerprint": corpus.fingerprint,
+        "clips": dict(Counter(f"{clip.source}/{clip.split}" for clip in corpus.clips.values())),
+        "examples": dict(Counter(f"{example.task}/{example.split}" for example in corpus.examples)),
+        "items": dict(Counter(str(item.probe) for item in corpus.items)),
+        "pairs": dict(Counter(f"{pair.kind}/{pair.split}" for pair in corpus.pairs)),
+        "dropped": corpus.counts.get("dropped", {}),
+        **{f"rows of {name}": found for name, found in corpus.counts.get("rows", {}).items()},
+    }
+    print_json(counts) if as_json else show.counts(counts)
 
 
 @app.command()
@@ -66,10 +93,7 @@ def check(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE|FOLDER|TABLE", help="A card's name in data/, a folder, or a manifest.")
     ],
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Holds the card's recordings."),
-    ] = None,
+    data_root: Annotated[Path | None, data_root_option("Holds the card's recordings.")] = None,
     write: Annotated[
         Path | None,
         typer.Option(metavar="clean.csv", help="Write a manifest of the rows that training would use."),
@@ -122,9 +146,7 @@ def check(
 @app.command()
 def get(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A card in data/ that names a data set of the hub.")],
-    data_root: Annotated[
-        Path, typer.Option(metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Where to put it.")
-    ],
+    data_root: Annotated[Path, data_root_option("Where to put it.")],
     dry_run: DryRunOption = False,
 ) -> None:
     """Stream a data set of the Hugging Face hub into parquet files below the data root.

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from posttrain.config.stage_table import spec_of
-from posttrain.errors import InputError
+from posttrain.errors import InputError, problems_of
 from posttrain.model.folder import checkpoint_problems
 from posttrain.run import ledger
 
@@ -21,6 +21,13 @@ def device(value: str) -> str:
     if not DEVICE.fullmatch(value):
         raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:1, …")
     return value
+
+
+def run_folder(run: str) -> Path:
+    """A run's folder: runs/NAME, or the folder itself if the name is a path. Raises InputError if it is not a name."""
+    if run.strip() in ("", ".", ".."):
+        raise InputError(f"a run is named {run!r}, expected a name such as mine, or a folder")
+    return Path(run) if "/" in run else Path("runs") / run
 
 
 def rows(folder: Path, stage: str | None = None, lacks: str = "ledger.jsonl with rows") -> list[ledger.Row]:
@@ -51,7 +58,7 @@ def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None)
     if data_root is not None and not data_root.is_dir():
         problems.append(f"--data-root (or DATA_ROOT) is {data_root}: folder not found; check the path, or leave it out")
     if probes is not None:
-        _collect(problems, read_probes, probes)
+        problems += problems_of(read_probes, probes)
     if problems:
         raise InputError(problems)
 
@@ -87,10 +94,3 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path} holds no options; train that stage again")
         return {}
     return content
-
-
-def _collect(problems: list[str], call: Any, *arguments: Any) -> None:
-    try:
-        call(*arguments)
-    except InputError as error:
-        problems += error.problems

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from posttrain.cli import early
-from posttrain.cli.options import DeviceOption, JsonOption
+from posttrain.cli import early, show
+from posttrain.cli.options import DeviceOption, JsonOption, data_root_option
 from posttrain.cli.show import line, print_json
 
 app = typer.Typer(
@@ -37,12 +37,7 @@ ListenersOption = Annotated[
 ]
 DataRootOption = Annotated[
     Path | None,
-    typer.Option(
-        "--data-root",
-        metavar="FOLDER",
-        envvar=["POSTTRAIN_DATA", "DATA_ROOT"],
-        help="Audiograms of other listeners are looked up in its folder clarity, then beside the responses.",
-    ),
+    data_root_option("Audiograms of other listeners are looked up in its folder clarity, then beside the responses."),
 ]
 
 
@@ -165,10 +160,7 @@ def evaluate(
     """
     import os
 
-    from posttrain.cli import show
-    from posttrain.cli.pipeline import run_folder
-
-    folder = run_folder(run)
+    folder = early.run_folder(run)
     early.rows(folder, lacks="finished enhance stage")
     from posttrain.machine.device import pick_device
     from posttrain.use import listeners

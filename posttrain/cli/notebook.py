@@ -30,6 +30,7 @@ from posttrain.machine.device import pick_device, quiet_libraries
 from posttrain.model import checkpoint, origin
 from posttrain.model.corpus_table import corpus_table
 from posttrain.model.speech_llama import SpeechLlama
+from posttrain.report import template
 from posttrain.report.charts import WIDTH
 from posttrain.report.figures import Plot
 from posttrain.report.lineage import references
@@ -39,7 +40,6 @@ from posttrain.run.graph import ancestors, nodes
 from posttrain.run.ledger import Row
 
 LEGEND_PX = 60
-STYLE = Path(__file__).parent.parent / "report" / "templates" / "report.css"
 SEED, BOOTSTRAP = 0, 1000
 """For the intervals of differences that the ledger does not have."""
 
@@ -215,7 +215,7 @@ def chart(plot: Plot) -> HTML:
         Markup('<span class="key {}" style="--strength:{}%">{}</span>').format(*entry) for entry in legend
     )
     page = Markup("<style>{}</style><figure style='margin:0'><p class='legend'>{}</p>{}</figure>").format(
-        Markup(STYLE.read_text(encoding="utf-8") + "body { padding: 8px 40px; background: var(--card); }"), keys, svg
+        template.asset("report.css") + Markup("body { padding: 8px 40px; background: var(--card); }"), keys, svg
     )
     height = float(svg.split('viewBox="0 0 ')[1].split('"')[0].split()[1]) + LEGEND_PX
     frame = '<b>{}</b><br>{}<br><iframe srcdoc="{}" style="width: {}px; height: {:.0f}px; border: 0"></iframe>'

@@ -1,11 +1,17 @@
 """Arguments and options shared by several commands, with their help."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from posttrain.cli import early
+
+
+def data_root_option(text: str) -> Any:
+    """The option --data-root, which the environment may give too, with its help."""
+    return typer.Option("--data-root", metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help=text)
+
 
 Ear = Literal["left", "right"]
 Task = Literal["repeat", "simplify", "answer", "command", "help", "follow"]

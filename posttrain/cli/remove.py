@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from posttrain.cli import early
 from posttrain.cli.options import DryRunOption
 from posttrain.cli.show import line
 from posttrain.errors import InputError
@@ -27,9 +28,7 @@ def remove(
     posttrain remove smoke
     posttrain remove runs/tiny --dry-run
     """
-    from posttrain.cli.pipeline import run_folder
-
-    folder = run_folder(run)
+    folder = early.run_folder(run)
     if not folder.exists():
         line(f"{folder} is not there; nothing to remove")
         return

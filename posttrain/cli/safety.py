@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from posttrain import files
-from posttrain.cli.options import DeviceOption, JsonOption
+from posttrain.cli.options import DeviceOption, JsonOption, data_root_option
 from posttrain.cli.show import hide_loading, line, metrics, print_json, quiet_stdout
 
 app = typer.Typer(
@@ -30,10 +30,7 @@ def ask(
     prompts: Annotated[
         str, typer.Option(metavar="CARD|FILE.csv", help="A card of prompts in data/, or a file: see above.")
     ],
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", envvar=["POSTTRAIN_DATA", "DATA_ROOT"], help="Holds the card's prompts."),
-    ] = None,
+    data_root: Annotated[Path | None, data_root_option("Holds the card's prompts.")] = None,
     spoken: Annotated[bool, typer.Option("--spoken", help="Say each prompt too, by a test voice.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write prompts, answers and labels, for people to label.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from posttrain.cli import early, show
+from posttrain.cli.options import RecipeArgument
 from posttrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def seeds(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A name in posttrain/recipes, or a file.")
-    ] = "tiny",
+    recipe: RecipeArgument = "tiny",
     run: Annotated[
         str | None, typer.Option("--run", metavar="NAME|FOLDER", help="The run of the recipe's own seed: runs/NAME.")
     ] = None,
@@ -45,7 +45,6 @@ def seeds(
     posttrain seeds tiny --seeds 0,1,2 --jobs 2
     posttrain seeds tiny --seeds 5 --dry-run
     """
-    from posttrain.cli import pipeline, show
     from posttrain.config import recipe as config
 
     loaded, problems = config.read_recipe(recipe, changes)
@@ -53,7 +52,7 @@ def seeds(
         raise InputError(problems)
     if any(change.partition("=")[0].strip() == "seed" for change in changes or []):
         raise InputError("--set seed=… and --seeds both choose the seeds; leave out --set seed")
-    home = pipeline.run_folder(run or loaded.name)
+    home = early.run_folder(run or loaded.name)
     folders = {seed: folder_of(home, seed, loaded.seed) for seed in numbers(seeds, loaded.seed)}
     each = _Each(recipe, tuple(changes or ()), folders)
     planned = {seed: each.plan(seed) for seed in folders}
@@ -140,8 +139,6 @@ def _on_cpu(recipe: "Recipe") -> bool:
 
 
 def _show(planned: dict[int, list[Any]], folders: dict[int, Path], as_json: bool) -> None:
-    from posttrain.cli import show
-
     if as_json:
         plans = {
             str(seed): {"run": str(folders[seed]), "plan": [{"name": s.name, "action": s.action} for s in steps]}

@@ -1,7 +1,9 @@
 """Where the entries of adapters/ and data/ are: the project's own folders, or the copies in an installed wheel."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from posttrain.errors import InputError
 
@@ -25,6 +27,11 @@ def path(kind: Kind, name: str) -> Path:
         if candidate.exists():  # not resolved: a link may point elsewhere
             return candidate
     raise InputError(f"{kind} has no entry {name!r} ({root}); name one of {', '.join(names(kind))}")
+
+
+def card(name: str) -> dict[str, Any]:
+    """Content of a card in data/; InputError as `path`."""
+    return dict(yaml.safe_load(path("data", name).read_text(encoding="utf-8")))
 
 
 def names(kind: Kind) -> list[str]:

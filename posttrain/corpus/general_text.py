@@ -5,9 +5,6 @@ Its held-out file is measured on and never trained on; phrases of its training f
 
 import re
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from posttrain.config import assets
 from posttrain.corpus.normalise import normalise
@@ -52,20 +49,20 @@ def phrases(data_root: str | Path | None) -> dict[str, tuple[str, ...]]:
 
 def training_files(data_root: str | Path | None) -> list[Path]:
     """Where the texts for `phrases` may lie."""
-    return [Path(data_root) / name / _card(name)["training"] for name in CARDS] if data_root is not None else []
+    return [Path(data_root) / name / assets.card(name)["training"] for name in CARDS] if data_root is not None else []
 
 
 def _of_card(name: str, data_root: str | Path) -> list[str]:
     lines = (line.strip() for line in (_text(name, data_root, "held_out") or "").splitlines())
     paragraphs = [line for line in lines if len(line) > CHARACTERS and not line.startswith("=")]
-    count = min(_card(name)["splits"]["test"]["passages"], len(paragraphs))
+    count = min(assets.card(name)["splits"]["test"]["passages"], len(paragraphs))
     spread = (paragraphs[i * len(paragraphs) // count] for i in range(count))
     return [paragraph[:CHARACTERS].rpartition(" ")[0] for paragraph in spread]
 
 
 def _text(name: str, data_root: str | Path | None, part: str) -> str | None:
     """A text of the card, `held_out` or `training`; None if it is not there, InputError if it is another."""
-    about = _card(name)
+    about = assets.card(name)
     file = Path(data_root or "") / name / about[part]
     if not file.is_file():
         return None
@@ -76,7 +73,3 @@ def _text(name: str, data_root: str | Path | None, part: str) -> str | None:
             f"{file} has SHA-256 {found}, expected {wanted}; get the text that {name}.yaml names, or move it away"
         )
     return content.decode("utf-8")
-
-
-def _card(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8")))

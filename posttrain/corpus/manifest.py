@@ -19,7 +19,6 @@ from posttrain.corpus.audio import LONGEST_WHOLE_S, MINIMUM_SAMPLES
 from posttrain.corpus.layouts import parquet, table
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.normalise import normalise, read_out
-from posttrain.errors import InputError
 from posttrain.readers import paths, tables
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -69,20 +68,12 @@ class Row:
         return f"{self.manifest}:{self.line}: {what}"
 
 
-def read(path: str | Path, root: str | Path | None = None, text: bool = True) -> list[Row]:
-    """The manifest's rows, with paths below `root` (default: the manifest's folder). Audio is not opened.
-
-    InputError lists all problems by line: with the table (`tables`), with a path (`paths`), no usable text (if `text`),
-    a recording named twice, and a manifest without rows.
-    """
-    rows, problems = scan(path, root, text)
-    if problems:
-        raise InputError(problems)
-    return rows
-
-
 def scan(path: str | Path, root: str | Path | None = None, text: bool = True) -> tuple[list[Row], list[str]]:
-    """The valid rows of `read` and the problems of the rest, so that the audio of valid rows can be checked too."""
+    """A manifest's valid rows, with paths below `root` (default: the manifest's folder), and the problems of the rest.
+
+    Problems are listed by line: with the table (`tables`), with a path (`paths`), no usable text (if `text`), a
+    recording named twice, and a manifest without rows. Audio is not opened.
+    """
     path = Path(path)
     problems: list[str] = []
     rows = checked(table.entries(path, text, problems), Path(root or path.parent), text, problems)

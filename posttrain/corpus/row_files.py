@@ -23,8 +23,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from posttrain import files
 from posttrain.config import assets
 from posttrain.config.sections import CorpusConfig
@@ -182,7 +180,7 @@ def _files(kind: Kind, config: CorpusConfig, problems: list[str]) -> dict[str, P
         elif Path(given).is_file():
             found[name] = Path(given)
         else:
-            known = [card for card in assets.names("data") if _card(card).get("kind") == kind]
+            known = [card for card in assets.names("data") if assets.card(card).get("kind") == kind]
             cards = f"a card of data/ ({', '.join(known)})" if known else "a card of data/"
             problems.append(f"corpus.{kind} names {given}: file not found; check the path, or name {cards}")
     return found
@@ -190,7 +188,7 @@ def _files(kind: Kind, config: CorpusConfig, problems: list[str]) -> dict[str, P
 
 def _collect(problems: list[str], found: dict[str, Path], kind: Kind, name: str, data_root: str | None) -> None:
     """Add the file of a card to `found`, or what is wrong to `problems`."""
-    about = _card(name)
+    about = assets.card(name)
     if about.get("kind") != kind:
         problems.append(f"corpus.{kind} names the card {name} of kind {about.get('kind')}, expected {kind}")
         return
@@ -206,10 +204,6 @@ def _collect(problems: list[str], found: dict[str, Path], kind: Kind, name: str,
         problems.append(f"{path} has SHA-256 {hashed}, expected {wanted}; get the file that {name}.yaml names")
         return
     found[name] = path
-
-
-def _card(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8")))
 
 
 def _objects(path: Path, problems: list[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:

@@ -24,7 +24,7 @@ from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.layouts.kinds import LAYOUTS
 from posttrain.corpus.manifest import Row
 from posttrain.corpus.types import CLIP_ID, SPLITS, Clip, Example
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.files import content_hash
 from posttrain.readers import tables
 
@@ -122,12 +122,11 @@ def read(config: CorpusConfig, progress: bool = True) -> Recorded:
         raise InputError("corpus.data_root is null, expected the folder of the sources; set DATA_ROOT=… or data_root")
     if twice := sorted({name for name in config.sources if config.sources.count(name) > 1}):
         raise InputError(f"corpus.sources names {', '.join(twice)} more than once; name each source once")
-    recorded, problems = Recorded(), []
+    recorded = Recorded()
+    problems: list[str] = []
     for name in config.sources:
-        try:
+        with collecting(problems):
             _add(recorded, name, Path(config.data_root or ""), config.on_bad_audio == "drop", progress)
-        except InputError as error:
-            problems += error.problems
     if problems:
         raise InputError(problems)
     return _across(recorded, {name for name in config.sources if card(name).get("closed_vocabulary")})

@@ -39,12 +39,6 @@ class Clusters:
         """Clusters of items by id; an item without a unit is its own content."""
         return cls.of([units.get(i, (i,)) for i in ids])
 
-    @classmethod
-    def by(cls, labels: Sequence[str]) -> "Clusters":
-        """Clusters of one way, such as listeners; if there is only one cluster, each item is its own."""
-        way = _labels(labels)
-        return cls((way if _count(way) > 1 else np.arange(len(way)),))
-
     @property
     def n(self) -> int:
         """Number of items."""

@@ -22,7 +22,6 @@ from posttrain.tasks.hearing import is_abstention
 from posttrain.tasks.safety import is_refusal
 
 Line = dict[str, Any]
-Key = tuple[str, str]
 
 PERPLEXITY = "language/perplexity"
 KL_TASK = "forgetting/kl_task"

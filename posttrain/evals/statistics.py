@@ -262,18 +262,16 @@ def bootstrap_difference(value: float, samples: np.ndarray, units: float) -> Dif
 def ratio_of_sums(
     numerators: Sequence[float],
     denominators: Sequence[float],
-    clusters: Sequence[str] | Clusters,
+    clusters: Clusters,
     seed: int,
     bootstrap: int,
     transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio,
 ) -> Interval:
     """Σ numerators / Σ denominators, such as WER, with an interval over clusters (Bisani & Ney 2004, by speaker).
 
-    clusters: labels of one way, or Clusters. Items, contents or voices are resampled, whichever have the largest
-    variance, and the samples are widened to the two-way variance (`widened`). With one cluster the items are
-    resampled: the interval holds for that speaker alone. transform: applied to the ratio, such as exp for perplexity.
+    Items, contents or voices are resampled, whichever have the largest variance, and the samples are widened to the
+    two-way variance (`widened`). transform: applied to the ratio, such as exp for perplexity.
     """
-    clusters = clusters if isinstance(clusters, Clusters) else Clusters.by(clusters)
     columns = np.array([numerators, denominators], dtype=float)  # (2, items)
     top, bottom = columns.sum(axis=1)
     sums, factor = _widest(columns, columns[0] - top / bottom * columns[1], clusters)
@@ -288,7 +286,7 @@ def ratio_of_sums(
 def ratio_difference(
     after: tuple[Sequence[float], Sequence[float]],
     before: tuple[Sequence[float], Sequence[float]],
-    clusters: Sequence[str] | Clusters,
+    clusters: Clusters,
     seed: int,
     bootstrap: int,
     transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio,
@@ -297,7 +295,6 @@ def ratio_difference(
 
     after, before: (numerators, denominators), item by item in the same order as clusters.
     """
-    clusters = clusters if isinstance(clusters, Clusters) else Clusters.by(clusters)
     columns = np.array([*after, *before], dtype=float)  # (4, items)
     a, b, c, d = columns.sum(axis=1)
     influence = (columns[0] - a / b * columns[1]) / b - (columns[2] - c / d * columns[3]) / d

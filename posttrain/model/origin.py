@@ -63,7 +63,7 @@ class Origin:
     def references(self) -> dict[str, Path]:
         """Folders of `base` and `ctc`, which its figures are compared with."""
         named = self.config.get("references") or {}
-        hashes = _read(self.folder / SPEC).get("stands_on") or {}
+        hashes = files.json_or_empty(self.folder / SPEC).get("stands_on") or {}
         return {
             role: self._find(role, path, hashes.get("base" if role == "base" else "encoder"))
             for role, path in named.items()
@@ -109,7 +109,7 @@ def resolve(folder: str | Path) -> Origin:
     """
     folder = Path(folder)
     path = folder / CONFIG
-    row = _read(folder / "metrics.json")
+    row = files.json_or_empty(folder / "metrics.json")
     if not path.is_file() and not row:
         raise InputError(f"{folder} is not a stage's folder (no {CONFIG}); name one such as runs/tiny/sft")
     if problem := files.damage(path):
@@ -137,7 +137,7 @@ def located(folder: Path, role: str) -> Path | None:
 
     A hub id is returned as it is. InputError if the folder is missing or its content is not what was recorded.
     """
-    spec = _read(folder / SPEC)
+    spec = files.json_or_empty(folder / SPEC)
     parents = spec.get("parents") or {}
     name = parents.get(role.removeprefix(PARENT)) if role.startswith(PARENT) else spec.get(role)
     if name is None:
@@ -160,7 +160,7 @@ def place(folder: Path, role: str, name: str, link: Mapping[str, str] | None, wa
 
 def identity(folder: Path) -> str | None:
     """Hash of the content of a corpus, a stage or a model in the folder; None if it holds none of them."""
-    if (corpus := _read(folder / CORPUS)).get("fingerprint"):
+    if (corpus := files.json_or_empty(folder / CORPUS)).get("fingerprint"):
         return str(corpus["fingerprint"])
     for name in (SPEC, ENHANCER):
         if (folder / name).is_file():
@@ -277,10 +277,3 @@ def _recorded_evaluation(recipe: str, wanted: Any, folder: Path) -> EvaluationCo
 def _old_hash(options: EvaluationConfig) -> str:
     first = {name: getattr(options, name) for name in ("batch_size", "max_new_tokens", "bootstrap")}
     return files.value_hash(first)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(files.read_json(path))
-    except ValueError:
-        return {}

@@ -30,16 +30,11 @@ def parse(text: str) -> Any:
     return value
 
 
-def read(path: Path, wanted: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, object) of every valid line; problems with the file and other lines are added to `problems`.
-
-    `wanted` describes the expected file, for messages.
-    """
-    return list(each(path, wanted, problems))
-
-
 def each(path: Path, wanted: str, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """`read`, line by line, for files too large to hold; a name that ends in .gz is unpacked."""
+    """(line number, object) of every valid line; problems with the file and other lines are added to `problems`, last.
+
+    `wanted` describes the expected file, for messages. A name that ends in .gz is unpacked.
+    """
     wrong: list[str] = []
     for number, line, bad in text_lines.read(path, wanted, problems, lost=False):
         what, value = bad, dict[str, Any]()

@@ -5,13 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from posttrain import files
 from posttrain.errors import InputError
 from posttrain.evals.safety.safety import detector_error
-from posttrain.report import code_versions
+from posttrain.report import code_versions, template
 from posttrain.report.changes import Changed, Line, changed, marked, read_answers, transitions
 from posttrain.report.compare import compare
 from posttrain.report.figures import plots
@@ -76,13 +73,10 @@ def _html(
     missing: list[str],
     listeners: dict[str, Any] | None,
 ) -> str:
-    loader = PackageLoader("posttrain.report", "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    templates = Path(__file__).parent / "templates"
     last = rows[-1]
-    return env.get_template("report.html.j2").render(
-        css=Markup((templates / "report.css").read_text(encoding="utf-8")),
-        js=Markup((templates / "report.js").read_text(encoding="utf-8")),
+    return template.render(
+        "report.html.j2",
+        js=template.asset("report.js"),
         run=last.run,
         facts=_facts(last, rows),
         verdict=verdict(rows),

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from posttrain import files
 from posttrain.corpus import checks
 from posttrain.corpus.data_check import Checked
-from posttrain.report import charts
+from posttrain.report import charts, template
 
 BINS = 24
 LISTED = 200
@@ -18,12 +17,9 @@ LISTED = 200
 
 def write(checked: Checked, path: Path) -> Path:
     """Write the page and return its path."""
-    loader = PackageLoader("posttrain.report", "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    css = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
     faults = {kind: [fault.what for fault in checked.faults if fault.kind == kind] for kind in checked.counts}
-    html = env.get_template("data.html.j2").render(
-        css=Markup(css),
+    html = template.render(
+        "data.html.j2",
         name=checked.name,
         facts=checked.facts(),
         usable=checked.usable,

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from scipy import signal
 
 from posttrain import files
@@ -21,7 +19,7 @@ from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import RMS_ONE_DB_SPL
 from posttrain.acoustics.thresholds import RANGE_DB_HL
 from posttrain.evals.hearing.listeners import Heard
-from posttrain.report import charts, words
+from posttrain.report import charts, template, words
 from posttrain.report.charts import Point, Series
 from posttrain.report.figures import Plot
 from posttrain.report.listeners import PAGES, tables
@@ -42,11 +40,8 @@ def write(run_folder: Path, row: Row, places: Sequence[Heard], texts: dict[str, 
     The first clips are shown. `texts`: clip → its transcript.
     """
     listener, ear = places[0].listener, places[0].ear
-    loader = PackageLoader("posttrain.report", "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    css = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
-    html = env.get_template("listener.html.j2").render(
-        css=Markup(css),
+    html = template.render(
+        "listener.html.j2",
         run=row.run,
         name=listener.name,
         ear=ear,

@@ -56,8 +56,7 @@ def of_prompts(config: CorpusConfig) -> list[Any]:
 
 def _card(name: str) -> dict[str, Any]:
     """A card without what is for human readers only."""
-    about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
-    return {key: value for key, value in about.items() if key not in PROSE}
+    return {key: value for key, value in assets.card(name).items() if key not in PROSE}
 
 
 def of_rows(config: CorpusConfig) -> list[list[str | None]]:
@@ -89,8 +88,7 @@ def of_listener(name: str) -> Any:
 
 def standard_audiograms() -> dict[str, Any]:
     """Name → thresholds in dB HL, from the card."""
-    card = yaml.safe_load(assets.path("data", "bisgaard").read_text(encoding="utf-8"))
-    return dict(card["thresholds_db_hl"])
+    return dict(assets.card("bisgaard")["thresholds_db_hl"])
 
 
 def of_adapter(name: str) -> Any:
@@ -111,10 +109,7 @@ def of_model(name: str | None) -> str | None:
 def hashes(paths: Iterable[Path]) -> list[str | None]:
     """The sha256 of every file, None for a missing one; a file is read again only if it may have changed."""
     cache = _cache_file()
-    try:
-        known = dict(files.read_json(cache))
-    except ValueError:
-        known = {}
+    known = files.json_or_empty(cache)
     places = [os.path.abspath(path) for path in paths]
     now = time.time_ns()
     with ThreadPoolExecutor() as pool:

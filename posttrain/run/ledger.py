@@ -1,4 +1,4 @@
-"""The ledger: one JSON line per evaluated stage, validated, appended atomically.
+"""The ledger: one JSON line per evaluated stage, validated, written atomically.
 
 A torn last line is dropped; other crash damage is repaired from the stages' own metrics.json.
 """
@@ -102,14 +102,11 @@ def repair(path: Path | str) -> None:
         files.write_bytes(path, b"".join(map(_line, rows)))
 
 
-def append(path: Path | str, row: Row | Mapping[str, Any]) -> None:
-    """Add one row; whenever the machine stops, either the old ledger or the new one is on disk, whole."""
-    new = row if isinstance(row, Row) else as_row(row)
-    _change(Path(path), lambda rows: [*rows, new])
-
-
 def put(path: Path | str, row: Row | Mapping[str, Any]) -> bool:
-    """Add the row, or replace the row of the same stage in place; False if it was there already, unchanged."""
+    """Add the row, or replace the row of the same stage in place; False if it was there already, unchanged.
+
+    Whenever the machine stops, either the old ledger or the new one is on disk, whole.
+    """
     new = row if isinstance(row, Row) else as_row(row)
 
     def change(rows: list[Row]) -> list[Row]:

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from posttrain.config import assets
 from posttrain.config.recipe import Recipe
 from posttrain.config.sections import CorpusConfig
@@ -101,7 +99,7 @@ def _benchmarks(recipe: Recipe) -> tuple[dict[str, int | None], tuple[str, ...]]
         local = name in choices.cards() and (options.benchmarks is None or choices.file_of(name, root))
         counts[name] = choices.count_of(name, options.benchmark_limit) if local else None
     for name in general_text.CARDS:
-        about = yaml.safe_load(assets.path("data", name).read_text(encoding="utf-8"))
+        about = assets.card(name)
         counts[name] = about["splits"]["test"]["passages"]
         measured += [name] * bool(root and (Path(root) / name / about["held_out"]).is_file())
     return counts, tuple(measured)

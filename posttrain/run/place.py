@@ -25,8 +25,7 @@ def of_row(run: Path, row: Row) -> Path | None:
 
 def _holds(folder: Path, row: Row) -> bool:
     key = row.config.get("key")
-    path = folder / "metrics.json"
-    made = {} if files.damage(path) else files.read_json(path)
+    made = files.json_or_empty(folder / "metrics.json")
     if key is None or not made:
         return key is None or _key(folder) in (None, key)
     return (made.get("config") or {}).get("key") == key and made.get("started") == row.started

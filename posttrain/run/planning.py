@@ -93,7 +93,7 @@ def _plan_corpus(recipe: Recipe, folder: Path, branch_from: Path | None, fresh_c
         if home is None or not home.is_dir():
             continue
         broken = _corpus_damage(home)
-        said = _code(_json(home / "code.json") or None, None, "corpus")
+        said = _code(files.json_or_empty(home / "code.json") or None, None, "corpus")
         if not broken and _text(home / "key") == node.key and not (said and fresh_code):
             why = "; ".join(["made from the same settings", *filter(None, [said])])
             return Step("corpus", "corpus", action, why, home, node, bool(said))
@@ -163,7 +163,7 @@ def _look(home: Path, node: Node, evaluation: str, held_out: str | None, places:
     """
     if not home.is_dir():
         return _Look("missing", "to be made")
-    row = _json(home / "metrics.json")
+    row = files.json_or_empty(home / "metrics.json")
     names = ("metrics.json", origin.CONFIG, "trained.json", "answers.jsonl", origin.SPEC, origin.ENHANCER)
     broken = {name: found for name in names if (home / name).exists() and (found := files.damage(home / name))}
     if row and not (isinstance(row.get("config"), dict) and isinstance(row.get("metrics"), dict)):
@@ -240,7 +240,7 @@ def _code(recorded: Any, version: Any, stage: str) -> str:
 
 def _corpus_damage(home: Path) -> tuple[str, ...]:
     """What is wrong with a corpus's files, as after a crash; a list may be empty if corpus.json says so."""
-    summary = _json(home / origin.CORPUS)
+    summary = files.json_or_empty(home / origin.CORPUS)
     found = [files.damage(home / origin.CORPUS), None if _text(home / "key") else f"{home / 'key'} is empty or missing"]
     for name, content in (summary.get("hashes") or {}).items():
         path = home / f"{name}.jsonl"
@@ -256,13 +256,6 @@ def _corpus_damage(home: Path) -> tuple[str, ...]:
 def _runs_beside(folder: Path) -> str:
     runs = sorted(path.parent.name for path in folder.absolute().parent.glob("*/ledger.jsonl"))
     return f"name one of {', '.join(runs)} after --from" if runs else "make a run first, and name it after --from"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(files.read_json(path))
-    except ValueError:
-        return {}
 
 
 def _text(path: Path) -> str:

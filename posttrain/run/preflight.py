@@ -4,14 +4,14 @@ import functools
 import importlib.util
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.config.recipe import Recipe
 from posttrain.config.sections import CorpusConfig, SFTConfig
-from posttrain.errors import InputError
+from posttrain.errors import InputError, problems_of
 from posttrain.evals import benchmarks
 from posttrain.model.folder import checkpoint_problems
 from posttrain.model.weights import cards
@@ -102,8 +102,7 @@ def models(recipe: Recipe, local: bool | None = None) -> Iterator[Finding]:
         elif _is_local(name):
             from posttrain.model.folder import check_folder
 
-            found: list[str] = []
-            _collect(found, check_folder, Path(name), "llama" if key == "base.model" else "encoder")
+            found = problems_of(check_folder, Path(name), "llama" if key == "base.model" else "encoder")
             yield Finding(key, not found, f"{name}: {'; '.join(found)}" if found else f"folder {name} is whole")
         else:
             yield _hub(key, name, revision)
@@ -113,9 +112,7 @@ def _adapters(steps: "list[Step]") -> Iterator[str]:
     """Problems of the adapters that sft nodes name, and of their ranks."""
     for node in _nodes(steps):
         if node.spec.adapter == "named":
-            found: list[str] = []
-            _collect(found, _read_adapter, node.options)
-            yield from (f"{node.name}: {problem}" for problem in found)
+            yield from (f"{node.name}: {problem}" for problem in problems_of(_read_adapter, node.options))
 
 
 def _places(recipe: Recipe) -> Iterator[str]:
@@ -136,23 +133,19 @@ def _personal(steps: "list[Step]") -> Iterator[str]:
     for node in _nodes([step for step in steps if step.action == "run"]):
         if node.spec.adapter != "personal":
             continue
-        found: list[str] = []
         if node.options.manifest is None:
-            found.append("personalise.manifest is not given; name a CSV path,text,split with MANIFEST=FILE.csv")
+            yield "personalise.manifest is not given; name a CSV path,text,split with MANIFEST=FILE.csv"
         elif Path(node.options.manifest).is_file():
-            _collect(found, personal.load, node.options.manifest)
+            yield from problems_of(personal.load, node.options.manifest)
         else:
-            found.append(f"personalise.manifest is {node.options.manifest}: file not found; check the path")
-        yield from found
+            yield f"personalise.manifest is {node.options.manifest}: file not found; check the path"
         yield from _listener(node.options.listener)
 
 
 def _listener(name: str) -> list[str]:
     from posttrain.acoustics import audiogram
 
-    found: list[str] = []
-    _collect(found, audiogram.find, name)
-    return [f"personalise.listener: {problem}" for problem in found]
+    return [f"personalise.listener: {problem}" for problem in problems_of(audiogram.find, name)]
 
 
 def _names(recipe: Recipe) -> Iterator[str]:
@@ -269,9 +262,7 @@ def _sources(recipe: Recipe) -> list[str]:
         return []
     from posttrain.corpus import sources
 
-    problems: list[str] = []
-    _collect(problems, sources.check, recipe.corpus)
-    return problems
+    return problems_of(sources.check, recipe.corpus)
 
 
 def _recorded(recipe: Recipe) -> list[str]:
@@ -280,13 +271,11 @@ def _recorded(recipe: Recipe) -> list[str]:
         return []
     from posttrain.corpus import recorded_prompts, row_files
 
-    problems: list[str] = []
     try:
         recordings = row_files.recordings(recipe.corpus)
     except InputError:
         return []
-    _collect(problems, recorded_prompts.check, recordings)
-    return problems
+    return problems_of(recorded_prompts.check, recordings)
 
 
 def _disk(recipe: Recipe, folder: Path) -> Iterator[str]:
@@ -332,13 +321,6 @@ def _nodes(steps: "Sequence[Step]") -> "list[Node]":
 
 def _is_local(model: str) -> bool:
     return model.startswith((".", "/", "~")) or Path(model).exists() or model.count("/") != 1
-
-
-def _collect(problems: list[str], call: Callable[..., Any], *args: Any) -> None:
-    try:
-        call(*args)
-    except InputError as error:
-        problems.extend(error.problems)
 
 
 def first_line(error: BaseException) -> str:

@@ -66,10 +66,7 @@ def taught(recipe: Recipe, path: Path) -> dict[str, str]:
 
 def _kept(path: Path, wanted: str, name: str) -> Any:
     """What the file has under `name`, if it was written for the key `wanted`; else None."""
-    try:
-        known = files.read_json(path)
-    except ValueError:
-        return None
+    known = files.json_or_empty(path)
     return known.get(name) if known.get("key") == wanted else None
 
 

@@ -21,7 +21,7 @@ def read_probes(path: Path) -> list[Example]:
     problems: list[str] = []
     items: list[Example] = []
     first: dict[str, int] = {}
-    for number, fields in json_lines.read(path, f"a file of JSON lines with {', '.join(REQUIRED)}", problems):
+    for number, fields in json_lines.each(path, f"a file of JSON lines with {', '.join(REQUIRED)}", problems):
         what = _problem(fields)
         if what is None and first.setdefault(fields["id"], number) != number:
             what = f": id {fields['id']} is in line {first[fields['id']]} already; give each probe its own"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config.stage_table import spec_of
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.use import outputs
 
 if TYPE_CHECKING:
@@ -153,18 +153,14 @@ def build(
     hearing = None
     if compression != "none" and not audiogram:
         problems.append(f"--compression {compression} is for a hearing loss; add --audiogram, or leave it out")
-    try:
+    with collecting(problems):
         hearing = audiograms.find(audiogram) if audiogram else audiograms.normal()
-    except InputError as error:
-        problems += error.problems
-    try:
+    with collecting(problems):
         checkpoint = checkpoint or newest()
         if not (checkpoint / "enhancer.json").is_file():
             raise InputError(
                 f"{checkpoint} holds no enhancer (no enhancer.json); name the folder of a finished enhance stage"
             )
-    except InputError as error:
-        problems += error.problems
     if problems or hearing is None or checkpoint is None:
         return None
     from posttrain.acoustics import enhancer  # loads torch, so only if nothing is wrong so far

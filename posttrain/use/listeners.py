@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain import files
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.machine import disk
 from posttrain.machine.lock import alone
 from posttrain.machine.source import code_of
@@ -112,7 +112,7 @@ def evaluate(wanted: Plan, jobs: int, device: str) -> Row:
     from posttrain.evals.hearing.listener_metrics import of_listeners
 
     with alone(wanted.run), disk.watched(wanted.run):
-        corpus = Corpus.load(_corpus(wanted))
+        corpus = Corpus.load(origin.resolve(wanted.folder).corpus)
         made = enhancer.load(wanted.folder, device)
         lines = _lines(wanted, made, corpus, jobs, device)
         kept = [line for line in stage_evaluation.read_answers(wanted.folder) if not of_listeners(line["probe"])]
@@ -222,16 +222,7 @@ def _last_model(rows: Sequence[Row], run: Path) -> Path | None:
     """Checkpoint of the run's last row whose stage answers items."""
     from posttrain.report.lineage import is_model
 
-    return next((_place(run, row) for row in reversed(rows) if is_model(row)), None)
-
-
-def _place(run: Path, row: Row) -> Path:
-    return place.of_row(run, row) or Path(row.checkpoint)
-
-
-def _corpus(wanted: Plan) -> Path:
-    """The corpus that the enhancer was trained on: the run's own, or that of the run it branches from."""
-    return origin.resolve(wanted.folder).corpus
+    return next((place.of_row(run, row) or Path(row.checkpoint) for row in reversed(rows) if is_model(row)), None)
 
 
 def _listeners(names: Sequence[str], data_root: Path | None, problems: list[str]) -> "list[Audiogram]":
@@ -250,10 +241,8 @@ def _listeners(names: Sequence[str], data_root: Path | None, problems: list[str]
                     f"{data_root}/clarity has no listener; give a folder that has, or leave --data-root out"
                 )
     for name in dict.fromkeys(asked):
-        try:
+        with collecting(problems):
             found.append(audiogram.find(name, data_root))
-        except InputError as error:
-            problems += error.problems
     problems += [
         f"listener {who.name!r}: expected a name of letters, digits, _ . and -; rename it in its file"
         for who in found

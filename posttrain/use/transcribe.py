@@ -107,8 +107,7 @@ def transcribe(
     if problems:
         raise InputError(problems)
     encoder, minimum_samples = _encoder(checkpoint, device, aid)
-    problems = _too_short(recordings, minimum_samples)
-    if problems:
+    if problems := _unusable(recordings, minimum_samples, None):
         raise InputError(problems)
     if dry_run:
         return Result([], {"clips": len(recordings)})
@@ -174,8 +173,11 @@ def _token_samples(checkpoint: Path) -> int | None:
         return None  # `_encoder` reports what is wrong
 
 
-def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> list[str]:
-    """What is wrong with each recording, headers and samples: unreadable, cut off, NaN, too short, too long."""
+def _unusable(recordings: list[Recording], minimum_samples: int, task: str | None) -> list[str]:
+    """What is wrong with each recording, headers and samples: unreadable, cut off, NaN, too short, too long.
+
+    Without a task, headers alone are read.
+    """
     from posttrain.corpus import audio as reading
     from posttrain.use import listen
 
@@ -184,7 +186,7 @@ def _unusable(recordings: list[Recording], minimum_samples: int, task: str) -> l
             found = reading.header(recording.path, minimum_samples, reading.LONGEST_S, *recording.segment)
             if task == REPEAT:
                 reading.check(found)
-            else:
+            elif task is not None:
                 list(listen.pieces(recording.path, None, task, listen.LONGEST_S, recording.segment))
         except ValueError as error:
             return f"{recording.where}{recording.name}: {error}"
@@ -208,18 +210,6 @@ def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[Encoder, 
     encoder = encoders.load(spec.encoder, device=pick_device(device))
     encoder = encoders.trained_with(aid.checkpoint, encoder) if aid else encoder
     return encoder, spec.stack * encoder.frame_samples
-
-
-def _too_short(recordings: list[Recording], minimum_samples: int) -> list[str]:
-    from posttrain.corpus import audio as reading
-
-    problems = []
-    for recording in recordings:
-        try:
-            reading.header(recording.path, minimum_samples, reading.LONGEST_S, *recording.segment)
-        except ValueError as error:
-            problems.append(f"{recording.where}{recording.name}: {error}")
-    return problems
 
 
 def _hear(

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from posttrain.__main__ import ENVIRONMENT, run
-from posttrain.cli.pipeline import run_folder
+from posttrain.cli.early import run_folder
 from tests.report.made_run import make_run
 
 
@@ -134,21 +134,21 @@ def test_a_broken_ledger_is_named_by_line(capsys, tmp_path):
 
 def test_a_failure_that_is_not_the_users_has_status_1_and_its_traceback(tmp_path):
     code = (
-        "from posttrain import __main__ as m; from posttrain.cli import pipeline\n"
+        "from posttrain import __main__ as m; from posttrain.cli import early\n"
         "def broken(*_): raise RuntimeError('loss is NaN at step 3')\n"
-        "pipeline.report = broken; import sys; sys.exit(m.run(['report', 'tiny']))"
+        "early.rows = broken; import sys; sys.exit(m.run(['report', 'tiny']))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 1 and "loss is NaN at step 3" in ended.stderr and ended.stdout == ""
 
 
 def test_an_interrupted_command_has_status_130(monkeypatch, capsys):
-    from posttrain.cli import pipeline
+    from posttrain.cli import early
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "report", interrupted)
+    monkeypatch.setattr(early, "rows", interrupted)
     assert run(["report", "tiny"]) == 130
     assert "goes on from the last finished step" in capsys.readouterr().err
 

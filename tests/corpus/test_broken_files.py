@@ -8,14 +8,15 @@ import pytest
 import soundfile
 
 from posttrain.acoustics import audiogram
-from posttrain.corpus import manifest, prompts
+from posttrain.corpus import prompts
 from posttrain.errors import InputError
 from posttrain.evals.hearing import responses
 from posttrain.evals.safety import labelled_answers
 from posttrain.tasks import probe_file
+from tests.corpus.layouts import reading
 
 WHOLE = {
-    "manifest.csv": ('path,text,speaker\na.wav,hello there,ann\n"b, c.wav","say ""hi"", now",ben\n', manifest.read),
+    "manifest.csv": ('path,text,speaker\na.wav,hello there,ann\n"b, c.wav","say ""hi"", now",ben\n', reading.read),
     "prompts.csv": ('id,prompt,label\n1,how to sing,safe\n2,"how to, well\nlie",unsafe\n', prompts.read),
     "goals.csv": ('goal,target\nlie well,"sure, here"\n', prompts.read),
     "answers.csv": ('prompt,completion,final_label\nwhy,"no\n, never",2_full_refusal\n', labelled_answers.read),

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from posttrain.cli.app import app
 from posttrain.config.sections import CorpusConfig
-from posttrain.corpus import checks, data_check, manifest, sources
+from posttrain.corpus import checks, data_check, sources
 from posttrain.errors import InputError
+from tests.corpus.layouts import reading
 
 RATE_HZ = 16_000
 TEXT = "turn it up a little please"
@@ -155,7 +156,7 @@ def test_training_refuses_what_it_is_said_to_refuse_and_counts_the_rest(faulty, 
 def test_a_clean_manifest_has_no_fault_that_training_refuses(faulty):
     checked = data_check.check(str(faulty), None, progress=False)
     kept = data_check.write_clean(checked, faulty / "clean.csv")
-    rows = manifest.read(faulty / "clean.csv")
+    rows = reading.read(faulty / "clean.csv")
     names = [row.name for row in rows]
     assert len(names) == kept and "test.wav" in names and "good0.wav" in names
     assert not {"leak.wav", "voice.wav", "said.wav", "cut.wav"} & set(names)
@@ -224,7 +225,7 @@ def test_rows_of_two_splits_without_a_speaker_are_told_as_training_refuses_them(
     assert checked.counts == {"speaker in two splits": 1} and "name no speaker" in checked.faults[0].what
     assert not checked.usable
     assert data_check.write_clean(checked, tmp_path / "clean.csv") == 1
-    assert [row.split for row in manifest.read(tmp_path / "clean.csv")] == ["test"]
+    assert [row.split for row in reading.read(tmp_path / "clean.csv")] == ["test"]
 
 
 def test_a_name_written_in_two_ways_is_one_speaker(tmp_path):
@@ -256,7 +257,7 @@ def test_a_clean_manifest_keeps_times_to_the_sample_and_no_overlap_and_no_voice_
     checked = data_check.check(str(tmp_path), None, progress=False)
     assert checked.counts["audio in two splits"] == 1 and checked.counts["speaker in two splits"] == 1
     data_check.write_clean(checked, tmp_path / "clean.tsv")
-    kept = manifest.read(tmp_path / "clean.tsv")
+    kept = reading.read(tmp_path / "clean.tsv")
     assert [(row.raw, row.offset_s, row.duration_s) for row in kept] == [
         ("the first words", 1234.56789, 2.0625),
         ("some third words", 200, 3),

@@ -9,6 +9,7 @@ import soundfile
 
 from posttrain.corpus import audio, manifest
 from posttrain.errors import InputError
+from tests.corpus.layouts import reading
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def problems_of(call, *args):
 
 
 def test_rows_hold_normalised_text_and_absolute_paths(root):
-    (row,) = manifest.read(put(root, "path,text,split,speaker\naudio/good.wav,It’s 12 O'CLOCK!,valid,s1\n"))
+    (row,) = reading.read(put(root, "path,text,split,speaker\naudio/good.wav,It’s 12 O'CLOCK!,valid,s1\n"))
     assert row.text == "it's twelve o'clock"
     assert row.path == root / "audio" / "good.wav"
     assert (row.split, row.speaker, row.line, row.name) == ("valid", "s1", 2, "audio/good.wav")
@@ -42,7 +43,7 @@ def test_all_bad_lines_are_listed_with_their_numbers(root):
         root,
         "path,text\naudio/good.wav,fine\naudio/none.wav,hello\n../outside.wav,hello\naudio/good.wav,?!\n,hello\n",
     )
-    problems = problems_of(manifest.read, path)
+    problems = problems_of(reading.read, path)
     assert [p.split(":")[1] for p in problems] == ["3", "4", "5", "6"]
     for problem, word in zip(problems, ("not found", "leaves", "no usable characters", "path is empty"), strict=True):
         assert word in problem
@@ -56,21 +57,21 @@ def test_a_link_below_the_root_is_followed_to_a_file_anywhere(root, tmp_path_fac
     (root / "linked").symlink_to(outside)
     (root / "blob.csv").write_text("path,text\naudio/link.wav,hello\nlinked/0a1b,hello\n")
     (root / "manifest.csv").symlink_to(root / "blob.csv")
-    rows = manifest.read(root / "manifest.csv")
+    rows = reading.read(root / "manifest.csv")
     assert [row.path for row in rows] == [root / "audio" / "link.wav", root / "linked" / "0a1b"]
     assert len(audio.audio(rows[0].path)) == 16_000
 
 
 def test_a_text_that_cannot_be_read_out_is_refused_by_line(root):
     path = put(root, "path,text\naudio/good.wav,May 21st\naudio/good.wav,Henry VIII\naudio/good.wav,ok 👍\n")
-    problems = problems_of(manifest.read, path)
+    problems = problems_of(reading.read, path)
     assert [p.split(": ")[0] for p in problems] == [f"{path}:3", f"{path}:4"]
     assert "'VIII'" in problems[0] and "'👍'" in problems[1]
 
 
 def test_a_line_that_is_not_utf8_is_named(root):
     path = put(root, b"path,text\naudio/good.wav,fine\naudio/good.wav,caf\xe9\n")
-    (problem,) = problems_of(manifest.read, path)
+    (problem,) = problems_of(reading.read, path)
     assert problem.startswith(f"{path}:3: not UTF-8") and "'é' in Windows-1252" in problem
 
 
@@ -78,11 +79,11 @@ def test_a_line_that_is_not_utf8_is_named(root):
     ("text", "word"), [("", "no rows"), ("path,text\n", "no rows"), ("file,text\na,b\n", "expected path,text")]
 )
 def test_an_empty_manifest_or_one_without_columns_is_refused(root, text, word):
-    assert word in problems_of(manifest.read, put(root, text))[0]
+    assert word in problems_of(reading.read, put(root, text))[0]
 
 
 def test_the_text_column_may_be_missing_where_no_text_is_asked_for(root):
-    (row,) = manifest.read(put(root, "path,category\naudio/good.wav,rain\n"), None, False)
+    (row,) = reading.read(put(root, "path,category\naudio/good.wav,rain\n"), None, False)
     assert row.text == "" and row.values["category"] == "rain"
 
 
@@ -132,7 +133,7 @@ def test_formats_channels_and_rates_come_out_as_16_khz_mono(root, suffix):
 def test_loading_keeps_the_order_and_names_the_bad_rows(root):
     bad_audio(root, "short.wav")
     soundfile.write(root / "third.wav", np.full(16_000, 0.1), 16_000)
-    rows = manifest.read(put(root, "path,text\naudio/good.wav,one\nshort.wav,two\nthird.wav,three\n"))
+    rows = reading.read(put(root, "path,text\naudio/good.wav,one\nshort.wav,two\nthird.wav,three\n"))
     loaded = list(manifest.load(rows))
     assert [row.text for row, _, _ in loaded] == ["one", "two", "three"]
     assert [heard is None for _, heard, _ in loaded] == [False, True, False]
@@ -188,7 +189,7 @@ def test_a_quote_that_never_closes_swallows_no_row(root):
     ],
 )
 def test_each_kind_of_fault_is_named_with_line_and_fix(root, row, named):
-    (problem,) = problems_of(manifest.read, put(root, f"path,text\n{row}\n"))
+    (problem,) = problems_of(reading.read, put(root, f"path,text\n{row}\n"))
     assert re.search(named, problem), problem
     assert problem.startswith(f"{root}/manifest.csv:") and ";" in problem
 
@@ -196,7 +197,7 @@ def test_each_kind_of_fault_is_named_with_line_and_fix(root, row, named):
 def test_names_in_another_unicode_form_and_with_other_spaces_are_told_apart(root):
     for name in ("caf\u0065\u0301.wav", "clip\xa001.wav"):
         soundfile.write(root / name, np.full(16_000, 0.1), 16_000)
-    problems = problems_of(manifest.read, put(root, "path,text\ncaf\u00e9.wav,one\nclip 01.wav,two\n"))
+    problems = problems_of(reading.read, put(root, "path,text\ncaf\u00e9.wav,one\nclip 01.wav,two\n"))
     assert "another Unicode form (NFD in the folder, NFC in the table)" in problems[0]
     assert "'clip\\xa001.wav'" in problems[1] and "look alike" in problems[1]
 
@@ -206,36 +207,36 @@ def test_a_broken_link_a_loop_and_a_pipe_are_named(root):
     (root / "loop.wav").symlink_to(root / "loop.wav")
     os.mkfifo(root / "pipe.wav")
     lines = "".join(f"{name}.wav,hello\n" for name in ("gone", "loop", "pipe"))
-    gone, loop, pipe = problems_of(manifest.read, put(root, "path,text\n" + lines))
+    gone, loop, pipe = problems_of(reading.read, put(root, "path,text\n" + lines))
     assert "is a link to" in gone and "is a link to" in loop and "is not a regular file" in pipe
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_other_encodings_are_named_with_the_fix(root, encoding):
-    (problem,) = problems_of(manifest.read, put(root, "path,text\naudio/good.wav,fine\n" * 9, encoding))
+    (problem,) = problems_of(reading.read, put(root, "path,text\naudio/good.wav,fine\n" * 9, encoding))
     assert "UTF-" in problem and "save it as UTF-8" in problem
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
 def test_line_ends_marks_blank_lines_and_spaces_around_cells_are_accepted(root, end):
     lines = ["path , Text", "", " audio/good.wav\xa0,\u2003it is\u2028on\x0b \x85", ",", "   "]
-    (row,) = manifest.read(put(root, "\ufeff" + end.join(lines)))
+    (row,) = reading.read(put(root, "\ufeff" + end.join(lines)))
     assert (row.name, row.text, row.line) == ("audio/good.wav", "it is on", 3)
 
 
 def test_tabs_are_read_in_a_file_that_is_named_tsv(root):
     text = "path\ttext\naudio/good.wav\tone, two\n"
     (root / "manifest.tsv").write_text(text)
-    assert manifest.read(root / "manifest.tsv")[0].text == "one two"
-    (problem,) = problems_of(manifest.read, put(root, text))
+    assert reading.read(root / "manifest.tsv")[0].text == "one two"
+    (problem,) = problems_of(reading.read, put(root, text))
     assert "separated by tabs" in problem and "name the file .tsv" in problem
     (root / "manifest.tsv").write_text(text.replace("\t", ","))
-    assert "name the file .csv" in problems_of(manifest.read, root / "manifest.tsv")[0]
+    assert "name the file .csv" in problems_of(reading.read, root / "manifest.tsv")[0]
 
 
 def test_one_recording_under_two_names_is_refused(root):
     (root / "audio" / "link.wav").symlink_to(root / "audio" / "good.wav")
     rows = "path,text\naudio/good.wav,turn it up\naudio/link.wav,turn it {}\n"
     with pytest.raises(InputError, match=r"link\.wav is in line 2 already"):
-        manifest.read(put(root, rows.format("down")))
-    assert len(manifest.read(put(root, rows.format("up")))) == 2
+        reading.read(put(root, rows.format("down")))
+    assert len(reading.read(put(root, rows.format("up")))) == 2

@@ -151,7 +151,7 @@ def test_error_rates_over_sentences_and_voices_cover_the_truth():
         errors = 10 * rate + 0.4 * rng.standard_normal(120)
         clusters = Clusters.of([(f"s{s}", f"v{v}") for s, v in zip(of, who, strict=True)])
         found = statistics.ratio_of_sums(errors, [10.0] * 120, clusters, 3, 300)
-        plain = statistics.ratio_of_sums(errors, [10.0] * 120, [f"v{v}" for v in who], 3, 300)
+        plain = statistics.ratio_of_sums(errors, [10.0] * 120, Clusters.of([(v,) for v in who]), 3, 300)
         missed += not found.lo <= 0.3 <= found.hi
         by_voice += not plain.lo <= 0.3 <= plain.hi
     assert missed / times <= 0.096 < by_voice / times  # three standard errors of 200 draws
@@ -161,7 +161,7 @@ def test_an_unchanged_second_way_leaves_a_bootstrap_as_it_was():
     rng = np.random.default_rng(8)
     voices = [f"v{i % 10}" for i in range(80)]
     errors = [float(e) for e in rng.poisson(2, 80) + np.arange(80) % 10]
-    one = statistics.ratio_of_sums(errors, [10.0] * 80, voices, 0, 500)
+    one = statistics.ratio_of_sums(errors, [10.0] * 80, Clusters.of([(voice,) for voice in voices]), 0, 500)
     unique = Clusters.of([(f"s{i}", voice) for i, voice in enumerate(voices)])
     assert statistics.ratio_of_sums(errors, [10.0] * 80, unique, 0, 500) == one
 

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from posttrain.evals import statistics
+from posttrain.evals.clusters import Clusters
 from posttrain.evals.statistics import Interval
+
+
+def by(labels):
+    """Clusters of one way, such as speakers."""
+    return Clusters.of([(label,) for label in labels])
 
 
 def test_wilson_is_the_worked_example_and_has_width_at_the_ends():
@@ -86,8 +92,8 @@ def test_word_errors_are_resampled_by_speaker_not_by_clip():
     speakers = [f"s{i // 50}" for i in range(20 * 50)]
     errors = [float(i // 50 % 2) * 8 for i in range(20 * 50)]
     words = [8.0] * 1000
-    by_speaker = statistics.ratio_of_sums(errors, words, speakers, 0, 2000)
-    by_clip = statistics.ratio_of_sums(errors, words, [str(i) for i in range(1000)], 0, 2000)
+    by_speaker = statistics.ratio_of_sums(errors, words, by(speakers), 0, 2000)
+    by_clip = statistics.ratio_of_sums(errors, words, by(range(1000)), 0, 2000)
     assert by_speaker.value == by_clip.value == 0.5
     assert by_speaker.hi - by_speaker.lo > 4 * (by_clip.hi - by_clip.lo)
     # Wald by hand: 1.96 √(0.25 / 1000) = 0.031.
@@ -95,11 +101,11 @@ def test_word_errors_are_resampled_by_speaker_not_by_clip():
 
 
 def test_a_ratio_of_sums_is_not_a_mean_of_ratios():
-    assert statistics.ratio_of_sums([1, 0], [1, 9], ["a", "b"], 0, 50).value == pytest.approx(0.1)
+    assert statistics.ratio_of_sums([1, 0], [1, 9], by("ab"), 0, 50).value == pytest.approx(0.1)
 
 
 def test_one_speaker_is_resampled_by_clip():
-    found = statistics.ratio_of_sums([0, 1, 2, 3], [4] * 4, ["only"] * 4, 0, 500)
+    found = statistics.ratio_of_sums([0, 1, 2, 3], [4] * 4, Clusters.of([(str(i), "only") for i in range(4)]), 0, 500)
     assert found.lo < found.value < found.hi
 
 
@@ -108,7 +114,7 @@ def test_intervals_over_few_speakers_cover_the_truth():
     held = naive = 0
     for _ in range(400):
         rates = rng.normal(0.3, 0.1, 8)
-        found = statistics.ratio_of_sums(rates * 100, [100.0] * 8, [str(i) for i in range(8)], 3, 400)
+        found = statistics.ratio_of_sums(rates * 100, [100.0] * 8, by(range(8)), 3, 400)
         samples = rates[statistics.resample(8, 400, 3)].mean(axis=1)
         lo, hi = np.quantile(samples, [0.025, 0.975])
         held += found.lo <= 0.3 <= found.hi
@@ -122,16 +128,16 @@ def test_the_same_resamples_pair_two_models():
     hard = [float(i % 10) for i in range(200)]
     words = [20.0] * 200
     better = [h - 1 if i % 3 == 0 and h else h for i, h in enumerate(hard)]
-    paired = statistics.ratio_difference((better, words), (hard, words), speakers, 0, 1000)
-    alone = statistics.ratio_of_sums(hard, words, speakers, 0, 1000)
+    paired = statistics.ratio_difference((better, words), (hard, words), by(speakers), 0, 1000)
+    alone = statistics.ratio_of_sums(hard, words, by(speakers), 0, 1000)
     assert paired.hi < 0 and paired.p < 0.01
     assert paired.hi - paired.lo < 0.3 * (alone.hi - alone.lo)
-    same = statistics.ratio_difference((hard, words), (hard, words), speakers, 0, 1000)
+    same = statistics.ratio_difference((hard, words), (hard, words), by(speakers), 0, 1000)
     assert (same.value, same.lo, same.hi, same.p) == (0, 0, 0, 1)
 
 
 def test_perplexity_is_the_exponential_of_nats_per_token():
-    found = statistics.ratio_of_sums([math.log(8) * 10, 0.0], [10, 20], ["a", "b"], 0, 100, np.exp)
+    found = statistics.ratio_of_sums([math.log(8) * 10, 0.0], [10, 20], by("ab"), 0, 100, np.exp)
     assert found.value == pytest.approx(2.0)
     assert 1.0 <= found.lo <= 2.0 <= found.hi <= 8.0
 
@@ -152,16 +158,14 @@ def test_holm_is_the_worked_example():
 
 
 def test_figures_hang_on_the_seed_alone():
-    args = ([1, 2, 3, 4], [9, 9, 9, 9], list("abcd"))
+    args = ([1, 2, 3, 4], [9, 9, 9, 9], by("abcd"))
     assert statistics.ratio_of_sums(*args, 5, 300) == statistics.ratio_of_sums(*args, 5, 300)
     assert statistics.ratio_of_sums(*args, 5, 300) != statistics.ratio_of_sums(*args, 6, 300)
 
 
 def test_bootstrap_p_is_that_of_t_for_a_mean():
     values = np.random.default_rng(2).normal(0.3, 1, 40)
-    found = statistics.ratio_difference(
-        (values, np.ones(40)), (np.zeros(40), np.ones(40)), [str(i) for i in range(40)], 0, 4000
-    )
+    found = statistics.ratio_difference((values, np.ones(40)), (np.zeros(40), np.ones(40)), by(range(40)), 0, 4000)
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.25)
 
 

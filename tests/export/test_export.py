@@ -70,7 +70,7 @@ def project(tmp_path_factory):
     row = dict.fromkeys(("run", "code", "base", "data", "device", "started"), "x") | {"seed": 0, "wall_s": 1.0}
     figure = {"value": 0.125, "n": 40, "ci95": [0.1, 0.15]}
     row |= {"stage": "sft", "checkpoint": str(folder / "sft"), "parents": {}, "train_metrics": {}}
-    ledger.append(folder / "ledger.jsonl", row | {"config": {"stage": "sft"}, "metrics": {"wer/clean": figure}})
+    ledger.put(folder / "ledger.jsonl", row | {"config": {"stage": "sft"}, "metrics": {"wer/clean": figure}})
     return folder
 
 

@@ -9,7 +9,7 @@ def read(tmp_path, content):
     path = tmp_path / "a.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     problems = []
-    return json_lines.read(path, "a file of JSON lines", problems), problems
+    return list(json_lines.each(path, "a file of JSON lines", problems)), problems
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0c", "\x1e"])
@@ -60,4 +60,4 @@ def test_utf16_a_folder_and_a_missing_file_are_named(tmp_path):
     assert "UTF-16" in read(tmp_path, '{"a": 1}\n'.encode("utf-16"))[1][0]
     for path, named in ((tmp_path, "is a folder"), (tmp_path / "none.jsonl", "not found")):
         problems = []
-        assert json_lines.read(path, "a file of JSON lines", problems) == [] and named in problems[0]
+        assert list(json_lines.each(path, "a file of JSON lines", problems)) == [] and named in problems[0]

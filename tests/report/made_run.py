@@ -73,7 +73,7 @@ def make_run(folder: Path, stages: Iterable[str] = tuple(PARENTS), items: int = 
             "metrics": measured | {f"cost/{k}": {"value": v} for k, v in costs.items()},
         }
         write_answers(folder / stage, _answers(stage, items))
-        ledger.append(folder / "ledger.jsonl", row)
+        ledger.put(folder / "ledger.jsonl", row)
         rows.append(row)
     return rows
 

@@ -72,6 +72,6 @@ def test_a_real_base_is_named_with_its_licence(run, tmp_path):
 def test_a_stage_shared_with_another_run_is_left_to_that_run(run, tmp_path):
     branch = tmp_path / "branch"
     for row in ledger.read(run / "ledger.jsonl")[:6]:
-        ledger.append(branch / "ledger.jsonl", row.as_dict() | {"run": "branch"})
+        ledger.put(branch / "ledger.jsonl", row.as_dict() | {"run": "branch"})
     shutil.copytree(run / "sft", branch / "sft", ignore=shutil.ignore_patterns("*.md"))
     assert cards.write(branch) == []

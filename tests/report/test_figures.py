@@ -75,7 +75,7 @@ def finished(tmp_path, monkeypatch):
             "code": {"training": stage_code(row["stage"])},
             "evaluation_code": {"training": stage_code("evaluation")},
         }
-        ledger.append(folder / "ledger.jsonl", row | {"code": "abc1234+f00", "config": row["config"] | code})
+        ledger.put(folder / "ledger.jsonl", row | {"code": "abc1234+f00", "config": row["config"] | code})
     (folder / "corpus").mkdir()
     (folder / "corpus" / "code.json").write_text(json.dumps({"training": stage_code("corpus")}))
     return folder
@@ -109,7 +109,7 @@ def test_a_run_up_to_a_stage_has_a_block_that_says_so_and_depends_on_no_later_on
     rows = [row.as_dict() for row in ledger.read(finished / "ledger.jsonl")]
     (finished / "ledger.jsonl").unlink()
     for row in rows[:-1]:
-        ledger.append(finished / "ledger.jsonl", row)
+        ledger.put(finished / "ledger.jsonl", row)
     path = document(tmp_path)
     with pytest.raises(InputError, match="does not say which code made grpo"):
         filled(path)
@@ -142,7 +142,7 @@ def test_rows_of_several_versions_are_stale_and_rows_without_a_record_are_refuse
     rows[-1]["config"]["evaluation_code"] = {"training": "other"}
     path.unlink()
     for row in rows:
-        ledger.append(path, row)
+        ledger.put(path, row)
     assert "other code of evaluation;" in figures.problem(filled(document(tmp_path)))
     del rows[-1]["config"]["code"]
     ledger.put(path, rows[-1])
@@ -171,7 +171,7 @@ def test_what_seeds_and_a_run_took_are_filled_too(finished, tmp_path):
     rows = [row.as_dict() | {"seed": 1, "checkpoint": f"runs/toy_seed1/{row.stage}"} for row in ledger.read(path)]
     path.unlink()
     for row in rows:
-        ledger.append(path, row)
+        ledger.put(path, row)
     seeds_page.build({0: finished, 1: other}, finished.with_name("toy_seeds"))
     block = filled(document(tmp_path, "seeds", "runs/toy,runs/toy_seed1"))
     assert "### Which findings survive" in block.text and "items, seed 0" in block.text and figures.problem(block) == ""
@@ -196,7 +196,7 @@ def test_a_person_a_column_with_the_difference_to_the_model_without_the_adapter(
             "code": "abc+1", "base": "tiny", "data": "d", "seed": 0, "device": "cpu", "started": "s", "wall_s": 1.0,
             "train_metrics": {}, "metrics": measured,
         }  # fmt: skip
-        ledger.append(Path(f"runs/p{person}/ledger.jsonl"), row)
+        ledger.put(Path(f"runs/p{person}/ledger.jsonl"), row)
     told = figures.KINDS["personalise"].render([Path("runs/p2"), Path("runs/p3")])
     assert "person 2: with, and difference" in told and "person 3" in told
     assert "own names lost, with the personal adapter, 100" in told

@@ -61,7 +61,7 @@ def run(tmp_path_factory):
         "metrics": compute(lines(), bootstrap=50),
     }
     row["config"] = {"stage": "enhance", "listeners": {"listeners": ["L1"], "model": HOSTILE}}
-    ledger.append(folder / "ledger.jsonl", row)
+    ledger.put(folder / "ledger.jsonl", row)
     (folder / "listeners").mkdir()
     (folder / "listeners" / "L1.html").write_text("a page")
     report.build(folder)

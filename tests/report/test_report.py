@@ -123,7 +123,7 @@ def test_a_hostile_run_name_and_stage_are_escaped(tmp_path):
     (folder / "ledger.jsonl").unlink()
     for row in rows:
         name = HOSTILE.replace("/", "")  # with a slash it is no name of a folder, and is refused
-        ledger.append(folder / "ledger.jsonl", row | {"run": name, "stage": row["stage"] + name, "code": HOSTILE})
+        ledger.put(folder / "ledger.jsonl", row | {"run": name, "stage": row["stage"] + name, "code": HOSTILE})
     page = Page(report.build(folder).read_text())
     assert page.tags.count("script") == 1 and "img" not in page.tags
     assert "<script" not in (folder / "report.md").read_text()
@@ -153,7 +153,7 @@ def test_an_enhancer_beside_the_models_has_its_figures_and_changes_no_other(tmp_
     row = dict.fromkeys(("code", "base", "data", "device"), "x") | {"run": "made", "stage": "enhance", "seed": 0}
     row |= {"checkpoint": str(folder / "enhance"), "config": {"stage": "enhance"}, "parents": {}, "train_metrics": {}}
     row |= {"started": "2026-01-02T03:04:05+00:00", "wall_s": 9.0, "metrics": compute(lines)}
-    ledger.append(folder / "ledger.jsonl", row)
+    ledger.put(folder / "ledger.jsonl", row)
     html = report.build(folder).read_text()
     assert "SI-SDR improvement at 0 dB, made" in html and "6.00 dB" in html
     assert "improvement in the ear of a listener with N3, made" in html
@@ -306,9 +306,9 @@ def test_a_branch_counts_the_time_and_the_gains_of_its_own_stages(run, tmp_path)
     branch = tmp_path / "branch"
     made = ledger.read(run / "ledger.jsonl")
     for row in made[:4]:
-        ledger.append(branch / "ledger.jsonl", row.as_dict() | {"run": "branch"})
+        ledger.put(branch / "ledger.jsonl", row.as_dict() | {"run": "branch"})
     sft = made[4].as_dict() | {"run": "branch", "checkpoint": str(branch / "sft")}
-    ledger.append(branch / "ledger.jsonl", sft)
+    ledger.put(branch / "ledger.jsonl", sft)
     shutil.copytree(run / "sft", branch / "sft")
     rows = ledger.read(branch / "ledger.jsonl")
     said = report.summary(rows)

@@ -33,34 +33,34 @@ def row(stage="base", **changed):
 
 def test_a_row_comes_back_as_it_was_written(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    ledger.append(path, row())
-    ledger.append(path, ledger.Row(**row("ctc")))
+    ledger.put(path, row())
+    ledger.put(path, ledger.Row(**row("ctc")))
     assert [r.as_dict() for r in ledger.read(path)] == [row(), row("ctc")]
     assert ledger.read(tmp_path / "none.jsonl") == []
 
 
 def test_a_line_torn_anywhere_is_left_out_and_healed(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    ledger.append(path, row())
+    ledger.put(path, row())
     one = path.read_bytes()
-    ledger.append(path, row("ctc", code="naïve"))
+    ledger.put(path, row("ctc", code="naïve"))
     both = path.read_bytes()
     cuts = {*range(len(one), len(both), 29), both.index("ï".encode()) + 1, len(both) - 1}
     for cut in sorted(cuts):
         path.write_bytes(both[:cut])
         want = ["base", "ctc"] if cut == len(both) - 1 else ["base"]
         assert [r.stage for r in ledger.read(path)] == want
-        ledger.append(path, row("align"))
+        ledger.put(path, row("align"))
         assert [r.stage for r in ledger.read(path)] == [*want, "align"]
         assert path.read_bytes().startswith(one)
 
 
 def test_a_broken_line_before_the_last_is_named(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    ledger.append(path, row())
+    ledger.put(path, row())
     path.write_text("{broken\n" + path.read_text())
     before = path.read_bytes()
-    for act in (lambda: ledger.read(path), lambda: ledger.append(path, row("ctc"))):
+    for act in (lambda: ledger.read(path), lambda: ledger.put(path, row("ctc"))):
         with pytest.raises(InputError, match=r"ledger\.jsonl, line 1 is not a ledger row"):
             act()
     assert path.read_bytes() == before
@@ -85,10 +85,10 @@ def test_a_broken_line_before_the_last_is_named(tmp_path):
 )
 def test_a_row_that_is_not_one_is_refused_and_the_file_untouched(tmp_path, changed):
     path = tmp_path / "ledger.jsonl"
-    ledger.append(path, row())
+    ledger.put(path, row())
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"expected|unknown|missing"):
-        ledger.append(path, row("ctc", **changed))
+        ledger.put(path, row("ctc", **changed))
     assert path.read_bytes() == before
     path.write_text(json.dumps(row(**changed)) + "\n")
     with pytest.raises(InputError, match="line 1"):
@@ -99,10 +99,8 @@ def test_a_missing_field_is_refused_and_extra_keys_of_a_metric_are_kept(tmp_path
     short = row()
     del short["code"]
     with pytest.raises(ValueError, match="missing: code"):
-        ledger.append(tmp_path / "ledger.jsonl", short)
-    ledger.append(
-        tmp_path / "ledger.jsonl", row(metrics={"a": {"value": 1, "speakers": 4}, "cost/rtf": {"value": 0.1}})
-    )
+        ledger.put(tmp_path / "ledger.jsonl", short)
+    ledger.put(tmp_path / "ledger.jsonl", row(metrics={"a": {"value": 1, "speakers": 4}, "cost/rtf": {"value": 0.1}}))
     assert ledger.read(tmp_path / "ledger.jsonl")[0].metrics["a"]["speakers"] == 4
 
 
@@ -122,14 +120,14 @@ def test_drop_takes_out_the_named_rows_alone(tmp_path):
     ledger.drop(path, ["base"])
     assert not path.exists()
     for stage in ("base", "ctc", "align"):
-        ledger.append(path, row(stage))
+        ledger.put(path, row(stage))
     ledger.drop(path, ["ctc", "sft"])
     assert [r.stage for r in ledger.read(path)] == ["base", "align"]
 
 
 def test_a_kill_before_the_rename_leaves_the_old_ledger(tmp_path, monkeypatch):
     path = tmp_path / "ledger.jsonl"
-    ledger.append(path, row())
+    ledger.put(path, row())
     before = path.read_bytes()
 
     def killed(_):
@@ -137,23 +135,23 @@ def test_a_kill_before_the_rename_leaves_the_old_ledger(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
-        ledger.append(path, row("ctc"))
+        ledger.put(path, row("ctc"))
     monkeypatch.undo()
     assert path.read_bytes() == before
-    ledger.append(path, row("ctc"))
+    ledger.put(path, row("ctc"))
     assert [r.stage for r in ledger.read(path)] == ["base", "ctc"]
     assert not list(tmp_path.glob("*.partial"))
 
 
-def _append_ten(path, writer):
+def _put_ten(path, writer):
     for i in range(10):
-        ledger.append(path, row(f"w{writer}_{i}"))
+        ledger.put(path, row(f"w{writer}_{i}"))
 
 
 def test_two_writers_lose_no_row(tmp_path):
     path = tmp_path / "ledger.jsonl"
     context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_append_ten, args=(path, w)) for w in range(2)]
+    writers = [context.Process(target=_put_ten, args=(path, w)) for w in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -170,7 +168,7 @@ def test_the_ledger_needs_no_heavy_library():
 def test_rows_are_arranged_in_the_order_of_the_stages(tmp_path):
     path = tmp_path / "ledger.jsonl"
     for stage in ("sft", "base", "other"):
-        ledger.append(path, row(stage))
+        ledger.put(path, row(stage))
     ledger.arrange(path, ["base", "ctc", "sft"])
     assert [made.stage for made in ledger.read(path)] == ["base", "sft", "other"]
 
@@ -188,7 +186,7 @@ def run(tmp_path):
     folder.mkdir()
     for number, name in enumerate(("base", "ctc", "align")):
         stage(folder, name, started=f"2026-01-02T03:04:0{number}+00:00")
-        ledger.append(folder / "ledger.jsonl", row(name, started=f"2026-01-02T03:04:0{number}+00:00"))
+        ledger.put(folder / "ledger.jsonl", row(name, started=f"2026-01-02T03:04:0{number}+00:00"))
     return folder
 
 

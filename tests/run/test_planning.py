@@ -61,7 +61,7 @@ def stage(run: Path, recipe, node) -> None:
     files.write_json(home / "trained.json", trained | {"peak_rss_mb": 7.5})
     files.write_json_lines(home / "answers.jsonl", [{"id": "1"}])
     files.write_json(home / "metrics.json", row)
-    ledger.append(run / "ledger.jsonl", row)
+    ledger.put(run / "ledger.jsonl", row)
 
 
 def actions(steps) -> dict[str, str]:

@@ -40,7 +40,7 @@ def finish(folder, started: str) -> None:
     """A row of a finished enhance stage in run tiny."""
     row = dict.fromkeys(("run", "code", "base", "data", "device"), "x") | {"stage": folder.name, "seed": 0}
     row |= {"checkpoint": str(folder), "config": {"stage": "enhance"}, "parents": {}, "train_metrics": {}}
-    ledger.append(DEFAULT_RUN / "ledger.jsonl", row | {"metrics": {}, "started": started, "wall_s": 1.0})
+    ledger.put(DEFAULT_RUN / "ledger.jsonl", row | {"metrics": {}, "started": started, "wall_s": 1.0})
 
 
 def enhance(*arguments, capsys) -> dict:

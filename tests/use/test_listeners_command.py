@@ -67,7 +67,7 @@ def folder(tmp_path):
         row |= {"config": {"stage": stage, "recipe": "tiny", "corpus": "runs/toy/corpus"}, "metrics": found}
         row |= {"started": "2026-01-01T00:00:00+00:00"}
         (folder / stage / "metrics.json").write_text(json.dumps(row))
-        ledger.append(folder / "ledger.jsonl", row)
+        ledger.put(folder / "ledger.jsonl", row)
     return folder
 
 
@@ -129,7 +129,7 @@ def test_a_run_without_a_model_is_heard_by_that_of_the_run_whose_corpus_it_share
     assert run(["hearing", "evaluate", "branch", "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] is None
     align = json.loads((folder / "align" / "metrics.json").read_text())
-    ledger.append(folder / "ledger.jsonl", align)
+    ledger.put(folder / "ledger.jsonl", align)
     assert run(["hearing", "evaluate", "branch", "--listener", "N3", "--clips", "2", "--jobs", "1"]) == 0
     told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "  difference " in told["wer_enhanced/snr0"] and "difference" not in told["wer_unenhanced/snr0"]

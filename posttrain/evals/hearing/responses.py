@@ -6,7 +6,7 @@ from pathlib import Path
 
 from posttrain.acoustics import audiogram
 from posttrain.acoustics.audiogram import Audiogram
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.readers import tables
 
 HASPI = "haspi_better_ear_precomputed"
@@ -61,14 +61,10 @@ def load(
     rows: list[Response] = []
     known: dict[str, Audiogram] = {}
     problems: list[str] = []
-    try:
+    with collecting(problems):
         rows = read(path)
-    except InputError as error:
-        problems += error.problems
-    try:
+    with collecting(problems):
         known = audiograms([row for row in rows if row.haspi is not None], listeners, data_root, path)
-    except InputError as error:
-        problems += error.problems
     if problems:
         raise InputError(problems)
     return rows, known
@@ -86,10 +82,8 @@ def audiograms(
     known |= audiogram.clarity_listeners(data_root) if data_root is not None else {}
     problems: list[str] = []
     for file in files:
-        try:
+        with collecting(problems):
             known |= audiogram.read(file)
-        except InputError as error:
-            problems += error.problems
     looked = [str(file) for file in files]
     looked.append(str(data_root / "clarity") if data_root is not None else "DATA_ROOT/clarity, which is not set")
     first = {row.listener: row.line for row in reversed(responses)}

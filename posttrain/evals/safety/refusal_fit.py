@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize, special
 
 from posttrain import files
-from posttrain.errors import InputError
+from posttrain.errors import InputError, collecting
 from posttrain.evals.safety import labelled_answers
 from posttrain.evals.safety.calibration import Judged, cohen, figure, kappa
 from posttrain.evals.safety.labelled_answers import LabelledAnswer
@@ -105,10 +105,8 @@ def _read(paths: Sequence[Path]) -> list[Model]:
     if len({path.resolve() for path in paths}) < len(paths):
         problems.append("--answers names a file twice, expected one file for each model; take one out")
     for path in paths:
-        try:
+        with collecting(problems):
             models.append(_model(path))
-        except InputError as error:
-            problems += error.problems
     refused = [r for m in models for r in m.refused]
     if not problems and (all(refused) or not any(refused)):
         problems.append("the answers are all refusals or all none, expected both; give more answers")

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from posttrain import files
 from posttrain.errors import InputError
 from posttrain.evals.metrics import of
-from posttrain.report import code_versions
+from posttrain.report import code_versions, template
 from posttrain.report.markdown import table
 from posttrain.report.study.seeds import ALL, DELTAS, LACKING, NOT, SIGN, Figure, Held, Runs, figures, headlines, held
 from posttrain.report.words import between, change, label, number, reference, unit
@@ -147,12 +144,9 @@ def _name(folders: Mapping[int, Path]) -> str:
 
 
 def _html(runs: Runs, folders: Mapping[int, Path]) -> str:
-    loader = PackageLoader("posttrain.report", "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    css = (Path(__file__).parent.parent / "templates" / "report.css").read_text(encoding="utf-8")
     row = next(iter(runs.values()))[0]
-    return env.get_template("seeds.html.j2").render(
-        css=Markup(css),
+    return template.render(
+        "seeds.html.j2",
         run=_name(folders),
         seeds=", ".join(map(str, runs)),
         about=ABOUT,

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from posttrain import files
 from posttrain.evals.choice import Apart
-from posttrain.report import charts
+from posttrain.report import charts, template
 from posttrain.report.charts import Point
 from posttrain.report.claims import DISAGREES, NOT_RUN, REPRODUCED, UNDECIDABLE, Claim, claims
 from posttrain.report.markdown import table
@@ -151,12 +150,9 @@ def plot(made: Sequence[Arm]) -> Markup:
 
 
 def _html(made: Sequence[Arm], said: Sequence[Claim]) -> str:
-    loader = PackageLoader("posttrain.report", "templates")
-    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    css = (Path(__file__).parent.parent / "templates" / "report.css").read_text(encoding="utf-8")
     row = next(iter(made[-1].rows.values()))
-    return env.get_template("study.html.j2").render(
-        css=Markup(css),
+    return template.render(
+        "study.html.j2",
         run=row.run,
         start=made[0].start.stage,
         advice=advice(made),

@@ -5,6 +5,7 @@ from pathlib import Path
 from posttrain.corpus import manifest
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.corpus.layouts.kinds import LAYOUTS, layout_of
+from posttrain.errors import InputError
 
 
 def make(root: Path, files: dict[str, str | bytes]) -> Path:
@@ -14,6 +15,14 @@ def make(root: Path, files: dict[str, str | bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return root
+
+
+def read(path: str | Path, root: str | Path | None = None, text: bool = True) -> list[manifest.Row]:
+    """The rows of a manifest; InputError if anything is wrong with it."""
+    found, problems = manifest.scan(path, root, text)
+    if problems:
+        raise InputError(problems)
+    return found
 
 
 def entries(root: Path, layout: str, **card: object) -> tuple[list[Entry], list[str]]:

@@ -92,5 +92,5 @@ def in_memory(*made: list[dict]) -> list[Arm]:
 def read(folder: Path, *made: list[dict]) -> list[Arm]:
     """The arms of a ledger with these rows, which is left in the folder."""
     for one in [start(), *(one for rows in made for one in rows)]:
-        ledger.append(folder / "ledger.jsonl", one)
+        ledger.put(folder / "ledger.jsonl", one)
     return arms(ledger.read(folder / "ledger.jsonl"))

@@ -91,7 +91,7 @@ def folders(tmp_path):
                 n: m | {"value": m["value"] * (1 + 0.01 * seed)} if n.startswith("wer") else m
                 for n, m in one.metrics.items()
             }
-            ledger.append(path, dataclasses.replace(one, metrics=shifted))
+            ledger.put(path, dataclasses.replace(one, metrics=shifted))
     return made
 
 
@@ -119,7 +119,7 @@ def test_other_code_and_rows_of_another_seed_are_told(folders, tmp_path):
     rows = ledger.read(path)
     path.unlink()
     for one in rows:
-        ledger.append(path, dataclasses.replace(one, code="other"))
+        ledger.put(path, dataclasses.replace(one, code="other"))
     seeds_page.build(folders, tmp_path / "out")
     [warning] = json.loads((tmp_path / "out" / "seeds.json").read_text())["warnings"]
     assert "differ in code" in warning and "other" in warning

@@ -253,7 +253,7 @@ def test_an_arm_made_from_another_counts_from_the_same_start(tmp_path):
 
 def test_a_ledger_without_arms_is_refused(tmp_path):
     for one in (start(), row("sft", "sft", {"task/intent": 0.3})):
-        ledger.append(tmp_path / "ledger.jsonl", one)
+        ledger.put(tmp_path / "ledger.jsonl", one)
     with pytest.raises(InputError, match="1 sft stages"):
         arms(ledger.read(tmp_path / "ledger.jsonl"))
 
