@@ -8,7 +8,6 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from posttrain.model.encoders import kinds, loading
-from posttrain.model.encoders.contract import state_hash
 
 FRAME = 640
 
@@ -25,8 +24,7 @@ class MadeEncoder:
         self.width, self.word = width, word
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            self.module = nn.Linear(FRAME, width).requires_grad_(False)
-        self.num_params = sum(p.numel() for p in self.module.parameters())
+            self.model = self.module = nn.Linear(FRAME, width).requires_grad_(False)
 
     def num_frames(self, samples):
         return samples // FRAME
@@ -41,9 +39,6 @@ class MadeEncoder:
     def transcribe(self, waveforms, lengths, words=()):
         frames, counts = self.encode(*self.features(waveforms, lengths))
         return [(row[:n], " ".join([self.word] * (n // 12))) for row, n in zip(frames, counts.tolist(), strict=True)]
-
-    def weights_hash(self):
-        return state_hash(self.module)
 
     def save(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def apply(llama: nn.Module, adapter: Adapter) -> Any:
         llama.requires_grad_(True)
         return llama
     if adapter.method == "prompt_tuning":
-        return get_peft_model(llama, prompt_config(llama, adapter))
+        return get_peft_model(llama, prompt_config(adapter))
     peft_model = get_peft_model(llama, lora_config(adapter))
     check_targets(peft_model, adapter)
     return peft_model
@@ -50,7 +50,7 @@ def lora_config(
     )
 
 
-def prompt_config(llama: nn.Module, adapter: Adapter) -> PromptTuningConfig:
+def prompt_config(adapter: Adapter) -> PromptTuningConfig:
     """PEFT's config for prompt tuning, initialised with embeddings of random words."""
     return PromptTuningConfig(
         task_type=TaskType.CAUSAL_LM,

@@ -258,9 +258,7 @@ def links_of(folder: Path, spec: Spec) -> dict[str, dict[str, str]]:
 
 def relative(path: str | Path) -> str:
     """The path as it is recorded: relative to the project (the working folder) if it lies inside."""
-    absolute = Path(os.path.abspath(path))
-    here = Path.cwd()
-    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else absolute.as_posix()
+    return origin.shown(Path(path)).as_posix()
 
 
 # --- reading and writing ---------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from posttrain.machine import lock
 from posttrain.machine.device import say
 from posttrain.model import frame_cache
 from posttrain.model.encoders import loading as encoders
-from posttrain.model.encoders.contract import Encoder, batched, run
+from posttrain.model.encoders.contract import Encoder, batched, run, state_hash
 from posttrain.model.frame_table import FrameTable
 
 FRAMES, SPANS = "frames.safetensors", "hypotheses.json"
@@ -58,7 +58,7 @@ def encode_corpus(
     so an interrupted encoding goes on where it stopped, and is mapped into memory, not read. float16 halves its size;
     text rows do not use it.
     """
-    plain = f"{_sounds(corpus)}-{encoder.weights_hash()}-{FRAMES_FORMAT}"
+    plain = f"{_sounds(corpus)}-{state_hash(encoder.model)}-{FRAMES_FORMAT}"
     key = f"{plain}-transcripts" if transcripts else plain
     with lock.waiting(folder):  # another command may be encoding the same
         found = _cached(folder, corpus, {key, f"{plain}-transcripts"})

@@ -47,7 +47,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
     if config.model:
         encoder = encoders.load(config.model, config.revision, context.device)
         encoders.refer(context.folder, config.model, pinned(config.model, config.revision))
-        return {"steps": 0, "tokens": 0, "params": encoder.num_params}
+        return {"steps": 0, "tokens": 0, "params": sum(p.numel() for p in encoder.model.parameters())}
     torch.manual_seed(context.seed)
     said = [clip.text for clip in context.corpus.clips_of("train")]
     encoder = untrained(config, parakeet.unit_tokenizer(said, config.units))
@@ -62,7 +62,7 @@ def run(config: CTCConfig, context: StageContext) -> dict[str, Any]:
     encoder.model.requires_grad_(False).eval()
     metrics |= valid_wer(encoder, context.corpus)
     encoders.save(encoder, context.folder)
-    return metrics | {"params": encoder.num_params}
+    return metrics | {"params": sum(p.numel() for p in encoder.model.parameters())}
 
 
 def untrained(config: CTCConfig, tokenizer: ParakeetTokenizer | None = None) -> Parakeet:

@@ -26,6 +26,7 @@ from posttrain.corpus.types import Clip
 from posttrain.errors import InputError
 from posttrain.machine.device import say
 from posttrain.model.encoders import loading as encoders
+from posttrain.model.encoders.contract import state_hash
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance
 
@@ -61,7 +62,7 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
     heard_by = None
     if learner is not None and teacher is not None:
         encoders.save(learner, context.folder / encoders.TRAINED_WITH)
-        hashes = (encoder.weights_hash() for encoder in (learner, teacher))
+        hashes = (state_hash(encoder.model) for encoder in (learner, teacher))
         heard_by = dict(zip(("weights", "learned_from"), hashes, strict=True))
     enhancer.save(context.folder, made, heard_by)
     return metrics | {"params": _count(made), "latency_ms": made.latency_ms} | valid_gain(made, context.corpus)

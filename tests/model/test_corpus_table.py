@@ -13,6 +13,7 @@ from posttrain.corpus.types import Example
 from posttrain.evals import evaluate
 from posttrain.model import corpus_table, frame_cache
 from posttrain.model.encoders import contract, parakeet
+from posttrain.model.encoders.contract import state_hash
 from posttrain.model.frame_table import FrameTable
 from posttrain.model.speech_llama import Spec
 
@@ -164,6 +165,6 @@ def test_a_window_in_which_nothing_is_heard_adds_nothing(outputs, expected):
 def test_a_log_that_the_disk_lost_begins_anew(encoder, tmp_path):
     corpus, path = Corpus(only=("train", burst(1.0))), tmp_path / corpus_table.FRAMES
     frame_cache.partial_of(path).write_bytes(b"\0" * 4_000)
-    key = f"{corpus_table._sounds(corpus)}-{encoder.weights_hash()}-{corpus_table.FRAMES_FORMAT}"
+    key = f"{corpus_table._sounds(corpus)}-{state_hash(encoder.model)}-{corpus_table.FRAMES_FORMAT}"
     frame_cache._log(path).write_text(json.dumps(key) + "\n\0\0\0\0\n[]\n")
     assert corpus_table.encode_corpus(encoder, corpus, tmp_path, progress=False).frames.any()

@@ -25,6 +25,7 @@ from posttrain.evals.errors import edit_errors
 from posttrain.model import checkpoint
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders import parakeet
+from posttrain.model.encoders.contract import state_hash
 from posttrain.model.frame_table import FrameTable
 from posttrain.use import listen
 from posttrain.use import transcribe as transcribing
@@ -344,7 +345,7 @@ def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_fol
     with torch.no_grad():
         learner.model.ctc_head.weight.neg_()
     encoders.save(learner, speech / "aid" / encoders.TRAINED_WITH)
-    old, new = (encoder.weights_hash() for encoder in (own, learner))
+    old, new = (state_hash(encoder.model) for encoder in (own, learner))
     enhancer.save(speech / "aid", made, {"weights": new, "learned_from": old})
     asked = (speech / "a.wav", "--checkpoint", model)
     aided = (*asked, "--enhance", "--enhancer", speech / "aid")

@@ -100,10 +100,6 @@ class Detector:
         treats = found["opening:odd_question"] or (helps and not found["opening:wrongdoing"] and not found["all:care"])
         return PARTIAL_REFUSAL if treats else FULL_REFUSAL
 
-    def refuses(self, answer: str) -> bool:
-        """Whether it is a refusal, full or partial; a non-answer is not."""
-        return self.label(answer) in REFUSALS
-
     def _log_odds(self, found: dict[str, float]) -> float:
         weighed = evidence(found)
         return self.intercept + math.fsum(self.weights[name] * value for name, value in weighed.items())

@@ -41,8 +41,8 @@ class Encoder(Protocol):
         """Samples of the longest clip that it encodes; longer ones are cut before, or refused by `run`."""
 
     @property
-    def num_params(self) -> int:
-        """All its weights, those that transcribe included."""
+    def model(self) -> torch.nn.Module:
+        """All of it, the part that transcribes included; `state_hash` of it identifies frames and transcripts."""
 
     @property
     def device(self) -> torch.device:
@@ -83,9 +83,6 @@ class Encoder(Protocol):
         `words`: whether each clip's transcript is needed, by default all are; one that is not may be left empty where
         it costs more than the frames. Without gradients, in eval(). A clip's frames do not depend on its batch.
         """
-
-    def weights_hash(self) -> str:
-        """Identifies the weights that frames and transcripts depend on (`state_hash`)."""
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face folder, with a config.json whose `model_type` is in `kinds.KINDS`."""

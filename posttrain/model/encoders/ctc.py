@@ -36,7 +36,7 @@ from posttrain.acoustics.frontend import collate
 from posttrain.corpus.normalise import normalise
 from posttrain.errors import InputError
 from posttrain.model.encoders import forced_alignment, kinds
-from posttrain.model.encoders.contract import Aligner, Span, state_hash, whole
+from posttrain.model.encoders.contract import Aligner, Span, whole
 from posttrain.model.untrusted import read_content
 
 MODELS: dict[str, tuple[Any, Any]] = {
@@ -83,10 +83,6 @@ class CTC:
         return kinds.KINDS[config.model_type].shape(config.to_dict(), kinds.HOP_SAMPLES).frame_samples
 
     @property
-    def num_params(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
-
-    @property
     def device(self) -> torch.device:
         return self.model.device
 
@@ -118,13 +114,9 @@ class CTC:
         frames = frames.float().cpu()  # (B, T, D)
         return [(frames[i, :n].clone(), self.words(best[i, :n])) for i, n in enumerate(counts.tolist())]
 
-    def weights_hash(self) -> str:
-        return state_hash(self.model)
-
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        for part in (self.model, self.tokenizer, self.extractor):
+            part.save_pretrained(folder)
 
     def words(self, units: torch.Tensor) -> str:
         """The words of a path of CTC units (T,), normalised."""

@@ -15,7 +15,7 @@ from posttrain.acoustics.enhancer import SPEC
 from posttrain.errors import InputError
 from posttrain.model import origin
 from posttrain.model.encoders import ctc, kinds, parakeet, whisper
-from posttrain.model.encoders.contract import Encoder
+from posttrain.model.encoders.contract import Encoder, state_hash
 from posttrain.model.untrusted import read_content
 
 SPEC_FILE = "checkpoint.json"
@@ -85,8 +85,8 @@ def save(encoder: Encoder, folder: Path) -> None:
 
     Raises RuntimeError if it does not read back as written."""
     encoder.save(folder)
-    weights = load(folder).weights_hash()
-    if weights != encoder.weights_hash():
+    weights = state_hash(load(folder).model)
+    if weights != state_hash(encoder.model):
         raise RuntimeError(f"{folder} does not read back as what was written; look at the disk")
     _write_spec(folder, {"encoder": "./.", "revision": None, "weights": weights})
 
@@ -101,13 +101,13 @@ def trained_with(enhancer: Path, encoder: Encoder) -> Encoder:
     if known is None:
         return encoder
     folder = enhancer / TRAINED_WITH
-    if known["learned_from"] != encoder.weights_hash():
+    if known["learned_from"] != state_hash(encoder.model):
         raise InputError(
             f"{folder} learned from another encoder than the checkpoint hears by; name an enhancer of the checkpoint's"
             " run, or a checkpoint whose sft left the ctc stage's encoder as it was"
         )
     made = load(os.path.abspath(folder), device=str(encoder.device))
-    if known["weights"] != made.weights_hash():
+    if known["weights"] != state_hash(made.model):
         raise InputError(f"{folder} is not the encoder that learned with the enhancer; get the folder again, whole")
     return made
 
@@ -115,10 +115,9 @@ def trained_with(enhancer: Path, encoder: Encoder) -> Encoder:
 def refer(folder: Path, source: str, revision: str | None) -> None:
     """Save a reference to an encoder stored elsewhere; a folder below the working folder is named relative to it."""
     if Path(source).is_dir():
-        path = Path(os.path.abspath(source))
-        source = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
+        link = {origin.LINKS: origin.links(folder, {"encoder": Path(os.path.abspath(source))})}
+        source = origin.shown(Path(source)).as_posix()
         source = source if source.startswith("/") else f"./{source}"
-        link = {origin.LINKS: origin.links(folder, {"encoder": path})}
         _write_spec(folder, {"encoder": source, "revision": revision, **link})
         return
     _write_spec(folder, {"encoder": source, "revision": revision})

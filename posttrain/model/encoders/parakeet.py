@@ -23,7 +23,7 @@ from transformers import (
 
 from posttrain.acoustics.frontend import LogMel, collate
 from posttrain.model.encoders import forced_alignment
-from posttrain.model.encoders.contract import Aligner, Span, state_hash, whole
+from posttrain.model.encoders.contract import Aligner, Span, whole
 
 NO_SPLIT = ("ParakeetEncoderBlock",)
 CHARACTERS = "▁'abcdefghijklmnopqrstuvwxyz"
@@ -53,10 +53,6 @@ class Parakeet:
     @property
     def longest_samples(self) -> int:
         return int(self.module.config.max_position_embeddings * self.frame_samples)
-
-    @property
-    def num_params(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -92,13 +88,9 @@ class Parakeet:
         frames = frames.float().cpu()  # (B, T, D)
         return [(frames[i, :n].clone(), self.words(best[i, :n])) for i, n in enumerate(counts.tolist())]
 
-    def weights_hash(self) -> str:
-        return state_hash(self.model)
-
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        for part in (self.model, self.tokenizer, self.extractor):
+            part.save_pretrained(folder)
 
     def labels(self, text: str) -> list[int]:
         """CTC units of normalised words."""

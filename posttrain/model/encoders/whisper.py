@@ -34,7 +34,7 @@ from posttrain.acoustics import SAMPLE_RATE
 from posttrain.acoustics.frontend import collate
 from posttrain.corpus.normalise import normalise
 from posttrain.errors import InputError
-from posttrain.model.encoders.contract import state_hash, whole
+from posttrain.model.encoders.contract import whole
 
 NO_SPLIT = ("WhisperEncoderLayer",)
 SILENCE = 50
@@ -72,10 +72,6 @@ class Whisper:
     @property
     def longest_samples(self) -> int:
         return int((2 * self.module.config.max_source_positions - SILENCE) * self.extractor.hop_length)
-
-    @property
-    def num_params(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -147,13 +143,9 @@ class Whisper:
             self._silence = learned, _forward(self.module, features)[0]
         return self._silence[1]
 
-    def weights_hash(self) -> str:
-        return state_hash(self.model)
-
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        for part in (self.model, self.tokenizer, self.extractor):
+            part.save_pretrained(folder)
 
 
 def load(source: str | Path, revision: str | None = None, device: str = "cpu") -> Whisper:
