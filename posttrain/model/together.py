@@ -162,7 +162,8 @@ def _llama(
     llama: SpeechLlama, examples: Sequence[Example], texts: Sequence[Sequence[str]], batch_size: int
 ) -> list[list[float]]:
     """Log-probability of each text and its end after its clip's prompt."""
-    rows, spans = [], []
+    rows: list[list[int]] = []
+    spans: list[tuple[int, int]] = []
     for example, of_clip in zip(examples, texts, strict=True):
         prompt = llama.tokenizer.prompt_ids(example)
         rows += [prompt + llama.tokenizer.answer_ids(text) for text in of_clip]

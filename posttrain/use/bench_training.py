@@ -18,8 +18,8 @@ from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.model.speech_llama import SpeechLlama
 from posttrain.stages.training import supervised
+from posttrain.stages.training.bfloat16 import quick
 from posttrain.stages.training.context import StageContext
-from posttrain.stages.training.trainer import quick
 from posttrain.use.bench_case import Case
 
 STEPS, ROWS = 2, 8

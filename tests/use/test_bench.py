@@ -8,7 +8,7 @@ import torch
 from conftest import example
 
 from posttrain.errors import InputError
-from posttrain.stages.training import trainer
+from posttrain.stages.training import bfloat16
 from posttrain.use import bench, bench_case, bench_decoding, bench_training
 from posttrain.use.bench_case import Case, timed
 
@@ -69,7 +69,7 @@ def test_transcripts_with_drafts_are_timed_beside_the_same_words_without(drafted
 
 def test_training_steps_on_speech_are_timed_beside_three_others(smoke_run, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    monkeypatch.setattr(trainer, "WIDE", 1)
+    monkeypatch.setattr(bfloat16, "WIDE", 1)
     loaded = bench_decoding.loaded(smoke_run / "sft", bench_training.CLIPS, "train")
     assert {example.split for example in loaded[1]} == {"train"}
     seen = []

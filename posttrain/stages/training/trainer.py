@@ -10,20 +10,17 @@ from typing import Any, TypeVar
 import torch
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import LlamaPreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from posttrain.corpus import overlap
 from posttrain.model.adapters import count_trainable, trainable_summary
+from posttrain.stages.training.bfloat16 import pays_on_cpu, quick
 from posttrain.stages.training.context import StageContext
 
 A = TypeVar("A", bound=TrainingArguments)
-
-WIDE = 256
-"""Width of a Llama from which its training is faster in bfloat16 on a CPU with AMX: below, conversions take what the
-products save. Measured with LoRA on two cores: at 64 no gain, at 192 × 1.4, SmolLM2-135M (576) × 1.9 to 2.2."""
 
 
 def arguments(
@@ -59,7 +56,7 @@ def arguments(
         "gradient_checkpointing": gradient_checkpointing,
         "train_sampling_strategy": "group_by_length" if by_length else "random",
         "use_cpu": not on_cuda,
-        "bf16": torch.cuda.is_bf16_supported() if on_cuda else llama is not None and _pays_on_cpu(llama),
+        "bf16": torch.cuda.is_bf16_supported() if on_cuda else llama is not None and pays_on_cpu(llama),
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": on_cuda,
         "remove_unused_columns": False,
@@ -76,31 +73,6 @@ def arguments(
     with warnings.catch_warnings():  # TRL uses the old name of activation checkpointing
         warnings.simplefilter("ignore", FutureWarning)
         return cls(**{**chosen, **extra})
-
-
-def _pays_on_cpu(llama: Any) -> bool:
-    """Whether a Llama trains faster on this CPU if its matrix products are in bfloat16; weights stay as they are."""
-    wide = llama.config.hidden_size >= WIDE and not getattr(llama, "is_quantized", False)
-    return wide and torch.cpu._is_amx_tile_supported()
-
-
-@contextmanager
-def quick(trainer: Trainer) -> Iterator[None]:
-    """Train in this block, after which the model computes as before it, in its own type.
-
-    On a CPU in bfloat16 attention is by matrix products: the backward pass of PyTorch's own does not use AMX.
-    """
-    model: Any = trainer.model
-    llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    before = llama.config._attn_implementation if isinstance(llama, LlamaPreTrainedModel) else None
-    if before and trainer.args.use_cpu and trainer.args.bf16:
-        llama.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast from now on
-        if before:
-            llama.set_attn_implementation(before)
 
 
 def train(

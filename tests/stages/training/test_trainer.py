@@ -6,8 +6,7 @@ from transformers import Trainer, TrainingArguments
 
 from posttrain.config.sections import SFTConfig
 from posttrain.model import checkpoint
-from posttrain.stages.training import supervised
-from posttrain.stages.training import trainer as training
+from posttrain.stages.training import bfloat16, supervised
 from posttrain.stages.training.trainer import arguments, keep_trainables, train
 from tests.stages.toy_run import toy_context
 
@@ -91,13 +90,13 @@ def test_a_wide_llama_trains_in_bfloat16_where_a_cpu_is_faster_so_and_computes_a
     config = SFTConfig(steps=2, batch_size=2)
     llama = checkpoint.adapt(llama, "lora")
 
-    def bfloat16(amx, wide):
+    def chosen(amx, wide):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-        monkeypatch.setattr(training, "WIDE", wide)
+        monkeypatch.setattr(bfloat16, "WIDE", wide)
         return supervised.build(llama, asked, config, context).args.bf16
 
     width = llama.model.config.hidden_size
-    assert (bfloat16(True, width + 1), bfloat16(False, width), bfloat16(True, width)) == (False, False, True)
+    assert (chosen(True, width + 1), chosen(False, width), chosen(True, width)) == (False, False, True)
     seen = set()
     product = llama.model.get_submodule("base_model.model.model.layers.0.mlp.up_proj")
     attention = llama.model.config
@@ -105,10 +104,10 @@ def test_a_wide_llama_trains_in_bfloat16_where_a_cpu_is_faster_so_and_computes_a
         lambda module, given, out: seen.add((out.dtype, attention._attn_implementation))
     )
     supervised.train_supervised(llama, asked, config, context, "sft")
-    assert seen == {(torch.bfloat16, "eager")}
+    assert seen == {(torch.bfloat16, bfloat16.ATTENTION)}
     llama.answer(asked[:1], max_new_tokens=1)
     hook.remove()
-    assert seen == {(torch.bfloat16, "eager"), (torch.float32, "sdpa")}
+    assert seen == {(torch.bfloat16, bfloat16.ATTENTION), (torch.float32, "sdpa")}
     checkpoint.save(tmp_path / "saved", llama, "sft")
     answers = [each.answer for each in asked]
     read = checkpoint.load(tmp_path / "saved", table=table)
