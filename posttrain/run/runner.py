@@ -175,7 +175,7 @@ class _Run:
         if not encoder:
             return None
         spec = files.read_json(parents["model"] / origin.SPEC) if "model" in parents else {}
-        transcripts = spec.get("transcript", False) or getattr(node.options, "transcript", False)
+        transcripts = spec.get("transcript", False) or _reads_transcripts(node)
         return corpus_table(encoder, self.corpus, self.device, transcripts)
 
 
@@ -253,14 +253,22 @@ def _evaluated_with(run: _Run) -> dict[str, Any]:
     return found | ({"held_out": held_out} if held_out else {})
 
 
+def _reads_transcripts(node: Node) -> bool:
+    """Whether the node's model is the first that reads the encoder's transcripts."""
+    return bool(getattr(node.options, "transcript", False))
+
+
 def _evaluate(run: _Run, step: Step) -> None:
     """Answer every item, measure against row zero and the parent, write answers.jsonl and, last, metrics.json."""
     from posttrain.evals import evaluate, standalone
+    from posttrain.model.corpus_table import corpus_table
 
     node = step.node
     say(f"  evaluating {node.name}")
     clock = time.monotonic()
     reset_peak_rss()
+    if node.spec.leaves == "encoder" and any(_reads_transcripts(other.node) for other in run.steps):
+        corpus_table(step.folder, run.corpus, run.device, transcripts=True)  # else it is encoded once more for them
     made = _linked(run, step)
     answers, measured, costs = standalone.measure(
         made, run.corpus, run.recipe.evaluation, run.device, run.recipe.corpus.data_root

@@ -6,6 +6,7 @@ from transformers import Trainer, TrainingArguments
 
 from posttrain.config.sections import SFTConfig
 from posttrain.model import checkpoint
+from posttrain.model.decoding import right_padded
 from posttrain.stages.training import bfloat16, supervised
 from posttrain.stages.training.trainer import arguments, keep_trainables, train
 from tests.stages.toy_run import toy_context
@@ -112,3 +113,17 @@ def test_a_wide_llama_trains_in_bfloat16_where_a_cpu_is_faster_so_and_computes_a
     answers = [each.answer for each in asked]
     read = checkpoint.load(tmp_path / "saved", table=table)
     assert read.logprobs(asked, answers) == llama.logprobs(asked, answers)
+
+
+@pytest.mark.parametrize("short", [0, 999])
+def test_attention_of_short_and_of_long_rows_is_the_models_own(llama, short, monkeypatch):
+    rows = [llama.tokenizer.prompt_ids(example(f"test/{i}")) for i in range(3)]
+    ids, mask = right_padded(rows, llama.tokenizer.pad_token_id)
+
+    def logits():
+        return llama.model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
+
+    own = logits()
+    monkeypatch.setattr(bfloat16, "SHORT", short)
+    llama.model.set_attn_implementation(bfloat16.ATTENTION)
+    assert torch.allclose(logits(), own, atol=1e-4 * own.abs().max())
