@@ -166,7 +166,7 @@ picture: .venv/.ready  ## make docs/report.png, the README's picture of RUN's re
 figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ from finished runs, or from RUN alone; DRY_RUN=1 lists stale ones
 	.venv/bin/python docs/figures.py $(if $(RUN),"$(run_folder)") $(if $(DRY_RUN),--check)
 
-bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts on one core, compared with other packages
+bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts and training on one core, compared with other packages
 	.venv/bin/python -m posttrain.use.bench $(if $(RUN)$(wildcard $(run_folder)/sft/metrics.json),--checkpoint "$(run_folder)/$(or $(STAGE),sft)") $(if $(CLIPS),--clips "$(CLIPS)")
 
 scale: .venv/.ready  ## time and memory to list, decode and encode a thousand to a hundred thousand recordings; list a million

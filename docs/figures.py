@@ -149,7 +149,10 @@ def fill(block: Block) -> str:
     InputError where a run is not finished, or was made before the code of its stages was recorded.
     """
     if file := KINDS[block.kind].file:
-        made = json.loads((block.runs[0] / file).read_text(encoding="utf-8"))["code"]
+        measured = json.loads((block.runs[0] / file).read_text(encoding="utf-8"))
+        made = measured.get("code", {})
+        if not made or measured.get("checkpoint", "") is None:
+            raise InputError(f"{block.where}: {file} is of old code or of no run; run `{block.fields['command']}`")
         commits, code = made["version"].partition("+")[0], f"{block.kind}:{_training(made)}"
     else:
         rows = {run: ledger.read(run / "ledger.jsonl") for run in block.runs}
@@ -200,9 +203,6 @@ def _recorded(block: Block, rows: list[Row]) -> tuple[str, str]:
 
 def _training(recorded: object) -> str:
     return str(recorded.get("training") or "") if isinstance(recorded, dict) else ""
-
-
-# --- what the blocks show --------------------------------------------------------------------------------------------
 
 
 def _run(runs: list[Path]) -> str:

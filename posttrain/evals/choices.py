@@ -66,7 +66,7 @@ def _encoded(llama: SpeechLlama, context: str, ending: str) -> tuple[list[int], 
     row = start + tokenizer.word_ids(context + ending)
     begins = len(start) + len(tokenizer.word_ids(context))
     dropped = max(0, len(row) - llama.model.config.max_position_embeddings - 1)
-    return row[dropped:], begins - dropped
+    return row[dropped:], max(1, begins - dropped)
 
 
 def _highest(values: Sequence[float]) -> int:

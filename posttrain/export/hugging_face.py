@@ -15,7 +15,7 @@ from posttrain.model.decoding import check_generation
 from posttrain.model.encoders.loading import BODIES
 from posttrain.model.frame_table import SpeechEmbedding, StackedTable, resize_forbidden
 from posttrain.model.projector import Projector
-from posttrain.model.speech_llama import Spec
+from posttrain.model.speech_llama import Spec, one_arithmetic
 from posttrain.model.word_head import WordHead, spoken_rows
 
 
@@ -154,6 +154,13 @@ class SpeechLlamaForConditionalGeneration(SpeechLlamaPreTrainedModel, Generation
         self.vocab_size = config.text_config.vocab_size
         self.lm_head = nn.Linear(config.text_config.hidden_size, self.vocab_size, bias=False)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As PreTrainedModel's; in 4 bits a CPU computes as in training (`one_arithmetic`)."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        one_arithmetic(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
 
     def forward(
         self,

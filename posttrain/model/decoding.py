@@ -254,10 +254,9 @@ def read_prompts(
 def beginning(model: Any, rows: list[list[int]]) -> tuple[Any, int]:
     """Keys and values of what all rows begin with, for each row, and its length: 0 if it is short, or if virtual tokens
     come first."""
-    virtual = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
     columns = zip(*(row[:-1] for row in rows), strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda ids: len(set(ids)) == 1, columns))
-    if virtual or len(rows) == 1 or shared < SHARED:
+    if _virtual(model) or len(rows) == 1 or shared < SHARED:
         return None, 0
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
     ids = torch.tensor([rows[0][:shared]], device=model.device)
@@ -266,15 +265,21 @@ def beginning(model: Any, rows: list[list[int]]) -> tuple[Any, int]:
     return cache, shared
 
 
+def _virtual(model: Any) -> int:
+    """How many virtual tokens come before a prompt: none without prompt tuning, or where that is switched off."""
+    if not isinstance(model, PeftModel) or not model.active_peft_config.is_prompt_learning or model._adapters_disabled:
+        return 0
+    return int(model.active_peft_config.num_virtual_tokens)
+
+
 def prompt_embeddings(model: Any, rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings (B, L, D) and mask (B, L) of prompts padded on the left, with virtual tokens right before each."""
-    virtual = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    count = model.active_peft_config.num_virtual_tokens if virtual else 0
+    count = _virtual(model)
     ids, mask = left_padded([[pad_id] * count + row for row in rows], pad_id)
     ids, mask = ids.to(model.device), mask.to(model.device)
     embeddings = llama.get_input_embeddings()(ids)  # (B, L, D)
-    if virtual:
+    if count:
         first = ids.shape[1] - mask.sum(1, keepdim=True)  # (B, 1)
         at = first + torch.arange(count, device=ids.device)  # (B, count)
         prompts = model.get_prompt(batch_size=len(rows)).to(embeddings.dtype)  # (B, count, D)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn import Linear4bit
+from torch import nn
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from posttrain.corpus.instructions import PHRASES, REPEAT, World
@@ -277,7 +278,7 @@ def load_llama(
             f"{len(tokenizer)}; use the tokenizer it was trained with"
         )
     if quantization == "nf4":
-        _one_arithmetic(model)
+        one_arithmetic(model)
     tokenizer.attach({}, model.config.vocab_size)
     model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
     return model.requires_grad_(False).eval(), tokenizer
@@ -307,7 +308,7 @@ def nf4(dtype: str) -> BitsAndBytesConfig:
     )
 
 
-def _one_arithmetic(model: LlamaForCausalLM) -> None:
+def one_arithmetic(model: nn.Module) -> None:
     """Keep bitsandbytes 0.50 from repacking 4-bit weights for bfloat16 on CPUs that have AVX-512 BF16.
 
     It does so permanently at the first inference: later training steps would silently run a kernel without a gradient,

@@ -265,10 +265,10 @@ def _evaluate(run: _Run, step: Step) -> None:
 
     node = step.node
     say(f"  evaluating {node.name}")
-    clock = time.monotonic()
-    reset_peak_rss()
     if node.spec.leaves == "encoder" and any(_reads_transcripts(other.node) for other in run.steps):
         corpus_table(step.folder, run.corpus, run.device, transcripts=True)  # else it is encoded once more for them
+    clock = time.monotonic()
+    reset_peak_rss()
     made = _linked(run, step)
     answers, measured, costs = standalone.measure(
         made, run.corpus, run.recipe.evaluation, run.device, run.recipe.corpus.data_root

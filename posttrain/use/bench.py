@@ -5,9 +5,7 @@ steps (with RUN) are of a finished run. The table is also in runs/bench/bench.js
 """
 
 import argparse
-import platform
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from posttrain.machine.source import code_of
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.stages.ctc import untrained
 from posttrain.use import bench_decoding, bench_training
-from posttrain.use.bench_case import RUNS, Case, Timing, Work, timed
+from posttrain.use.bench_case import RUNS, Case, Timing, Work, machine, timed
 
 SOUND = "second of sound"
 SECONDS = 2.0
@@ -39,7 +37,6 @@ CLIPS = 8
 LISTENER = "N3"
 STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 MSBG_HZ = 44_100
-PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "scipy", "pyclarity", "pyroomacoustics")
 OUT = Path("runs/bench/bench.json")
 
 
@@ -72,27 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(found[-1].line, flush=True)
     except InputError as error:
         parser.error(str(error))
-    finally:
-        OUT.parent.mkdir(parents=True, exist_ok=True)
-        times = [timing.entry for timing in found]
-        made = {"machine": machine(), "checkpoint": given.checkpoint and str(given.checkpoint)}
-        files.write_json(OUT, made | {"code": code_of("bench"), "latency_ms": latencies(), "times": times})
-        print(f"\n{OUT}")
-
-
-def machine() -> list[str]:
-    """Processor and versions."""
-    model = platform.processor() or platform.machine()
-    path = Path("/proc/cpuinfo")
-    if path.is_file():
-        names = [
-            line.partition(":")[2].strip()
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if "model name" in line
-        ]
-        model = names[0] if names else model
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return [f"{model}, {platform.system()}, Python {platform.python_version()}", packages]
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    times = [timing.entry for timing in found]
+    made = {"machine": machine(), "checkpoint": given.checkpoint and str(given.checkpoint)}
+    files.write_json(OUT, made | {"code": code_of("bench"), "latency_ms": latencies(), "times": times})
+    print(f"\n{OUT}")
 
 
 def latencies() -> dict[str, float]:

@@ -4,13 +4,17 @@ A figure is the median of RUNS; the minimum and maximum bound the true median wi
 (1 − 2 · 0.5ⁿ).
 """
 
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 RUNS = 7
+PACKAGES = ("torch", "torchaudio", "transformers", "numpy", "scipy", "pyclarity", "pyroomacoustics")
 Work = Callable[[], Any]
 Spread = tuple[float, float, float]
 """Median, minimum, maximum."""
@@ -79,3 +83,18 @@ def _spread(values: list[float]) -> Spread:
 
 def _figure(values: Spread) -> str:
     return f"{values[0]:.3g} [{values[1]:.3g}, {values[2]:.3g}]"
+
+
+def machine() -> list[str]:
+    """Processor and versions."""
+    model = platform.processor() or platform.machine()
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        names = [
+            line.partition(":")[2].strip()
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if "model name" in line
+        ]
+        model = names[0] if names else model
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return [f"{model}, {platform.system()}, Python {platform.python_version()}", packages]

@@ -26,7 +26,7 @@ from posttrain.machine import streams
 from posttrain.machine.source import code_of
 from posttrain.model.corpus_table import encode_corpus
 from posttrain.stages.ctc import untrained
-from posttrain.use import bench
+from posttrain.use.bench_case import machine
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 LISTED_ONLY = 1_000_000
@@ -58,7 +58,8 @@ def main() -> None:
                 assert found["rows"] == size
                 print(f"{size:>10,}  {step:<8} {found['seconds']:>9.1f} {found['memory_mb']:>16,.0f}", flush=True)
                 made.append({"step": step} | found)
-    files.write_json(OUT, {"machine": bench.machine(), "code": code_of("scale"), "sizes": made})
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(OUT, {"machine": machine(), "code": code_of("scale"), "sizes": made})
     print(OUT)
 
 

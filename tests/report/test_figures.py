@@ -225,6 +225,10 @@ def test_times_of_the_bench_and_of_growth_are_filled_from_their_files(tmp_path, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "cases", lambda: iter([Case("ours", lambda: None, "theirs", dict, "clip", 2)]))
     bench.main([])
+    with pytest.raises(InputError, match=r"bench\.json is of old code or of no run; run `make pipeline RUN=toy`"):
+        filled(document(tmp_path, "bench", "runs/bench"))
+    path = Path("runs/bench/bench.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": "runs/toy/sft"}))
     block = filled(document(tmp_path, "bench", "runs/bench"))
     assert figures.problem(block) == "" and block.code == {"bench": stage_code("bench")}
     assert "| ours | theirs | clip |" in block.text and bench.machine()[0] in block.text

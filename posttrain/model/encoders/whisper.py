@@ -3,9 +3,9 @@
 A hub id or folder of Transformers' WhisperForConditionalGeneration; a multilingual one is told to write English.
 Whisper was trained on clips padded to 30 s. Here half a second of silence or a little more follows a clip, so that its
 length is a multiple of half a second, and the encoder's positions end there; the frames of the silence are cut away.
-Clips of one padded length are encoded and decoded together. So nothing is masked (Whisper's attention takes no mask),
-and frames and transcript depend on the clip alone. The decoder is given frames of plain silence for the rest of the
-30 s, computed once.
+Clips of one padded length are encoded together, so nothing is masked (Whisper's attention takes no mask). The decoder
+is given frames of plain silence for the rest of the 30 s, computed once, so it decodes all clips of a batch together.
+Frames and transcript depend on the clip alone.
 
 With tiny.en the decoder's word errors are about those of clips padded to 30 s, at less cost; with no silence beyond
 the clip's it repeats itself. The frames differ a little from those of padded clips, so a projector learns these ones.

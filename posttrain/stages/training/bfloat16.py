@@ -12,8 +12,10 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 WIDE = 256
-"""Width of a Llama from which bfloat16 pays on a CPU with AMX: below, conversions take what the products save. Measured
-with LoRA on two cores: at 64 no gain, at 192 × 1.4, SmolLM2-135M (576) × 1.9 to 2.2."""
+"""Width of a Llama from which a CPU with AMX uses bfloat16: the wider, the less the conversions count. Measured with
+LoRA on two cores: at 64 no gain, at 192 × 1.4, SmolLM2-135M (576) × 1.9 to 2.2."""
+PREPARED = ("forward", "_original_forward", "_is_accelerate_prepared")
+"""What accelerate puts into a model that it prepares for training, autocast among it."""
 ATTENTION = "posttrain_cpu"
 """Name of `_attention` in Transformers."""
 SHORT = 256
@@ -31,15 +33,20 @@ def quick(trainer: Trainer) -> Iterator[None]:
     """Train in this block, after which the model computes as before it, in its own type and with its own attention."""
     model: Any = trainer.model
     llama = model.get_base_model() if isinstance(model, PeftModel) else model
-    before = llama.config._attn_implementation if isinstance(llama, LlamaPreTrainedModel) else None
-    if before and trainer.args.use_cpu and trainer.args.bf16:
-        llama.set_attn_implementation(ATTENTION)
+    config = llama.config if isinstance(llama, LlamaPreTrainedModel) else None
+    before = {name: model.__dict__.get(name) for name in PREPARED}
+    attention = config and config._attn_implementation
+    if config and trainer.args.use_cpu and trainer.args.bf16:
+        config._attn_implementation = ATTENTION  # the Llama's alone: an encoder in its embedding has its own config
     try:
         yield
     finally:
-        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast from now on
-        if before:
-            llama.set_attn_implementation(before)
+        if config:
+            config._attn_implementation = attention
+        for name, value in before.items():
+            model.__dict__.pop(name, None)
+            if value is not None:
+                setattr(model, name, value)
 
 
 def _attention(

@@ -104,8 +104,10 @@ def test_a_wide_llama_trains_in_bfloat16_where_a_cpu_is_faster_so_and_computes_a
     hook = product.register_forward_hook(
         lambda module, given, out: seen.add((out.dtype, attention._attn_implementation))
     )
-    supervised.train_supervised(llama, asked, config, context, "sft")
-    assert seen == {(torch.bfloat16, bfloat16.ATTENTION)}
+    for _ in range(2):
+        seen.clear()
+        supervised.train_supervised(llama, asked, config, context, "sft")
+        assert seen == {(torch.bfloat16, bfloat16.ATTENTION)}
     llama.answer(asked[:1], max_new_tokens=1)
     hook.remove()
     assert seen == {(torch.bfloat16, bfloat16.ATTENTION), (torch.float32, "sdpa")}
@@ -126,4 +128,21 @@ def test_attention_of_short_and_of_long_rows_is_the_models_own(llama, short, mon
     own = logits()
     monkeypatch.setattr(bfloat16, "SHORT", short)
     llama.model.set_attn_implementation(bfloat16.ATTENTION)
-    assert torch.allclose(logits(), own, atol=1e-4 * own.abs().max())
+    assert torch.allclose(logits(), own, atol=1e-4 * own.abs().max().item())
+
+
+def test_a_model_without_an_adapter_trains_twice_in_bfloat16_too(tmp_path, llama, table, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(bfloat16, "WIDE", 1)
+    llama = checkpoint.adapt(llama, "full")
+    context, asked = toy_context(tmp_path, "sft", table), [example(f"test/{i}", id=f"e{i}") for i in range(4)]
+    trainer = supervised.build(llama, asked, SFTConfig(steps=1, batch_size=2), context)
+    seen = []
+    llama.model.model.layers[0].mlp.up_proj.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    for _ in range(2):
+        with bfloat16.quick(trainer):
+            trainer.train()
+    assert set(seen) == {torch.bfloat16}
+    seen.clear()
+    llama.answer(asked[:1], max_new_tokens=1)
+    assert set(seen) == {torch.float32}
