@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from transformers.trainer_callback import PrinterCallback
 
 from posttrain.config.sections import SFTConfig
 from posttrain.corpus.store import Corpus
@@ -62,6 +63,7 @@ def _steps(
     """
     config = SFTConfig(steps=STEPS, batch_size=ROWS, learning_rate=1e-9, projector_learning_rate=1e-9)
     trainer = supervised.build(llama, examples, config, context, **extra, disable_tqdm=True)
+    trainer.remove_callback(PrinterCallback)
     if typed:
         trainer.train_dataset = trainer.train_dataset.map(lambda row: {"input_ids": _words(llama, row["input_ids"])})
     if before is not None:

@@ -232,8 +232,9 @@ def test_times_of_the_bench_and_of_growth_are_filled_from_their_files(tmp_path, 
     block = filled(document(tmp_path, "bench", "runs/bench"))
     assert figures.problem(block) == "" and block.code == {"bench": stage_code("bench")}
     assert "| ours | theirs | clip |" in block.text and bench.machine()[0] in block.text
+    monkeypatch.setattr(scale, "STEPS", ("list",))  # each is a process; tests/use/test_scale.py does all
     monkeypatch.setattr("sys.argv", ["scale", "3"])
     scale.main()
     block = filled(document(tmp_path, "scale", "runs/bench"))
     assert figures.problem(block) == "" and block.code == {"scale": stage_code("scale")}
-    assert [f"| 3 | {step} |" in block.text for step in scale.STEPS] == [True] * 4
+    assert "| 3 | list |" in block.text

@@ -67,7 +67,7 @@ def test_transcripts_with_drafts_are_timed_beside_the_same_words_without(drafted
         list(bench_decoding.cases(llama, asked))
 
 
-def test_training_steps_on_speech_are_timed_beside_three_others(smoke_run, monkeypatch):
+def test_training_steps_on_speech_are_timed_beside_three_others(smoke_run, monkeypatch, capsys):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.setattr(bfloat16, "WIDE", 1)
     loaded = bench_decoding.loaded(smoke_run / "sft", bench_training.CLIPS, "train")
@@ -77,6 +77,7 @@ def test_training_steps_on_speech_are_timed_beside_three_others(smoke_run, monke
         assert timed(case, runs=1).ratio[0] > 0 and case.amount == 16
         seen.append(case.peer_name)
     assert seen == ["the encoder run in every step", "typed rows of as many tokens", "the same in float32"]
+    assert "loss" not in capsys.readouterr().out
 
 
 def test_the_table_is_written_as_json_too(monkeypatch, tmp_path, capsys):
