@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 from posttrain.config.sections import SFTConfig
 from posttrain.corpus.store import Corpus
 from posttrain.corpus.types import Example
+from posttrain.errors import InputError
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders.contract import run as encoded
 from posttrain.model.speech_llama import SpeechLlama
@@ -29,7 +30,11 @@ CLIPS = STEPS * ROWS
 
 
 def cases(llama: SpeechLlama, examples: list[Example], corpus: Corpus) -> Iterator[Case]:
-    """Spoken rows against each of the others; `examples` are CLIPS of the training split."""
+    """Spoken rows against each of the others; InputError if there are not CLIPS `examples`, of the training split."""
+    if len(examples) < CLIPS:
+        raise InputError(
+            f"{corpus.folder} has {len(examples)} spoken training clips, expected {CLIPS} to time steps on"
+        )
     encoder = encoders.load(llama.spec.encoder or "")
 
     def encode(ids: list[str]) -> None:

@@ -78,6 +78,8 @@ def test_training_steps_on_speech_are_timed_beside_three_others(smoke_run, monke
         seen.append(case.peer_name)
     assert seen == ["the encoder run in every step", "typed rows of as many tokens", "the same in float32"]
     assert "loss" not in capsys.readouterr().out
+    with pytest.raises(InputError, match="has 15 spoken training clips, expected 16"):
+        next(bench_training.cases(loaded[0], loaded[1][:15], loaded[2]))
 
 
 def test_the_table_is_written_as_json_too(monkeypatch, tmp_path, capsys):

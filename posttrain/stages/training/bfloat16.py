@@ -12,8 +12,8 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 WIDE = 256
-"""Width of a Llama from which a CPU with AMX uses bfloat16: the wider, the less the conversions count. Measured with
-LoRA on two cores: at 64 no gain, at 192 × 1.4, SmolLM2-135M (576) × 1.9 to 2.2."""
+"""Width of a Llama from which a CPU with AMX uses bfloat16: the wider, the less the conversions count. At 64 nothing is
+gained, at 192 a little; `make bench RUN=NAME` shows what a run's Llama gains."""
 PREPARED = ("forward", "_original_forward", "_is_accelerate_prepared")
 """What accelerate puts into a model that it prepares for training, autocast among it."""
 ATTENTION = "posttrain_cpu"
