@@ -1,5 +1,10 @@
 """The enhancer: a causal time–frequency mask conditioned on the listener's audiogram; offline and streaming.
 
+Network. A full-band recurrence sees the whole spectrum; a small sub-band recurrence, the same for all bands, sees one
+band, its neighbours and what the first says of it (FullSubNet, Hao et al. 2021). What it learns about noise is thus not
+tied to a frequency. Both see each band's level above its noise floor and above its own mean, so that the level of a
+recording does not matter.
+
 Latency. Frames look back over a long window, but only their last 8 ms are overlap-added, so that frequency resolution
 costs no latency (Mauler and Martin 2007; in low-latency enhancement Wood and Rickard 2019 and Wang et al. 2022). A
 sample is final when the second frame that covers it has arrived: LATENCY_SAMPLES after the sample itself, hop buffering
@@ -7,6 +12,8 @@ included. Later input cannot change it.
 """
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,10 +40,25 @@ FLOOR = 1e-9
 """Added to the power of each bin; below any microphone's own noise."""
 OPEN = 1.0
 """Bias of the mask before its sigmoid: an untrained mask passes most of the signal."""
+SINGLE_BINS = 48
+"""Bins up to 1.5 kHz that are bands of their own, so that harmonics are resolved."""
+WIDE_BANDS = 24
+"""Bands above, 0.6 equivalent rectangular bandwidths apart (Glasberg and Moore 1990)."""
+BANDS = SINGLE_BINS + WIDE_BANDS
+NEIGHBOURS = 2
+"""Bands on either side that the sub-band recurrence sees too."""
+CONTEXT = 4
+"""Numbers per band that the full-band recurrence hands over."""
+QUICK, SLOW = 0.2, 0.004
+"""Share of each frame in the smoothed level and in the mean level: 20 ms and one second."""
+RISE = 6.0 * HOP / SAMPLE_RATE * math.log(10) / 10 / 4
+"""How fast the noise floor follows a rise, per frame: 6 dB a second, in the scale of the levels; it falls at once."""
 Condition = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Scale and shift before the recurrence (B, 1, width), and after it (B, 1, hidden)."""
+"""Scale and shift before the full-band recurrence (B, 1, width), and after the sub-band one (B, 1, 1, hidden)."""
+State = tuple[torch.Tensor, ...]
+"""Between two pieces of a stream: smoothed level, floor and mean of each band (B, BANDS), and both recurrences."""
 WEIGHTS, SPEC = "enhancer.safetensors", "enhancer.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -44,9 +66,9 @@ class EnhancerSpec:
     """Settings needed to rebuild the model for its weights."""
 
     width: int = 128
-    """Width of the layer before the recurrence."""
-    hidden: int = 192
-    """Width of the recurrence."""
+    """Width of the full-band recurrence."""
+    hidden: int = 32
+    """Width of the sub-band recurrence."""
     conditioned: bool = True
     """Whether the audiogram is used; False is the control that shows its benefit."""
 
@@ -64,18 +86,26 @@ class Enhancer(nn.Module):
 
     analysis: torch.Tensor
     synthesis: torch.Tensor
+    bands: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, spec: EnhancerSpec | None = None):
         super().__init__()
         self.spec = spec or EnhancerSpec()
-        analysis, synthesis = windows()
-        self.register_buffer("analysis", analysis, persistent=False)
-        self.register_buffer("synthesis", synthesis, persistent=False)
-        self.enter = nn.Linear(BINS, self.spec.width)
-        self.recur = nn.GRU(self.spec.width, self.spec.hidden, batch_first=True)
-        self.leave = nn.Linear(self.spec.hidden, BINS)
-        self.film_enter = nn.Linear(len(AUDIOMETRIC_HZ), 2 * self.spec.width)
-        self.film_leave = nn.Linear(len(AUDIOMETRIC_HZ), 2 * self.spec.hidden)
+        width, hidden = self.spec.width, self.spec.hidden
+        weights = bands()
+        means = weights / weights.sum(0)
+        for name, values in zip(
+            ("analysis", "synthesis", "bands", "spread"), (*windows(), means, weights.T), strict=True
+        ):
+            self.register_buffer(name, values.contiguous(), persistent=False)
+        self.enter = nn.Linear(2 * BANDS, width)
+        self.full = nn.GRU(width, width, batch_first=True)
+        self.hand_over = nn.Linear(width, BANDS * CONTEXT)
+        self.sub = nn.GRU(2 * (2 * NEIGHBOURS + 1) + CONTEXT, hidden, batch_first=True)
+        self.leave = nn.Linear(hidden, 1)
+        self.film_enter = nn.Linear(len(AUDIOMETRIC_HZ), 2 * width)
+        self.film_leave = nn.Linear(len(AUDIOMETRIC_HZ), 2 * hidden)
         for film in (self.film_enter, self.film_leave):
             nn.init.zeros_(film.bias)
 
@@ -89,24 +119,36 @@ class Enhancer(nn.Module):
     def condition(self, hl_db: torch.Tensor) -> Condition:
         """Scale and shift of both layers for the audiograms (B, 8)."""
         loss = hl_db / HL_SCALE_DB * self.spec.conditioned
-        (scale, shift), (later_scale, later_shift) = (
-            film(loss).unsqueeze(1).chunk(2, dim=-1) for film in (self.film_enter, self.film_leave)
-        )
+        scale, shift = self.film_enter(loss).unsqueeze(1).chunk(2, dim=-1)
+        later_scale, later_shift = self.film_leave(loss)[:, None, None].chunk(2, dim=-1)
         return 1 + scale, shift, 1 + later_scale, later_shift
 
     def frames(
-        self, padded: torch.Tensor, condition: Condition, denoise: float, hidden: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output of each complete frame as two halves of a hop each, (B, F, 2, HOP), and the final recurrent state."""
+        self, padded: torch.Tensor, condition: Condition, denoise: float, state: State | None = None
+    ) -> tuple[torch.Tensor, State]:
+        """Output of each complete frame as two halves of a hop each, (B, F, 2, HOP), and the state after them."""
         spectra = torch.fft.rfft(padded.unfold(1, ANALYSIS, HOP) * self.analysis)  # (B, F, BINS)
         power = spectra.real.square() + spectra.imag.square()
-        scale, shift, later_scale, later_shift = condition
-        features = self.enter((power + FLOOR).log() / 4 + 2) * scale + shift  # (B, F, width)
-        features, hidden = self.recur(F.silu(features), hidden)  # (B, F, hidden)
-        mask = torch.sigmoid(self.leave(features * later_scale + later_shift) + OPEN)  # (B, F, BINS)
-        spectra = spectra * (1 + denoise * (mask - 1))
+        levels = (power @ self.bands + FLOOR).log() / 4  # (B, F, BANDS)
+        gains, state = self.gains(levels, condition, state)
+        spectra = spectra * (1 + denoise * (gains @ self.spread - 1))
         frames = torch.fft.irfft(spectra, ANALYSIS)[..., -SYNTHESIS:] * self.synthesis
-        return frames.unflatten(-1, (2, HOP)), hidden
+        return frames.unflatten(-1, (2, HOP)), state
+
+    def gains(self, levels: torch.Tensor, condition: Condition, state: State | None) -> tuple[torch.Tensor, State]:
+        """Levels of the bands → the gain of each, 0 to 1, (B, F, BANDS) both, and the state after them."""
+        scale, shift, later_scale, later_shift = condition
+        *tracked, full, sub = state or (levels[:, 0], levels[:, 0], levels[:, 0], None, None)
+        above, tracked = _above(levels, tracked)  # (B, F, 2, BANDS)
+        entered = F.silu(self.enter(above.flatten(2)) * scale + shift)
+        entered, full = self.full(entered, full)  # (B, F, width)
+        context = self.hand_over(entered).unflatten(-1, (BANDS, CONTEXT))
+        near = F.pad(above, (NEIGHBOURS, NEIGHBOURS)).unfold(-1, 2 * NEIGHBOURS + 1, 1)  # (B, F, 2, BANDS, near)
+        each = torch.cat([near.transpose(2, 3).flatten(3), context], dim=-1).transpose(1, 2)  # (B, BANDS, F, …)
+        left, sub = self.sub(each.flatten(0, 1), sub)
+        left = left.unflatten(0, (-1, BANDS)).transpose(1, 2)  # (B, F, BANDS, hidden)
+        gains = torch.sigmoid(self.leave(left * later_scale + later_shift).squeeze(-1) + OPEN)
+        return gains, (*tracked, full, sub)
 
     @torch.no_grad()
     def enhance(self, waveform: np.ndarray, hl_db: np.ndarray, denoise: float = 1.0) -> np.ndarray:
@@ -134,16 +176,16 @@ class Stream:
             self.condition = enhancer.condition(hl_db[None])
         self.waiting = hl_db.new_zeros(1, ANALYSIS - HOP)
         self.half: torch.Tensor | None = None
-        self.hidden: torch.Tensor | None = None
+        self.state: State | None = None
         self.taken = self.given = 0
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def push(self, samples: torch.Tensor) -> torch.Tensor:
         """Any number of samples (n,) → the samples that are now final (m,)."""
         self.taken += len(samples)
         return self._advance(samples)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def flush(self) -> torch.Tensor:
         """The last samples, after the end of the input; this ends the stream."""
         rest = self.taken - self.given
@@ -153,7 +195,7 @@ class Stream:
         self.waiting = torch.cat([self.waiting, samples[None]], dim=1)
         if self.waiting.shape[1] < ANALYSIS:
             return samples.new_zeros(0)
-        halves, self.hidden = self.enhancer.frames(self.waiting, self.condition, self.denoise, self.hidden)
+        halves, self.state = self.enhancer.frames(self.waiting, self.condition, self.denoise, self.state)
         self.waiting = self.waiting[:, halves.shape[1] * HOP :]
         late = halves[0, :, 1]  # (F, HOP)
         early = halves[0, :, 0]
@@ -177,6 +219,37 @@ def windows() -> tuple[torch.Tensor, torch.Tensor]:
     analysis = torch.cat([long, short[HOP:].sqrt()])
     synthesis = torch.cat([short[:HOP] / long[-HOP:], short[HOP:].sqrt()])
     return analysis.float(), synthesis.float()
+
+
+def bands() -> torch.Tensor:
+    """Weights of the bins in each band, (BINS, BANDS): single bins, then triangles; each bin's weights sum to 1."""
+    hz = torch.arange(BINS, dtype=torch.float64) * SAMPLE_RATE / ANALYSIS
+    erb_rate = 21.4 * (1 + 0.00437 * hz).log10()
+    last, end = erb_rate[SINGLE_BINS - 1], erb_rate[-1]
+    centres = torch.linspace(float(last), float(end), WIDE_BANDS + 1, dtype=torch.float64)[1:]
+    places = torch.cat([erb_rate[:SINGLE_BINS], centres])
+    after = torch.searchsorted(places, erb_rate).clamp(1, BANDS - 1)  # each bin lies between two centres
+    share = ((erb_rate - places[after - 1]) / (places[after] - places[after - 1])).clamp(0, 1)
+    weights = torch.zeros(BINS, BANDS, dtype=torch.float64)
+    weights.scatter_(1, after[:, None], share[:, None])
+    weights.scatter_(1, after[:, None] - 1, 1 - share[:, None])
+    return weights.float()
+
+
+@torch.no_grad()
+def _above(levels: torch.Tensor, tracked: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Levels (B, F, BANDS) above the noise floor and above the mean, (B, F, 2, BANDS), and what is tracked after them.
+
+    The floor is the smoothed level where that falls, and rises slowly.
+    """
+    smooth, floor, mean = tracked
+    found = []
+    for level in levels.unbind(1):
+        smooth = smooth.lerp(level, QUICK)
+        floor = torch.minimum(smooth, floor + RISE)
+        mean = mean.lerp(level, SLOW)
+        found.append(torch.stack([level - floor, level - mean], dim=1))
+    return torch.stack(found, dim=1), [smooth, floor, mean]
 
 
 def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = None) -> None:

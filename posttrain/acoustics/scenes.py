@@ -4,6 +4,7 @@ numpy only, so that the small processes that speak need not import torch. All wa
 Kinds of noise are split like voices: those of TEST_KINDS are never in training; babble uses the split's own speech.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -290,6 +291,18 @@ def _drawn(samples: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
+def _texture(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A noise whose bands rise and fall each at a pace of its own, and partly together, as water and machines do."""
+    bands = int(rng.integers(4, 13))
+    edges = np.geomspace(60, 8000, bands + 1)
+    together, depth, pace = rng.random(), rng.uniform(0.2, 3.0), 10 ** rng.uniform(-0.3, 1.5)
+    shared, out = _slow(samples, rng, pace), np.zeros(samples)
+    for low, high in itertools.pairwise(edges):
+        curve = together * shared + (1 - together) * _slow(samples, rng, pace * 10 ** rng.uniform(-0.5, 0.5))
+        out += _spectrum(samples, rng, _band(low, high)) * np.exp(2 * depth * curve) * 10 ** (rng.uniform(-30, 0) / 20)
+    return out
+
+
 def _level(waveform: np.ndarray) -> np.ndarray:
     return waveform / (rms(waveform) + 1e-9)
 
@@ -315,6 +328,7 @@ _MAKERS: dict[str, Callable[..., np.ndarray]] = {
     "modulated": lambda s, r: _spectrum(s, r, _SPEECH_SHAPE) * _slow(s, r, r.uniform(4, 12)) ** 2,
     "babble": _babble,
     "drawn": _drawn,
+    "texture": _texture,
     "traffic": lambda s, r: _spectrum(s, r, None, -4.5) * (0.3 + _slow(s, r, 0.8)) ** 1.5,
     "wind": lambda s, r: (
         _spectrum(s, r, (np.array([0, 60, 300, 900, 8000]), np.array([0.3, 1, 1, 0.1, 0.01])), -2)

@@ -297,9 +297,9 @@ class EnhanceConfig:
     """The speech enhancer: a causal mask, trained against a discriminator, on its output and on what listeners hear."""
 
     width: Count = 128
-    """Width of the layer before the recurrence."""
-    hidden: Count = 192
-    """Width of the recurrence; with 192 the enhancer has some 270 k parameters."""
+    """Width of the full-band recurrence, which sees the whole spectrum."""
+    hidden: Count = 32
+    """Width of the sub-band recurrence, which all bands share; nearly all of the computation."""
     conditioned: bool = True
     """Give the enhancer the audiogram; false is the control that shows how much that helps."""
     steps: CountOrZero = 1600
@@ -317,7 +317,10 @@ class EnhanceConfig:
     room_share: Share = 0.25
     """Share of mixtures in a simulated room."""
     noises: Count = 160
-    """Synthetic noises to draw from; there are a sixth as many rooms."""
+    """Synthetic noises to draw from, two of which each step replaces; there are a sixth as many rooms."""
+    own_snr_db: NotNegative = 30.0
+    """Recorded speech whose quietest tenth is not this far below its loudest is left out of training: the enhancer
+    would learn to keep its noise. Tightly trimmed words are left out too, since nobody can tell."""
     listener_weight: NotNegative = 80.0
     """Weight of 1 − the correlation between clean speech's modulations and those that reach the listener's ear after
     fitting; added to the distance in the air, which is in decibels."""

@@ -278,7 +278,7 @@ def _gap(probes: dict[str, list[Line]], base: list[Line] | None) -> dict[str, Me
 
 
 def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:
-    """Means over clips, clustered by voice and content.
+    """Means over clips, clustered by voice and content; the gain also in each noise.
 
     A clip that SI-SDR cannot measure counts as bad; one with too little speech for STOI does not.
     """
@@ -288,8 +288,12 @@ def _enhancement(probes: dict[str, list[Line]]) -> dict[str, Measure]:
         if of(probe).group is Group.ENHANCER:
             measured = [line for line in lines if line["value"] is not None]
             if measured:
-                parts = {key(line): (line["value"], 1.0) for line in measured}
-                found[probe] = Ratio(parts, "clips", units=units(measured))
+                found[probe] = _mean_value(measured)
+            if of(probe) is of("enhance/si_sdr_gain/"):
+                _, _, source, snr = probe.split("/")
+                for noise in sorted({line["noise"] for line in measured if "noise" in line}):
+                    place = f"{source}/{noise.replace('/', '_')}/{snr}"
+                    found[f"enhance/noise_gain/{place}"] = _mean_value([x for x in measured if x["noise"] == noise])
             if of(probe).unit is DECIBELS:
                 every += lines
     return found | ({"enhance/bad_clips": share(every, lambda line: line["value"] is None)} if every else {})
@@ -304,6 +308,10 @@ def _difference(
     delta, ci, p = keys
     made = {delta: finite(found.value), ci: [finite(found.lo), finite(found.hi)], p: finite(found.p)}
     return made | {"detectable": finite(found.detectable), "power": dataclasses.asdict(found.power)}
+
+
+def _mean_value(lines: list[Line]) -> Ratio:
+    return Ratio({key(line): (line["value"], 1.0) for line in lines}, "clips", units=units(lines))
 
 
 def _per_token(lines: list[Line], total: str, exponential: bool = False) -> Ratio:

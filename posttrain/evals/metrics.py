@@ -4,10 +4,11 @@ A row whose name ends in `/` is a family and is for every metric below it that h
 row of any name. Within a group the rows' order is the reading order.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from functools import cache
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,8 @@ TABLE = (
     Metric("personal/names", "own names lost, with the personal adapter", PERCENT, DOWN, PERSON, WITHOUT),
     Metric("personal/names_parent", "own names lost without it", PERCENT, DOWN, PERSON, NOTHING),
     Metric("enhance/si_sdr_gain/", "SI-SDR improvement at {1} dB, {0}", DECIBELS, UP, ENHANCER, NOTHING),
+    Metric("enhance/noise_gain/", "SI-SDR improvement at {2} dB in {1}, {0}",
+           DECIBELS, UP, ENHANCER, NOTHING, DETAIL),
     Metric("enhance/stoi_gain/", "STOI improvement at {1} dB, {0}", PERCENT, UP, ENHANCER, NOTHING),
     Metric("enhance/ear_gain/", "improvement in the ear of a listener with {1}, {0}", DECIBELS, UP, ENHANCER, NOTHING),
     Metric("enhance/clean/", "SI-SDR to clean speech that went in, enhancer {1}, {0}", DECIBELS, UP, ENHANCER, NOTHING),
@@ -286,6 +289,8 @@ TABLE = (
 # fmt: on
 FORGETTING = ("forgetting/mean", "forgetting/benchmarks")
 """What was forgotten, as one figure: of the typed abilities that the base was taught here, of public benchmarks."""
+GAINS = ("enhance/si_sdr_gain/", "enhance/noise_gain/", "enhance/stoi_gain/", "enhance/ear_gain/")
+"""An enhancer's output against its input: below zero it harms."""
 SKILLS = tuple(metric.name for metric in TABLE if metric.skill)
 """Skill in hearing tasks is the mean of these."""
 
@@ -301,6 +306,11 @@ def of(name: str) -> Metric:
     first = f"{name.partition('/')[0]}/"
     group = next((metric.group for metric in TABLE if metric.name.startswith(first)), Group.OTHERS)
     return Metric(first, "{rest}", PERCENT, NEITHER, group, NOTHING)
+
+
+def harms(name: str, metric: Mapping[str, Any]) -> bool:
+    """Whether a gain surely is a loss: its whole interval lies below zero."""
+    return of(name).name in GAINS and metric["ci95"][1] < 0
 
 
 def forgotten(names: Iterable[str]) -> str:

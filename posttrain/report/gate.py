@@ -15,13 +15,14 @@ from typing import Any
 
 from posttrain.config.recipe import Recipe, load_recipe
 from posttrain.errors import InputError
-from posttrain.evals.metrics import SHARE, of
+from posttrain.evals.metrics import SHARE, Role, harms, of
 from posttrain.evals.statistics import critical, deciding_n, deciding_share_n, holm
 from posttrain.report import code_versions
 from posttrain.report.changes import read_answers
 from posttrain.report.findings import SURE, chosen
+from posttrain.report.lineage import spec
 from posttrain.report.verify import Metrics, Wrong, differences, missing, recompute
-from posttrain.report.words import between, label, number
+from posttrain.report.words import between, change, label, number, unit
 from posttrain.run import ledger
 from posttrain.run.ledger import Row
 from posttrain.run.planning import evaluation_key
@@ -108,6 +109,8 @@ class Verdict:
     """What could not be compared, and the versions of the code if there are several."""
     mixed: str = ""
     """The versions of the code, if there are more than the recipe allows."""
+    harm: tuple[str, ...] = ()
+    """If the row is an enhancer's: gains that surely are losses."""
 
     @property
     def reasons(self) -> list[str]:
@@ -116,6 +119,7 @@ class Verdict:
             [f"gate.{c.option}: {c}" for c in self.checks if c.failed]
             + [str(w) for w in self.wrong]
             + [self.mixed] * bool(self.mixed)
+            + list(self.harm)
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,7 +164,17 @@ def judge(
         notes.append(mixed)
         mixed = ""
     mixed = mixed and f"gate.code_versions: at most {most}. {mixed}"
-    return Verdict(row.run, row.stage, loaded.name, list(check(figures[row.stage], loaded)), wrong, notes, mixed)
+    harm = {each.stage: harmful(each.stage, figures[each.stage]) for each in rows if each.stage in figures}
+    notes += [text for stage, texts in harm.items() if stage != row.stage for text in texts]
+    checks = [] if spec(row).aside else list(check(figures[row.stage], loaded))
+    return Verdict(row.run, row.stage, loaded.name, checks, wrong, notes, mixed, tuple(harm[row.stage]))
+
+
+def harmful(stage: str, figures: Metrics) -> list[str]:
+    """An enhancer's gains that surely are losses, except those of one noise, in words."""
+    found = [n for n, figure in figures.items() if harms(n, figure) and of(n).role is not Role.DETAIL]
+    said = {n: f"{change(n, figures[n]['value'])}{unit(n)} {between(n, figures[n]['ci95'])}" for n in found}
+    return [f"{stage} does harm: {label(name)}: {text}" for name, text in said.items()]
 
 
 def check(figures: Metrics, recipe: Recipe) -> Iterator[Check]:

@@ -83,7 +83,7 @@ def listener_tables(rows: list[Row]) -> Iterable[tuple[str, list[list[str]]]]:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    text = f"{'= ' if cell.repeated else ''}{cell.value} {cell.interval}".strip()
+    text = f"{'= ' if cell.repeated else ''}{cell.value} {cell.interval}{' **harm**' if cell.harm else ''}".strip()
     if "base" in cell.deltas:
         delta, interval, verdict = cell.deltas["base"]
         text += f"<br>**{delta}** {interval}" if verdict else f"<br>{delta} {interval}"

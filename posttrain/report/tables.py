@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from posttrain.evals.compute import OF_BASE
-from posttrain.evals.metrics import Group, Role, of
+from posttrain.evals.metrics import Group, Role, harms, of
 from posttrain.report.findings import REFERENCES, costs, own, paid, sure, would_show
 from posttrain.report.lineage import is_model, spec
 from posttrain.report.words import between, change, count, duration, label, number, ordered, size, unit
@@ -33,6 +33,8 @@ class Cell:
     """Reference → difference, its interval, verdict (won or lost if it holds after Holm, else empty)."""
     repeated: str
     """Whose figure it repeats: the parent's, as in the reward row, or the base's; empty if it is the stage's own."""
+    harm: bool = False
+    """Whether an enhancer's output is surely worse than its input."""
 
 
 def metric_table(rows: list[Row]) -> list[tuple[str, list[tuple[str, str, str, list[Cell | None]]]]]:
@@ -112,7 +114,7 @@ def _cell(name: str, row: Row, certain: dict[tuple[str, str], dict[str, int]]) -
     repeated = "the base" if metric.get(OF_BASE) else ""
     if (adds := spec(row).adds) and not name.startswith(adds):
         repeated = "the parent"
-    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, repeated)
+    return Cell(number(name, metric["value"]), between(name, metric.get("ci95")), deltas, repeated, harms(name, metric))
 
 
 def _sample(name: str, rows: list[Row]) -> str:

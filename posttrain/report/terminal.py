@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posttrain.evals.metrics import FORGETTING, Loss, of
+from posttrain.evals.metrics import FORGETTING, Loss, harms, of
 from posttrain.report.findings import (
     TASKS,
     WORSE,
@@ -109,13 +109,17 @@ def _lost(rows: list[Row], last: Row) -> list[str]:
 
 
 def _enhanced(rows: list[Row]) -> str:
-    """SI-SDR improvement in the loudest noise, by data set."""
-    said = []
+    """SI-SDR improvement at 0 dB by data set, recordings first, and where the enhancer surely does harm."""
+    said, harm = [], []
     for row in (row for row in rows if spec(row).aside):
-        for name in (n for n in row.metrics if of(n) is of("enhance/si_sdr_gain/") and n.endswith("/snr0")):
-            metric = row.metrics[name]
-            said.append(f"{name.split('/')[2]} {change(name, metric['value'])} dB {between(name, metric['ci95'])}")
-    return f"SI-SDR at 0 dB: {'; '.join(said)}" if said else ""
+        gains = [name for name in row.metrics if of(name) is of("enhance/si_sdr_gain/")]
+        for name in sorted(gains, key=lambda name: "/made/" in name):
+            metric, (_, _, source, snr) = row.metrics[name], name.split("/")
+            text = f"{change(name, metric['value'])} dB {between(name, metric['ci95'])}"
+            said += [f"{source} {text}"] if snr == "snr0" else []
+            harm += [f"{source} at {snr.removeprefix('snr')} dB {text}"] if harms(name, metric) else []
+    harmed = f"; harm: {', '.join(harm)}" if harm else ""
+    return f"SI-SDR at 0 dB: {'; '.join(said)}{harmed}" if said else ""
 
 
 def _safe(last: Row, what: str, words: str) -> str:

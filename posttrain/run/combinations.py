@@ -11,7 +11,7 @@ from posttrain.errors import InputError
 from posttrain.model.chat_format import FORMATS
 from posttrain.run.graph import Node
 
-RESERVED = ("corpus", "logs", "adapters", "listeners", "replaced", "notebooks")
+RESERVED = ("corpus", "logs", "adapters", "listeners", "replaced", "notebooks", "stopped")
 """Folders of a run that belong to no stage."""
 FILES = ("report.", "study.", "ledger.")
 LEAST_SEGMENT_S = 0.04

@@ -187,6 +187,7 @@ def _train(run: _Run, step: Step) -> None:
     say(f"\n■ {node.name}: {step.why}")
     started = datetime.now(UTC)
     kept = step.folder.parent / "replaced" / f"{step.name}-{started:%Y%m%dT%H%M%S}"
+    stopped = run.folder / "stopped" / f"{node.name}-{node.key[:12]}"
     with files.new_folder(step.folder, kept) as partial:
         table = run.table(node)
         clock = time.monotonic()
@@ -200,17 +201,19 @@ def _train(run: _Run, step: Step) -> None:
             table=table,
             report_to=run.recipe.report_to,
             logs=run.folder / "logs" / node.name,
+            stopped=stopped,
         )
         metrics = import_module(f"posttrain.stages.{node.stage}").run(node.options, context)
         trained = {
             "started": started.isoformat(timespec="seconds"),
-            "wall_s": round(time.monotonic() - clock, 1),
+            "wall_s": round(time.monotonic() - clock + metrics.get("earlier_s", 0.0), 1),
             "peak_rss_mb": peak_rss_mb(),
             "device": run.device,
             "train_metrics": metrics,
         }
         files.write_json(partial / "trained.json", trained)
         _write_config(partial, _identity(run, step, partial))
+    files.remove(stopped)
 
 
 def _identity(run: _Run, step: Step, partial: Path) -> dict[str, Any]:

@@ -1,33 +1,34 @@
 """`enhance`: a causal speech enhancer that knows the listener's audiogram, trained against a discriminator.
 
 A DNN-GAN denoiser in the spirit of Diehl et al. 2023 and of MetricGAN+ (Fu et al. 2021). It needs only the corpus or,
-with a weight for the machine, also `ctc`; no other stage needs it.
+with a weight for the machine, also `ctc`; no other stage needs it. Validation voices in validation noises decide at
+which tenth of the training its weights are kept; a training that was stopped goes on where it was.
 """
 
+import copy
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from posttrain.acoustics import SAMPLE_RATE, audiogram, enhancer, levels, mixtures, scenes
-from posttrain.acoustics.audiogram import Audiogram
+from posttrain.acoustics import SAMPLE_RATE, drawn, enhancer, levels, mixtures
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.modulations import Modulations
 from posttrain.config.sections import EnhanceConfig
-from posttrain.corpus import overlap
-from posttrain.corpus.store import Corpus
-from posttrain.corpus.types import Clip
-from posttrain.errors import InputError
 from posttrain.machine.device import say
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders.contract import state_hash
+from posttrain.stages.training import stopped
 from posttrain.stages.training.context import StageContext
+from posttrain.stages.training.enhance_data import listener, training_mixtures, valid_mixtures
 from posttrain.stages.training.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance
 
 LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
@@ -41,7 +42,12 @@ BETAS = (0.9, 0.98)
 CRITIC_LEARNING_RATE = 5e-4
 ENCODER_LEARNING_RATE = 5e-4
 """Peak learning rate of the encoder that trains with the enhancer."""
-VALID_SNR_DB = 0.0
+CHECKS = 10
+"""How often the gain on validation mixtures is measured, evenly over the training; at least 20 steps apart."""
+EDGE = 10
+"""Steps over which the first and the last losses are averaged."""
+KEEP_S = 60.0
+"""Seconds between two writings of the state from which a stopped training goes on."""
 
 
 def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
@@ -52,12 +58,12 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
     """
     torch.manual_seed(context.seed)
     made = Enhancer(EnhancerSpec(config.width, config.hidden, config.conditioned)).to(context.device)
-    drawn = _mixtures(config, context)
+    mixed = training_mixtures(config, context)
     learner = teacher = machine = None
     if config.machine_weight:
         learner, teacher = (encoders.load(context.parents["encoder"], device=context.device) for _ in range(2))
         machine = Recogniser(learner, teacher)
-    metrics = _train(made, machine, drawn, config, context)
+    metrics = _train(made, machine, mixed, config, context)
     made.requires_grad_(False).eval()
     heard_by = None
     if learner is not None and teacher is not None:
@@ -65,23 +71,17 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
         hashes = (state_hash(encoder.model) for encoder in (learner, teacher))
         heard_by = dict(zip(("weights", "learned_from"), hashes, strict=True))
     enhancer.save(context.folder, made, heard_by)
-    return metrics | {"params": _count(made), "latency_ms": made.latency_ms} | valid_gain(made, context.corpus)
+    return metrics | {"params": _count(made), "latency_ms": made.latency_ms}
 
 
-def clean_speech(corpus: Corpus, split: str, source: str | None = None) -> list[Clip]:
-    """Clips of a split with speech and nothing else mixed in, from one source or from all."""
-    clean = [c for c in corpus.clips_of(split) if c.text and c.condition in ("clean", "real")]
-    return [c for c in clean if source is None or c.source == source]
-
-
-def recorded_noises(corpus: Corpus, split: str) -> list[Clip]:
-    """Pieces of recorded noise of a split."""
-    return [c for c in corpus.clips_of(split) if c.recorded and not c.text]
-
-
-def listener(name: str) -> Audiogram:
-    """Audiogram of one of LISTENERS."""
-    return audiogram.normal() if name == "normal" else audiogram.bisgaard(name)
+def gain(made: Enhancer, mixed: Sequence[mixtures.Mixture]) -> float:
+    """Mean SI-SDR improvement (dB) for normal hearing; NaN if no mixture can be measured."""
+    hearing, gains = listener("normal").levels(), []
+    for mixture in mixed:
+        enhanced = made.enhance(mixture.noisy, hearing)
+        gains.append(mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean))
+    good = [gain for gain in gains if math.isfinite(gain)]
+    return sum(good) / len(good) if good else math.nan
 
 
 def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
@@ -90,65 +90,43 @@ def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
     return F.conv1d(padded[None], taps.flip(1)[:, None], groups=len(taps))[0]
 
 
-def valid_gain(made: Enhancer, corpus: Corpus) -> dict[str, float]:
-    """SI-SDR improvement (dB) at 0 dB SNR for normal hearing, on synthetic validation voices and kinds of noise."""
-    speech = [(clip.id, clip.speaker) for clip in clean_speech(corpus, "valid", "made")]
-    hearing, gains = listener("normal").levels(), []
-    for mixture in mixtures.fixed(speech, audio_of(corpus), scenes.VALID_KINDS, [VALID_SNR_DB]):
-        enhanced = made.enhance(mixture.noisy, hearing)
-        gains.append(mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean))
-    good = [gain for gain in gains if math.isfinite(gain)]
-    return {"valid_si_sdr_gain": sum(good) / len(good)} if good else {}
-
-
-def audio_of(corpus: Corpus) -> mixtures.Audio:
-    """Clip id → float32 (S,)."""
-    return lambda clip: corpus.audio(clip).numpy()
-
-
-def _mixtures(config: EnhanceConfig, context: StageContext) -> mixtures.Drawn:
-    speech = [clip.id for clip in clean_speech(context.corpus, "train")]
-    if not speech:
-        raise InputError("corpus has no clean train clip, expected some to train on; raise corpus.train_clips")
-    recorded = [clip.id for clip in recorded_noises(context.corpus, "train")]
-    overlap.check("enhance", (context.corpus.clips[clip] for clip in speech), context.corpus)
-    return mixtures.Drawn(
-        speech,
-        recorded,
-        audio_of(context.corpus),
-        config.snr_db,
-        config.quiet_share,
-        config.room_share,
-        config.noises,
-        context.seed,
-    )
-
-
 def _train(
-    made: Enhancer, machine: Recogniser | None, drawn: mixtures.Drawn, config: EnhanceConfig, context: StageContext
+    made: Enhancer, machine: Recogniser | None, mixed: drawn.Drawn, config: EnhanceConfig, context: StageContext
 ) -> dict[str, Any]:
-    """Train on mixtures and listeners as they are drawn; returns means of each loss over the last ten steps."""
+    """Train on mixtures and listeners as they are drawn, and leave the weights that are best on validation mixtures.
+
+    Returns means of each loss over the first and last ten steps, and the gain on validation mixtures.
+    """
     device, samples = context.device, round(config.segment_s * SAMPLE_RATE)
     ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
-    generator = torch.Generator().manual_seed(context.seed)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
     taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
-    trained: list[dict[str, Any]] = [{"params": list(made.parameters())}]
+    trained: list[dict[str, Any]] = [{"params": list(made.parameters()), "peak": config.learning_rate}]
     if machine is not None:
-        trained.append({"params": list(machine.learner.parameters()), "lr": ENCODER_LEARNING_RATE})
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=BETAS, weight_decay=0.01)
+        trained.append({"params": list(machine.learner.parameters()), "peak": ENCODER_LEARNING_RATE})
+    optimizer = torch.optim.AdamW(trained, betas=BETAS, weight_decay=0.01)
     judge = torch.optim.AdamW(critic.parameters(), lr=CRITIC_LEARNING_RATE, betas=(0.5, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config.steps))
+    best = {"enhancer": copy.deepcopy(made)} | ({"encoder": copy.deepcopy(machine.learner)} if machine else {})
+    now = {"enhancer": made} | ({"encoder": machine.learner} if machine else {})
+    parts: dict[str, Any] = {**now, "critic": critic, "optimizer": optimizer, "judge": judge}
+    parts |= {f"best {name}": module for name, module in best.items()}
     learns = f", encoder {_count(machine.learner):,}" if machine is not None else ""
     say(f"enhance: trains enhancer {_count(made):,}{learns}; discriminator {_count(critic):,}, which is not kept")
-    history: list[dict[str, float]] = []
-    with tqdm(total=config.steps, desc="enhance", dynamic_ncols=True) as bar, _curves(context) as write:
-        for step in range(config.steps):
-            noisy, clean = (torch.from_numpy(array).to(device) for array in drawn.batch(config.batch_size, samples))
-            who = torch.randint(len(LISTENERS), (config.batch_size,), generator=generator)
-            hl_db = thresholds[who].to(device)
-            aids = taps[who].to(device)
-            level = float(torch.empty(()).uniform_(*TALKER_DB_SPL, generator=generator))
+    known = {"step": 0, "history": [], "gains": {}, "spent_s": 0.0} | stopped.restore(context.stopped, parts)
+    history, gains, earlier_s = known["history"], known["gains"], known["spent_s"]
+    valid, checks = valid_mixtures(context.corpus), _checks(config.steps)
+    clock = written = time.monotonic()
+    with (
+        tqdm(total=config.steps, initial=known["step"], desc="enhance", dynamic_ncols=True) as bar,
+        _curves(context) as write,
+    ):
+        for step in range(known["step"], config.steps):
+            drawn_now = np.random.default_rng([context.seed, 3, step])
+            batch = mixed.batch(step, config.batch_size, samples)
+            noisy, clean = (torch.from_numpy(array).to(device) for array in batch)
+            who = torch.from_numpy(drawn_now.integers(len(LISTENERS), size=config.batch_size))
+            hl_db, aids = thresholds[who].to(device), taps[who].to(device)
+            level = float(drawn_now.uniform(*TALKER_DB_SPL))
             recorded = made(noisy, hl_db)
             # at the talker's level at the ear, so that no loss at the ear depends on how loud a recording was
             enhanced, target = (levels.present(part, level, reference=clean) for part in (recorded, clean))
@@ -169,6 +147,8 @@ def _train(
                 losses["adversarial"] = adversarial_loss(critic, enhanced)
                 total = total + config.adversarial_weight * losses["adversarial"]
             losses["loss"] = total
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * _rate(step, config.steps)
             optimizer.zero_grad()
             total.backward()
             norm = sum(float(torch.nn.utils.clip_grad_norm_(part["params"], MAX_GRAD_NORM)) for part in trained)
@@ -178,18 +158,43 @@ def _train(
                     " enhance.learning_rate or look at the recordings"
                 )
             optimizer.step()
-            schedule.step()
             history.append({name: value.item() for name, value in losses.items()})
+            if valid and step + 1 in checks:
+                gains[str(step + 1)] = history[-1]["valid_si_sdr_gain"] = gain(made, valid)
+                if gains[str(step + 1)] >= max(gains.values()):
+                    for name, module in now.items():
+                        best[name].load_state_dict(module.state_dict())
             write(step, history[-1])
+            history[EDGE:-EDGE] = []
+            if time.monotonic() > written + KEEP_S:
+                written = time.monotonic()
+                spent_s = earlier_s + written - clock
+                stopped.keep(
+                    context.stopped, parts, {"step": step + 1, "history": history, "gains": gains, "spent_s": spent_s}
+                )
             bar.set_postfix(loss=f"{history[-1]['loss']:.3g}", refresh=False)
             bar.update()
+    chosen = max(gains, key=lambda step: gains[step], default=None)
+    if chosen:
+        for name, module in now.items():
+            module.load_state_dict(best[name].state_dict())
     return {
         "steps": config.steps,
         "trainable_params": sum(weight.numel() for part in trained for weight in part["params"]),
         "audio_s": config.steps * config.batch_size * config.segment_s,
-        **_means(history[:10], "_first", ("loss",)),
-        **_means(history[-10:], "_last", ("loss", "air", "listener", "machine", "critic", "adversarial")),
+        **(
+            {"valid_si_sdr_gain": gains[chosen], "valid_gains": gains, "weights_of_step": int(chosen)} if chosen else {}
+        ),
+        **({"earlier_s": earlier_s} if earlier_s else {}),
+        **_means(history[:EDGE], "_first", ("loss",)),
+        **_means(history[-EDGE:], "_last", ("loss", "air", "listener", "machine", "critic", "adversarial")),
     }
+
+
+def _checks(steps: int) -> set[int]:
+    """Steps after which the gain is measured, the last among them."""
+    count = max(1, min(CHECKS, steps // 20))
+    return {round(steps * (number + 1) / count) for number in range(count)}
 
 
 def _rate(step: int, steps: int) -> float:

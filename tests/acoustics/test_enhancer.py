@@ -18,7 +18,7 @@ def wild(spec: EnhancerSpec | None = None) -> Enhancer:
     """Weights large enough that whatever an input reaches, it moves."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = Enhancer(spec or EnhancerSpec(width=16, hidden=24))
+        made = Enhancer(spec or EnhancerSpec(width=16, hidden=8))
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter.mul_(3)
@@ -100,9 +100,21 @@ def test_half_the_strength_is_half_way():
 def test_the_audiogram_changes_the_output_only_of_a_model_that_heeds_it():
     waveform = noise(2_000)[None]
     for conditioned in (True, False):
-        made = wild(EnhancerSpec(width=16, hidden=24, conditioned=conditioned))
+        made = wild(EnhancerSpec(width=16, hidden=8, conditioned=conditioned))
         same = torch.equal(made(waveform, NORMAL[None]), made(waveform, SEVERE[None]))
         assert same != conditioned
+
+
+def test_each_bin_is_in_one_band_or_between_two():
+    weights = enhancer.bands()
+    assert (weights >= 0).all() and (weights.sum(1) - 1).abs().max() < 1e-6 and (weights > 0).sum(1).max() == 2
+    assert torch.equal(weights[: enhancer.SINGLE_BINS, : enhancer.SINGLE_BINS], torch.eye(enhancer.SINGLE_BINS))
+    assert (weights.sum(0) > 0.5).all()
+
+
+def test_a_louder_recording_is_only_louder():
+    made, waveform = wild(), noise(3_000)[None]
+    torch.testing.assert_close(made(20 * waveform, NORMAL[None]) / 20, made(waveform, NORMAL[None]), atol=1e-4, rtol=0)
 
 
 def test_a_batch_of_listeners_equals_one_by_one():

@@ -11,6 +11,7 @@ from made_run import HOSTILE, PARENTS, make_answers, make_run, write_answers
 from posttrain import report
 from posttrain.errors import InputError
 from posttrain.evals.compute import compute
+from posttrain.report import gate
 from posttrain.report.findings import findings
 from posttrain.run import ledger
 
@@ -145,7 +146,12 @@ def test_an_enhancer_beside_the_models_has_its_figures_and_changes_no_other(tmp_
     before = report.summary([ledger.Row(**row) for row in make_run(folder, stages, items=12, bootstrap=30)])
     lines = [
         {"id": str(i), "probe": f"enhance/{name}", "speaker": str(i % 3), "value": db + i if i else None}
-        for name, db in (("si_sdr_gain/made/snr0", 3.0), ("ear_gain/made/N3", 2.0), ("clean/made/on", 30.0))
+        for name, db in (
+            ("si_sdr_gain/made/snr0", 3.0),
+            ("si_sdr_gain/made/snr20", -9.0),
+            ("ear_gain/made/N3", 2.0),
+            ("clean/made/on", 30.0),
+        )
         for i in range(6)
     ]
     (folder / "enhance").mkdir(parents=True)
@@ -160,7 +166,11 @@ def test_an_enhancer_beside_the_models_has_its_figures_and_changes_no_other(tmp_
     said = report.summary(ledger.read(folder / "ledger.jsonl"))
     assert len(said) <= 12
     [about] = [line for line in said if line.startswith("Denoise")]
-    assert "SI-SDR at 0 dB: made +6.00 dB [" in about
+    assert "SI-SDR at 0 dB: made +6.00 dB [" in about and "; harm: made at 20 dB −6.00 dB [" in about
+    assert html.count("harm</span>") == 1 and "**harm**" in (folder / "report.md").read_text()
+    [reason] = gate.judge(folder, "enhance", "smoke").reasons
+    assert reason.startswith("enhance does harm: SI-SDR improvement at 20 dB, made: −6.00 dB [")
+    assert not stages or reason in gate.judge(folder, recipe="smoke").notes
     if stages:
         assert said[1:3] == before[1:3]
 

@@ -23,13 +23,14 @@ from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import present
 from posttrain.acoustics.mixtures import Mixture, si_sdr
 from posttrain.corpus.store import Corpus
-from posttrain.corpus.types import Clip
 from posttrain.machine.device import say
-from posttrain.stages.enhance import audio_of, clean_speech, listener, recorded_noises
+from posttrain.stages.training.enhance_data import audio_of, clean_speech, in_turn, listener, recorded_noises
 from posttrain.stages.training.enhance_losses import sdr
 
 Line = dict[str, Any]
-SNRS_DB = (0.0, 5.0, 10.0, 20.0)
+SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 20.0)
+CLEAN_SNR_DB = 0.0
+"""With the mixtures of this SNR, their speech alone is enhanced too."""
 EAR_SNR_DB = 5.0
 EARS = ("N1", "N3", "S2")
 TALKER_DB_SPL = 65.0
@@ -45,7 +46,7 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
         say("  STOI is left out; pip install 'posttrain[hearing]' adds it")
     made, ear = enhancer.load(checkpoint, device), HearingLoss().to(device)
     lines: list[Line] = []
-    sources = sorted({clip.source for clip in clean_speech(corpus, "test")}, key=lambda name: (name != "made", name))
+    sources = sorted({clip.source for clip in clean_speech(corpus, "test")}, key=lambda name: (name == "made", name))
     for source in sources:
         for mixture in mixtures_of(corpus, source, SNRS_DB):
             content = {"content": corpus.clips[mixture.id].text or mixture.id}
@@ -56,7 +57,7 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
 
 def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float]) -> Iterator[Mixture]:
     """Test speech of the source; synthetic speech in synthetic noise, recorded speech in recorded noise if any."""
-    speech = _in_turn(clean_speech(corpus, "test", source))[:CLIPS]
+    speech = in_turn(clean_speech(corpus, "test"), source)[:CLIPS]
     recorded = [(c.noise or c.id, corpus.audio(c.id).numpy()) for c in recorded_noises(corpus, "test")]
     noises = recorded if recorded and source != "made" else scenes.TEST_KINDS
     yield from mixtures.fixed([(c.id, c.speaker) for c in speech], audio_of(corpus), noises, snrs_db)
@@ -94,17 +95,8 @@ def _has_stoi() -> bool:
     return all(importlib.util.find_spec(name) for name in ("torchmetrics", "pystoi"))
 
 
-def _in_turn(clips: list[Clip]) -> list[Clip]:
-    """One clip of each speaker, then a second one of each, and so on."""
-    by_speaker: dict[str, list[Clip]] = {}
-    for clip in clips:
-        by_speaker.setdefault(clip.speaker, []).append(clip)
-    place = {clip.id: number for own in by_speaker.values() for number, clip in enumerate(own)}
-    return sorted(clips, key=lambda clip: (place[clip.id], clip.speaker))
-
-
 def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) -> Iterator[Line]:
-    """The mixture's gain; at the first SNR also STOI and the speech alone, at EAR_SNR_DB also what listeners hear."""
+    """The mixture's gain; with CLEAN_SNR_DB also the speech alone, at EAR_SNR_DB also what listeners hear."""
     hearing, clean = listener("normal").levels(), mixture.clean
 
     def line(probe: str, value: float) -> Line:
@@ -115,9 +107,9 @@ def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) ->
     enhanced, snr = made.enhance(mixture.noisy, hearing), f"snr{mixture.snr_db:g}"
     gain = si_sdr(enhanced, clean) - si_sdr(mixture.noisy, clean)
     yield line(f"enhance/si_sdr_gain/{source}/{snr}", gain)
-    if mixture.snr_db == SNRS_DB[0]:
-        if _has_stoi():
-            yield line(f"enhance/stoi_gain/{source}/{snr}", stoi(enhanced, clean) - stoi(mixture.noisy, clean))
+    if _has_stoi():
+        yield line(f"enhance/stoi_gain/{source}/{snr}", stoi(enhanced, clean) - stoi(mixture.noisy, clean))
+    if mixture.snr_db == CLEAN_SNR_DB:
         for switch, denoise in (("on", 1.0), ("off", 0.0)):
             yield line(f"enhance/clean/{source}/{switch}", si_sdr(made.enhance(clean, hearing, denoise), clean))
     if mixture.snr_db == EAR_SNR_DB:

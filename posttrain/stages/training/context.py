@@ -27,3 +27,5 @@ class StageContext:
     """Where training curves are reported."""
     logs: Path | None = None
     """TensorBoard folder."""
+    stopped: Path | None = None
+    """Where a training that takes long keeps its state, so that it goes on after a stop; may not be there yet."""

@@ -41,12 +41,16 @@ def sdr(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 
 def spectral(enhanced: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of compressed magnitudes over three resolutions (Yamamoto et al. 2020); → ()."""
+    """Mean absolute difference of compressed spectra over three resolutions (Yamamoto et al. 2020); → ().
+
+    Of magnitudes and of complex spectra, half each (Braun and Tashev 2021): the second also heeds the phase.
+    """
     total = enhanced.new_zeros(())
     for size in RESOLUTIONS:
         window = torch.hann_window(size, device=enhanced.device)
-        total = total + (_compressed(enhanced, size, window) - _compressed(clean, size, window)).abs().mean()
-    return total / len(RESOLUTIONS)
+        (ours, ours_complex), (wanted, wanted_complex) = (_compressed(of, size, window) for of in (enhanced, clean))
+        total = total + (ours - wanted).abs().mean() + (ours_complex - wanted_complex).abs().mean()
+    return total / (2 * len(RESOLUTIONS))
 
 
 class Critic(nn.Module):
@@ -119,7 +123,9 @@ class Recogniser(nn.Module):
         return frames.float()  # (B, T, D)
 
 
-def _compressed(waveforms: torch.Tensor, size: int, window: torch.Tensor) -> torch.Tensor:
+def _compressed(waveforms: torch.Tensor, size: int, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, S) → compressed magnitudes (B, K, F), and spectra of these, real and imaginary parts (B, K, F, 2)."""
     spectra = torch.stft(waveforms, size, size // 4, window=window, return_complex=True) / size**0.5
-    power = spectra.real.square() + spectra.imag.square()
-    return (power + 1e-8) ** (COMPRESSION / 2)
+    power = spectra.real.square() + spectra.imag.square() + 1e-8
+    magnitudes = power ** (COMPRESSION / 2)
+    return magnitudes, torch.view_as_real(spectra) * (magnitudes / power**0.5).unsqueeze(-1)

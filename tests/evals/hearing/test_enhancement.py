@@ -10,6 +10,7 @@ from posttrain.corpus import store
 from posttrain.corpus.types import Clip
 from posttrain.evals.compute import compute, measures
 from posttrain.evals.hearing import enhancement
+from posttrain.stages.training.enhance_data import in_turn
 
 RATE = 16_000
 
@@ -44,7 +45,7 @@ def corpus(tmp_path_factory):
 def measured(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("enhancer")
     torch.manual_seed(0)
-    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=24)))
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=8)))
     return enhancement.evaluate(folder, corpus, "cpu")
 
 
@@ -60,7 +61,8 @@ def test_every_clip_has_every_condition(measured):
     of_one = [x["probe"].removeprefix("enhance/") for x in lines if x["clip"] == "test/made/0"]
     gains = [f"si_sdr_gain/made/snr{snr:g}" for snr in enhancement.SNRS_DB]
     ears = [f"ear_gain/made/{name}" for name in enhancement.EARS]
-    assert sorted(of_one) == sorted([*gains, *ears, "clean/made/on", "clean/made/off", "stoi_gain/made/snr0"])
+    stoi = [f"stoi_gain/made/snr{snr:g}" for snr in enhancement.SNRS_DB]
+    assert sorted(of_one) == sorted([*gains, *stoi, *ears, "clean/made/on", "clean/made/off"])
     assert costs["cost/latency_ms"] == 8.0 and costs["cost/rtf"] > 0
 
 
@@ -85,9 +87,17 @@ def test_a_figure_is_the_mean_of_its_lines_and_pairs_with_another_enhancers(meas
     assert (difference.value, difference.lo, difference.hi) == pytest.approx((1, 1, 1))
 
 
+def test_the_gain_is_told_for_each_noise_too(measured):
+    found = compute(measured[0], bootstrap=50)
+    of_noises = {n: m for n, m in found.items() if n.startswith("enhance/noise_gain/made/") and n.endswith("/snr5")}
+    whole = found["enhance/si_sdr_gain/made/snr5"]
+    assert len(of_noises) == 3 and sum(m["n"] for m in of_noises.values()) == whole["n"]
+    assert np.mean([m["value"] for m in of_noises.values()]) == pytest.approx(whole["value"])
+
+
 def test_voices_take_turns(corpus):
     clips = [corpus.clips[f"test/made/{n}"] for n in (0, 1, 2)]
-    assert [clip.speaker for clip in enhancement._in_turn(clips)] == ["a", "b", "a"]
+    assert [clip.speaker for clip in in_turn(clips, "made")] == ["a", "b", "a"] and in_turn(clips, "people") == []
 
 
 def test_stoi_is_1_at_equality_and_has_no_figure_for_too_little_speech():
