@@ -234,6 +234,24 @@ def test_tabs_are_read_in_a_file_that_is_named_tsv(root):
     assert "name the file .csv" in problems_of(reading.read, root / "manifest.tsv")[0]
 
 
+def test_json_lines_are_read_as_a_table_and_each_bad_line_is_named(root):
+    path = root / "manifest.jsonl"
+    path.write_text(
+        '{"path": "audio/good.wav", "text": "Fine, 2", "channel": 0, "offset_s": 0.25, "duration_s": 0.5, "x": [1]}\n'
+        '{"path": "audio/good.wav", "text": "whole", "speaker": 7, "offset_s": null}\n'
+    )
+    part, whole = reading.read(path)
+    assert (part.text, part.segment[:3], whole.segment[:3]) == ("fine two", (0.25, 0.5, 0), (0.0, None, None))
+    assert whole.speaker == "7" and part.line == 1 and "x" not in part.values
+    path.write_text('{"text": "a"}\n{"path": ["x"], "text": "b"}\n[1]\n{"path": "audio/good.wav", "channel": "x"}\n')
+    problems = problems_of(reading.read, path, None, False)
+    for line, word in enumerate(("path is missing", "path is \"['x']\"", "not a JSON object", "channel is 'x'"), 1):
+        assert any(re.search(rf"\b{line}\b", problem) and word in problem for problem in problems), (line, problems)
+    path.write_text("\n")
+    assert "has no rows, expected an object with path, text" in problems_of(reading.read, path)[0]
+    assert "not found" in problems_of(reading.read, root / "none.jsonl")[0]
+
+
 def test_one_recording_under_two_names_is_refused(root):
     (root / "audio" / "link.wav").symlink_to(root / "audio" / "good.wav")
     rows = "path,text\naudio/good.wav,turn it up\naudio/link.wav,turn it {}\n"

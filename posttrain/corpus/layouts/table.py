@@ -1,5 +1,6 @@
 """A CSV or TSV file with columns path, text and, if wanted, split, speaker, channel; for segments offset_s, duration_s.
 
+A file named .jsonl holds the same as JSON lines: an object a row, whose keys are the columns.
 Without a column offset_s, duration_s is taken as a remark about the whole file.
 """
 
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.corpus.layouts.entry import Entry
-from posttrain.readers import tables
+from posttrain.readers import json_lines, tables
 
 NAMES = ("manifest.csv", "manifest.tsv")
+COLUMNS = ("path", "text", "speaker", "split", "channel", "offset_s", "duration_s")
 
 
 def found(root: Path) -> bool:
@@ -26,7 +28,7 @@ def read(root: Path, card: Mapping[str, Any], problems: list[str]) -> Iterator[E
 
 def entries(path: Path, text: bool, problems: list[str]) -> Iterator[Entry]:
     """Entries of one table; `text`: the column text is required."""
-    for row in tables.read(path, [("path", "text") if text else ("path",)], problems):
+    for row in _rows(path, ("path", "text") if text else ("path",), problems):
         cells = row.cells
         wrong: list[str] = []
         offset_s = _number(cells, "offset_s", wrong) or 0.0
@@ -48,6 +50,28 @@ def entries(path: Path, text: bool, problems: list[str]) -> Iterator[Entry]:
                 None if channel is None else int(channel),
                 cells,
             )
+
+
+def _rows(path: Path, columns: tuple[str, ...], problems: list[str]) -> Iterator[tables.Row]:
+    """The rows that have all `columns`; what is wrong with others is added to `problems`."""
+    if path.suffix.lower() != ".jsonl":
+        yield from tables.read(path, [columns], problems)
+        return
+    known, empty = len(problems), True
+    for line, values in json_lines.each(path, f"a file of JSON lines with {', '.join(columns)}", problems):
+        empty = False
+        wrong = [f"{name} is missing; add it" for name in columns if values.get(name) is None]
+        wrong += [
+            f"{name} is {tables.shown(str(value))}, expected a text or a number; correct it"
+            for name in COLUMNS
+            if not isinstance(value := values.get(name), str | int | float | None)
+        ]
+        problems += [f"{path}:{line}: {what}" for what in wrong]
+        if not wrong:
+            cells = {n: tables.stripped(str(v)) for n, v in values.items() if isinstance(v, str | int | float)}
+            yield tables.Row(line, cells)
+    if empty and len(problems) == known:
+        problems.append(f"{path} has no rows, expected an object with {', '.join(columns)} on each line; add them")
 
 
 def _number(cells: Mapping[str, str], column: str, wrong: list[str]) -> float | None:
