@@ -1,4 +1,4 @@
-"""Reads recordings: any common format, rate and number of channels in, 16 kHz mono float32 out.
+"""Reads recordings: any common format, rate and number of channels in, 16 kHz float32 out, mono unless asked otherwise.
 
 The header is read first, and its limits are checked before any sample. Samples are decoded, mixed and resampled in
 blocks, so a long file does not fill the memory. Every error is a ValueError without the path; callers add it.
@@ -25,6 +25,7 @@ import soxr
 
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.corpus import containers
+from posttrain.corpus.cancellation import Cancellation
 
 MINIMUM_SAMPLES = 1_920
 """120 ms, one speech token of the default recipe: three encoder frames of 40 ms."""
@@ -47,15 +48,6 @@ SILENT_DB = -60.0
 """A channel this far below the loudest is silent."""
 OFFSET, OFFSET_SHARE = 1e-3, 0.01
 """A constant offset that is smaller, or has a smaller share of the channel's power, is left alone."""
-CANCELLED = 0.1
-"""Channels cancel each other if the power of their average is below this share of what unrelated channels give."""
-STEREO_S = 0.25
-"""Length of the pieces that are checked for cancellation."""
-INVERTED = 0.7
-"""The same share, averaged over the bins of SPEECH_HZ, below which the whole file is inverted: noise of each channel's
-own fills the average, up to 4 dB above the speech here. Microphones apart cancel in some bins and add in others."""
-SPEECH_HZ = (300, 3_400)
-SPECTRUM_S = 0.032
 UNKNOWN_BYTES = 0x7FFF_0000
 """Programs that write to a pipe put this size or a larger one in the header, as they do not know the length."""
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF")
@@ -176,25 +168,29 @@ def audio(path: str | Path, minimum_samples: int = MINIMUM_SAMPLES, longest_s: f
     return np.concatenate(list(blocks(header(path, minimum_samples, longest_s))))  # (S,)
 
 
-def blocks(found: Header) -> Iterator[np.ndarray]:
+def blocks(found: Header, apart: bool = False) -> Iterator[np.ndarray]:
     """The recording in blocks of a few seconds, float32 (S_i,) at 16 kHz, mono; concatenated they equal `audio`.
 
+    apart: all channels, (C, S_i), instead of their average.
+
     Raises ValueError before the first block: fewer samples than the header promises, NaN or infinite samples, samples
-    beyond ±LARGEST, channels that cancel each other.
+    beyond ±LARGEST, channels that are to be averaged and cancel each other.
     """
     small = found.frames * found.channels <= KEPT_VALUES
     kept = list(_decoded(found)) if small else None
-    channels = _look(found, kept if kept is not None else _decoded(found))
-    mixed = (
-        (block[:, channels.used] - channels.offsets[channels.used]).mean(axis=1, dtype=np.float32)
-        for block in (kept if kept is not None else _decoded(found))
-    )
-    yield from mixed if found.rate_hz == SAMPLE_RATE else _resampled(mixed, found.rate_hz)
+    channels = _look(found, kept if kept is not None else _decoded(found), apart)
+    decoded = kept if kept is not None else _decoded(found)
+    centred = (block - channels.offsets for block in decoded)  # (S_i, C)
+    if apart:
+        yield from (block.T for block in _resampled(centred, found.rate_hz, len(channels.used)))
+        return
+    mixed = (block[:, channels.used].mean(axis=1, dtype=np.float32) for block in centred)  # (S_i,)
+    yield from _resampled(mixed, found.rate_hz, 1)
 
 
-def check(found: Header) -> None:
+def check(found: Header, apart: bool = False) -> None:
     """Raise the ValueError that `blocks` would raise, without keeping the samples."""
-    _look(found, _decoded(found))
+    _look(found, _decoded(found), apart)
 
 
 def int16(waveform: np.ndarray) -> np.ndarray:
@@ -308,40 +304,41 @@ def _decoded(found: Header) -> Iterator[np.ndarray]:
     _refuse_cut(found.frames, done)
 
 
-def _resampled(mono: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE, 1, dtype="float32")
-    for block in mono:
+def _resampled(blocks: Iterator[np.ndarray], rate_hz: int, channels: int) -> Iterator[np.ndarray]:
+    """Blocks (S_i,) of one channel, or (S_i, C), at 16 kHz."""
+    if rate_hz == SAMPLE_RATE:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE, channels, dtype="float32")
+    last = np.zeros(0, np.float32)
+    for block in blocks:
         yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        last = block[:0]
+    yield resampler.resample_chunk(last, last=True)
 
 
-def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray]) -> _Channels:
+def _look(found: Header, decoded: Iterator[np.ndarray] | list[np.ndarray], apart: bool) -> _Channels:
     """Check all samples once and find how to mix the channels; ValueError if they cannot be used."""
     channels = found.channels if found.channel is None else 1
     sums, squares, done = np.zeros(channels), np.zeros(channels), 0
-    shares: list[np.ndarray] = []
-    spectra: list[np.ndarray] = []
+    cancellation = Cancellation(found.rate_hz) if channels > 1 and not apart else None
     for block in decoded:
         _check_values(block, done, found)
         sums += block.sum(axis=0, dtype=np.float64)
         squares += np.square(block, dtype=np.float64).sum(axis=0)
         done += len(block)
-        if channels > 1:
-            sharp = np.diff(block, axis=0, prepend=block[:1])  # hum that all channels share must not hide speech
-            shares.append(np.stack([_powers(each, found.rate_hz) for each in (block, sharp)]))
-            spectra.append(_spectra(block, found.rate_hz))
+        if cancellation:
+            cancellation.add(block)
     means = sums / done
     power = np.maximum(squares / done - means**2, 0)  # (C,)
     used = power > power.max() * 10 ** (SILENT_DB / 10)
     if not used.any():
         used[:] = True
-    if used.sum() > 1:
-        pieces = np.concatenate(shares, axis=1)  # (2, pieces, 2)
-        if _inverted(np.sum(spectra, axis=0)) or any(_cancelling(powers) for powers in pieces):
-            raise ValueError(
-                "the channels cancel each other (one is the other upside down), and their average loses what they "
-                "share; export one channel, or invert one"
-            )
+    if cancellation and used.sum() > 1 and cancellation.found():
+        raise ValueError(
+            "the channels cancel each other (one is the other upside down), and their average loses what they "
+            "share; export one channel, or invert one"
+        )
     moved = (np.abs(means) > OFFSET) & (means**2 > OFFSET_SHARE * power)
     return _Channels(used, np.where(moved, means, 0).astype(np.float32))
 
@@ -359,39 +356,3 @@ def _check_values(block: np.ndarray, start: int, found: Header) -> None:
         raise ValueError(
             f"samples reach {largest:.5g}, expected about ±1: integers saved as floats; divide them by full scale"
         )
-
-
-def _powers(block: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Power of the channels' average, and what it would be for unrelated channels; offsets removed. # (pieces, 2)"""
-    size = max(1, min(int(STEREO_S * rate_hz), len(block)))
-    pieces = block[: len(block) // size * size].reshape(-1, size, block.shape[1])  # (pieces, S, C)
-    pieces = pieces - pieces.mean(axis=1, keepdims=True)
-    average = np.square(pieces.mean(axis=2)).mean(axis=1)
-    return np.stack([average, np.square(pieces).mean(axis=(1, 2)) / block.shape[1]], axis=1)
-
-
-def _spectra(block: np.ndarray, rate_hz: int) -> np.ndarray:
-    """As `_powers`, for each frequency bin of SPEECH_HZ, summed over the block. # (2, bins)"""
-    size, channels = int(SPECTRUM_S * rate_hz), block.shape[1]
-    low, high = (round(f * SPECTRUM_S) for f in SPEECH_HZ)
-    whole = block[: len(block) // size * size].reshape(-1, size, channels)  # (pieces, S, C)
-    total, power = np.zeros((len(whole), high - low), complex), np.zeros(high - low)
-    for channel in range(channels):  # one by one, for many of them take much memory
-        bins = np.fft.rfft(whole[:, :, channel] * np.hanning(size), axis=1)[:, low:high]  # (pieces, bins)
-        total += bins
-        power += np.square(np.abs(bins)).sum(axis=0)
-    return np.stack([np.square(np.abs(total)).sum(axis=0), power]) / channels**2
-
-
-def _inverted(spectra: np.ndarray) -> bool:
-    """Whether the channels cancel each other in the mean of the bins that have power. # (2, bins)"""
-    average, unrelated = spectra
-    loud = unrelated > unrelated.max(initial=0) * 1e-4
-    return bool(loud.any() and (average[loud] / unrelated[loud]).mean() < INVERTED)
-
-
-def _cancelling(powers: np.ndarray) -> bool:
-    """Whether the channels cancel each other in a tenth of the loud pieces or more. # (pieces, 2)"""
-    average, unrelated = powers[:, 0], powers[:, 1]
-    loud = unrelated > unrelated.max() * 1e-2
-    return bool(loud.any() and (average[loud] < CANCELLED * unrelated[loud]).mean() >= 0.1)

@@ -170,6 +170,28 @@ def test_unlike_channels_are_averaged_and_silent_ones_left_out(tmp_path):
     assert np.allclose(reading.audio(path), two / 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_channels_that_stay_apart_are_those_of_the_file_each_without_its_offset(tmp_path, rate, monkeypatch):
+    one, two = voice(12, rate, seed=1), voice(12, rate, seed=2)
+    path = put(tmp_path / "a.wav", np.stack([one, two + 0.3, np.zeros_like(one)], 1), rate, subtype="FLOAT")
+    found = reading.header(path)
+    pieces = list(reading.blocks(found, apart=True))
+    both = np.concatenate(pieces, axis=1)
+    assert len(pieces) > 2 and both.shape == (3, found.samples) and both.dtype == np.float32 and not both[2].any()
+    for mine, alone in zip(both, (one, two), strict=False):
+        put(tmp_path / "b.wav", alone, rate, subtype="FLOAT")
+        assert np.abs(mine - reading.audio(tmp_path / "b.wav")).max() < 1e-3
+    monkeypatch.setattr(reading, "KEPT_VALUES", 1_000)
+    assert np.array_equal(both, np.concatenate(list(reading.blocks(found, apart=True)), axis=1))
+
+
+def test_channels_that_cancel_each_other_may_stay_apart(tmp_path):
+    found = reading.header(put(tmp_path / "a.wav", np.stack([voice(3), -voice(3)], 1), subtype="FLOAT"))
+    reading.check(found, apart=True)
+    one, two = np.concatenate(list(reading.blocks(found, apart=True)), axis=1)
+    assert np.array_equal(one, -two) and one.any()
+
+
 def test_a_constant_offset_is_removed_and_anything_else_is_left_alone(tmp_path):
     speech = voice(3)
     assert np.array_equal(reading.audio(put(tmp_path / "a.wav", speech, subtype="FLOAT")), speech)
