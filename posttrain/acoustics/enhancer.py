@@ -109,11 +109,13 @@ class Enhancer(nn.Module):
         for film in (self.film_enter, self.film_leave):
             nn.init.zeros_(film.bias)
 
-    def forward(self, noisy: torch.Tensor, hl_db: torch.Tensor, denoise: float = 1.0) -> torch.Tensor:
-        """(B, S) and (B, 8) → (B, S)."""
+    def forward(
+        self, noisy: torch.Tensor, hl_db: torch.Tensor, denoise: float = 1.0, together: bool = False
+    ) -> torch.Tensor:
+        """(B, S) and (B, 8) → (B, S); with `together`, hl_db is (1, 8): see `frames`."""
         samples = noisy.shape[1]
         padded = F.pad(noisy, (ANALYSIS - HOP, -samples % HOP + HOP))
-        halves, _ = self.frames(padded, self.condition(hl_db), denoise)
+        halves, _ = self.frames(padded, self.condition(hl_db), denoise, together=together)
         return (halves[:, 1:, 0] + halves[:, :-1, 1]).flatten(1)[:, :samples]  # (B, S)
 
     def condition(self, hl_db: torch.Tensor) -> Condition:
@@ -124,11 +126,21 @@ class Enhancer(nn.Module):
         return 1 + scale, shift, 1 + later_scale, later_shift
 
     def frames(
-        self, padded: torch.Tensor, condition: Condition, denoise: float, state: State | None = None
+        self,
+        padded: torch.Tensor,
+        condition: Condition,
+        denoise: float,
+        state: State | None = None,
+        together: bool = False,
     ) -> tuple[torch.Tensor, State]:
-        """Output of each complete frame as two halves of a hop each, (B, F, 2, HOP), and the state after them."""
+        """Output of each complete frame as two halves of a hop each, (B, F, 2, HOP), and the state after them.
+
+        together: the rows are channels of one recording and share the mask of their mean power, which keeps their
+        differences in level and time, and so the direction of sounds. Condition and state then have one row.
+        """
         spectra = torch.fft.rfft(padded.unfold(1, ANALYSIS, HOP) * self.analysis)  # (B, F, BINS)
         power = spectra.real.square() + spectra.imag.square()
+        power = power.mean(0, keepdim=True) if together else power
         levels = (power @ self.bands + FLOOR).log() / 4  # (B, F, BANDS)
         gains, state = self.gains(levels, condition, state)
         spectra = spectra * (1 + denoise * (gains @ self.spread - 1))
@@ -152,13 +164,13 @@ class Enhancer(nn.Module):
 
     @torch.no_grad()
     def enhance(self, waveform: np.ndarray, hl_db: np.ndarray, denoise: float = 1.0) -> np.ndarray:
-        """Enhance one waveform (S,) for thresholds hl_db (8,); float32 (S,)."""
+        """Enhance one waveform (S,), or its channels (C, S) together, for thresholds hl_db (8,); float32, as many."""
         device = self.analysis.device
-        noisy, loss = (torch.from_numpy(array).float().to(device)[None] for array in (waveform, hl_db))
-        return self(noisy, loss, denoise)[0].cpu().numpy()
+        noisy, loss = (torch.atleast_2d(torch.from_numpy(array).float().to(device)) for array in (waveform, hl_db))
+        return self(noisy, loss, denoise, together=True).view(waveform.shape).cpu().numpy()
 
     def stream(self, hl_db: torch.Tensor, denoise: float = 1.0) -> "Stream":
-        """Enhance one waveform as it arrives, for thresholds hl_db (8,)."""
+        """Enhance one waveform, or its channels together, as it arrives, for thresholds hl_db (8,)."""
         return Stream(self, hl_db, denoise)
 
     @property
@@ -168,7 +180,10 @@ class Enhancer(nn.Module):
 
 
 class Stream:
-    """Enhances one waveform piece by piece; the pieces together equal `Enhancer.forward` of the whole input."""
+    """Enhances one recording piece by piece; the pieces together equal `Enhancer.forward` of the whole input.
+
+    Its channels are enhanced `together`.
+    """
 
     def __init__(self, enhancer: Enhancer, hl_db: torch.Tensor, denoise: float):
         self.enhancer, self.denoise = enhancer, denoise
@@ -178,35 +193,38 @@ class Stream:
         self.half: torch.Tensor | None = None
         self.state: State | None = None
         self.taken = self.given = 0
+        self.channels: tuple[int, ...] = ()
 
     @torch.inference_mode()
     def push(self, samples: torch.Tensor) -> torch.Tensor:
-        """Any number of samples (n,) → the samples that are now final (m,)."""
-        self.taken += len(samples)
+        """Any number of samples (n,) or (C, n) → the samples that are now final, (m,) or (C, m)."""
+        self.channels = tuple(samples.shape[:-1])
+        self.taken += samples.shape[-1]
         return self._advance(samples)
 
     @torch.inference_mode()
     def flush(self) -> torch.Tensor:
         """The last samples, after the end of the input; this ends the stream."""
         rest = self.taken - self.given
-        return self._advance(self.waiting.new_zeros(-self.taken % HOP + HOP))[:rest]
+        return self._advance(self.waiting.new_zeros(*self.channels, -self.taken % HOP + HOP))[..., :rest]
 
     def _advance(self, samples: torch.Tensor) -> torch.Tensor:
-        self.waiting = torch.cat([self.waiting, samples[None]], dim=1)
+        rows = torch.atleast_2d(samples)  # (C, n)
+        self.waiting = torch.cat([self.waiting.expand(len(rows), -1), rows], dim=1)
         if self.waiting.shape[1] < ANALYSIS:
-            return samples.new_zeros(0)
-        halves, self.state = self.enhancer.frames(self.waiting, self.condition, self.denoise, self.state)
+            return samples[..., :0]
+        halves, self.state = self.enhancer.frames(self.waiting, self.condition, self.denoise, self.state, True)
         self.waiting = self.waiting[:, halves.shape[1] * HOP :]
-        late = halves[0, :, 1]  # (F, HOP)
-        early = halves[0, :, 0]
+        late = halves[:, :, 1]  # (C, F, HOP)
+        early = halves[:, :, 0]
         if self.half is None:  # the first half of the first frame lies before the waveform
-            early, before = early[1:], late[:-1]
+            early, before = early[:, 1:], late[:, :-1]
         else:
-            before = torch.cat([self.half, late[:-1]])
-        self.half = late[-1:]
-        final = (early + before).flatten()
-        self.given += len(final)
-        return final
+            before = torch.cat([self.half, late[:, :-1]], dim=1)
+        self.half = late[:, -1:]
+        final = (early + before).flatten(1)  # (C, m)
+        self.given += final.shape[1]
+        return final.view(*self.channels, final.shape[1])
 
 
 def windows() -> tuple[torch.Tensor, torch.Tensor]:

@@ -128,8 +128,12 @@ class Compressor(nn.Module):
         """See the class."""
         return self.stream()(waveforms)
 
-    def stream(self) -> Stream:
-        """A streaming compressor that starts as if speech of 65 dB SPL had preceded."""
+    def stream(self, together: bool = False) -> Stream:
+        """A streaming compressor that starts as if speech of 65 dB SPL had preceded.
+
+        together: the rows are channels of one recording and share the gain of the loudest one in each band, so that the
+        direction of sounds survives and none is amplified more than it would be alone.
+        """
         lowpasses = [_one_pole(_pole(hz), torch.zeros(1)) for hz in CROSSOVERS_HZ]
         start = torch.tensor([[rms_at(float(level)) ** 2] for level in self.references_db])  # (3, 1), mean squares
         slow, fast = (_one_pole(float(np.exp(-1 / (s * SAMPLE_RATE))), start) for s in (SLOW_S, FAST_S))
@@ -148,6 +152,7 @@ class Compressor(nn.Module):
             followed = fast(power)  # (B, 3, n)
             if self.speed == "slow":
                 followed = torch.maximum(slow(power), followed * 10 ** (-FAST_MARGIN_DB / 10))
+            followed = followed.amax(0, keepdim=True) if together else followed
             level = db_spl(followed)
             above = (level - self.references_db).clamp(min=KNEE_DB)
             return (split * torch.exp(above * exponents)).sum(1)  # (B, n)

@@ -24,7 +24,11 @@ def active_level(waveforms: torch.Tensor, frame: int = 320) -> torch.Tensor:
     """
     samples = waveforms.shape[-1] // frame * frame or waveforms.shape[-1]
     frames = waveforms[..., :samples].unflatten(-1, (-1, min(frame, samples)))  # (…, frames, frame)
-    power = frames.square().mean(-1)  # (…, frames)
+    return active_level_of(frames.square().mean(-1))
+
+
+def active_level_of(power: torch.Tensor) -> torch.Tensor:
+    """`active_level` from the mean square of each frame. # (…, frames) → (…)"""
     active = (power >= power.amax(-1, keepdim=True) * 10**-3.5).to(power.dtype)  # (…, frames)
     return db_spl((power * active).sum(-1) / active.sum(-1))
 

@@ -95,6 +95,18 @@ def test_streamed_equals_offline(kind, name):
         assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
+@pytest.mark.parametrize("kind", ["compression", "fast"])
+def test_channels_together_get_the_gain_of_the_louder_one_and_streamed_equals_whole(kind):
+    loud, fit = NOISE[:1], module(kind, "N4")
+    pair = torch.cat([loud, 0.1 * loud])
+    both = fit.stream(together=True)(pair)
+    torch.testing.assert_close(both[:1], fit(loud), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(both[1:], 0.1 * fit(loud), atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(fit(pair)[1:], both[1:], rtol=0.1)  # each by its own level
+    push = fit.stream(together=True)
+    assert (torch.cat([push(part) for part in pair.split(100, 1)], 1) - both).abs().max() <= 1e-5 * both.abs().max()
+
+
 @pytest.mark.parametrize("kind", ["gain", "compression"])
 def test_no_later_sample_changes_an_output(kind):
     fit = module(kind, "N4")
