@@ -6,7 +6,6 @@ Guide). A cue also ends where nobody speaks for a while.
 
 import html
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -73,28 +72,6 @@ def vtt(shown: Sequence[Cue]) -> str:
         + "".join(f"{html.escape(line, quote=False)}\n" for line in cue.lines)
         for cue in shown
     )
-
-
-def names(recordings: Sequence[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Recording → its captions' path without an ending; and what is wrong: two recordings that would have the same.
-
-    A relative name keeps its folders.
-    """
-    places: dict[str, Path] = {}
-    owners: dict[str, str] = {}
-    problems = []
-    for name in recordings:
-        given = Path(name)
-        inside = given.with_suffix("") if not given.is_absolute() and ".." not in given.parts else Path(given.stem)
-        other = owners.setdefault(unicodedata.normalize("NFC", str(inside)).casefold(), name)
-        if name in places:
-            problems.append(f"{name} is there more than once; captions are for whole files: name each once")
-        elif other != name:
-            problems.append(
-                f"{name}: its captions would be those of {other} ({folder / inside}.srt); rename one of them"
-            )
-        places[name] = folder / inside
-    return places, problems
 
 
 def write(place: Path, words: Sequence[Word]) -> None:

@@ -157,7 +157,7 @@ def _captions(
         problems.append(f"--captions is {folder}, expected a folder in one that is there; correct it")
     if out is not None and outputs.same(out, folder):
         problems.append(f"--captions and --out are both {folder}; name a folder and a file")
-    places, wrong = captioning.names([recording.name for recording in recordings], folder)
+    places, wrong = outputs.places([recording.name for recording in recordings], folder, ".srt")
     problems += wrong
     return places
 

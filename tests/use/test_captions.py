@@ -62,16 +62,6 @@ def test_the_formats_have_their_own_clocks_and_escape_what_is_markup():
     )
 
 
-def test_recordings_that_would_share_captions_are_named(tmp_path):
-    given = ["b/x.wav", "b/y.wav", "c/y.wav", "b/X.flac", "/far/y.v2.wav", "../y.v2.wav", "b/y.wav"]
-    places, problems = captions.names(given, tmp_path)
-    assert places["b/y.wav"] == tmp_path / "b" / "y" and places["c/y.wav"] == tmp_path / "c" / "y"
-    assert places["/far/y.v2.wav"] == tmp_path / "y.v2", "never outside the folder"
-    assert [problem.partition(" ")[0] for problem in problems] == ["b/X.flac:", "../y.v2.wav:", "b/y.wav"]
-    assert "would be those of b/x.wav" in problems[0] and "rename one" in problems[0]
-    assert "is there more than once" in problems[2]
-
-
 def test_no_two_cues_are_shown_at_once_even_if_words_overlap():
     words = [Word("x" * 42, 0, 1), Word("y" * 42, 1, 3.2), Word("z", 3.0, 4), Word("z" * 84, 3.0, 3.0)]
     shown = captions.cues(words)

@@ -25,7 +25,7 @@ def test_captions_are_written_for_each_recording(model_folder, speech, capsys):
     assert "words" not in json.loads(out.read_text().splitlines()[0])
     (speech / "d.flac").write_bytes((speech / "b.flac").read_bytes())
     for given, what in {
-        (speech / "d.wav", speech / "d.flac", "--captions", folder): "d.flac: its captions would be those of",
+        (speech / "d.wav", speech / "d.flac", "--captions", folder): "d.flac: its output would be that of",
         (speech / "d.wav", "--captions", out): "a file; name a folder",
         (speech / "d.wav", "--captions", speech / "x" / "y"): "expected a folder in one that is there",
         (speech / "d.wav", "--captions", folder, "--task", "answer"): "--captions is for transcripts",

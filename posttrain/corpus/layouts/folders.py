@@ -1,6 +1,7 @@
 """What a folder holds, read with one listing a folder instead of one look-up a file."""
 
 import os
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def folders(folder: Path, most: int | None = None) -> list[Path]:
             return sorted(folder / e.name for e in islice(found, most) if e.name[0] != "." and e.is_dir())
     except OSError:
         return []
+
+
+def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, Listing]]:
+    """The folder and all below it with their files; a link to one of the folders `above` it is not followed."""
+    own = os.path.realpath(folder)
+    yield folder, listing(folder)
+    for inside in folders(folder):
+        if os.path.realpath(inside) not in (*above, own):
+            yield from walk(inside, (*above, own))
 
 
 def some(folder: Path) -> list[str]:

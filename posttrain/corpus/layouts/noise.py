@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.corpus.layouts.entry import Entry
-from posttrain.corpus.layouts.folders import LOOKED_AT, folders, is_audio, listing, some
+from posttrain.corpus.layouts.folders import LOOKED_AT, folders, is_audio, listing, some, walk
 
 DOCUMENTS = frozenset(
     ".txt .md .rst .csv .tsv .json .jsonl .yaml .yml .xml .html .htm .pdf .doc .docx .xls .xlsx .rtf .bib".split()
@@ -35,7 +35,7 @@ def _has_audio(folder: Path, depth: int) -> bool:
 def read(root: Path, card: Mapping[str, Any], problems: list[str]) -> Iterator[Entry]:
     """Entries by the names of folders and files."""
     base, ignore, numbers = _base(root), card.get("unlisted") == "ignore", count(1)
-    for folder, files in _walk(base):
+    for folder, files in walk(base):
         inside = folder.relative_to(base).parts
         below = folder.relative_to(root).as_posix()
         where = "/".join(inside)
@@ -57,12 +57,3 @@ def _base(root: Path) -> Path:
     """The folder itself, or the only one in it if no recording is beside that one."""
     inside = folders(root)
     return inside[0] if len(inside) == 1 and folders(inside[0]) and not any(map(is_audio, listing(root))) else root
-
-
-def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, dict[str, bool]]]:
-    """Folders and their files; a link to one of the folders `above` it is not followed."""
-    own = os.path.realpath(folder)
-    yield folder, listing(folder)
-    for inside in folders(folder):
-        if os.path.realpath(inside) not in (*above, own):
-            yield from _walk(inside, (*above, own))
