@@ -1,6 +1,7 @@
 """The commands and their help. Slow imports are inside the commands, so --help answers at once."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from posttrain.cli.options import (
 )
 from posttrain.cli.show import hide_loading, line, print_json, quiet_stdout
 from posttrain.config.stage_table import TABLE
+from posttrain.machine.streams import visible
 from posttrain.use.enhance import Compression
 
 app = typer.Typer(
@@ -279,8 +281,19 @@ def gate(
 
 @app.command()
 def enhance(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, any rate.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="A .wav file to write: 16 kHz, 32-bit float, mono.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="A recording, a folder of them, or a manifest (.csv, .tsv, .jsonl) with a column path. Any rate.",
+        ),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="A .wav file to write (16 kHz, 32-bit float); for a folder or a manifest, a folder."
+        ),
+    ],
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny."),
@@ -295,25 +308,44 @@ def enhance(
     stream: Annotated[
         bool, typer.Option("--stream", help="Hop by hop, as from a microphone: the same samples.")
     ] = False,
+    mono: Annotated[bool, typer.Option("--mono", help="Average two channels, as more than two always are.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png|.svg", help="Draw one recording's spectrograms, before and after, and its gain over time."
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove noise from a recording and, with an audiogram, apply the gain of a hearing aid (NAL-R).
+    """Remove noise from recordings and, with an audiogram, apply the gain of a hearing aid (NAL-R).
 
     Without an audiogram: normal hearing, no gain. With --compression, soft sounds get more gain and loud ones less.
     Levels are in dB SPL at the ear, where RMS 1 is 65 dB SPL.
 
+    Two channels stay two and get the same gain, so that the direction of sounds survives. Recordings may last up to
+    four hours. A folder's recordings are found at any depth and keep their places below OUT, with the ending .wav;
+    files that are there are replaced.
+
     \b
     posttrain enhance noisy.wav better.wav
+    posttrain enhance noisy.wav better.wav --plot better.png
+    posttrain enhance recordings enhanced
+    posttrain enhance clinic/manifest.csv enhanced --audiogram N3
     posttrain enhance noisy.wav better.wav --audiogram N3 --stream
     posttrain enhance noisy.wav better.wav --audiogram N3 --compression slow
     posttrain enhance noisy.wav better.wav --audiogram listeners.json:L0001 --checkpoint runs/tiny/enhance --json
     """
-    from posttrain.use.enhance import enhance as run_enhance
+    from posttrain.use.enhance_files import enhance as run_enhance
 
     with quiet_stdout():
-        result = run_enhance(source, target, checkpoint, audiogram, ear, denoise, stream, dry_run, compression)
+        result = run_enhance(
+            source, target, checkpoint, audiogram, ear, denoise, stream, dry_run, compression, mono, plot
+        )
     print_json(result) if as_json else show.enhanced(result)
+    if "failed" in result:
+        print(visible("\n".join(result["failed"])), file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -155,10 +155,17 @@ def enhanced(result: dict[str, Any]) -> None:
     fitted = f"{result['audiogram']}, {result['ear']} ear{squeezed}"
     gain = fitted if parts["fitting"] else "no audiogram: normal hearing, no gain"
     line(f"{result['in']} → {result['out']}, by {result['checkpoint']}, {gain}")
+    for made in result.get("files", []):
+        line(f"{made['in']} → {made['out']}" + (f": {_levels(made)}" if "levels" in made else ""))
     if "levels" in result:
-        levels = result["levels"]
-        line(f"level      {levels['in_db_spl']:.1f} dB SPL in, {levels['out_db_spl']:.1f} dB SPL out")
+        line(f"level      {_levels(result)}")
     line(f"latency    {result['latency_ms']:.1f} ms: enhancer {parts['enhancer']:.1f}, fitting {parts['fitting']:.1f}")
     if "rtf" in result:
         how = "streamed" if result["stream"] else "at once"
         line(f"took       {result['rtf']:.3f} s for a second of sound, {how}")
+    if "plot" in result:
+        line(f"plot       {result['plot']}")
+
+
+def _levels(made: dict[str, Any]) -> str:
+    return f"{made['levels']['in_db_spl']:.1f} dB SPL in, {made['levels']['out_db_spl']:.1f} dB SPL out"

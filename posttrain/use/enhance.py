@@ -1,28 +1,29 @@
-"""Process a recording as a hearing aid would: enhance it and, with an audiogram, fit it; whole or as a stream."""
+"""Process a recording as a hearing aid would: enhance it and, with an audiogram, fit it; whole or as a stream.
 
-import time
-from collections.abc import Iterable, Iterator
+Sounds are (S,), or the channels of one recording, (C, S). Channels share the enhancer's mask and the compressor's gain,
+so that the direction of sounds survives, and all get the gain for the aid's one ear.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError, collecting
-from posttrain.use import outputs
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from posttrain.acoustics.audiogram import Audiogram, Ear
     from posttrain.acoustics.enhancer import Enhancer
-    from posttrain.acoustics.fitting import NALR, Compressor, Stream
+    from posttrain.acoustics.fitting import NALR, Compressor
 
 Compression = Literal["none", "slow", "fast"]
 DEFAULT_RUN = Path("runs/tiny")
-DECIMALS = 2
 LONG_SAMPLES, BLOCK = 60 * SAMPLE_RATE, 5 * SAMPLE_RATE
 
 
@@ -51,32 +52,36 @@ class Aid:
         return parts | {"total": sum(parts.values())}
 
     def apply(self, waveform: "np.ndarray") -> "np.ndarray":
-        """Process a whole recording, (S,) → (S,); a long one in blocks, which gives the same samples."""
+        """Process a whole recording; a long one in blocks, which gives the same samples."""
         import numpy as np
         import torch
 
-        if len(waveform) > LONG_SAMPLES:
-            cut = (waveform[first : first + BLOCK] for first in range(0, len(waveform), BLOCK))
-            return np.concatenate(list(self._stream(cut)))
+        if waveform.shape[-1] > LONG_SAMPLES:
+            return np.concatenate(list(self._stream(_cut([waveform], BLOCK))), axis=-1)
         enhanced = self.enhancer.enhance(waveform, self.audiogram.levels(self.ear), self.denoise)
-        return self._fit()(torch.from_numpy(enhanced)[None])[0].numpy()
+        return self._fit()(torch.from_numpy(enhanced))
 
-    def blocks(self, blocks: "Iterable[np.ndarray]", samples: int) -> "Iterator[np.ndarray]":
-        """Process a recording of about `samples` samples in blocks; the total length stays the same."""
+    def blocks(self, blocks: "Iterable[np.ndarray]", samples: int, hop_by_hop: bool = False) -> "Iterator[np.ndarray]":
+        """Process a recording of about `samples` samples in blocks; the total length stays the same.
+
+        hop_by_hop: as `stream` does.
+        """
         import numpy as np
 
-        if samples <= LONG_SAMPLES:
-            yield self.apply(np.concatenate(list(blocks)))
-            return
-        yield from self._stream(blocks)
+        from posttrain.acoustics.enhancer import HOP
+
+        if hop_by_hop:
+            yield from self._stream(_cut(blocks, HOP))
+        elif samples <= LONG_SAMPLES:
+            yield self.apply(np.concatenate(list(blocks), axis=-1))
+        else:
+            yield from self._stream(blocks)
 
     def stream(self, waveform: "np.ndarray") -> "np.ndarray":
         """The same as `apply`, hop by hop as from a microphone."""
         import numpy as np
 
-        from posttrain.acoustics.enhancer import HOP
-
-        return np.concatenate(list(self._stream(waveform[i : i + HOP] for i in range(0, len(waveform), HOP))))
+        return np.concatenate(list(self.blocks([waveform], waveform.shape[-1], hop_by_hop=True)), axis=-1)
 
     def _stream(self, blocks: "Iterable[np.ndarray]") -> "Iterator[np.ndarray]":
         import torch
@@ -84,59 +89,21 @@ class Aid:
         stream = self.enhancer.stream(torch.from_numpy(self.audiogram.levels(self.ear)).float(), self.denoise)
         fit = self._fit()
         for block in blocks:
-            yield fit(stream.push(torch.from_numpy(block))[None])[0].numpy()
-        yield fit(stream.flush()[None])[0].numpy()
+            yield fit(stream.push(torch.from_numpy(block)))
+        yield fit(stream.flush())
 
-    def _fit(self) -> "Stream":
+    def _fit(self) -> "Callable[[torch.Tensor], np.ndarray]":
         """Compression and gain of a new stream."""
-        steps = [module.stream() for module in (self.compressor, self.fitting) if module]
-        return lambda samples: reduce(lambda sound, step: step(sound), steps, samples)
+        import torch
 
+        steps = [self.compressor.stream(together=True)] if self.compressor else []
+        steps += [self.fitting.stream()] if self.fitting else []
 
-def enhance(
-    source: Path,
-    target: Path,
-    checkpoint: Path | None = None,
-    audiogram: str | None = None,
-    ear: "Ear | None" = None,
-    denoise: float = 1.0,
-    stream: bool = False,
-    dry_run: bool = False,
-    compression: Compression = "none",
-) -> dict[str, Any]:
-    """Enhance one file into another (WAV, 32-bit float, 16 kHz); returns levels, latency_ms, rtf and the settings.
+        def fit(sound: torch.Tensor) -> "np.ndarray":
+            rows = torch.atleast_2d(sound)  # (C, S)
+            return reduce(lambda fitted, step: step(fitted), steps, rows).reshape(sound.shape).numpy()
 
-    Raises InputError that lists all problems of files, checkpoint and audiogram.
-    """
-    from posttrain.corpus import audio
-
-    problems: list[str] = []
-    waveform = None
-    try:
-        waveform = audio.audio(source, 1)
-    except ValueError as error:
-        problems.append(f"{source}: {error}")
-    if target.suffix.lower() != ".wav" or target.is_dir() or not target.absolute().parent.is_dir():
-        problems.append(f"OUT is {target}, expected a .wav file in a folder that is there")
-    elif outputs.same(target, source):
-        problems.append(f"IN and OUT are both {source}; name another OUT")
-    aid = build(checkpoint, audiogram, ear, denoise, problems, compression)
-    if problems or aid is None or waveform is None:
-        raise InputError(problems)
-    used: dict[str, Any] = {"in": str(source), "out": str(target), "checkpoint": str(aid.checkpoint)}
-    used |= {"audiogram": aid.audiogram.name, "ear": aid.ear, "denoise": denoise, "stream": stream}
-    used |= {"compression": compression}
-    used |= {"latency_ms": round(aid.latency_ms["total"], DECIMALS)}
-    used |= {"latency_parts_ms": {part: round(ms, DECIMALS) for part, ms in aid.latency_ms.items() if part != "total"}}
-    if dry_run:
-        return used
-    clock = time.perf_counter()
-    out = aid.stream(waveform) if stream else aid.apply(waveform)
-    took = time.perf_counter() - clock
-    _write(target, out)
-    duration = len(waveform) / SAMPLE_RATE
-    levels = {"in_db_spl": _level(waveform), "out_db_spl": _level(out)}
-    return used | {"levels": levels, "rtf": round(took / duration, 4), "duration_s": round(duration, 3)}
+        return fit
 
 
 def build(
@@ -191,18 +158,6 @@ def newest() -> Path:
     return place.of_row(DEFAULT_RUN, row) or Path(row.checkpoint)
 
 
-def _level(waveform: "np.ndarray") -> float:
-    """Level in dB SPL, without pauses."""
-    import torch
-
-    from posttrain.acoustics.levels import active_level
-
-    return round(float(active_level(torch.from_numpy(waveform))), DECIMALS)
-
-
-def _write(target: Path, waveform: "np.ndarray") -> None:
-    """Write float samples: an aid's gain may exceed ±1, and nothing may be clipped."""
-    import soundfile
-
-    with files.beside(target) as partial:
-        soundfile.write(str(partial), waveform, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+def _cut(blocks: "Iterable[np.ndarray]", samples: int) -> "Iterator[np.ndarray]":
+    """The blocks in pieces of at most so many samples."""
+    return (block[..., i : i + samples] for block in blocks for i in range(0, block.shape[-1], samples))

@@ -84,6 +84,8 @@ WRONG = {
     "a checkpoint that hears": (["transcribe", "--manifest", "bad.csv", "--checkpoint", "nowhere"], "nowhere"),
     "an enhancer": (["transcribe", "no.wav", *CHECKPOINT, "--enhance", "--enhancer", "nowhere"], "nowhere"),
     "audio to enhance": (["enhance", "no.wav", "out.wav", "--checkpoint", "nowhere"], "no.wav"),
+    "a manifest to enhance": (["enhance", "bad.csv", "out", "--checkpoint", "nowhere"], "bad.csv:2"),
+    "a plot": (["enhance", "no.wav", "out.wav", "--plot", "plot.jpg"], "plot.jpg"),
     "a denoiser": (["enhance", "no.wav", "out.wav", "--checkpoint", "nowhere"], "no enhancer"),
     "no denoiser at all": (["enhance", "no.wav", "out.wav"], "make enhance"),
     "an audiogram": (["enhance", "no.wav", "out.wav", "--audiogram", "N9"], "N9"),
