@@ -15,7 +15,8 @@ def transcribe(
     checkpoint: CheckpointOption,
     audio: Annotated[list[Path] | None, typer.Argument(metavar="AUDIO…", help="Recordings, any rate.")] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="A CSV with path,text[,speaker,…]; paths lie below its folder.")
+        Path | None,
+        typer.Option(help="A .csv, .tsv or .jsonl file with path,text[,speaker,…]; paths lie below its folder."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write path, text, hypothesis, encoder_hypothesis as JSON lines.")
