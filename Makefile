@@ -57,6 +57,8 @@ person = runs/person/$(or $(PERSON),0)
 limits = $(if $(filter-out file,$(origin RECIPE)),--recipe "$(RECIPE)") \
   $(if $(STAGE),--stage "$(STAGE)") $(foreach change,$(SET),--set '$(change)')
 study = study$(if $(filter-out tiny,$(RECIPE)),_$(RECIPE))
+# make bench: the stage whose transcripts are timed, unless RUN has only a denoiser
+bench_stage = $(or $(STAGE),$(wildcard $(run_folder)/sft/metrics.json),$(if $(wildcard $(run_folder)/enhance/metrics.json),,$(RUN)))
 stage = $(POSTTRAIN) stage "$(1)" --recipe "$(RECIPE)" $(options)
 
 help:  ## this list
@@ -166,8 +168,9 @@ picture: .venv/.ready  ## make docs/report.png, the README's picture of RUN's re
 figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ from finished runs, or from RUN alone; DRY_RUN=1 lists stale ones
 	.venv/bin/python docs/figures.py $(if $(RUN),"$(run_folder)") $(if $(DRY_RUN),--check)
 
-bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts and training on one core, compared with other packages
-	.venv/bin/python -m posttrain.use.bench $(if $(RUN)$(wildcard $(run_folder)/sft/metrics.json),--checkpoint "$(run_folder)/$(or $(STAGE),sft)") $(if $(CLIPS),--clips "$(CLIPS)")
+bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts and training on one core, compared with other packages; also the quality of RUN's denoiser
+	.venv/bin/python -m posttrain.use.bench $(if $(bench_stage),--checkpoint "$(run_folder)/$(or $(STAGE),sft)") $(if $(CLIPS),--clips "$(CLIPS)")
+	$(if $(wildcard $(run_folder)/enhance/metrics.json),.venv/bin/python -m posttrain.use.bench_denoising "$(run_folder)/enhance" $(if $(CLIPS),--clips "$(CLIPS)"))
 
 scale: .venv/.ready  ## time and memory to list, decode and encode a thousand to a hundred thousand recordings; list a million
 	.venv/bin/python -m posttrain.use.scale

@@ -340,6 +340,21 @@ def _bench(runs: list[Path]) -> str:
     return f"{table(lines, raw=True, side='---')}\n\n{on}"
 
 
+def _denoising(runs: list[Path]) -> str:
+    """A run's denoiser beside others: costs, then gains at every SNR."""
+    from posttrain.use.bench_denoising import tables
+
+    made = json.loads((runs[0] / "denoising.json").read_text(encoding="utf-8"))
+    lines = [["denoiser", "parameters", "latency, ms", "processor seconds for a second of sound", "ratio to ours"]]
+    for one in made["denoisers"]:
+        cost = [f"{x[0]:.3g} [{x[1]:.3g}, {x[2]:.3g}]" for x in (one["seconds"], one["ratio"])]
+        params = f"{one['params']:,}" if one["params"] else "–"
+        lines.append([one["identity"], params, f"{one['latency_ms']:.1f}", *cost])
+    shown = [table(lines, raw=True, side="---")]
+    shown += [f"{title}:\n\n{table(cells, raw=True, side='---')}" for title, cells in tables(made)]
+    return "\n\n".join([*shown, f"{made['machine'][0]}; `{made['checkpoint']}`."])
+
+
 def _scale(runs: list[Path]) -> str:
     """Time and memory by the number of recordings."""
     made = json.loads((runs[0] / "scale.json").read_text(encoding="utf-8"))
@@ -363,6 +378,7 @@ KINDS = {
     "control": Kind(("corpus", "enhance", "evaluation"), _control),
     "machine": Kind(("corpus", *HEARING, "enhance", "evaluation", "listeners"), _machine),
     "bench": Kind(("bench",), _bench, "bench.json"),
+    "denoising": Kind(("denoising",), _denoising, "denoising.json"),
     "scale": Kind(("scale",), _scale, "scale.json"),
 }
 

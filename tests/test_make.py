@@ -105,3 +105,15 @@ def test_a_study_is_of_the_recipe_that_is_named():
     assert 'run "study" --from "runs/tiny" --run "study"' in plain("study")
     made = make("study", "RECIPE=smol", "DATA_ROOT=d").stdout
     assert 'run "study_smol" --from "runs/smol" --run "study_smol"' in made and 'posttrain study "study_smol"' in made
+
+
+def test_the_bench_measures_the_stages_that_a_run_has(tmp_path):
+    def modules(*stages: str) -> list[str]:
+        for name in stages:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "metrics.json").write_text("{}")
+        return re.findall(r"-m posttrain\.use\.(.*\S)", make("bench", f"RUN={tmp_path}").stdout)
+
+    assert modules() == [f'bench --checkpoint "{tmp_path}/sft"']
+    assert modules("enhance") == ["bench", f'bench_denoising "{tmp_path}/enhance"']
+    assert modules("sft") == [f'bench --checkpoint "{tmp_path}/sft"', f'bench_denoising "{tmp_path}/enhance"']

@@ -22,6 +22,7 @@ ROOTS = {
     "evaluation": ("posttrain.evals.standalone", "posttrain.evals.validated"),
     "listeners": ("posttrain.use.listeners",),
     "bench": ("posttrain.use.bench",),
+    "denoising": ("posttrain.use.bench_denoising",),
     "scale": ("posttrain.use.scale",),
 }
 """Names that `stage_code` takes besides those of stages → the modules it starts from."""
@@ -34,7 +35,8 @@ def stage_code(stage: str) -> str:
     """Hash of the source that a stage's training can reach by imports inside `posttrain`; imports nothing itself.
 
     `stage` is a stage's function, such as sft (not a node's name), or `corpus` (what builds the corpus), `evaluation`
-    (what answers, grades and computes figures), `listeners`, `bench` or `scale` (what measures these). A stage's hash
+    (what answers, grades and computes figures), `listeners`, `bench`, `denoising` or `scale` (what measures
+    these). A stage's hash
     covers its own training alone: for a figure, also compare the hashes of `corpus`, of its parents and of
     `evaluation`. Comments, docstrings and blank lines do not count; a data file that a module names and that lies
     beside it does. The hash is the same on every machine and Python version.

@@ -13,7 +13,7 @@ from posttrain.errors import InputError
 from posttrain.machine.source import stage_code
 from posttrain.report.study import seeds_page
 from posttrain.run import ledger
-from posttrain.use import bench, scale
+from posttrain.use import bench, bench_denoising, scale
 from posttrain.use.bench_case import Case
 
 figures = script("docs/figures.py")
@@ -238,3 +238,26 @@ def test_times_of_the_bench_and_of_growth_are_filled_from_their_files(tmp_path, 
     block = filled(document(tmp_path, "scale", "runs/bench"))
     assert figures.problem(block) == "" and block.code == {"scale": stage_code("scale")}
     assert "| 3 | list |" in block.text
+
+
+def test_denoisers_are_filled_from_their_file_with_costs_and_harm(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cost = {"latency_ms": 8.0, "seconds": [0.1, 0.1, 0.2], "ratio": [1, 1, 1]}
+    known = [
+        {"name": "ours", "identity": "ours", "params": 1234} | cost,
+        {"name": "x", "identity": "x 2", "params": None} | cost,
+    ]
+    lines = [
+        {"source": "people", "measure": "si_sdr", "condition": "0 dB", "denoiser": one["name"], "clip": str(n)}
+        | {"content": str(n), "speaker": str(n), "value": sign * (n + 1)}
+        for one, sign in zip(known, (1, -1), strict=True)
+        for n in range(4)
+    ]
+    made = {"machine": ["a machine"], "checkpoint": "runs/toy/enhance", "denoisers": known, "missing": {}}
+    made |= {"code": {"version": "abc1234+f00", "training": stage_code("denoising")}}
+    Path("runs/bench").mkdir(parents=True)
+    Path("runs/bench/denoising.json").write_text(json.dumps(made | {"figures": bench_denoising.figures(lines)}))
+    block = filled(document(tmp_path, "denoising", "runs/bench"))
+    assert figures.problem(block) == "" and block.code == {"denoising": stage_code("denoising")}
+    assert "| ours | 1,234 | 8.0 | 0.1 [0.1, 0.2] |" in block.text and "| x 2 | – | 8.0 |" in block.text
+    assert "|  | 0 dB (n=4) |" in block.text and "| x | −2.5 [" in block.text and "harm |" in block.text
