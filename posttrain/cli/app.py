@@ -296,7 +296,10 @@ def enhance(
     ],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny."),
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="An enhance stage's folder, or wiener, rnnoise or deepfilternet3. Default: the newest of run tiny.",
+        ),
     ] = None,
     audiogram: AudiogramOption = None,
     ear: Annotated[Ear | None, typer.Option(help="Whose thresholds count. Default: the better ear.")] = None,

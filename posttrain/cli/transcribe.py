@@ -35,7 +35,11 @@ def transcribe(
     ] = "repeat",
     enhance: Annotated[bool, typer.Option("--enhance", help="Through the enhancer first, as a hearing aid.")] = False,
     enhancer: Annotated[
-        Path | None, typer.Option(help="An enhance stage's folder. Default: the newest finished one of run tiny.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="An enhance stage's folder, or wiener, rnnoise or deepfilternet3. Default: the newest of run tiny.",
+        ),
     ] = None,
     audiogram: AudiogramOption = None,
     llama_alone: Annotated[

@@ -27,16 +27,15 @@ from posttrain.acoustics.peers import PEERS, Peer
 from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 from posttrain.evals.hearing import perception
-from posttrain.evals.hearing.enhancement import mixtures_of, stoi
+from posttrain.evals.hearing.enhancement import SNRS_DB, mixtures_of, stoi
 from posttrain.evals.measures import Ratio
 from posttrain.machine import streams
 from posttrain.machine.source import code_of
 from posttrain.model import origin
-from posttrain.stages.enhance import clean_speech, listener
+from posttrain.stages.training.enhance_data import clean_speech, listener
 from posttrain.use.bench_case import Case, Timing, Work, machine, timed
 
 OURS = "ours"
-SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 20.0)
 CLEAN = "clean"
 """The condition where clean speech goes in; SI-SDR is then the output's to the input, and no gain."""
 MEASURES = {"si_sdr": "SI-SDR gain, dB; clean speech: SI-SDR to the input", "stoi": "STOI gain, points"}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from posttrain.acoustics.audiogram import Audiogram, Ear
     from posttrain.acoustics.enhancer import Enhancer
     from posttrain.acoustics.fitting import NALR, Compressor
+    from posttrain.acoustics.peers import Peer
 
 Compression = Literal["none", "slow", "fast"]
 DEFAULT_RUN = Path("runs/tiny")
@@ -32,18 +33,34 @@ class Aid:
     """An enhancer and, with an audiogram, the compression and the gain after it."""
 
     checkpoint: Path
-    """The enhancer's folder."""
+    """The enhancer's folder, or a peer's name."""
     audiogram: "Audiogram"
     """Normal hearing if none is given."""
     ear: "Ear"
     """Which ear it works for."""
-    enhancer: "Enhancer"
+    enhancer: "Enhancer | Peer"
     fitting: "NALR | None"
     """None for normal hearing: no gain."""
     denoise: float = 1.0
     """Strength of the enhancement, 0 to 1."""
     compressor: "Compressor | None" = None
     """Before the gain, since it goes by the levels of the sounds around; it adds no delay."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The enhancer's folder; None for a peer."""
+        from posttrain.acoustics.peers import Peer
+
+        return None if isinstance(self.enhancer, Peer) else self.checkpoint
+
+    @property
+    def identity(self) -> str:
+        """What decides its output besides its settings: the content of enhancer.json, or a peer's name and version."""
+        from posttrain.acoustics.peers import Peer
+
+        if isinstance(self.enhancer, Peer):
+            return self.enhancer.identity
+        return (self.checkpoint / "enhancer.json").read_text(encoding="utf-8")
 
     @property
     def latency_ms(self) -> dict[str, float]:
@@ -122,11 +139,13 @@ def build(
         problems.append(f"--compression {compression} is for a hearing loss; add --audiogram, or leave it out")
     with collecting(problems):
         hearing = audiograms.find(audiogram) if audiogram else audiograms.normal()
+    peer = None
     with collecting(problems):
         checkpoint = checkpoint or newest()
-        if not (checkpoint / "enhancer.json").is_file():
+        if not (checkpoint / "enhancer.json").is_file() and not (peer := _peer(checkpoint)):
             raise InputError(
-                f"{checkpoint} holds no enhancer (no enhancer.json); name the folder of a finished enhance stage"
+                f"{checkpoint} holds no enhancer (no enhancer.json); name the folder of a finished enhance stage,"
+                " or wiener, rnnoise or deepfilternet3"
             )
     if problems or hearing is None or checkpoint is None:
         return None
@@ -134,7 +153,7 @@ def build(
     from posttrain.acoustics.fitting import NALR, Compressor
 
     try:
-        model = enhancer.load(checkpoint)
+        model = peer or enhancer.load(checkpoint)
     except InputError as error:
         problems += error.problems
         return None
@@ -142,6 +161,13 @@ def build(
     gain = NALR(hearing, ear) if audiogram else None
     compressor = None if compression == "none" else Compressor(hearing, ear, compression)
     return Aid(checkpoint, hearing, ear, model, gain, denoise, compressor)
+
+
+def _peer(name: Path) -> "Peer | None":
+    """The peer of that name, if there is one; InputError if its package is not installed."""
+    from posttrain.acoustics import peers
+
+    return peers.find(str(name)) if str(name) in peers.PEERS else None
 
 
 def newest() -> Path:

@@ -78,6 +78,8 @@ def enhance(
     if plot is not None and (wrong := _plot_problem(plot, source, several)):
         problems.append(wrong)
     aid = build(checkpoint, audiogram, ear, denoise, problems, compression)
+    if aid and aid.folder is None and not problems:
+        problems += _peer_problems(aid, jobs, mono, stream)
     if problems or aid is None:
         raise InputError(problems)
     used: dict[str, Any] = {"in": str(source), "out": str(target), "checkpoint": str(aid.checkpoint)}
@@ -175,6 +177,14 @@ def _header(job: Job) -> audio.Header:
 def _apart(found: audio.Header, mono: bool) -> bool:
     """Whether the channels are kept."""
     return found.channels == 2 and found.channel is None and not mono
+
+
+def _peer_problems(aid: Aid, jobs: list[Job], mono: bool, stream: bool) -> list[str]:
+    """What another denoiser than ours cannot do: hop by hop, and two channels with one mask."""
+    two = [f"{job.where}{job.path}" for job in jobs if _apart(_header(job), mono)]
+    problems = [f"--stream takes an enhance stage's folder, --checkpoint is {aid.checkpoint}; leave out --stream"]
+    mended = [f"{path} has two channels, and {aid.checkpoint} takes one; add --mono, which averages them" for path in two]
+    return problems * stream + mended
 
 
 def _plot_problem(plot: Path, source: Path, several: bool) -> str | None:

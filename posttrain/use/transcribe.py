@@ -86,8 +86,9 @@ def transcribe(
     Silence is trimmed. Long recordings are cut at their pauses, transcribed window by window and stitched; another task
     gets all the speech of a recording at once, at most `listen.LONGEST_TASK_S` of it. A clip without speech gives no
     words, and as an answer only that nothing was heard. With `enhance`, recordings pass through an aid first: the
-    enhancer (default: the newest of run tiny) and, with an audiogram, the gain for it. If an encoder was trained with
-    the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no say in transcripts.
+    enhancer (default: the newest of run tiny; or a name in `acoustics.peers`) and, with an audiogram, the gain for it.
+    If an encoder was trained with the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no
+    say in transcripts.
     Without `drafts`, each is written word by word instead of being checked against the encoder's: slower, and the same.
     `captions`: a folder, made if need be, for each recording's captions, written as it is transcribed.
 
@@ -208,7 +209,7 @@ def _encoder(checkpoint: Path, device: str, aid: Aid | None) -> "tuple[Encoder, 
             f"{checkpoint} ({spec.stage}) does not hear; name a stage from align on, such as runs/tiny/sft"
         )
     encoder = encoders.load(spec.encoder, device=pick_device(device))
-    encoder = encoders.trained_with(aid.checkpoint, encoder) if aid else encoder
+    encoder = encoders.trained_with(aid.folder, encoder) if aid and aid.folder else encoder
     return encoder, spec.stack * encoder.frame_samples
 
 
@@ -306,8 +307,7 @@ def _key(
     """A hash of everything that a line depends on: checkpoint, task, aid, recordings and their texts."""
     used: list[Any] = [(checkpoint / "checkpoint.json").read_text(encoding="utf-8"), task, llama_alone, timed]
     if aid:
-        spec = (aid.checkpoint / "enhancer.json").read_text(encoding="utf-8")
-        used += [spec, aid.audiogram.levels(aid.ear).tolist(), aid.ear, aid.denoise]
+        used += [aid.identity, aid.audiogram.levels(aid.ear).tolist(), aid.ear, aid.denoise]
     for recording in recordings:
         state = recording.path.stat() if recording.path.is_file() else None
         used.append((recording.name, recording.text, str(recording.path), recording.segment))

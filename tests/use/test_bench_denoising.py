@@ -34,7 +34,7 @@ def stage(tmp_path, monkeypatch):
     store.write(tmp_path / "corpus", zip(clips, pieces, strict=True), [], [], [], [], {})
     folder = tmp_path / "enhance"
     folder.mkdir()
-    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=24)))
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=8)))
     (folder / "config.yaml").write_text(yaml.safe_dump({"stage": "enhance", "seed": 0, "corpus": "../corpus"}))
     monkeypatch.chdir(tmp_path)
     return folder

@@ -8,12 +8,13 @@ import soundfile
 import torch
 
 from posttrain.__main__ import run
-from posttrain.acoustics import enhancer
+from posttrain.acoustics import enhancer, peers
 from posttrain.acoustics.audiogram import bisgaard
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.corpus import audio
 from posttrain.run import ledger
+from posttrain.use import enhance as use_enhance
 from posttrain.use.enhance import DEFAULT_RUN, newest
 
 STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
@@ -156,3 +157,33 @@ def test_everything_wrong_is_said_at_once_with_status_2(checkpoint, capsys, tmp_
 def test_a_wrong_argument_is_named(checkpoint, arguments, named, capsys):
     assert run(["enhance", *arguments, "--checkpoint", str(checkpoint)]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_a_peer_takes_the_enhancers_place_and_the_fitting_after_it_stays(capsys):
+    plain = enhance("plain.wav", "--checkpoint", "wiener", capsys=capsys)
+    fitted = enhance("fitted.wav", "--checkpoint", "wiener", "--audiogram", "N4", capsys=capsys)
+    assert plain["checkpoint"] == "wiener" and plain["latency_ms"] == fitted["latency_parts_ms"]["enhancer"] == 32
+    assert fitted["levels"]["out_db_spl"] > plain["levels"]["out_db_spl"] + 5
+    assert plain["levels"]["out_db_spl"] < plain["levels"]["in_db_spl"] - 5
+
+
+def test_a_long_recording_is_the_same_in_blocks(monkeypatch, capsys):
+    enhance("whole.wav", "--checkpoint", "wiener", capsys=capsys)
+    monkeypatch.setattr(use_enhance, "LONG_SAMPLES", 8_000)
+    monkeypatch.setattr(use_enhance, "BLOCK", 3_000)
+    enhance("blocks.wav", "--checkpoint", "wiener", capsys=capsys)
+    whole, blocks = (soundfile.read(name)[0] for name in ("whole.wav", "blocks.wav"))
+    assert whole.shape == blocks.shape and np.abs(whole - blocks).max() < 1e-6
+
+
+def test_a_peer_does_not_stream_and_one_that_is_not_installed_is_named(monkeypatch, capsys):
+    assert run(["enhance", "in.wav", "out.wav", "--checkpoint", "wiener", "--stream"]) == 2
+    assert "leave out --stream" in capsys.readouterr().err
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    assert run(["enhance", "in.wav", "out.wav", "--checkpoint", "deepfilternet3"]) == 2
+    assert "pip install 'posttrain[peers]'" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_an_enhancer_goes_before_a_peer_of_its_name(checkpoint, capsys):
+    checkpoint.rename("wiener")
+    assert enhance("out.wav", "--checkpoint", "wiener", "--stream", capsys=capsys)["latency_ms"] == 8

@@ -315,24 +315,26 @@ def test_a_recording_that_vanishes_does_not_lose_the_others(model_folder, speech
     assert [json.loads(line)["path"] for line in out.read_text().splitlines()] == ["a.wav", "c.wav", "d.wav"]
 
 
-def test_with_enhance_it_hears_what_the_enhancer_gives(model_folder, speech, capsys):
+@pytest.mark.parametrize("peer", ["", "wiener"])
+def test_with_enhance_it_hears_what_the_enhancer_gives(peer, model_folder, speech, capsys):
     (speech / "aid").mkdir()
     torch.manual_seed(0)
     enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, hidden=8)))
+    named = peer or str(speech / "aid")
     aid, recorded, written = ("--audiogram", "N4"), ("a.wav", "c.wav"), ("ea.wav", "ec.wav")
     for name, out in zip(recorded, written, strict=True):
-        assert run(["enhance", str(speech / name), str(speech / out), "--checkpoint", str(speech / "aid"), *aid]) == 0
+        assert run(["enhance", str(speech / name), str(speech / out), "--checkpoint", named, *aid]) == 0
     capsys.readouterr()
     heard = []
     for names, options in (
-        (recorded, ("--enhance", "--enhancer", speech / "aid", *aid)),
+        (recorded, ("--enhance", "--enhancer", named, *aid)),
         (written, ()),
         (recorded, ()),
     ):
         audio = [speech / name for name in names]
         assert transcribe(*audio, "--checkpoint", model_folder / "align", "--json", *options) == 0
         heard.append(json.loads(capsys.readouterr().out))
-    assert heard[0]["enhancer"] == str(speech / "aid") and heard[0]["audiogram"] == "N4"
+    assert heard[0]["enhancer"] == named and heard[0]["audiogram"] == "N4"
     enhanced, from_file, plain = ([{**line, "path": ""} for line in h["transcripts"]] for h in heard)
     assert enhanced == from_file != plain
 
