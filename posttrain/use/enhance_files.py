@@ -183,7 +183,9 @@ def _peer_problems(aid: Aid, jobs: list[Job], mono: bool, stream: bool) -> list[
     """What another denoiser than ours cannot do: hop by hop, and two channels with one mask."""
     two = [f"{job.where}{job.path}" for job in jobs if _apart(_header(job), mono)]
     problems = [f"--stream takes an enhance stage's folder, --checkpoint is {aid.checkpoint}; leave out --stream"]
-    mended = [f"{path} has two channels, and {aid.checkpoint} takes one; add --mono, which averages them" for path in two]
+    mended = [
+        f"{path} has two channels, and {aid.checkpoint} takes one; add --mono, which averages them" for path in two
+    ]
     return problems * stream + mended
 
 

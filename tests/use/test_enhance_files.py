@@ -207,6 +207,14 @@ def test_a_long_recording_is_read_and_written_in_blocks_with_the_same_samples(
     assert whole.shape == blocks.shape and np.abs(whole - blocks).max() < 1e-5 * max(1, np.abs(whole).max())
 
 
+def test_another_denoiser_takes_one_channel(elsewhere, capsys):
+    put("two.wav", noise(0.5, 2))
+    said = refused("two.wav", "out.wav", "wiener", capsys=capsys)
+    assert "two.wav has two channels, and wiener takes one; add --mono" in said
+    enhance("two.wav", "out.wav", "wiener", "--mono", capsys=capsys)
+    assert soundfile.info("out.wav").channels == 1
+
+
 def test_recordings_may_last_hours(checkpoint, capsys):
     put("long.flac", np.zeros(int(1.5 * 3600 * 8_000), np.int16), 8_000)
     assert enhance("long.flac", "out.wav", checkpoint, "--dry-run", capsys=capsys)["in"] == "long.flac"
