@@ -160,18 +160,18 @@ def test_a_wrong_argument_is_named(checkpoint, arguments, named, capsys):
 
 
 def test_a_peer_takes_the_enhancers_place_and_the_fitting_after_it_stays(capsys):
-    plain = enhance("plain.wav", "--checkpoint", "wiener", capsys=capsys)
-    fitted = enhance("fitted.wav", "--checkpoint", "wiener", "--audiogram", "N4", capsys=capsys)
+    plain = enhance("plain.wav", "--checkpoint", "wiener", "--mono", capsys=capsys)
+    fitted = enhance("fitted.wav", "--checkpoint", "wiener", "--mono", "--audiogram", "N4", capsys=capsys)
     assert plain["checkpoint"] == "wiener" and plain["latency_ms"] == fitted["latency_parts_ms"]["enhancer"] == 32
     assert fitted["levels"]["out_db_spl"] > plain["levels"]["out_db_spl"] + 5
     assert plain["levels"]["out_db_spl"] < plain["levels"]["in_db_spl"] - 5
 
 
 def test_a_long_recording_is_the_same_in_blocks(monkeypatch, capsys):
-    enhance("whole.wav", "--checkpoint", "wiener", capsys=capsys)
+    enhance("whole.wav", "--checkpoint", "wiener", "--mono", capsys=capsys)
     monkeypatch.setattr(use_enhance, "LONG_SAMPLES", 8_000)
     monkeypatch.setattr(use_enhance, "BLOCK", 3_000)
-    enhance("blocks.wav", "--checkpoint", "wiener", capsys=capsys)
+    enhance("blocks.wav", "--checkpoint", "wiener", "--mono", capsys=capsys)
     whole, blocks = (soundfile.read(name)[0] for name in ("whole.wav", "blocks.wav"))
     assert whole.shape == blocks.shape and np.abs(whole - blocks).max() < 1e-6
 
