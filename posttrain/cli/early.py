@@ -65,10 +65,13 @@ def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None)
 
 def export(folder: Path, out: Path, merge: bool) -> None:
     """Raise InputError listing why the checkpoint in `folder` cannot be exported to `out`."""
-    problems = checkpoint_problems(folder, hears=True)
+    alone = is_enhancer(folder)
+    problems = [] if alone else checkpoint_problems(folder, hears=True)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         problems.append(f"FOLDER is {out}, which is there and not empty; name a new folder, or remove that one")
-    if not problems:
+    if alone and merge:
+        problems.append(f"{folder} holds an enhancer, which has no adapter; leave --merge out")
+    if not problems and not alone:
         spec = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
         path = folder / "adapter" / "adapter_config.json"
         adapter = _mapping(path, problems) if path.is_file() else {}
@@ -82,6 +85,11 @@ def export(folder: Path, out: Path, merge: bool) -> None:
             problems.append(f"{folder} has two adapters, the stage's and a person's; add --merge")
     if problems:
         raise InputError(problems)
+
+
+def is_enhancer(folder: Path) -> bool:
+    """Whether the folder is an enhancer's and no speech model's."""
+    return (folder / "enhancer.json").is_file() and not (folder / "checkpoint.json").is_file()
 
 
 def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def transcribe(
         Path | None,
         typer.Option(
             metavar="FOLDER|NAME",
-            help="An enhance stage's folder, or wiener, rnnoise or deepfilternet3. Default: the newest of run tiny.",
+            help="An enhance stage's folder, or wiener, rnnoise or deepfilternet3. Default: the project's own, else the"
+            " newest of run tiny.",
         ),
     ] = None,
     audiogram: AudiogramOption = None,

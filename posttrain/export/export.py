@@ -10,6 +10,7 @@ from posttrain import files
 from posttrain.errors import InputError
 from posttrain.export.card import card
 from posttrain.export.hugging_face import SpeechLlamaConfig, SpeechLlamaForConditionalGeneration, joined
+from posttrain.export.listing import listed
 from posttrain.export.processing import SpeechLlamaProcessor
 from posttrain.model import checkpoint as checkpoints
 from posttrain.model.encoders import loading as encoders
@@ -37,17 +38,8 @@ def export(checkpoint: Path, folder: Path, merge: bool = False) -> dict[str, Any
         if adapted := adapter.is_dir() and not merge:
             _write_adapter(adapter, partial / ADAPTER)
         (partial / "README.md").write_text(card(checkpoint, folder.name, adapted), encoding="utf-8")
-    written = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed: list[dict[str, Any]] = [
-        {"name": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size, "sha256": files.sha256(p)}
-        for p in written
-    ]
     found = {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": ADAPTER if adapted else None}
-    return found | {
-        "files": listed,
-        "bytes": sum(file["bytes"] for file in listed),
-        "hash": files.content_hash(f"{file['sha256']} {file['name']}\n" for file in listed),
-    }
+    return found | listed(folder)
 
 
 def build(checkpoint: Path, merge: bool = True) -> tuple[SpeechLlamaForConditionalGeneration, SpeechLlamaProcessor]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain import files
-from posttrain.evals.metrics import Group, Role, of
+from posttrain.evals.metrics import Group, Role, harms, of
 from posttrain.report.findings import difference, figure, findings, own, paid
 from posttrain.report.lineage import lineage
 from posttrain.report.markdown import plain, table
@@ -57,13 +57,23 @@ def body(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
     for heading, found in findings(rows[: rows.index(row) + 1]):
         if heading != "Took":
             parts += [f"## {heading}", "\n".join(f"- {plain(finding.sentence)}" for finding in found)]
-    parts += ["## Every figure", "Value [95 % interval], and its difference against the reference, on the same items."]
+    parts += every_figure(row)
+    return "\n\n".join([*parts, "## How it was made", made(row, spec.get("hashes", {})), "## Limits", LIMITS]) + "\n"
+
+
+def every_figure(row: Row) -> list[str]:
+    """A heading and a table for each group of metrics; what surely is worse than the noisy input is marked as harm."""
+    parts = ["## Every figure", "Value [95 % interval], and its difference against the reference, on the same items."]
     for title, names in ordered({n for n in row.metrics if of(n).role is not Role.YARDSTICK}):
         lines = [
-            [n, label(n), figure(row, n), difference(row, n), reference(n), f"{row.metrics[n]['n']:,}"] for n in names
+            [n, label(n), figure(row, n), _against(row, n), reference(n), f"{row.metrics[n]['n']:,}"] for n in names
         ]
         parts += [f"### {title}", table([["metric", "is", "value", "difference", "against", "n"], *lines])]
-    return "\n\n".join([*parts, "## How it was made", _made(row, spec), "## Limits", LIMITS]) + "\n"
+    return parts
+
+
+def _against(row: Row, name: str) -> str:
+    return "harm" if harms(name, row.metrics[name]) else difference(row, name)
 
 
 def metadata(row: Row, spec: dict[str, Any], library: str = "peft") -> str:
@@ -106,7 +116,8 @@ def _about(row: Row, rows: list[Row], spec: dict[str, Any]) -> str:
     )
 
 
-def _made(row: Row, spec: dict[str, Any]) -> str:
+def made(row: Row, hashes: dict[str, str]) -> str:
+    """A table of options, time, seed, data, code and the hashes of the weights' files."""
     options = ", ".join(f"{key} {value}" for key, value in row.config.get("options", {}).items() if value is not None)
     trained = paid(row).get("trainable_params", 0)
     said = [
@@ -116,7 +127,7 @@ def _made(row: Row, spec: dict[str, Any]) -> str:
         ["data", f"corpus {row.data}"],
         ["code", row.code],
         ["begun", row.started],
-        *([f"SHA-256 of {name}", digest] for name, digest in spec.get("hashes", {}).items() if "safetensors" in name),
+        *([f"SHA-256 of {name}", digest] for name, digest in hashes.items() if "safetensors" in name),
     ]
     return table([["what", "is"], *said], side="---")
 

@@ -37,7 +37,7 @@ def number(name: str, value: float | None) -> str:
         return "–"
     if unit in (SECONDS, MEGABYTES, COUNT):
         return {SECONDS: duration, MEGABYTES: size, COUNT: count}[unit](value)
-    return f"{unit.scale * value:.{unit.decimals}f}{unit.symbol}"
+    return f"{unit.scale * value:.{unit.decimals}f}{unit.symbol}".replace("-", "−")
 
 
 def change(name: str, value: float | None) -> str:

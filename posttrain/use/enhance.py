@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from posttrain.acoustics import SAMPLE_RATE
+from posttrain.config import assets
 from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError, collecting
 
@@ -141,7 +142,7 @@ def build(
         hearing = audiograms.find(audiogram) if audiogram else audiograms.normal()
     peer = None
     with collecting(problems):
-        checkpoint = checkpoint or newest()
+        checkpoint = checkpoint or default()
         if not (checkpoint / "enhancer.json").is_file() and not (peer := _peer(checkpoint)):
             raise InputError(
                 f"{checkpoint} holds no enhancer (no enhancer.json); name the folder of a finished enhance stage,"
@@ -168,6 +169,12 @@ def _peer(name: Path) -> "Peer | None":
     from posttrain.acoustics import peers
 
     return peers.find(str(name)) if str(name) in peers.PEERS else None
+
+
+def default() -> Path:
+    """The enhancer that comes with the project; while none does, the newest of run tiny."""
+    shipped = assets.folder("adapters") / "enhancer"
+    return shipped if (shipped / "enhancer.json").is_file() else newest()
 
 
 def newest() -> Path:

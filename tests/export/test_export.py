@@ -181,7 +181,7 @@ REFUSED = {
     "nowhere out": "nowhere holds no checkpoint",
     "ctc out": "ctc holds no checkpoint",
     "base out": "does not hear",
-    "aid out": "aid holds no checkpoint",
+    "aid out --merge": "leave --merge out",
     "scores out": "only scores answers",
     "prompt out --merge": "prompt tuning",
     "four out --merge": "base is in 4 bits; leave --merge out",

@@ -1,0 +1,65 @@
+"""Exports an enhancer as a folder of its own: weights, spec, and a card with its data, licences and figures."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from posttrain import files
+from posttrain.acoustics import enhancer
+from posttrain.config import assets
+from posttrain.export.listing import listed
+from posttrain.model import origin
+from posttrain.report import cards
+from posttrain.report.markdown import plain, table
+from posttrain.run import ledger, place
+from posttrain.run.ledger import Row
+
+ABOUT = (
+    "A causal denoiser of speech at 16 kHz, which may heed the listener's audiogram: `posttrain enhance IN OUT "
+    "--checkpoint FOLDER`. Weights are safetensors; no code is in this folder."
+)
+LICENCE = (
+    "The weights are under this project's licence; those of the recordings that they learned from are named above."
+)
+
+
+def export(checkpoint: Path, folder: Path) -> dict[str, Any]:
+    """Write an enhancer's two files and its card (README.md) to a new folder; returns its files, sizes and a hash.
+
+    InputError if the enhancer is damaged. The figures are those of its row in its run's ledger, if that is beside it.
+    """
+    enhancer.load(checkpoint)
+    with files.new_folder(folder) as partial:
+        for name in (enhancer.WEIGHTS, enhancer.SPEC):
+            shutil.copyfile(checkpoint / name, partial / name)
+        (partial / "README.md").write_text(card(checkpoint), encoding="utf-8")
+    return {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": None, **listed(folder)}
+
+
+def card(checkpoint: Path) -> str:
+    """The card: what it is, its sources with their licences, every figure, how it was made."""
+    rows = ledger.read(checkpoint.parent / "ledger.jsonl")
+    row = next((row for row in rows if _is(checkpoint, row)), None)
+    if row is None:
+        return f"# {checkpoint.name}\n\n{ABOUT}\n\nIt has no figures: the ledger of its run was not beside it.\n"
+    weights = {enhancer.WEIGHTS: files.sha256(checkpoint / enhancer.WEIGHTS)}
+    parts = [f"# {plain(row.run)}, {plain(row.stage)}", ABOUT, "## Learned from", _sources(checkpoint)]
+    parts += [f"`make enhance RECIPE={row.config.get('recipe', '')} DATA_ROOT=…` made it."]
+    parts += [*cards.every_figure(row), "## How it was made", cards.made(row, weights)]
+    return "\n\n".join([*parts, "## Licence", LICENCE, "## Limits", cards.LIMITS]) + "\n"
+
+
+def _is(checkpoint: Path, row: Row) -> bool:
+    found = place.of_row(checkpoint.parent, row)
+    return found is not None and found.samefile(checkpoint)
+
+
+def _sources(checkpoint: Path) -> str:
+    """A table of the corpus's sources; a source without a card of the project is named alone."""
+    summary = files.read_json(origin.resolve(checkpoint).corpus / "corpus.json")
+    lines = [["synthetic speech", "espeak-ng, by posttrain", "speech by espeak-ng's formant synthesis"]]
+    for name in summary["config"].get("sources", []):
+        known = name in assets.names("data")
+        about = assets.card(name) if known else {}
+        lines.append([str(name), str(about.get("origin", "own recordings")), str(about.get("licence", "not known"))])
+    return table([["source", "origin", "licence"], *lines], side="---")
