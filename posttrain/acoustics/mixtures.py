@@ -10,6 +10,8 @@ from posttrain.acoustics import scenes
 
 BABBLE_TALKERS = 200
 PEAK = 0.98
+LEAST_DISTORTION = 1e-30
+"""Least share of distortion, so that equal signals have a finite ratio."""
 
 Audio = Callable[[str], np.ndarray]
 """Clip id → float32 (S,)."""
@@ -58,7 +60,7 @@ def fixed(
 
 
 def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB of two (S,) (Le Roux et al. 2019).
+    """Scale-invariant signal-to-distortion ratio in dB of two (S,) (Le Roux et al. 2019), at most 300.
 
     NaN if the target is silent or the estimate is not finite; callers have to count these.
     """
@@ -67,9 +69,9 @@ def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
     if not energy or not np.isfinite(estimate).all():
         return float("nan")
     scaled = float(estimate @ target) / energy * target
-    error = estimate - scaled
+    error, signal = estimate - scaled, float(scaled @ scaled)
     tiny = np.finfo(np.float64).tiny
-    return float(10 * np.log10((scaled @ scaled + tiny) / (error @ error + tiny)))
+    return float(10 * np.log10((signal + tiny) / (max(error @ error, LEAST_DISTORTION * signal) + tiny)))
 
 
 def below_peak(noisy: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
