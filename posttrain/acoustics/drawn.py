@@ -28,8 +28,10 @@ FILTER_DB = 9.0
 """Each octave of a recorded noise is raised or lowered by up to this."""
 TWO_NOISES = 0.3
 """Share of mixtures with a second noise."""
-LEAD_S = 0.5
-"""Longest silence before the first word."""
+LEAD = 0.4
+"""Greatest share of a mixture before the first word."""
+MUTED, MUTED_S = 0.05, 0.3
+"""Share of mixtures that begin with digital silence, and its greatest length."""
 
 
 class Drawn:
@@ -80,14 +82,18 @@ class Drawn:
         snr_db, noise = rng.uniform(*(QUIET_SNR_DB if quiet else self.snr_db)), self._noise(number, samples, rng)
         if rng.random() < TWO_NOISES:
             noise = noise + np.float32(rng.uniform(0.2, 1.0)) * self._noise(number, samples, rng)
-        return below_peak(scenes.mix(clean, noise, snr_db) if noise.any() else clean, clean)
+        noisy, clean = below_peak(scenes.mix(clean, noise, snr_db) if noise.any() else clean, clean)
+        if rng.random() < MUTED:
+            muted = np.arange(samples) < rng.uniform(0, MUTED_S) * SAMPLE_RATE
+            noisy, clean = (np.where(muted, np.float32(0), sound) for sound in (noisy, clean))
+        return noisy, clean
 
     def _speech(self, samples: int, rng: np.random.Generator) -> np.ndarray:
         """`samples` of one speaker's clips with pauses between them, from a random place in the first; (S,)."""
         clip, speaker = self.speech[rng.integers(len(self.speech))]
         said = [self.audio(clip)]
         start = int(rng.integers(len(said[0]) + 1)) if len(said[0]) > samples else 0
-        lead = np.zeros(int(rng.uniform(0, LEAD_S) * SAMPLE_RATE), np.float32) if not start else np.zeros(0, np.float32)
+        lead = np.zeros(0 if start else int(rng.uniform(0, LEAD) * samples), np.float32)
         while sum(map(len, said)) < start + samples:
             others = self.of_speaker[speaker]
             pause = np.zeros(int(rng.uniform(*scenes.GAP_S) * SAMPLE_RATE), np.float32)

@@ -52,11 +52,17 @@ CONTEXT = 4
 QUICK, SLOW = 0.2, 0.004
 """Share of each frame in the smoothed level and in the mean level: 20 ms and one second."""
 RISE = 6.0 * HOP / SAMPLE_RATE * math.log(10) / 10 / 4
-"""How fast the noise floor follows a rise, per frame: 6 dB a second, in the scale of the levels; it falls at once."""
+"""How fast the noise floor follows a rise, per frame: 6 dB a second, in the scale of the levels. It falls with the
+smoothed level."""
+DEPTH = 30.0 * math.log(10) / 10 / 4
+"""The floor is never further below the mean level than this, 30 dB: a gap in the sound must not blind the network."""
+SILENT = 3e-8
+"""Power of the loudest band below which a frame is silent, as if muted, and nothing is tracked: −100 dBFS of noise."""
 Condition = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Scale and shift before the full-band recurrence (B, 1, width), and after the sub-band one (B, 1, 1, hidden)."""
+"""Scale and shift before the full-band recurrence (B, 1, width), and after the sub-band one (B, 1, 1, sub_width)."""
 State = tuple[torch.Tensor, ...]
-"""Between two pieces of a stream: smoothed level, floor and mean of each band (B, BANDS), and both recurrences."""
+"""Between two pieces of a stream: smoothed level, floor and mean of each band (B, BANDS), infinite before the first
+sound; and both recurrences."""
 WEIGHTS, SPEC = "enhancer.safetensors", "enhancer.json"
 FORMAT = 2
 
@@ -67,7 +73,7 @@ class EnhancerSpec:
 
     width: int = 128
     """Width of the full-band recurrence."""
-    hidden: int = 32
+    sub_width: int = 32
     """Width of the sub-band recurrence."""
     conditioned: bool = True
     """Whether the audiogram is used; False is the control that shows its benefit."""
@@ -92,7 +98,7 @@ class Enhancer(nn.Module):
     def __init__(self, spec: EnhancerSpec | None = None):
         super().__init__()
         self.spec = spec or EnhancerSpec()
-        width, hidden = self.spec.width, self.spec.hidden
+        width, sub_width = self.spec.width, self.spec.sub_width
         weights = bands()
         means = weights / weights.sum(0)
         for name, values in zip(
@@ -102,10 +108,10 @@ class Enhancer(nn.Module):
         self.enter = nn.Linear(2 * BANDS, width)
         self.full = nn.GRU(width, width, batch_first=True)
         self.hand_over = nn.Linear(width, BANDS * CONTEXT)
-        self.sub = nn.GRU(2 * (2 * NEIGHBOURS + 1) + CONTEXT, hidden, batch_first=True)
-        self.leave = nn.Linear(hidden, 1)
+        self.sub = nn.GRU(2 * (2 * NEIGHBOURS + 1) + CONTEXT, sub_width, batch_first=True)
+        self.leave = nn.Linear(sub_width, 1)
         self.film_enter = nn.Linear(len(AUDIOMETRIC_HZ), 2 * width)
-        self.film_leave = nn.Linear(len(AUDIOMETRIC_HZ), 2 * hidden)
+        self.film_leave = nn.Linear(len(AUDIOMETRIC_HZ), 2 * sub_width)
         for film in (self.film_enter, self.film_leave):
             nn.init.zeros_(film.bias)
 
@@ -150,15 +156,16 @@ class Enhancer(nn.Module):
     def gains(self, levels: torch.Tensor, condition: Condition, state: State | None) -> tuple[torch.Tensor, State]:
         """Levels of the bands → the gain of each, 0 to 1, (B, F, BANDS) both, and the state after them."""
         scale, shift, later_scale, later_shift = condition
-        *tracked, full, sub = state or (levels[:, 0], levels[:, 0], levels[:, 0], None, None)
-        above, tracked = _above(levels, tracked)  # (B, F, 2, BANDS)
+        unknown = torch.full_like(levels[:, 0], math.inf)
+        *tracked, full, sub = state or (unknown, unknown, unknown, None, None)
+        above, tracked = above_floor(levels, tracked)  # (B, F, 2, BANDS)
         entered = F.silu(self.enter(above.flatten(2)) * scale + shift)
         entered, full = self.full(entered, full)  # (B, F, width)
         context = self.hand_over(entered).unflatten(-1, (BANDS, CONTEXT))
         near = F.pad(above, (NEIGHBOURS, NEIGHBOURS)).unfold(-1, 2 * NEIGHBOURS + 1, 1)  # (B, F, 2, BANDS, near)
         each = torch.cat([near.transpose(2, 3).flatten(3), context], dim=-1).transpose(1, 2)  # (B, BANDS, F, …)
         left, sub = self.sub(each.flatten(0, 1), sub)
-        left = left.unflatten(0, (-1, BANDS)).transpose(1, 2)  # (B, F, BANDS, hidden)
+        left = left.unflatten(0, (-1, BANDS)).transpose(1, 2)  # (B, F, BANDS, sub_width)
         gains = torch.sigmoid(self.leave(left * later_scale + later_shift).squeeze(-1) + OPEN)
         return gains, (*tracked, full, sub)
 
@@ -255,19 +262,23 @@ def bands() -> torch.Tensor:
 
 
 @torch.no_grad()
-def _above(levels: torch.Tensor, tracked: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def above_floor(levels: torch.Tensor, tracked: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Levels (B, F, BANDS) above the noise floor and above the mean, (B, F, 2, BANDS), and what is tracked after them.
 
-    The floor is the smoothed level where that falls, and rises slowly.
+    The floor is the smoothed level where that falls, and rises slowly. A silent frame has zeros and changes nothing.
     """
     smooth, floor, mean = tracked
+    heard = levels.amax(-1, keepdim=True) > math.log(SILENT) / 4  # (B, F, 1)
     found = []
-    for level in levels.unbind(1):
-        smooth = smooth.lerp(level, QUICK)
-        floor = torch.minimum(smooth, floor + RISE)
-        mean = mean.lerp(level, SLOW)
+    for level, sound in zip(levels.unbind(1), heard.unbind(1), strict=True):
+        first = smooth.isinf()
+        smooth = torch.where(sound, torch.where(first, level, smooth + QUICK * (level - smooth)), smooth)
+        mean = torch.where(sound, torch.where(first, level, mean + SLOW * (level - mean)), mean)
+        lowest = torch.minimum(smooth, floor + RISE).maximum(mean - DEPTH)
+        floor = torch.where(sound, torch.where(first, level, lowest), floor)
         found.append(torch.stack([level - floor, level - mean], dim=1))
-    return torch.stack(found, dim=1), [smooth, floor, mean]
+    above = torch.stack(found, dim=1)
+    return torch.where(heard.unsqueeze(-1), above, torch.zeros_like(above)), [smooth, floor, mean]
 
 
 def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = None) -> None:

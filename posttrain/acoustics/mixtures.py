@@ -62,11 +62,11 @@ def fixed(
 def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB of two (S,) (Le Roux et al. 2019), at most 300.
 
-    NaN if the target is silent or the estimate is not finite; callers have to count these.
+    NaN if one of them is silent or the estimate is not finite; callers have to count these.
     """
     estimate, target = estimate.astype(np.float64), target.astype(np.float64)
     energy = float(target @ target)
-    if not energy or not np.isfinite(estimate).all():
+    if not energy or not estimate.any() or not np.isfinite(estimate).all():
         return float("nan")
     scaled = float(estimate @ target) / energy * target
     error, signal = estimate - scaled, float(scaled @ scaled)

@@ -298,7 +298,7 @@ class EnhanceConfig:
 
     width: Count = 128
     """Width of the full-band recurrence, which sees the whole spectrum."""
-    hidden: Count = 32
+    sub_width: Count = 32
     """Width of the sub-band recurrence, which all bands share; nearly all of the computation."""
     conditioned: bool = True
     """Give the enhancer the audiogram; false is the control that shows how much that helps."""

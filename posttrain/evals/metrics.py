@@ -264,7 +264,9 @@ TABLE = (
     Metric("enhance/stoi_gain/", "STOI improvement at {1} dB, {0}", PERCENT, UP, ENHANCER, NOTHING),
     Metric("enhance/ear_gain/", "improvement in the ear of a listener with {1}, {0}", DECIBELS, UP, ENHANCER, NOTHING),
     Metric("enhance/clean/", "SI-SDR to clean speech that went in, enhancer {1}, {0}", DECIBELS, UP, ENHANCER, NOTHING),
-    Metric("enhance/bad_clips", "clips that cannot be measured", SHARE, DOWN, ENHANCER, NOTHING),
+    Metric("enhance/own_snr/", "quietest tenth of the clean recordings below their loudest, {0}",
+           DECIBELS, NEITHER, ENHANCER, NOTHING, DETAIL),
+    Metric("enhance/bad_clips", "measurements that cannot be had", SHARE, DOWN, ENHANCER, NOTHING),
     Metric("listener/haspi/", "HASPI, {1}, {3}, {2} dB, {0}", INDEX, UP, LISTENERS, WITHOUT, HEADLINE, short="HASPI"),
     Metric("listener/hasqi/", "HASQI, {1}, {3}, {2} dB, {0}", INDEX, UP, LISTENERS, WITHOUT, short="HASQI"),
     Metric("listener/words/", "words correct, predicted, {1}, {3}, {2} dB, {0}",
@@ -291,6 +293,10 @@ FORGETTING = ("forgetting/mean", "forgetting/benchmarks")
 """What was forgotten, as one figure: of the typed abilities that the base was taught here, of public benchmarks."""
 GAINS = ("enhance/si_sdr_gain/", "enhance/noise_gain/", "enhance/stoi_gain/", "enhance/ear_gain/")
 """An enhancer's output against its input: below zero it harms."""
+LEAST_HARM = {"decibels": 0.1, "percent": 0.005}
+"""Unit → the least loss that counts as harm: 0.1 dB, half a point."""
+LEAST_CLIPS = 5
+"""Clips without which nothing is called harm."""
 SKILLS = tuple(metric.name for metric in TABLE if metric.skill)
 """Skill in hearing tasks is the mean of these."""
 
@@ -309,8 +315,12 @@ def of(name: str) -> Metric:
 
 
 def harms(name: str, metric: Mapping[str, Any]) -> bool:
-    """Whether a gain surely is a loss: its whole interval lies below zero."""
-    return of(name).name in GAINS and metric["ci95"][1] < 0
+    """Whether a gain surely is a loss that counts: its whole interval, of enough clips, lies below −LEAST_HARM.
+
+    The interval is of this figure alone, not corrected for the number of figures.
+    """
+    row = of(name)
+    return row.name in GAINS and metric["n"] >= LEAST_CLIPS and metric["ci95"][1] < -LEAST_HARM[row.unit.name]
 
 
 def forgotten(names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from posttrain.acoustics import enhancer
 from posttrain.config import assets
 from posttrain.export.listing import listed
 from posttrain.model import origin
+from posttrain.model.encoders import loading as encoders
 from posttrain.report import cards
 from posttrain.report.markdown import plain, table
 from posttrain.run import ledger, place
@@ -18,13 +19,17 @@ ABOUT = (
     "A causal denoiser of speech at 16 kHz, which may heed the listener's audiogram: `posttrain enhance IN OUT "
     "--checkpoint FOLDER`. Weights are safetensors; no code is in this folder."
 )
-LICENCE = (
-    "The weights are under this project's licence; those of the recordings that they learned from are named above."
+SPLITS = (
+    "Sources of the corpus. Each is split by speaker or recording, so some only test; clean speech that is noisy "
+    "itself is left out of training (`enhance.own_snr_db`)."
 )
+LICENCE = "The licences of the recordings above may bind what learned from them; whoever publishes the weights decides."
 
 
 def export(checkpoint: Path, folder: Path) -> dict[str, Any]:
-    """Write an enhancer's two files and its card (README.md) to a new folder; returns its files, sizes and a hash.
+    """Write an enhancer's files and its card (README.md) to a new folder; returns its files, sizes and a hash.
+
+    With the encoder that was trained with it, if there is one.
 
     InputError if the enhancer is damaged. The figures are those of its row in its run's ledger, if that is beside it.
     """
@@ -32,6 +37,8 @@ def export(checkpoint: Path, folder: Path) -> dict[str, Any]:
     with files.new_folder(folder) as partial:
         for name in (enhancer.WEIGHTS, enhancer.SPEC):
             shutil.copyfile(checkpoint / name, partial / name)
+        if (encoder := checkpoint / encoders.TRAINED_WITH).is_dir():
+            shutil.copytree(encoder, partial / encoders.TRAINED_WITH)
         (partial / "README.md").write_text(card(checkpoint), encoding="utf-8")
     return {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": None, **listed(folder)}
 
@@ -41,10 +48,10 @@ def card(checkpoint: Path) -> str:
     rows = ledger.read(checkpoint.parent / "ledger.jsonl")
     row = next((row for row in rows if _is(checkpoint, row)), None)
     if row is None:
-        return f"# {checkpoint.name}\n\n{ABOUT}\n\nIt has no figures: the ledger of its run was not beside it.\n"
+        return f"# {plain(checkpoint.name)}\n\n{ABOUT}\n\nIt has no figures: the ledger of its run was not beside it.\n"
     weights = {enhancer.WEIGHTS: files.sha256(checkpoint / enhancer.WEIGHTS)}
-    parts = [f"# {plain(row.run)}, {plain(row.stage)}", ABOUT, "## Learned from", _sources(checkpoint)]
-    parts += [f"`make enhance RECIPE={row.config.get('recipe', '')} DATA_ROOT=…` made it."]
+    parts = [f"# {plain(row.run)}, {plain(row.stage)}", ABOUT, "## Its corpus", SPLITS, _sources(checkpoint)]
+    parts += [f"Recipe: {plain(str(row.config.get('recipe', '–')))}, by `make enhance RECIPE=… DATA_ROOT=…`."]
     parts += [*cards.every_figure(row), "## How it was made", cards.made(row, weights)]
     return "\n\n".join([*parts, "## Licence", LICENCE, "## Limits", cards.LIMITS]) + "\n"
 

@@ -187,7 +187,10 @@ def _train(run: _Run, step: Step) -> None:
     say(f"\n■ {node.name}: {step.why}")
     started = datetime.now(UTC)
     kept = step.folder.parent / "replaced" / f"{step.name}-{started:%Y%m%dT%H%M%S}"
-    stopped = run.folder / "stopped" / f"{node.name}-{node.key[:12]}"
+    stopped = run.folder / "stopped" / node.name / node.key[:12]
+    for other in stopped.parent.glob("*"):
+        if other != stopped:
+            files.remove(other)
     with files.new_folder(step.folder, kept) as partial:
         table = run.table(node)
         clock = time.monotonic()
@@ -213,7 +216,7 @@ def _train(run: _Run, step: Step) -> None:
         }
         files.write_json(partial / "trained.json", trained)
         _write_config(partial, _identity(run, step, partial))
-    files.remove(stopped)
+    files.remove(stopped.parent)
 
 
 def _identity(run: _Run, step: Step, partial: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ which tenth of the training its weights are kept; a training that was stopped go
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.modulations import Modulations
 from posttrain.config.sections import EnhanceConfig
 from posttrain.machine.device import say
+from posttrain.machine.source import stage_code
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders.contract import state_hash
 from posttrain.stages.training import stopped
@@ -57,7 +58,7 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
     gradient becomes NaN or infinite; InputError if there is no clean speech to train on.
     """
     torch.manual_seed(context.seed)
-    made = Enhancer(EnhancerSpec(config.width, config.hidden, config.conditioned)).to(context.device)
+    made = Enhancer(EnhancerSpec(config.width, config.sub_width, config.conditioned)).to(context.device)
     mixed = training_mixtures(config, context)
     learner = teacher = machine = None
     if config.machine_weight:
@@ -74,14 +75,23 @@ def run(config: EnhanceConfig, context: StageContext) -> dict[str, Any]:
     return metrics | {"params": _count(made), "latency_ms": made.latency_ms}
 
 
-def gain(made: Enhancer, mixed: Sequence[mixtures.Mixture]) -> float:
-    """Mean SI-SDR improvement (dB) for normal hearing; NaN if no mixture can be measured."""
-    hearing, gains = listener("normal").levels(), []
+def gains(made: Enhancer, mixed: Sequence[mixtures.Mixture]) -> dict[str, float]:
+    """SNR → mean SI-SDR improvement (dB) for normal hearing, over the mixtures that can be measured."""
+    hearing = listener("normal").levels()
+    found: dict[str, list[float]] = {}
     for mixture in mixed:
         enhanced = made.enhance(mixture.noisy, hearing)
-        gains.append(mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean))
-    good = [gain for gain in gains if math.isfinite(gain)]
-    return sum(good) / len(good) if good else math.nan
+        gain = mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean)
+        if math.isfinite(gain):
+            found.setdefault(f"{mixture.snr_db:g}", []).append(gain)
+    return {snr_db: sum(each) / len(each) for snr_db, each in found.items()}
+
+
+def score(gains: Mapping[str, float]) -> float:
+    """By which weights are chosen: the mean gain, and what is lost at any SNR once more; −∞ without a gain."""
+    if not gains:
+        return -math.inf
+    return sum(gains.values()) / len(gains) + sum(min(gain, 0.0) for gain in gains.values())
 
 
 def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
@@ -112,9 +122,10 @@ def _train(
     parts |= {f"best {name}": module for name, module in best.items()}
     learns = f", encoder {_count(machine.learner):,}" if machine is not None else ""
     say(f"enhance: trains enhancer {_count(made):,}{learns}; discriminator {_count(critic):,}, which is not kept")
-    known = {"step": 0, "history": [], "gains": {}, "spent_s": 0.0} | stopped.restore(context.stopped, parts)
-    history, gains, earlier_s = known["history"], known["gains"], known["spent_s"]
-    valid, checks = valid_mixtures(context.corpus), _checks(config.steps)
+    made_by = {"code": stage_code("enhance"), "corpus": context.corpus.fingerprint, "device": device}
+    known = {"step": 0, "history": [], "gains": {}, "spent_s": 0.0} | stopped.restore(context.stopped, parts, made_by)
+    history, measured, earlier_s = known["history"], known["gains"], known["spent_s"]
+    valid, checks = valid_mixtures(context.corpus, config.own_snr_db), _checks(config.steps)
     clock = written = time.monotonic()
     with (
         tqdm(total=config.steps, initial=known["step"], desc="enhance", dynamic_ncols=True) as bar,
@@ -159,32 +170,31 @@ def _train(
                 )
             optimizer.step()
             history.append({name: value.item() for name, value in losses.items()})
-            if valid and step + 1 in checks:
-                gains[str(step + 1)] = history[-1]["valid_si_sdr_gain"] = gain(made, valid)
-                if gains[str(step + 1)] >= max(gains.values()):
+            if step + 1 in checks:
+                measured[str(step + 1)] = gains(made, valid)
+                history[-1] |= {f"valid_gain_{snr_db}_db": gain for snr_db, gain in measured[str(step + 1)].items()}
+                if score(measured[str(step + 1)]) >= max(map(score, measured.values())):
                     for name, module in now.items():
                         best[name].load_state_dict(module.state_dict())
             write(step, history[-1])
             history[EDGE:-EDGE] = []
             if time.monotonic() > written + KEEP_S:
                 written = time.monotonic()
-                spent_s = earlier_s + written - clock
-                stopped.keep(
-                    context.stopped, parts, {"step": step + 1, "history": history, "gains": gains, "spent_s": spent_s}
-                )
+                known |= {"step": step + 1, "spent_s": earlier_s + written - clock}
+                stopped.keep(context.stopped, parts, made_by, known)
             bar.set_postfix(loss=f"{history[-1]['loss']:.3g}", refresh=False)
             bar.update()
-    chosen = max(gains, key=lambda step: gains[step], default=None)
-    if chosen:
+    chosen = max(measured, key=lambda step: score(measured[step]), default="0")
+    if measured.get(chosen):
         for name, module in now.items():
             module.load_state_dict(best[name].state_dict())
+    elif config.steps:
+        say("enhance: no validation mixture can be measured, so the last weights are kept")
     return {
         "steps": config.steps,
         "trainable_params": sum(weight.numel() for part in trained for weight in part["params"]),
         "audio_s": config.steps * config.batch_size * config.segment_s,
-        **(
-            {"valid_si_sdr_gain": gains[chosen], "valid_gains": gains, "weights_of_step": int(chosen)} if chosen else {}
-        ),
+        **({"weights_of_step": int(chosen), "valid_si_sdr_gain": measured} if measured.get(chosen) else {}),
         **({"earlier_s": earlier_s} if earlier_s else {}),
         **_means(history[:EDGE], "_first", ("loss",)),
         **_means(history[-EDGE:], "_last", ("loss", "air", "listener", "machine", "critic", "adversarial")),

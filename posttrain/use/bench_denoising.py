@@ -29,13 +29,14 @@ from posttrain.errors import InputError
 from posttrain.evals.hearing import perception
 from posttrain.evals.hearing.enhancement import SNRS_DB, mixtures_of, stoi
 from posttrain.evals.measures import Ratio
+from posttrain.evals.metrics import harms
 from posttrain.machine import streams
 from posttrain.machine.source import code_of
 from posttrain.model import origin
 from posttrain.stages.training.enhance_data import clean_speech, listener
 from posttrain.use.bench_case import Case, Timing, Work, machine, timed
 
-OURS = "ours"
+OURS, LESS = "ours", " − "
 CLEAN = "clean"
 """The condition where clean speech goes in; SI-SDR is then the output's to the input, and no gain."""
 MEASURES = {"si_sdr": "SI-SDR gain, dB; clean speech: SI-SDR to the input", "stoi": "STOI gain, points"}
@@ -107,10 +108,11 @@ def compared(made: Enhancer, corpus: Corpus, clips: int) -> dict[str, Any]:
 def figures(lines: list[Line]) -> list[dict[str, Any]]:
     """Mean of each denoiser, measure, source and condition, with its interval over speakers and contents.
 
-    `bad`: clips that could not be measured. `harm`: the whole interval of a gain lies below the noisy input.
+    Also of ours less each other one's, on the same clips. `bad`: clips that could not be measured. `harm`: a gain that
+    surely is a loss, as `metrics.harms` has it.
     """
     groups: dict[tuple[str, ...], list[Line]] = {}
-    for line in lines:
+    for line in (*lines, *_paired(lines)):
         groups.setdefault((line["source"], line["measure"], line["condition"], line["denoiser"]), []).append(line)
     found = []
     for (source, measure, condition, name), group in groups.items():
@@ -121,10 +123,20 @@ def figures(lines: list[Line]) -> list[dict[str, Any]]:
             units = {clip: (line["content"], line["speaker"]) for clip, line in good.items()}
             ratio = Ratio({clip: (line["value"], 1.0) for clip, line in good.items()}, "clips", units=units)
             ci = ratio.interval(0, BOOTSTRAP)
-            one |= {"value": ci.value, "ci95": [ci.lo, ci.hi], "harm": condition != CLEAN and ci.hi < 0}
+            one |= {"value": ci.value, "ci95": [ci.lo, ci.hi]}
+            one["harm"] = condition != CLEAN and LESS not in name and harms(f"enhance/{measure}_gain/", one)
             one |= {"speakers": len({line["speaker"] for line in good.values()})}
         found.append(one)
     return found
+
+
+def _paired(lines: list[Line]) -> Iterator[Line]:
+    """Ours less each other denoiser's value, clip by clip."""
+    ours = {(x["source"], x["measure"], x["condition"], x["clip"]): x["value"] for x in lines if x["denoiser"] == OURS}
+    for x in lines:
+        if x["denoiser"] != OURS:
+            value = ours[x["source"], x["measure"], x["condition"], x["clip"]] - x["value"]
+            yield x | {"denoiser": f"{OURS}{LESS}{x['denoiser']}", "value": value}
 
 
 def text(found: dict[str, Any]) -> list[str]:
@@ -136,14 +148,14 @@ def text(found: dict[str, Any]) -> list[str]:
     ]
     head = f"{'':<16}{'parameters':>12}{'latency, ms':>14}{'processor s per s of sound':>28}{'ratio to ours':>24}"
     for title, (first, *rows) in tables(found):
-        said += ["", title, *(f"{name:<16}" + "".join(f"{x:>28}" for x in cells) for name, *cells in (first, *rows))]
+        said += ["", title, *(f"{name:<24}" + "".join(f"{x:>28}" for x in cells) for name, *cells in (first, *rows))]
     return [head, *said, *(f"{name} is left out: {fix}" for name, fix in found["missing"].items())]
 
 
 def tables(found: dict[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
     """A title and cells for each source and measure: a line for each denoiser, a column for each condition."""
     by = {(f["source"], f["measure"], f["condition"], f["denoiser"]): f for f in found["figures"]}
-    names = [one["name"] for one in found["denoisers"]]
+    names = list(dict.fromkeys(figure["denoiser"] for figure in found["figures"]))
     conditions = list(dict.fromkeys(f["condition"] for f in found["figures"]))
     for source, measure in dict.fromkeys((f["source"], f["measure"]) for f in found["figures"]):
         rows = [[by[source, measure, condition, name] for condition in conditions] for name in names]
@@ -174,8 +186,8 @@ def _sources(corpus: Corpus) -> list[str]:
 
 def _lines(known: list[Denoiser], corpus: Corpus, source: str, clips: int) -> Iterator[Line]:
     """A line for each clip, condition, denoiser and measure."""
-    mixtures = islice(mixtures_of(corpus, source, SNRS_DB), clips * len(SNRS_DB))
-    for mixture in tqdm(mixtures, source, clips * len(SNRS_DB), unit="mixture", leave=False):
+    mixtures = mixtures_of(corpus, source, SNRS_DB, clips)
+    for mixture in tqdm(mixtures, source, unit="mixture", leave=False):
         about = {"source": source, "clip": mixture.id, "speaker": mixture.speaker}
         about |= {"content": corpus.clips[mixture.id].text or mixture.id}
         inputs = {f"{mixture.snr_db:g} dB": mixture.noisy}

@@ -4,6 +4,7 @@ They are read, processed and written in blocks, so that memory does not grow wit
 """
 
 import math
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from posttrain.use.enhance import Aid, Compression, build
 
 if TYPE_CHECKING:
     from posttrain.acoustics.audiogram import Ear
+    from posttrain.corpus.manifest import Row
 
 MANIFESTS = (".csv", ".tsv", ".jsonl")
 DECIMALS = 2
@@ -138,7 +140,7 @@ def _jobs(source: Path, target: Path, problems: list[str]) -> list[Job]:
         with collecting(problems):
             rows, wrong = manifest.scan(source, text=False)
             problems += wrong
-            found = [(row.name, Job(row.path, target, row.problem(""), row.segment[:3])) for row in rows]
+            found = [(_named(row), Job(row.path, target, row.problem(""), row.segment[:3])) for row in rows]
     if target.suffix.lower() == ".wav" or (target.exists() and not target.is_dir()):
         problems.append(
             f"OUT is {target}, expected a folder, since IN is a {'folder' if source.is_dir() else 'manifest'}"
@@ -149,8 +151,18 @@ def _jobs(source: Path, target: Path, problems: list[str]) -> list[Job]:
     places, wrong = outputs.places([name for name, _ in found], target, ".wav")
     problems += wrong
     jobs = [Job(job.path, Path(f"{places[name]}.wav"), job.where, job.segment) for name, job in found]
-    problems += outputs.blocked([*dict.fromkeys(job.target for job in jobs)], [source, *(job.path for job in jobs)])
+    problems += outputs.blocked(
+        [*dict.fromkeys(job.target for job in jobs)], [source, *(job.path for job in jobs)], target
+    )
     return jobs
+
+
+def _named(row: "Row") -> str:
+    """The row's path; with the segment's start and the channel, if it names them, before the ending."""
+    parts = [f"from{row.offset_s:g}s"] if row.offset_s else []
+    parts += [f"channel{row.channel}"] if row.channel is not None else []
+    path = Path(row.name)
+    return str(path.with_name("_".join([path.stem, *parts]) + path.suffix))
 
 
 def _checked(jobs: list[Job], mono: bool, problems: list[str]) -> int:
@@ -165,7 +177,9 @@ def _checked(jobs: list[Job], mono: bool, problems: list[str]) -> int:
         return found.samples, ""
 
     with ThreadPoolExecutor() as pool:
-        checked = list(pool.map(check, jobs))
+        checked = list(
+            tqdm(pool.map(check, jobs), "checking", len(jobs), unit="file", leave=False, disable=len(jobs) < 2)
+        )
     problems += [problem for _, problem in checked if problem]
     return sum(samples for samples, _ in checked)
 
@@ -186,7 +200,7 @@ def _peer_problems(aid: Aid, jobs: list[Job], mono: bool, stream: bool) -> list[
     mended = [
         f"{path} has two channels, and {aid.checkpoint} takes one; add --mono, which averages them" for path in two
     ]
-    return problems * stream + mended
+    return (problems if stream else []) + mended
 
 
 def _plot_problem(plot: Path, source: Path, several: bool) -> str | None:
@@ -208,7 +222,9 @@ def _enhanced(
     blocks = aid.blocks(before.watch(audio.blocks(found, apart)), found.samples, stream)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     with files.beside(job.target) as partial:
-        with soundfile.SoundFile(str(partial), "w", SAMPLE_RATE, 2 if apart else 1, "FLOAT", format="WAV") as file:
+        with soundfile.SoundFile(
+            os.fsencode(partial), "w", SAMPLE_RATE, 2 if apart else 1, "FLOAT", format="WAV"
+        ) as file:
             for block in after.watch(blocks):
                 file.write(block.T)  # floats: an aid's gain may exceed ±1, and nothing may be clipped
                 progress(block.shape[-1])

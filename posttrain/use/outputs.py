@@ -49,8 +49,12 @@ def places(recordings: Sequence[str], folder: Path, ending: str) -> tuple[dict[s
     return found, problems
 
 
-def blocked(outs: Sequence[Path], read: Iterable[Path]) -> list[str]:
-    """What is wrong with files to write below a folder: the command reads them, or a folder or file is in their way."""
+def blocked(outs: Sequence[Path], read: Iterable[Path], folder: Path) -> list[str]:
+    """What is wrong with files to write below a folder: the command reads them, or a folder or file is in their way.
+
+    A link that leads out of the folder is in the way too: what it points to would be replaced.
+    """
+    root = os.path.realpath(folder)
     used, own = {_identity(path) for path in read} - {None}, {*outs}
     problems = []
     for out in outs:
@@ -61,6 +65,8 @@ def blocked(outs: Sequence[Path], read: Iterable[Path]) -> list[str]:
             problems.append(
                 f"{out} cannot be written: {out if out.is_dir() else below} is in its way; name another OUT"
             )
+        elif not Path(os.path.realpath(out)).is_relative_to(root):
+            problems.append(f"{out} is a link out of {folder}; name another OUT, or remove the link")
         elif inside := next((parent for parent in out.parents if parent in own), None):
             problems.append(f"{out} cannot be written, since {inside} is an output too; rename one of the recordings")
     return problems

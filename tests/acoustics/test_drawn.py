@@ -10,6 +10,11 @@ RATE = 16_000
 SPEECH = [("300/1", "a"), ("500/3", "b"), ("400/0.4", "b")]
 
 
+@pytest.fixture(autouse=True)
+def nothing_muted(monkeypatch):
+    monkeypatch.setattr(drawn, "MUTED", 0.0)
+
+
 def audio(clip: str) -> np.ndarray:
     """A tone in bursts as long as the clip's name says; silence for 0 Hz."""
     hz, seconds = clip.split("/")
@@ -53,7 +58,14 @@ def test_a_long_mixture_holds_several_clips_of_one_speaker():
         power = np.abs(np.fft.rfft(clean)) ** 2
         high = power[np.fft.rfftfreq(len(clean), 1 / RATE) > 2_000].sum() / power.sum()
         assert high < 0.05 or high > 0.95
-        assert np.mean(np.abs(clean) > 1e-5) > 0.2
+        assert np.mean(np.abs(clean) > 1e-5) > 0.1
+
+
+def test_some_begin_with_digital_silence(monkeypatch):
+    monkeypatch.setattr(drawn, "MUTED", 1.0)
+    for noisy, clean in zip(*mixed().batch(0, 6, RATE), strict=True):
+        first = np.flatnonzero(noisy)[0]
+        assert 0 < first < drawn.MUTED_S * RATE and not clean[:first].any()
 
 
 def test_silent_speech_and_silent_noise_do_not_stop_training():

@@ -10,6 +10,7 @@ from posttrain.acoustics.audiogram import bisgaard
 from posttrain.acoustics.enhancer import HOP, LATENCY_SAMPLES, Enhancer, EnhancerSpec
 from posttrain.errors import InputError
 
+RATE = SAMPLE_RATE
 NORMAL = torch.zeros(8)
 SEVERE = torch.from_numpy(bisgaard("N6").levels()).float()
 
@@ -18,7 +19,7 @@ def wild(spec: EnhancerSpec | None = None) -> Enhancer:
     """Weights large enough that whatever an input reaches, it moves."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = Enhancer(spec or EnhancerSpec(width=16, hidden=8))
+        made = Enhancer(spec or EnhancerSpec(width=16, sub_width=8))
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter.mul_(3)
@@ -100,7 +101,7 @@ def test_half_the_strength_is_half_way():
 def test_the_audiogram_changes_the_output_only_of_a_model_that_heeds_it():
     waveform = noise(2_000)[None]
     for conditioned in (True, False):
-        made = wild(EnhancerSpec(width=16, hidden=8, conditioned=conditioned))
+        made = wild(EnhancerSpec(width=16, sub_width=8, conditioned=conditioned))
         same = torch.equal(made(waveform, NORMAL[None]), made(waveform, SEVERE[None]))
         assert same != conditioned
 
@@ -115,6 +116,23 @@ def test_each_bin_is_in_one_band_or_between_two():
 def test_a_louder_recording_is_only_louder():
     made, waveform = wild(), noise(3_000)[None]
     torch.testing.assert_close(made(20 * waveform, NORMAL[None]) / 20, made(waveform, NORMAL[None]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("at", [0, RATE])
+def test_a_muted_piece_does_not_blind_it(at):
+    """The floor is that of the noise soon after, whether the recording begins with silence or drops out."""
+    sound = 0.01 * noise(4 * RATE)
+    muted = sound.clone()
+    muted[at : at + RATE // 5] = 0
+    seen = []
+    for waveform in (sound, muted):
+        padded = torch.nn.functional.pad(waveform[None], (enhancer.ANALYSIS - HOP, 0))
+        spectra = torch.fft.rfft(padded.unfold(1, enhancer.ANALYSIS, HOP) * wild().analysis).abs().square()
+        levels = (spectra @ enhancer.bands() / enhancer.bands().sum(0) + enhancer.FLOOR).log() / 4
+        above, _ = enhancer.above_floor(levels, [torch.full_like(levels[:, 0], torch.inf)] * 3)
+        assert above.isfinite().all()
+        seen.append(above[:, 3 * RATE // HOP :, 0].mean())
+    assert abs(seen[0] - seen[1]) < 0.1 * abs(seen[0])
 
 
 def test_a_batch_of_listeners_equals_one_by_one():

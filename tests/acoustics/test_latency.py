@@ -33,6 +33,6 @@ def test_a_change_that_nothing_shows_counts_as_none():
 
 def test_the_enhancers_is_what_it_says_but_for_the_edge_of_its_windows():
     """Their first sample is 0 and the next ones small; the code says 8 ms."""
-    made = Enhancer(EnhancerSpec(width=16, hidden=8))
+    made = Enhancer(EnhancerSpec(width=16, sub_width=8))
     found = latency_ms(lambda waveform: made.enhance(waveform, np.zeros(8)), HOP, SAMPLE_RATE)
     assert made.latency_ms - 0.5 < found <= made.latency_ms <= 8

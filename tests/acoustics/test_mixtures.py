@@ -41,4 +41,8 @@ def test_si_sdr_by_hand():
     assert si_sdr(np.array([2.0, 2, 0, 0]), target) == pytest.approx(0)
     assert si_sdr(np.array([-3.0, 0.3, 0, 0]), target) == pytest.approx(20)
     assert si_sdr(target, target) == si_sdr(2 * target, target) == pytest.approx(300)
-    assert np.isnan(si_sdr(target, 0 * target)) and np.isnan(si_sdr(np.array([np.nan, 0, 0, 0]), target))
+    assert (
+        np.isnan(si_sdr(0 * target, target))
+        and np.isnan(si_sdr(target, 0 * target))
+        and np.isnan(si_sdr(np.array([np.nan, 0, 0, 0]), target))
+    )

@@ -58,8 +58,8 @@ def _personal():
 
 
 def _enhanced():
-    probes = ("si_sdr_gain/made/snr0", "stoi_gain/made/snr0", "ear_gain/made/N2", "clean/made/on")
-    lines = [_lines(f"enhance/{probe}", value=1.0) for probe in probes]
+    probes = ("si_sdr_gain/made/snr0", "stoi_gain/made/snr0", "ear_gain/made/N2", "clean/made/on", "own_snr/fsdd")
+    lines = [_lines(f"enhance/{probe}", value=1.0, noise="rain") for probe in probes]
     counts = {"errors": 1, "words": 4, "encoder_errors": 2}
     both = ("wer_enhanced/snr0", "wer_unenhanced/snr0", "wer_real_enhanced/fsdd", "wer_real_unenhanced/fsdd")
     return [line for found in (*lines, *(_lines(probe, **counts) for probe in both)) for line in found]

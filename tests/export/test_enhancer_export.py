@@ -27,7 +27,7 @@ def made(tmp_path, monkeypatch):
     folder = tmp_path / "runs/real/enhance"
     folder.mkdir()
     torch.manual_seed(0)
-    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, sub_width=8)))
     gain = {"value": -1.5, "n": 40, "ci95": [-2.0, -1.0]}
     row = dict.fromkeys(("base", "device", "started"), "x") | {
         "run": "real",
@@ -50,8 +50,15 @@ def test_it_is_the_same_enhancer_with_a_card(made, tmp_path, capsys):
     first, again = (enhancer.load(folder).state_dict() for folder in (made, tmp_path / "mine"))
     assert all(torch.equal(first[name], again[name]) for name in first)
     card = (tmp_path / "mine" / "README.md").read_text()
-    assert "RECIPE=enhance_real" in card
-    for part in ("CC BY-SA 4.0", "my_own | own recordings | not known", "harm", "−1.50", "abc123", "steps 6000"):
+    for part in (
+        "CC BY-SA 4.0",
+        "my_own | own recordings | not known",
+        "harm",
+        "−1.50",
+        "abc123",
+        "steps 6000",
+        "Recipe: enhance_real",
+    ):
         assert part.replace("_", "\\_") in card or part in card, part
     assert files.sha256(made / enhancer.WEIGHTS) in card
 

@@ -193,7 +193,7 @@ REFUSED = {
 
 def test_what_cannot_be_exported_is_named_before_torch_is_loaded(project):
     (project / "aid").mkdir()
-    enhancer.save(project / "aid", Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(project / "aid", Enhancer(EnhancerSpec(width=16, sub_width=8)))
     spec = json.loads((project / "align" / "checkpoint.json").read_text()) | {"hashes": {}}
     for name, stage in (("scores", "reward"), ("own", "personalise")):
         (project / name).mkdir()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -34,7 +35,7 @@ from posttrain.stages.training.enhance_losses import (
     spectral,
 )
 
-TOY = "enhance.width=16 enhance.hidden=8 enhance.steps=4 enhance.batch_size=2 enhance.segment_s=0.5 enhance.noises=6"
+TOY = "enhance.width=16 enhance.sub_width=8 enhance.steps=4 enhance.batch_size=2 enhance.segment_s=0.5 enhance.noises=6"
 
 HL = enhance_data.listener("N5").levels()
 
@@ -131,7 +132,7 @@ def test_the_other_stages_may_run_beside_a_finished_enhancer(recipe, finished, t
 def test_training_moves_every_weight_and_a_seed_is_one_result(finished, tmp_path):
     folder, _ = finished
     corpus = Corpus.load(folder / "corpus")
-    config = EnhanceConfig(width=16, hidden=8, steps=3, batch_size=2, segment_s=0.5, noises=6)
+    config = EnhanceConfig(width=16, sub_width=8, steps=3, batch_size=2, segment_s=0.5, noises=6)
     made = [context(tmp_path / name, corpus, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     metrics = [enhance.run(config, one) for one in made]
     first, again, other = (load_file(one.folder / "enhancer.safetensors") for one in made)
@@ -147,7 +148,7 @@ def test_training_moves_every_weight_and_a_seed_is_one_result(finished, tmp_path
 def test_an_unconditioned_control_does_not_heed_the_audiogram(finished, tmp_path):
     corpus = Corpus.load(finished[0] / "corpus")
     config = EnhanceConfig(
-        width=16, hidden=8, steps=2, batch_size=2, segment_s=0.5, noises=6, conditioned=False, adversarial_weight=0.0
+        width=16, sub_width=8, steps=2, batch_size=2, segment_s=0.5, noises=6, conditioned=False, adversarial_weight=0.0
     )
     made = context(tmp_path / "control", corpus)
     assert "critic_last" not in enhance.run(config, made)
@@ -205,15 +206,17 @@ def test_no_clean_speech_is_said_and_a_loss_that_is_not_a_number_stops(finished,
     with pytest.raises(InputError, match=r"raise corpus\.train_clips"):
         enhance.run(EnhanceConfig(steps=1), context(tmp_path / "silent", silent))
     monkeypatch.setattr(enhance, "distance", lambda enhanced, clean: (enhanced * float("nan")).sum())
-    config = EnhanceConfig(width=16, hidden=8, steps=2, batch_size=1, segment_s=0.2, noises=2)
+    config = EnhanceConfig(width=16, sub_width=8, steps=2, batch_size=1, segment_s=0.2, noises=2)
     with pytest.raises(RuntimeError, match="at step 1"):
         enhance.run(config, context(tmp_path / "nan", corpus))
     assert not list((tmp_path / "nan").iterdir())
 
 
-def test_a_stopped_training_goes_on_to_the_very_same_weights(finished, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_to_the_very_same_weights_and_by_the_same_code(
+    finished, tmp_path, monkeypatch, capsys
+):
     corpus = Corpus.load(finished[0] / "corpus")
-    config = EnhanceConfig(width=16, hidden=8, steps=6, batch_size=2, segment_s=0.5, noises=6)
+    config = EnhanceConfig(width=16, sub_width=8, steps=6, batch_size=2, segment_s=0.5, noises=6)
     whole, halted = (replace(context(tmp_path / name, corpus), stopped=tmp_path / "stopped") for name in ("a", "b"))
     wanted = enhance.run(config, replace(whole, stopped=None))
     monkeypatch.setattr(enhance, "KEEP_S", 0.0)
@@ -228,38 +231,50 @@ def test_a_stopped_training_goes_on_to_the_very_same_weights(finished, tmp_path,
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Drawn, "batch", until_the_fifth)
         enhance.run(config, halted)
+    shutil.copytree(halted.stopped, tmp_path / "other")
     found = enhance.run(config, halted)
     assert drawn == [0, 1, 2, 3, 4] and found.pop("earlier_s") > 0
     assert found == wanted
     first, again = (load_file(one.folder / "enhancer.safetensors") for one in (whole, halted))
     assert all(torch.equal(first[name], again[name]) for name in first)
+    monkeypatch.setattr(enhance, "stage_code", lambda stage: "changed")
+    changed = replace(context(tmp_path / "c", corpus), stopped=tmp_path / "other")
+    assert enhance.run(config, changed) == wanted
+    assert "is of another code; the training starts anew" in capsys.readouterr().out
 
 
 def test_a_state_that_cannot_be_read_is_told_and_the_training_starts_anew(finished, tmp_path, capsys):
     made = replace(context(tmp_path / "a", Corpus.load(finished[0] / "corpus")), stopped=tmp_path / "stopped")
     made.stopped.mkdir()
     (made.stopped / "training.safetensors").write_bytes(b"cut")
-    config = EnhanceConfig(width=16, hidden=8, steps=1, batch_size=1, segment_s=0.5, noises=2)
+    config = EnhanceConfig(width=16, sub_width=8, steps=1, batch_size=1, segment_s=0.5, noises=2)
     assert enhance.run(config, made)["steps"] == 1
     assert "the training starts anew" in capsys.readouterr().out
 
 
 def test_the_weights_that_are_best_on_validation_mixtures_are_kept(finished, tmp_path, monkeypatch):
     corpus = Corpus.load(finished[0] / "corpus")
-    config = EnhanceConfig(width=16, hidden=8, steps=60, batch_size=1, segment_s=0.2, noises=2, room_share=0.0)
-    gains = iter([1.0, 3.0, 2.0])
+    config = EnhanceConfig(width=16, sub_width=8, steps=60, batch_size=1, segment_s=0.2, noises=2, room_share=0.0)
+    told_gains = iter([{"0": 3.0, "20": 1.0}, {"0": 2.0, "20": 2.0}, {"0": 9.0, "20": -4.0}])
     kept = []
 
     def told(made, mixed):
         kept.append({name: weight.clone() for name, weight in made.state_dict().items()})
-        return next(gains)
+        return next(told_gains)
 
-    monkeypatch.setattr(enhance, "gain", told)
+    monkeypatch.setattr(enhance, "gains", told)
     made = context(tmp_path / "a", corpus)
     metrics = enhance.run(config, made)
-    assert metrics["weights_of_step"] == 40 and metrics["valid_si_sdr_gain"] == 3.0
+    assert metrics["weights_of_step"] == 40 and metrics["valid_si_sdr_gain"]["60"] == {"0": 9.0, "20": -4.0}
     found = load_file(made.folder / "enhancer.safetensors")
     assert all(torch.equal(found[name], kept[1][name]) for name in found)
+
+
+def test_without_a_validation_mixture_the_last_weights_are_kept_and_it_says_so(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(enhance, "valid_mixtures", lambda corpus, own_snr_db: [])
+    config = EnhanceConfig(width=16, sub_width=8, steps=1, batch_size=1, segment_s=0.2, noises=2, room_share=0.0)
+    metrics = enhance.run(config, context(tmp_path / "a", Corpus.load(finished[0] / "corpus")))
+    assert "weights_of_step" not in metrics and "the last weights are kept" in capsys.readouterr().out
 
 
 def test_train_and_test_share_neither_voice_nor_clip(finished):

@@ -45,7 +45,7 @@ STAGES = {
     "reward": (reward, RewardConfig(**FAST), {"model": "sft"}),
     "dpo": (dpo, DPOConfig(**FAST), {"model": "sft"}),
     "grpo": (grpo, GRPOConfig(steps=1, prompts_per_step=4, generations=2, hard_share=0), {"model": "sft"}),
-    "enhance": (enhance, EnhanceConfig(width=8, hidden=8, steps=1, batch_size=1, noises=6), {}),
+    "enhance": (enhance, EnhanceConfig(width=8, sub_width=8, steps=1, batch_size=1, noises=6), {}),
 }
 
 

@@ -34,7 +34,7 @@ def stage(tmp_path, monkeypatch):
     store.write(tmp_path / "corpus", zip(clips, pieces, strict=True), [], [], [], [], {})
     folder = tmp_path / "enhance"
     folder.mkdir()
-    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, sub_width=8)))
     (folder / "config.yaml").write_text(yaml.safe_dump({"stage": "enhance", "seed": 0, "corpus": "../corpus"}))
     monkeypatch.chdir(tmp_path)
     return folder
@@ -63,7 +63,7 @@ def test_ours_and_its_peers_are_compared_on_recordings_and_written_as_json(stage
     figures = made["figures"]
     assert {f["source"] for f in figures} == {"people"} and {f["bad"] for f in figures} == {0}
     assert [f["condition"] for f in figures if (f["denoiser"], f["measure"]) == ("ours", "stoi")] == CONDITIONS
-    assert len(figures) == 2 * 2 * len(CONDITIONS) and {(f["n"], f["speakers"]) for f in figures} == {(2, 2)}
+    assert len(figures) == 3 * 2 * len(CONDITIONS) and {(f["n"], f["speakers"]) for f in figures} == {(2, 2)}
     by = {(f["denoiser"], f["measure"], f["condition"]): f for f in figures}
     assert by["wiener", "si_sdr", "0 dB"]["value"] > 3 and by["wiener", "si_sdr", "clean"]["value"] > 15
     said = capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_a_figure_is_a_mean_and_what_cannot_be_measured_is_counted():
 
 
 def test_harm_is_an_interval_below_the_noisy_input_and_never_of_clean_speech():
-    values = (-2.0, -2.5, -3.0, -2.2)
+    values = (-2.0, -2.5, -3.0, -2.2, -2.3)
     harm, unsure, clean = bench.figures(
         [line(str(n), value) for n, value in enumerate(values)]
         + [line(str(n), value + 2.4, "5 dB") for n, value in enumerate(values)]
@@ -100,6 +100,14 @@ def test_harm_is_an_interval_below_the_noisy_input_and_never_of_clean_speech():
     )
     assert (harm["harm"], unsure["harm"], clean["harm"]) == (True, False, False)
     assert bench._cell(harm).endswith("] harm") and bench._cell(harm).startswith("−2.4 [")
+
+
+def test_ours_is_compared_with_each_other_on_the_same_clips():
+    values = {"a": (1.0, 3.0), "b": (5.0, 6.0)}
+    lines = [line(clip, ours) for clip, (ours, _) in values.items()]
+    lines += [line(clip, theirs, denoiser="rnnoise") for clip, (_, theirs) in values.items()]
+    by = {figure["denoiser"]: figure for figure in bench.figures(lines)}
+    assert by["ours − rnnoise"]["value"] == -1.5 and not by["ours − rnnoise"]["harm"]
 
 
 def test_synthetic_speech_is_taken_where_nothing_is_recorded(stage):

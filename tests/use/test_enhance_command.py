@@ -34,7 +34,7 @@ def checkpoint(tmp_path):
     folder = tmp_path / "aid"
     folder.mkdir()
     torch.manual_seed(0)
-    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, sub_width=8)))
     return folder
 
 

@@ -80,8 +80,8 @@ def test_a_manifest_names_recordings_segments_and_channels(checkpoint, capsys, e
     lines = [json.dumps(row) for row in rows] if ending == "jsonl" else lines
     Path(f"clinic/m.{ending}").write_text("\n".join(lines) + "\n")
     said = enhance(f"clinic/m.{ending}", "out", checkpoint, "--denoise", 0, capsys=capsys)
-    assert written("out") == ["audio/pair.wav", "one.wav"] and len(said["files"]) == 2
-    part = soundfile.read("out/audio/pair.wav")[0]
+    assert written("out") == ["audio/pair_from0.5s_channel1.wav", "one.wav"] and len(said["files"]) == 2
+    part = soundfile.read("out/audio/pair_from0.5s_channel1.wav")[0]
     assert part.shape == (RATE,) and np.abs(part - pair[8_000:24_000, 1]).max() < 1e-5
 
 
@@ -125,7 +125,7 @@ def test_outputs_that_cannot_be_are_named(checkpoint, capsys):
     Path("out/a.wav").mkdir(parents=True)
     assert "out/a.wav is in its way" in refused("rec", "out", checkpoint, capsys=capsys)
     put("here/b.wav", noise(0.1))
-    Path("here/m.csv").write_text("path,offset_s,duration_s\nb.wav,0,0.05\nb.wav,0.05,0.05\n")
+    Path("here/m.csv").write_text("path,offset_s,duration_s\nb.wav,0,0.05\nb.wav,0,0.1\n")
     said = refused("here/m.csv", "here", checkpoint, capsys=capsys)
     assert "b.wav is there more than once" in said and "is a file that the command reads" in said
 

@@ -58,7 +58,7 @@ def folder(tmp_path):
     )
     checkpoint.save(folder / "align", llama, "align", {"llm": folder / "base", "encoder": folder / "ctc"})
     (folder / "enhance").mkdir()
-    enhancer.save(folder / "enhance", Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(folder / "enhance", Enhancer(EnhancerSpec(width=16, sub_width=8)))
     own = [{"id": "x", "probe": "enhance/si_sdr_gain/made/snr0", "clip": "c", "speaker": "a", "value": 3.0}]
     (folder / "enhance" / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in own))
     for stage, found in (("align", {}), ("enhance", compute(own, bootstrap=1000))):

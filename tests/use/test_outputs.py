@@ -43,8 +43,18 @@ def test_files_to_write_that_are_read_or_have_something_in_their_way_are_named(t
     (tmp_path / "hard.wav").hardlink_to(tmp_path / "read.wav")
     (tmp_path / "folder.wav").mkdir()
     outs = [tmp_path / name for name in ("hard.wav", "folder.wav", "file/a.wav", "b.wav", "b.wav/c.wav", "new/d.wav")]
-    problems = outputs.blocked(outs, [tmp_path / "read.wav", tmp_path / "gone.wav"])
+    problems = outputs.blocked(outs, [tmp_path / "read.wav", tmp_path / "gone.wav"], tmp_path)
     assert [problem.partition(" ")[0].strip(",") for problem in problems] == [str(outs[i]) for i in (0, 1, 2, 4)]
     wanted = ("that the command reads", "folder.wav is in its way", "file is in its way", "b.wav is an output too")
     for problem, word in zip(problems, wanted, strict=True):
         assert word in problem
+
+
+def test_a_link_out_of_the_folder_is_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine.wav").write_text("kept")
+    (tmp_path / "out" / "a.wav").symlink_to(tmp_path / "mine.wav")
+    (tmp_path / "out" / "s").symlink_to(tmp_path)
+    outs = [tmp_path / "out" / name for name in ("a.wav", "s/b.wav", "c.wav")]
+    problems = outputs.blocked(outs, [], tmp_path / "out")
+    assert len(problems) == 2 and all("is a link out of" in problem for problem in problems)

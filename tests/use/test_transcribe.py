@@ -319,7 +319,7 @@ def test_a_recording_that_vanishes_does_not_lose_the_others(model_folder, speech
 def test_with_enhance_it_hears_what_the_enhancer_gives(peer, model_folder, speech, capsys):
     (speech / "aid").mkdir()
     torch.manual_seed(0)
-    enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, sub_width=8)))
     named = peer or str(speech / "aid")
     aid, recorded, written = ("--audiogram", "N4"), ("a.wav", "c.wav"), ("ea.wav", "ec.wav")
     for name, out in zip(recorded, written, strict=True):
@@ -341,7 +341,7 @@ def test_with_enhance_it_hears_what_the_enhancer_gives(peer, model_folder, speec
 
 def test_with_enhance_the_encoder_that_learned_with_the_enhancer_hears(model_folder, speech, capsys):
     (speech / "aid").mkdir()
-    model, made = model_folder / "align", Enhancer(EnhancerSpec(width=16, hidden=8))
+    model, made = model_folder / "align", Enhancer(EnhancerSpec(width=16, sub_width=8))
     own = encoders.load(checkpoint.read_spec(model).encoder)
     learner = copy.deepcopy(own)
     with torch.no_grad():

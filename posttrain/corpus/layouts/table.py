@@ -11,7 +11,9 @@ from typing import Any
 from posttrain.corpus.layouts.entry import Entry
 from posttrain.readers import json_lines, tables
 
-NAMES = ("manifest.csv", "manifest.tsv")
+NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
+OTHERWISE = {"offset": "offset_s", "duration": "duration_s", "audio_filepath": "path"}
+"""What others call a column in JSON lines → its name here."""
 COLUMNS = ("path", "text", "speaker", "split", "channel", "offset_s", "duration_s")
 
 
@@ -64,7 +66,12 @@ def _rows(path: Path, columns: tuple[str, ...], problems: list[str]) -> Iterator
         wrong += [
             f"{name} is {tables.shown(str(value))}, expected a text or a number; correct it"
             for name in COLUMNS
-            if not isinstance(value := values.get(name), str | int | float | None)
+            if isinstance(value := values.get(name), bool) or not isinstance(value, str | int | float | None)
+        ]
+        wrong += [
+            f"{other} is given, expected {name}; rename it"
+            for other, name in OTHERWISE.items()
+            if other in values and name not in values
         ]
         problems += [f"{path}:{line}: {what}" for what in wrong]
         if not wrong:

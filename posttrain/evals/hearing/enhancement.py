@@ -17,6 +17,7 @@ import torch
 
 from posttrain.acoustics import SAMPLE_RATE, enhancer, mixtures, scenes
 from posttrain.acoustics.audiogram import Audiogram
+from posttrain.acoustics.drawn import own_snr_db
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR
 from posttrain.acoustics.hearing_loss import HearingLoss
@@ -31,6 +32,8 @@ Line = dict[str, Any]
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 20.0)
 CLEAN_SNR_DB = 0.0
 """With the mixtures of this SNR, their speech alone is enhanced too."""
+MOST_OWN_SNR_DB = 100.0
+"""What a recording with digital silence in its pauses counts as."""
 EAR_SNR_DB = 5.0
 EARS = ("N1", "N3", "S2")
 TALKER_DB_SPL = 65.0
@@ -55,9 +58,12 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
     return lines, {"cost/latency_ms": made.latency_ms, "cost/rtf": round(real_time_factor(made, timed), 4)}
 
 
-def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float]) -> Iterator[Mixture]:
-    """Test speech of the source; synthetic speech in synthetic noise, recorded speech in recorded noise if any."""
-    speech = in_turn(clean_speech(corpus, "test"), source)[:CLIPS]
+def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float], clips: int | None = None) -> Iterator[Mixture]:
+    """Test speech of the source; synthetic speech in synthetic noise, recorded speech in recorded noise if any.
+
+    clips: how many, CLIPS if None.
+    """
+    speech = in_turn(clean_speech(corpus, "test"), source)[: clips or CLIPS]
     recorded = [(c.noise or c.id, corpus.audio(c.id).numpy()) for c in recorded_noises(corpus, "test")]
     noises = recorded if recorded and source != "made" else scenes.TEST_KINDS
     yield from mixtures.fixed([(c.id, c.speaker) for c in speech], audio_of(corpus), noises, snrs_db)
@@ -110,6 +116,8 @@ def _measure(made: Enhancer, ear: HearingLoss, mixture: Mixture, source: str) ->
     if _has_stoi():
         yield line(f"enhance/stoi_gain/{source}/{snr}", stoi(enhanced, clean) - stoi(mixture.noisy, clean))
     if mixture.snr_db == CLEAN_SNR_DB:
+        if source != "made":
+            yield line(f"enhance/own_snr/{source}", min(own_snr_db(clean), MOST_OWN_SNR_DB))
         for switch, denoise in (("on", 1.0), ("off", 0.0)):
             yield line(f"enhance/clean/{source}/{switch}", si_sdr(made.enhance(clean, hearing, denoise), clean))
     if mixture.snr_db == EAR_SNR_DB:

@@ -33,9 +33,18 @@ def listener(name: str) -> Audiogram:
     return audiogram.normal() if name == "normal" else audiogram.bisgaard(name)
 
 
-def valid_mixtures(corpus: Corpus) -> list[mixtures.Mixture]:
-    """Validation voices in validation noises at VALID_SNRS_DB; recorded voices in recorded noises, if any are."""
-    speech = clean_speech(corpus, "valid")
+def quiet(clips: Sequence[Clip], corpus: Corpus, own_snr_db: float) -> list[Clip]:
+    """Made clips, and recordings with pauses so far below their loudest parts (`drawn.own_snr_db`)."""
+    audio = audio_of(corpus)
+    return [clip for clip in clips if not clip.recorded or drawn.own_snr_db(audio(clip.id)) >= own_snr_db]
+
+
+def valid_mixtures(corpus: Corpus, own_snr_db: float) -> list[mixtures.Mixture]:
+    """Validation voices in validation noises at VALID_SNRS_DB; recorded voices in recorded noises, if any are.
+
+    Noisy recordings are left out, as in training: taking their own noise away would count as distortion.
+    """
+    speech = quiet(clean_speech(corpus, "valid"), corpus, own_snr_db)
     recorded = [(c.noise or c.id, corpus.audio(c.id).numpy()) for c in recorded_noises(corpus, "valid")]
     found: list[mixtures.Mixture] = []
     for source in sorted({clip.source for clip in speech}):
@@ -64,7 +73,7 @@ def training_mixtures(config: EnhanceConfig, context: StageContext) -> drawn.Dra
     """Mixtures of train voices and noises; InputError if there is no speech clean enough to train on."""
     corpus, audio = context.corpus, audio_of(context.corpus)
     speech = clean_speech(corpus, "train")
-    usable = [c for c in speech if not c.recorded or drawn.own_snr_db(audio(c.id)) >= config.own_snr_db]
+    usable = quiet(speech, corpus, config.own_snr_db)
     if not usable:
         raise InputError(
             "corpus has no clean train clip that can be used, expected some to train on; raise corpus.train_clips, or"

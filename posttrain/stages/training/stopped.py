@@ -22,27 +22,36 @@ Parts = Mapping[str, nn.Module | Optimizer]
 """Name without a slash → what trains, or trains it."""
 
 
-def keep(folder: Path | None, parts: Parts, known: dict[str, Any]) -> None:
-    """Write the parts' states and `known` (JSON) to a folder, which is made; nothing if that is None."""
+def keep(folder: Path | None, parts: Parts, made_by: dict[str, str], known: dict[str, Any]) -> None:
+    """Write the parts' states, what they were made by and what else is `known` (JSON) to a folder, which is made.
+
+    Nothing if the folder is None.
+    """
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"{name}/{key}": value for name, part in parts.items() for key, value in _state(part).items()}
     with files.beside(folder / STATE) as partial:
-        save_file(tensors, partial, {"known": json.dumps(known)})
+        save_file(tensors, partial, {"made_by": json.dumps(made_by), "known": json.dumps(known)})
 
 
-def restore(folder: Path | None, parts: Parts) -> dict[str, Any]:
-    """Load the parts' states in place; returns what was known then, or {} if nothing (readable) was kept."""
+def restore(folder: Path | None, parts: Parts, made_by: dict[str, str]) -> dict[str, Any]:
+    """Load the parts' states in place; returns what was known then, or {} if nothing readable was kept.
+
+    A state made by something else, such as earlier code, is not used, and this is said.
+    """
     path = folder / STATE if folder else None
     if path is None or not path.is_file():
         return {}
     try:
         with safe_open(str(path), "pt") as opened:
-            known: dict[str, Any] = json.loads(opened.metadata()["known"])
+            kept_by, known = (json.loads(opened.metadata()[name]) for name in ("made_by", "known"))
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         say(f"{path} cannot be read ({error}); the training starts anew")
+        return {}
+    if other := [name for name, value in made_by.items() if kept_by.get(name) != value]:
+        say(f"{path} is of another {' and '.join(other)}; the training starts anew")
         return {}
     for name, part in parts.items():
         state = {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
@@ -54,7 +63,7 @@ def restore(folder: Path | None, parts: Parts) -> dict[str, Any]:
             place, _, what = key.partition("/")
             by_place.setdefault(int(place), {})[what] = value
         part.load_state_dict({"state": by_place, "param_groups": part.state_dict()["param_groups"]})
-    return known
+    return dict(known)
 
 
 def _state(part: nn.Module | Optimizer) -> dict[str, torch.Tensor]:

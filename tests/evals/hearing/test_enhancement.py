@@ -45,7 +45,7 @@ def corpus(tmp_path_factory):
 def measured(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("enhancer")
     torch.manual_seed(0)
-    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, hidden=8)))
+    enhancer.save(folder, Enhancer(EnhancerSpec(width=16, sub_width=8)))
     return enhancement.evaluate(folder, corpus, "cpu")
 
 

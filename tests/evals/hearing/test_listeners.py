@@ -20,7 +20,7 @@ TWO = Audiogram("two", (500.0, 4000.0), (40.0, 60.0), (20.0, 30.0))
 @pytest.fixture(scope="module")
 def enhancer():
     torch.manual_seed(0)
-    return Enhancer(EnhancerSpec(width=16, hidden=8)).requires_grad_(False).eval()
+    return Enhancer(EnhancerSpec(width=16, sub_width=8)).requires_grad_(False).eval()
 
 
 def mixture(name: str = "test/0", speaker: str = "a", level: float = 0.1) -> Mixture:

@@ -31,7 +31,7 @@ class Parrot:
 @pytest.fixture(scope="module")
 def enhancer():
     torch.manual_seed(0)
-    return Enhancer(EnhancerSpec(width=16, hidden=8)).requires_grad_(False).eval()
+    return Enhancer(EnhancerSpec(width=16, sub_width=8)).requires_grad_(False).eval()
 
 
 def test_every_processing_of_every_listener_is_heard_through_the_loss(enhancer):
