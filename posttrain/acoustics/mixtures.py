@@ -71,7 +71,7 @@ def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
     scaled = float(estimate @ target) / energy * target
     error, signal = estimate - scaled, float(scaled @ scaled)
     tiny = np.finfo(np.float64).tiny
-    return float(10 * np.log10((signal + tiny) / (max(error @ error, LEAST_DISTORTION * signal) + tiny)))
+    return float(10 * np.log10((signal + tiny) / (max(float(error @ error), LEAST_DISTORTION * signal) + tiny)))
 
 
 def below_peak(noisy: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

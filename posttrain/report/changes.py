@@ -153,10 +153,15 @@ def _first(changes: list[Change], most: int) -> list[Change]:
 
 
 def _change(old: Line, new: Line) -> Change:
+    """Of a benchmark's item the line has no instruction, and its right answer only as an output that scored 1."""
+    if "instruction" in new:
+        asked, gold = user_content(new["instruction"], new["text"] or "(nothing audible)"), new["answer"]
+    else:
+        asked, gold = new["text"] or new["content"], next((x["output"] for x in (old, new) if x["score"] == 1), "")
     return Change(
         id=_cut(new["id"]),
-        asked=_cut(user_content(new["instruction"], new["text"] or "(nothing audible)")),
-        gold=_cut(new["answer"]),
+        asked=_cut(asked),
+        gold=_cut(gold),
         before=_cut(old["output"]),
         after=_cut(new["output"]),
         score_before=float(old["score"]),

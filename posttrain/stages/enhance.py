@@ -123,7 +123,8 @@ def _train(
     learns = f", encoder {_count(machine.learner):,}" if machine is not None else ""
     say(f"enhance: trains enhancer {_count(made):,}{learns}; discriminator {_count(critic):,}, which is not kept")
     made_by = {"code": stage_code("enhance"), "corpus": context.corpus.fingerprint, "device": device}
-    known = {"step": 0, "history": [], "gains": {}, "spent_s": 0.0} | stopped.restore(context.stopped, parts, made_by)
+    known: dict[str, Any] = {"step": 0, "history": [], "gains": {}, "spent_s": 0.0}
+    known |= stopped.restore(context.stopped, parts, made_by)
     history, measured, earlier_s = known["history"], known["gains"], known["spent_s"]
     valid, checks = valid_mixtures(context.corpus, config.own_snr_db), _checks(config.steps)
     clock = written = time.monotonic()
