@@ -267,17 +267,24 @@ def above_floor(levels: torch.Tensor, tracked: Sequence[torch.Tensor]) -> tuple[
 
     The floor is the smoothed level where that falls, and rises slowly. A silent frame has zeros and changes nothing.
     """
-    smooth, floor, mean = tracked
     heard = levels.amax(-1, keepdim=True) > math.log(SILENT) / 4  # (B, F, 1)
-    found = []
+    gaps = not heard.all()
+    if not gaps:
+        tracked = [torch.where(known.isinf(), levels[:, 0], known) for known in tracked]
+    smooth, floor, mean = tracked
+    floors, means = [], []
     for level, sound in zip(levels.unbind(1), heard.unbind(1), strict=True):
-        first = smooth.isinf()
-        smooth = torch.where(sound, torch.where(first, level, smooth + QUICK * (level - smooth)), smooth)
-        mean = torch.where(sound, torch.where(first, level, mean + SLOW * (level - mean)), mean)
-        lowest = torch.minimum(smooth, floor + RISE).maximum(mean - DEPTH)
-        floor = torch.where(sound, torch.where(first, level, lowest), floor)
-        found.append(torch.stack([level - floor, level - mean], dim=1))
-    above = torch.stack(found, dim=1)
+        before = smooth, floor, mean
+        smooth, mean = smooth.lerp(level, QUICK), mean.lerp(level, SLOW)
+        floor = torch.minimum(smooth, floor + RISE).maximum(mean - DEPTH)
+        if gaps:
+            now = (
+                torch.where(known.isinf(), level, new) for known, new in zip(before, (smooth, floor, mean), strict=True)
+            )
+            smooth, floor, mean = (torch.where(sound, new, known) for known, new in zip(before, now, strict=True))
+        floors.append(floor)
+        means.append(mean)
+    above = torch.stack([levels - torch.stack(floors, 1), levels - torch.stack(means, 1)], dim=2)
     return torch.where(heard.unsqueeze(-1), above, torch.zeros_like(above)), [smooth, floor, mean]
 
 

@@ -172,9 +172,11 @@ def _train(
             optimizer.step()
             history.append({name: value.item() for name, value in losses.items()})
             if step + 1 in checks:
-                measured[str(step + 1)] = gains(made, valid)
-                history[-1] |= {f"valid_gain_{snr_db}_db": gain for snr_db, gain in measured[str(step + 1)].items()}
-                if score(measured[str(step + 1)]) >= max(map(score, measured.values())):
+                found = gains(made, valid)
+                better = score(found) > max(map(score, measured.values()), default=-math.inf)
+                measured[str(step + 1)] = found
+                history[-1] |= {f"valid_gain_{snr_db}_db": gain for snr_db, gain in found.items()}
+                if better:
                     for name, module in now.items():
                         best[name].load_state_dict(module.state_dict())
             write(step, history[-1])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from posttrain.acoustics.peers import Peer
 
 Compression = Literal["none", "slow", "fast"]
+PEERS = ("wiener", "rnnoise", "deepfilternet3")
+"""The names in `acoustics.peers`."""
 DEFAULT_RUN = Path("runs/tiny")
 LONG_SAMPLES, BLOCK = 60 * SAMPLE_RATE, 5 * SAMPLE_RATE
 
@@ -166,9 +168,11 @@ def build(
 
 def _peer(name: Path) -> "Peer | None":
     """The peer of that name, if there is one; InputError if its package is not installed."""
-    from posttrain.acoustics import peers
+    if str(name) not in PEERS:
+        return None
+    from posttrain.acoustics import peers  # loads torch
 
-    return peers.find(str(name)) if str(name) in peers.PEERS else None
+    return peers.find(str(name))
 
 
 def default() -> Path:

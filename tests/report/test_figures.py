@@ -251,7 +251,7 @@ def test_denoisers_are_filled_from_their_file_with_costs_and_harm(tmp_path, monk
         {"source": "people", "measure": "si_sdr", "condition": "0 dB", "denoiser": one["name"], "clip": str(n)}
         | {"content": str(n), "speaker": str(n), "value": sign * (n + 1)}
         for one, sign in zip(known, (1, -1), strict=True)
-        for n in range(4)
+        for n in range(5)
     ]
     made = {"machine": ["a machine"], "checkpoint": "runs/toy/enhance", "denoisers": known, "missing": {}}
     made |= {"code": {"version": "abc1234+f00", "training": stage_code("denoising")}}
@@ -260,4 +260,4 @@ def test_denoisers_are_filled_from_their_file_with_costs_and_harm(tmp_path, monk
     block = filled(document(tmp_path, "denoising", "runs/bench"))
     assert figures.problem(block) == "" and block.code == {"denoising": stage_code("denoising")}
     assert "| ours | 1,234 | 8.0 | 0.1 [0.1, 0.2] |" in block.text and "| x 2 | – | 8.0 |" in block.text
-    assert "|  | 0 dB (n=4) |" in block.text and "| x | −2.5 [" in block.text and "harm |" in block.text
+    assert "|  | 0 dB (n=5) |" in block.text and "| x | −3.0 [" in block.text and "harm |" in block.text

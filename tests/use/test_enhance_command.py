@@ -159,6 +159,10 @@ def test_a_wrong_argument_is_named(checkpoint, arguments, named, capsys):
     assert named in capsys.readouterr().err
 
 
+def test_every_peer_can_be_named():
+    assert tuple(peers.PEERS) == use_enhance.PEERS
+
+
 def test_a_peer_takes_the_enhancers_place_and_the_fitting_after_it_stays(capsys):
     plain = enhance("plain.wav", "--checkpoint", "wiener", "--mono", capsys=capsys)
     fitted = enhance("fitted.wav", "--checkpoint", "wiener", "--mono", "--audiogram", "N4", capsys=capsys)
