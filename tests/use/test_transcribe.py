@@ -326,11 +326,7 @@ def test_with_enhance_it_hears_what_the_enhancer_gives(peer, model_folder, speec
         assert run(["enhance", str(speech / name), str(speech / out), "--checkpoint", named, *aid]) == 0
     capsys.readouterr()
     heard = []
-    for names, options in (
-        (recorded, ("--enhance", "--enhancer", named, *aid)),
-        (written, ()),
-        (recorded, ()),
-    ):
+    for names, options in ((recorded, ("--enhance", "--enhancer", named, *aid)), (written, ()), (recorded, ())):
         audio = [speech / name for name in names]
         assert transcribe(*audio, "--checkpoint", model_folder / "align", "--json", *options) == 0
         heard.append(json.loads(capsys.readouterr().out))
