@@ -331,13 +331,11 @@ def _bench(runs: list[Path]) -> str:
     made = json.loads((runs[0] / "bench.json").read_text(encoding="utf-8"))
     lines = [["ours", "peer", "for", "seconds, ours / peer", "ratio"]]
     for one in made["times"]:
-        least, most = one["spread"]["ratio"]
+        ratio = f"{one['ratio']:.2f} [{one['spread']['ratio'][0]:.2f}, {one['spread']['ratio'][1]:.2f}]"
         seconds = f"{one['ours']:.3g} / {one['peer']:.3g}"
-        lines.append(
-            [one["name"], one["peer_name"], one["unit"], seconds, f"{one['ratio']:.2f} [{least:.2f}, {most:.2f}]"]
-        )
-    on = f"{made['machine'][0]}; transcripts and training of `{made['checkpoint']}`."
-    return f"{table(lines, raw=True, side='---')}\n\n{on}"
+        lines.append([one["name"], one["peer_name"], one["unit"], seconds, ratio])
+    shown = table(lines, raw=True, side="---")
+    return f"{shown}\n\n{made['machine'][0]}; transcripts and training of `{made['checkpoint']}`."
 
 
 def _denoising(runs: list[Path]) -> str:
@@ -345,13 +343,7 @@ def _denoising(runs: list[Path]) -> str:
     from posttrain.use.bench_denoising import tables
 
     made = json.loads((runs[0] / "denoising.json").read_text(encoding="utf-8"))
-    lines = [["denoiser", "parameters", "latency, ms", "processor seconds for a second of sound", "ratio to ours"]]
-    for one in made["denoisers"]:
-        cost = [f"{x[0]:.3g} [{x[1]:.3g}, {x[2]:.3g}]" for x in (one["seconds"], one["ratio"])]
-        params = f"{one['params']:,}" if one["params"] else "–"
-        lines.append([one["identity"], params, f"{one['latency_ms']:.1f}", *cost])
-    shown = [table(lines, raw=True, side="---")]
-    shown += [f"{title}:\n\n{table(cells, raw=True, side='---')}" for title, cells in tables(made)]
+    shown = [f"{title}:\n\n{table(cells, raw=True, side='---')}" for title, cells in tables(made)]
     return "\n\n".join([*shown, f"{made['machine'][0]}; `{made['checkpoint']}`."])
 
 

@@ -35,9 +35,8 @@ def stage_code(stage: str) -> str:
     """Hash of the source that a stage's training can reach by imports inside `posttrain`; imports nothing itself.
 
     `stage` is a stage's function, such as sft (not a node's name), or `corpus` (what builds the corpus), `evaluation`
-    (what answers, grades and computes figures), `listeners`, `bench`, `denoising` or `scale` (what measures
-    these). A stage's hash
-    covers its own training alone: for a figure, also compare the hashes of `corpus`, of its parents and of
+    (what answers, grades and computes figures), `listeners`, `bench`, `denoising` or `scale` (what measures these). A
+    stage's hash covers its own training alone: for a figure, also compare the hashes of `corpus`, of its parents and of
     `evaluation`. Comments, docstrings and blank lines do not count; a data file that a module names and that lies
     beside it does. The hash is the same on every machine and Python version.
     KeyError if there is no such stage.

@@ -141,19 +141,22 @@ def _paired(lines: list[Line]) -> Iterator[Line]:
 
 def text(found: dict[str, Any]) -> list[str]:
     """The comparison as lines of text."""
-    said = [
-        f"{one['name']:<16}{one['params'] or '–':>12}{one['latency_ms']:>14.1f}{_spread(one['seconds']):>28}"
-        f"{_spread(one['ratio']):>24}"
-        for one in found["denoisers"]
-    ]
-    head = f"{'':<16}{'parameters':>12}{'latency, ms':>14}{'processor s per s of sound':>28}{'ratio to ours':>24}"
-    for title, (first, *rows) in tables(found):
-        said += ["", title, *(f"{name:<24}" + "".join(f"{x:>28}" for x in cells) for name, *cells in (first, *rows))]
-    return [head, *said, *(f"{name} is left out: {fix}" for name, fix in found["missing"].items())]
+    said: list[str] = []
+    for title, rows in tables(found):
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        said += [title, *("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows), ""]
+    return [*said, *(f"{name} is left out: {fix}" for name, fix in found["missing"].items())]
 
 
 def tables(found: dict[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
-    """A title and cells for each source and measure: a line for each denoiser, a column for each condition."""
+    """A title and cells: the costs, then for each source and measure a line for each denoiser, a column a condition."""
+    costs = [["denoiser", "parameters", "latency, ms", "processor seconds for a second of sound", "ratio to ours"]]
+    for one in found["denoisers"]:
+        params = f"{one['params']:,}" if one["params"] else "–"
+        costs.append(
+            [one["identity"], params, f"{one['latency_ms']:.1f}", *map(_spread, (one["seconds"], one["ratio"]))]
+        )
+    yield "Cost", costs
     by = {(f["source"], f["measure"], f["condition"], f["denoiser"]): f for f in found["figures"]}
     names = list(dict.fromkeys(figure["denoiser"] for figure in found["figures"]))
     conditions = list(dict.fromkeys(f["condition"] for f in found["figures"]))
