@@ -10,18 +10,16 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from posttrain.acoustics import SAMPLE_RATE, drawn, enhancer, levels, mixtures
+from posttrain.acoustics import SAMPLE_RATE, drawn, enhancer, mixtures
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
-from posttrain.acoustics.hearing_loss import HearingLoss
-from posttrain.acoustics.modulations import Modulations
 from posttrain.config.sections import EnhanceConfig
 from posttrain.machine.device import say
 from posttrain.machine.source import stage_code
@@ -30,7 +28,8 @@ from posttrain.model.encoders.contract import state_hash
 from posttrain.stages.training import stopped
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.enhance_data import listener, training_mixtures, valid_mixtures
-from posttrain.stages.training.enhance_losses import Critic, Recogniser, adversarial_loss, critic_loss, distance
+from posttrain.stages.training.enhance_losses import Critic, Losses, Recogniser
+from posttrain.stages.training.pieces import side_by_side
 
 LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 TALKER_DB_SPL = (55.0, 75.0)
@@ -94,12 +93,6 @@ def score(gains: Mapping[str, float]) -> float:
     return sum(gains.values()) / len(gains) + sum(min(gain, 0.0) for gain in gains.values())
 
 
-def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    """Filter each row with its own causal filter: (B, S) and (B, K) → (B, S)."""
-    padded = F.pad(waveforms, (taps.shape[1] - 1, 0))
-    return F.conv1d(padded[None], taps.flip(1)[:, None], groups=len(taps))[0]
-
-
 def _train(
     made: Enhancer, machine: Recogniser | None, mixed: drawn.Drawn, config: EnhanceConfig, context: StageContext
 ) -> dict[str, Any]:
@@ -108,7 +101,8 @@ def _train(
     Returns means of each loss over the first and last ten steps, and the gain on validation mixtures.
     """
     device, samples = context.device, round(config.segment_s * SAMPLE_RATE)
-    ear, modulations, critic = HearingLoss().to(device), Modulations().to(device), Critic().to(device)
+    critic = Critic().to(device)
+    losses = Losses(made, critic, machine, config).to(device)
     thresholds = torch.stack([torch.from_numpy(listener(name).levels()).float() for name in LISTENERS])
     taps = torch.stack([NALR(listener(name)).taps for name in LISTENERS])
     trained: list[dict[str, Any]] = [{"params": list(made.parameters()), "peak": config.learning_rate}]
@@ -128,41 +122,24 @@ def _train(
     history, measured, earlier_s = known["history"], known["gains"], known["spent_s"]
     valid, checks = valid_mixtures(context.corpus, config.own_snr_db), _checks(config.steps)
     clock = written = time.monotonic()
+    weights: list[torch.nn.Parameter] = [weight for group in trained for weight in group["params"]]
     with (
         tqdm(total=config.steps, initial=known["step"], desc="enhance", dynamic_ncols=True) as bar,
         _curves(context) as write,
+        side_by_side(device) as learn,
     ):
         for step in range(known["step"], config.steps):
             drawn_now = np.random.default_rng([context.seed, 3, step])
             batch = mixed.batch(step, config.batch_size, samples)
             noisy, clean = (torch.from_numpy(array).to(device) for array in batch)
             who = torch.from_numpy(drawn_now.integers(len(LISTENERS), size=config.batch_size))
-            hl_db, aids = thresholds[who].to(device), taps[who].to(device)
             level = float(drawn_now.uniform(*TALKER_DB_SPL))
-            recorded = made(noisy, hl_db)
-            # at the talker's level at the ear, so that no loss at the ear depends on how loud a recording was
-            enhanced, target = (levels.present(part, level, reference=clean) for part in (recorded, clean))
-            losses = {"air": distance(enhanced, target)}
-            total = losses["air"]
-            if machine is not None:
-                losses["machine"] = machine(recorded, clean)
-                total = total + config.machine_weight * losses["machine"]
-            if config.listener_weight:
-                heard = ear(aided(enhanced, aids), hl_db)
-                losses["listener"] = 1 - modulations(heard, target).mean()
-                total = total + config.listener_weight * losses["listener"]
-            if config.adversarial_weight and step >= CRITIC_FROM * config.steps:
-                losses["critic"] = critic_loss(critic, enhanced, target)
-                judge.zero_grad()
-                losses["critic"].backward()
-                judge.step()
-                losses["adversarial"] = adversarial_loss(critic, enhanced)
-                total = total + config.adversarial_weight * losses["adversarial"]
-            losses["loss"] = total
+            judged = bool(config.adversarial_weight) and step >= CRITIC_FROM * config.steps
+            objective = partial(losses, noisy, clean, thresholds[who].to(device), taps[who].to(device), level, judged)
+            goals = {"loss": weights} | ({"critic": list(critic.parameters())} if judged else {})
+            history.append(learn(objective, goals, config.batch_size))
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * _rate(step, config.steps)
-            optimizer.zero_grad()
-            total.backward()
             norm = sum(float(torch.nn.utils.clip_grad_norm_(part["params"], MAX_GRAD_NORM)) for part in trained)
             if not math.isfinite(norm):
                 raise RuntimeError(
@@ -170,7 +147,8 @@ def _train(
                     " enhance.learning_rate or look at the recordings"
                 )
             optimizer.step()
-            history.append({name: value.item() for name, value in losses.items()})
+            if judged:
+                judge.step()
             if step + 1 in checks:
                 found = gains(made, valid)
                 better = score(found) > max(map(score, measured.values()), default=-math.inf)

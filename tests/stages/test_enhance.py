@@ -23,6 +23,7 @@ from posttrain.model.encoders import parakeet
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
 from posttrain.stages import enhance
+from posttrain.stages.training import enhance_losses
 from posttrain.stages.training import enhance_data
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.enhance_losses import (
@@ -205,7 +206,7 @@ def test_no_clean_speech_is_said_and_a_loss_that_is_not_a_number_stops(finished,
     silent = Corpus(corpus.folder, {}, [], [], [], [], "none", {})
     with pytest.raises(InputError, match=r"raise corpus\.train_clips"):
         enhance.run(EnhanceConfig(steps=1), context(tmp_path / "silent", silent))
-    monkeypatch.setattr(enhance, "distance", lambda enhanced, clean: (enhanced * float("nan")).sum())
+    monkeypatch.setattr(enhance_losses, "distance", lambda enhanced, clean: (enhanced * float("nan")).sum())
     config = EnhanceConfig(width=16, sub_width=8, steps=2, batch_size=1, segment_s=0.2, noises=2)
     with pytest.raises(RuntimeError, match="at step 1"):
         enhance.run(config, context(tmp_path / "nan", corpus))

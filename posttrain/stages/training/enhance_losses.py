@@ -5,11 +5,16 @@ optionally, an encoder that learns to encode the one like the other.
 """
 
 import torch
+import torch.nn.functional as F
 import torchaudio
 from torch import nn
 
-from posttrain.acoustics import SAMPLE_RATE
+from posttrain.acoustics import SAMPLE_RATE, levels
+from posttrain.acoustics.enhancer import Enhancer
+from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import rms_at
+from posttrain.acoustics.modulations import Modulations
+from posttrain.config.sections import EnhanceConfig
 from posttrain.model.encoders.contract import Encoder
 
 SDR_CAP = 1e-3
@@ -94,6 +99,51 @@ def critic_loss(critic: Critic, enhanced: torch.Tensor, clean: torch.Tensor) -> 
 def adversarial_loss(critic: Critic, enhanced: torch.Tensor) -> torch.Tensor:
     """Squared error of the enhanced speech's scores from 1: 0 if all of it passes for clean."""
     return torch.stack([(1 - fake).square().mean() for fake in critic(enhanced)]).mean()
+
+
+class Losses(nn.Module):
+    """All losses of a piece of a batch, by name: `loss` trains the enhancer, `critic` the discriminator."""
+
+    def __init__(self, made: Enhancer, critic: Critic, machine: "Recogniser | None", config: EnhanceConfig):
+        super().__init__()
+        self.made, self.critic, self.machine, self.config = made, critic, machine, config
+        self.ear, self.modulations = HearingLoss(), Modulations()
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        clean: torch.Tensor,
+        hl_db: torch.Tensor,
+        taps: torch.Tensor,
+        level_db_spl: float,
+        judged: bool,
+        rows: slice,
+    ) -> dict[str, torch.Tensor]:
+        """Batch (B, S) twice, thresholds (B, 8), filters of the aids (B, K), the talker's level and some rows → ()."""
+        noisy, clean, hl_db, taps = noisy[rows], clean[rows], hl_db[rows], taps[rows]
+        recorded = self.made(noisy, hl_db)
+        # at the talker's level at the ear, so that no loss at the ear depends on how loud a recording was
+        enhanced, target = (levels.present(part, level_db_spl, reference=clean) for part in (recorded, clean))
+        losses = {"air": distance(enhanced, target)}
+        total = losses["air"]
+        if self.machine is not None:
+            losses["machine"] = self.machine(recorded, clean)
+            total = total + self.config.machine_weight * losses["machine"]
+        if self.config.listener_weight:
+            heard = self.ear(aided(enhanced, taps), hl_db)
+            losses["listener"] = 1 - self.modulations(heard, target).mean()
+            total = total + self.config.listener_weight * losses["listener"]
+        if judged:
+            losses["critic"] = critic_loss(self.critic, enhanced, target)
+            losses["adversarial"] = adversarial_loss(self.critic, enhanced)
+            total = total + self.config.adversarial_weight * losses["adversarial"]
+        return losses | {"loss": total}
+
+
+def aided(waveforms: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Filter each row with its own causal filter: (B, S) and (B, K) → (B, S)."""
+    padded = F.pad(waveforms, (taps.shape[1] - 1, 0))
+    return F.conv1d(padded[None], taps.flip(1)[:, None], groups=len(taps))[0]
 
 
 class Recogniser(nn.Module):

@@ -1,0 +1,57 @@
+"""A batch of a training loop of our own in pieces, which the machine's cores work on side by side.
+
+A recurrence is thousands of small steps, in which two cores are no faster than one; two pieces of a batch are. The
+result does not depend on the number of cores: one thread computes a piece, and they are added up in order.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+PIECE = 4
+"""Examples that one core works on at a time."""
+Losses = dict[str, torch.Tensor]
+Objective = Callable[[slice], Losses]
+"""Rows of a batch → their mean losses, () each."""
+Goals = Mapping[str, Sequence[torch.nn.Parameter]]
+"""Name of a loss → what it trains."""
+Learn = Callable[[Objective, Goals, int], dict[str, float]]
+"""Objective, what each loss trains, and the number of rows → mean losses; leaves gradients where weights train."""
+
+
+@contextmanager
+def side_by_side(device: str) -> Iterator[Learn]:
+    """A function that computes a batch's losses and gradients, in pieces on the CPU, elsewhere at once."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def learn(objective: Objective, goals: Goals, size: int) -> dict[str, float]:
+            piece = PIECE if device == "cpu" else size
+            starts = range(0, size, piece)
+            shares = [min(piece, size - start) / size for start in starts]
+            work = [pool.submit(_gradients, objective, goals, slice(start, start + piece)) for start in starts]
+            losses, gradients = zip(*(done.result() for done in work), strict=True)
+            for weight, *found in zip(_weights(goals), *gradients, strict=True):
+                weight.grad = None if found[0] is None else _mean(found, shares)
+            return {name: _mean([each[name] for each in losses], shares).item() for name in losses[0]}
+
+        try:
+            yield learn
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _gradients(objective: Objective, goals: Goals, rows: slice) -> tuple[Losses, list[torch.Tensor | None]]:
+    losses = objective(rows)
+    gradients = [torch.autograd.grad(losses[goal], list(weights), allow_unused=True) for goal, weights in goals.items()]
+    return {name: loss.detach() for name, loss in losses.items()}, [each for of in gradients for each in of]
+
+
+def _weights(goals: Goals) -> list[torch.nn.Parameter]:
+    return [weight for weights in goals.values() for weight in weights]
+
+
+def _mean(values: Sequence[torch.Tensor], shares: Sequence[float]) -> torch.Tensor:
+    return torch.stack([share * value for share, value in zip(shares, values, strict=True)]).sum(0)
