@@ -23,8 +23,7 @@ from posttrain.model.encoders import parakeet
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
 from posttrain.stages import enhance
-from posttrain.stages.training import enhance_losses
-from posttrain.stages.training import enhance_data
+from posttrain.stages.training import enhance_data, enhance_losses
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.enhance_losses import (
     Critic,
