@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from posttrain import files
-from posttrain.acoustics import SAMPLE_RATE, audiogram, enhancer, scenes
+from posttrain.acoustics import SAMPLE_RATE, audiogram, scenes
 from posttrain.acoustics.audiogram import AUDIOMETRIC_HZ, Audiogram
+from posttrain.acoustics.bands import HOP
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR, TAPS
 from posttrain.acoustics.hearing_loss import HearingLoss
@@ -144,7 +145,7 @@ def sound(seconds: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _stream(denoiser: Enhancer, waveform: torch.Tensor, hl_db: torch.Tensor) -> None:
     stream = denoiser.stream(hl_db)
-    for piece in waveform.split(enhancer.HOP):
+    for piece in waveform.split(HOP):
         stream.push(piece)
 
 

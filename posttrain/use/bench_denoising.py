@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from posttrain import files
 from posttrain.acoustics import SAMPLE_RATE, enhancer
+from posttrain.acoustics.bands import HOP
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.latency import latency_ms
 from posttrain.acoustics.mixtures import si_sdr
@@ -214,11 +215,11 @@ def _ours(made: Enhancer) -> Denoiser:
         return made.enhance(waveform, hl_db)
 
     def streamed(waveform: np.ndarray) -> Work:
-        stream, pieces = made.stream(hearing), torch.from_numpy(waveform).split(enhancer.HOP)
+        stream, pieces = made.stream(hearing), torch.from_numpy(waveform).split(HOP)
         return lambda: [stream.push(piece) for piece in pieces]
 
     params = sum(parameter.numel() for parameter in made.parameters())
-    latency = partial(latency_ms, enhance, enhancer.HOP, SAMPLE_RATE)
+    latency = partial(latency_ms, enhance, HOP, SAMPLE_RATE)
     return Denoiser(OURS, OURS, params, enhance, latency, streamed)
 
 

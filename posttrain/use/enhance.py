@@ -88,7 +88,7 @@ class Aid:
         """
         import numpy as np
 
-        from posttrain.acoustics.enhancer import HOP
+        from posttrain.acoustics.bands import HOP
 
         if hop_by_hop:
             yield from self._stream(_cut(blocks, HOP))

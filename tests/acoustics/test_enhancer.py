@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from posttrain.acoustics import SAMPLE_RATE, enhancer
+from posttrain.acoustics import SAMPLE_RATE, bands, enhancer
 from posttrain.acoustics.audiogram import bisgaard
-from posttrain.acoustics.enhancer import HOP, LATENCY_SAMPLES, Enhancer, EnhancerSpec
+from posttrain.acoustics.bands import HOP, LATENCY_SAMPLES
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.errors import InputError
 
 RATE = SAMPLE_RATE
@@ -67,6 +68,15 @@ def test_streamed_equals_offline_whatever_the_pieces(size):
     assert (streamed - offline).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("at", [0, 2_000])
+def test_streamed_equals_offline_where_the_sound_is_muted(at):
+    made, waveform = wild(), noise(4_321)
+    waveform[at : at + 1_000] = 0
+    stream = made.stream(SEVERE)
+    streamed = torch.cat([stream.push(waveform), stream.flush()])
+    assert (streamed - made(waveform[None], SEVERE[None])[0]).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("samples", [0, 1, HOP, HOP + 1, 5 * HOP])
 def test_a_stream_gives_back_as_many_samples_as_it_took(samples):
     made = wild()
@@ -107,9 +117,9 @@ def test_the_audiogram_changes_the_output_only_of_a_model_that_heeds_it():
 
 
 def test_each_bin_is_in_one_band_or_between_two():
-    weights = enhancer.bands()
+    weights = bands.bands()
     assert (weights >= 0).all() and (weights.sum(1) - 1).abs().max() < 1e-6 and (weights > 0).sum(1).max() == 2
-    assert torch.equal(weights[: enhancer.SINGLE_BINS, : enhancer.SINGLE_BINS], torch.eye(enhancer.SINGLE_BINS))
+    assert torch.equal(weights[: bands.SINGLE_BINS, : bands.SINGLE_BINS], torch.eye(bands.SINGLE_BINS))
     assert (weights.sum(0) > 0.5).all()
 
 
@@ -126,10 +136,9 @@ def test_a_muted_piece_does_not_blind_it(at):
     muted[at : at + RATE // 5] = 0
     seen = []
     for waveform in (sound, muted):
-        padded = torch.nn.functional.pad(waveform[None], (enhancer.ANALYSIS - HOP, 0))
-        spectra = torch.fft.rfft(padded.unfold(1, enhancer.ANALYSIS, HOP) * wild().analysis).abs().square()
-        levels = (spectra @ enhancer.bands() / enhancer.bands().sum(0) + enhancer.FLOOR).log() / 4
-        above, _ = enhancer.above_floor(levels, [torch.full_like(levels[:, 0], torch.inf)] * 3)
+        padded = torch.nn.functional.pad(waveform[None], (bands.ANALYSIS - HOP, 0))
+        spectra = torch.fft.rfft(padded.unfold(1, bands.ANALYSIS, HOP) * wild().analysis).abs().square()
+        above = bands.above_floor((spectra @ bands.bands() / bands.bands().sum(0) + bands.FLOOR).log() / 4)
         assert above.isfinite().all()
         seen.append(above[:, 3 * RATE // HOP :, 0].mean())
     assert abs(seen[0] - seen[1]) < 0.1 * abs(seen[0])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from posttrain.acoustics import SAMPLE_RATE
-from posttrain.acoustics.enhancer import HOP, Enhancer, EnhancerSpec
+from posttrain.acoustics.bands import HOP
+from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.latency import latency_ms
 
 

@@ -17,6 +17,7 @@ import torch
 
 from posttrain.acoustics import SAMPLE_RATE, enhancer, mixtures, scenes
 from posttrain.acoustics.audiogram import Audiogram
+from posttrain.acoustics.bands import HOP
 from posttrain.acoustics.drawn import own_snr_db
 from posttrain.acoustics.enhancer import Enhancer
 from posttrain.acoustics.fitting import NALR
@@ -71,12 +72,11 @@ def mixtures_of(corpus: Corpus, source: str, snrs_db: Sequence[float], clips: in
 
 def real_time_factor(made: Enhancer, waveforms: list[torch.Tensor]) -> float:
     """Processor seconds per second of audio, streamed hop by hop for normal hearing."""
-    device = made.analysis.device
-    hearing = torch.from_numpy(listener("normal").levels()).float().to(device)
+    hearing = torch.from_numpy(listener("normal").levels()).float()
     clock, samples = time.process_time(), 0
     for waveform in waveforms:
         stream = made.stream(hearing)
-        for piece in waveform.to(device).split(enhancer.HOP):
+        for piece in waveform.split(HOP):
             stream.push(piece)
         samples += len(waveform)
     return (time.process_time() - clock) / (samples / SAMPLE_RATE)
