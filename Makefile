@@ -36,7 +36,7 @@ reads.notebooks := RECIPE RUN ONLY DATA_ROOT
 reads.picture = $(one_run)
 reads.figures := RUN DRY_RUN
 reads.doctor := RECIPE RUN $(filter-out FRESH_CODE DRY_RUN,$(changes))
-reads.bench = RUN CLIPS $(if $(RUN),STAGE)
+reads.bench = RUN CLIPS $(if $(RUN),STAGE FROM)
 reads.weights := DRY_RUN
 reads.clean := RUN
 
@@ -168,9 +168,10 @@ picture: .venv/.ready  ## make docs/report.png, the README's picture of RUN's re
 figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ from finished runs, or from RUN alone; DRY_RUN=1 lists stale ones
 	.venv/bin/python docs/figures.py $(if $(RUN),"$(run_folder)") $(if $(DRY_RUN),--check)
 
-bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts and training on one core, compared with other packages; also the quality of RUN's denoiser
+bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts and training on one core, compared with other packages; also the quality of RUN's denoiser, and what it does to the words that a checkpoint (FROM) hears
 	.venv/bin/python -m posttrain.use.bench $(if $(bench_stage),--checkpoint "$(run_folder)/$(or $(STAGE),sft)") $(if $(CLIPS),--clips "$(CLIPS)")
-	$(if $(wildcard $(run_folder)/enhance/metrics.json),.venv/bin/python -m posttrain.use.bench_denoising "$(run_folder)/enhance" $(if $(CLIPS),--clips "$(CLIPS)"))
+	$(if $(wildcard $(run_folder)/enhance/metrics.json),.venv/bin/python -m posttrain.use.bench_denoising "$(run_folder)/enhance" \
+	  $(if $(FROM),--model "$(FROM)") $(if $(CLIPS),--clips "$(CLIPS)"))
 
 scale: .venv/.ready  ## time and memory to list, decode and encode a thousand to a hundred thousand recordings; list a million
 	.venv/bin/python -m posttrain.use.scale

@@ -344,7 +344,8 @@ def _denoising(runs: list[Path]) -> str:
 
     made = json.loads((runs[0] / "denoising.json").read_text(encoding="utf-8"))
     shown = [f"{title}:\n\n{table(cells, raw=True, side='---')}" for title, cells in tables(made)]
-    return "\n\n".join([*shown, f"{made['machine'][0]}; `{made['checkpoint']}`."])
+    model = f"; words of `{made['model']}`" if "model" in made else ""
+    return "\n\n".join([*shown, f"{made['machine'][0]}; `{made['checkpoint']}`{model}."])
 
 
 def _scale(runs: list[Path]) -> str:

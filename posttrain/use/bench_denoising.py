@@ -1,8 +1,8 @@
 """`make bench RUN=…`, of a run with an enhance stage: its denoiser beside others, on the same test recordings.
 
 For each: parameters, algorithmic latency as measured, processor seconds on one core, and what it gains over the noisy
-input at every SNR and changes in clean speech. Recorded voices and noises where the run's corpus has them, else
-synthetic ones. Everything is also in runs/bench/denoising.json.
+input at every SNR and changes in clean speech; with a model, also its word errors behind each. Recorded voices and
+noises where the run's corpus has them, else synthetic ones. Everything is also in runs/bench/denoising.json.
 """
 
 import argparse
@@ -29,19 +29,22 @@ from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 from posttrain.evals.hearing import perception
 from posttrain.evals.hearing.enhancement import SNRS_DB, mixtures_of, stoi
+from posttrain.evals.hearing.machine_hearing import Machine
 from posttrain.evals.measures import Ratio
 from posttrain.evals.metrics import harms
 from posttrain.machine import streams
 from posttrain.machine.source import code_of
 from posttrain.model import origin
 from posttrain.stages.training.enhance_data import clean_speech, listener
+from posttrain.use import bench_recognition
 from posttrain.use.bench_case import Case, Timing, Work, machine, timed
 
 OURS, LESS = "ours", " − "
 CLEAN = "clean"
 """The condition where clean speech goes in; SI-SDR is then the output's to the input, and no gain."""
-MEASURES = {"si_sdr": "SI-SDR gain, dB; clean speech: SI-SDR to the input", "stoi": "STOI gain, points"}
-POINTS = {"si_sdr": 1, "stoi": 100}
+GAINS = {"si_sdr": "SI-SDR gain, dB; clean speech: SI-SDR to the input", "stoi": "STOI gain, points"}
+MEASURES = GAINS | bench_recognition.MEASURES
+POINTS = {"si_sdr": 1, "stoi": 100, "wer": 100, "encoder_wer": 100}
 """What a figure is multiplied by in tables."""
 CLIPS = 40
 TIMED = 3
@@ -73,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a finished enhance stage, such as runs/tiny/enhance")
     parser.add_argument("--clips", type=int, default=CLIPS, help="test clips of each source")
+    parser.add_argument("--model", type=Path, help="a checkpoint that transcribes, such as runs/smol/sft")
     given = parser.parse_args(arguments)
     if given.clips < 1:
         parser.error(f"--clips is {given.clips}, expected 1 or more")
@@ -80,16 +84,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         perception.available()
         made, corpus = enhancer.load(given.folder), Corpus.load(origin.resolve(given.folder).corpus)
-        found = compared(made, corpus, given.clips)
+        model = bench_recognition.load(given.model, corpus) if given.model else None
+        found = compared(made, corpus, given.clips, model)
     except InputError as error:
         parser.error(str(error))
     about = {"machine": machine(), "checkpoint": str(given.folder), "code": code_of("denoising")}
+    about |= {"model": str(given.model)} if given.model else {}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(OUT, about | found)
     print("\n".join([*about["machine"], "", *text(found), "", str(OUT)]))
 
 
-def compared(made: Enhancer, corpus: Corpus, clips: int) -> dict[str, Any]:
+def compared(made: Enhancer, corpus: Corpus, clips: int, model: Machine | None = None) -> dict[str, Any]:
     """`denoisers` with their costs, `figures`, and `missing`: the fix for each peer whose package is not installed.
 
     InputError if the corpus has no clean test speech.
@@ -98,6 +104,11 @@ def compared(made: Enhancer, corpus: Corpus, clips: int) -> dict[str, Any]:
     known = [_ours(made), *(_theirs(peer) for peer in peers)]
     sources = _sources(corpus)
     lines = list(chain.from_iterable(_lines(known, corpus, source, clips) for source in sources))
+    if model:
+        by_name = {one.name: one.enhance for one in known}
+        lines += chain.from_iterable(
+            bench_recognition.lines(by_name, model, corpus, source, clips) for source in sources
+        )
     return {
         "clips": clips,
         "denoisers": _costs(known, _timed_sound(corpus, sources[0])),
@@ -109,8 +120,8 @@ def compared(made: Enhancer, corpus: Corpus, clips: int) -> dict[str, Any]:
 def figures(lines: list[Line]) -> list[dict[str, Any]]:
     """Mean of each denoiser, measure, source and condition, with its interval over speakers and contents.
 
-    Also of ours less each other one's, on the same clips. `bad`: clips that could not be measured. `harm`: a gain that
-    surely is a loss, as `metrics.harms` has it.
+    Word errors are all errors over all words. Also of ours less each other one's, on the same clips. `bad`: clips that
+    could not be measured. `harm`: a gain that surely is a loss, as `metrics.harms` has it.
     """
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in (*lines, *_paired(lines)):
@@ -122,10 +133,11 @@ def figures(lines: list[Line]) -> list[dict[str, Any]]:
         one |= {"n": len(good), "bad": len(group) - len(good)}
         if good:
             units = {clip: (line["content"], line["speaker"]) for clip, line in good.items()}
-            ratio = Ratio({clip: (line["value"], 1.0) for clip, line in good.items()}, "clips", units=units)
+            ratio = Ratio({c: (line["value"], line.get("of", 1.0)) for c, line in good.items()}, "clips", units=units)
             ci = ratio.interval(0, BOOTSTRAP)
             one |= {"value": ci.value, "ci95": [ci.lo, ci.hi]}
-            one["harm"] = condition != CLEAN and LESS not in name and harms(f"enhance/{measure}_gain/", one)
+            gain = measure in GAINS and condition != CLEAN and LESS not in name
+            one["harm"] = gain and harms(f"enhance/{measure}_gain/", one)
             one |= {"speakers": len({line["speaker"] for line in good.values()})}
         found.append(one)
     return found
@@ -159,9 +171,9 @@ def tables(found: dict[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
         )
     yield "Cost", costs
     by = {(f["source"], f["measure"], f["condition"], f["denoiser"]): f for f in found["figures"]}
-    names = list(dict.fromkeys(figure["denoiser"] for figure in found["figures"]))
-    conditions = list(dict.fromkeys(f["condition"] for f in found["figures"]))
-    for source, measure in dict.fromkeys((f["source"], f["measure"]) for f in found["figures"]):
+    for source, measure in dict.fromkeys(key[:2] for key in by):
+        own = [key for key in by if key[:2] == (source, measure)]
+        conditions, names = (list(dict.fromkeys(key[place] for key in own)) for place in (2, 3))
         rows = [[by[source, measure, condition, name] for condition in conditions] for name in names]
         head = ["", *(f"{figure['condition']} (n={figure['n']})" for figure in rows[0])]
         cells = ([name, *map(_cell, row)] for name, row in zip(names, rows, strict=True))

@@ -12,7 +12,9 @@ from posttrain.acoustics import enhancer, peers
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.corpus import store
 from posttrain.corpus.types import Clip
+from posttrain.errors import InputError
 from posttrain.use import bench_denoising as bench
+from posttrain.use import bench_recognition as recognition
 from tests.acoustics.test_wiener import voiced
 
 CONDITIONS = ["-5 dB", "0 dB", "5 dB", "10 dB", "20 dB", "clean"]
@@ -116,3 +118,34 @@ def test_synthetic_speech_is_taken_where_nothing_is_recorded(stage):
     only = [clip for clip in corpus.clips.values() if clip.source == "made"]
     kept = replace(corpus, clips={clip.id: clip for clip in only})
     assert bench._sources(kept) == ["made"]
+
+
+def test_word_errors_of_a_model_behind_each_denoiser_and_without(stage, smoke_run):
+    corpus = store.Corpus.load(stage.parent / "corpus")
+    model = recognition.load(smoke_run / "sft", corpus)
+    plain = peers.PEERS["wiener"].enhance
+    lines = list(recognition.lines({"wiener": plain, "ours": lambda sound: sound}, model, corpus, "people", 2))
+    assert len(lines) == 3 * 3 * 2 * 2  # denoisers, SNRs, clips, measures
+    by = {(f["denoiser"], f["measure"], f["condition"]): f for f in bench.figures(lines)}
+    assert {condition for *_, condition in by} == {"0 dB", "5 dB", "10 dB"}
+    before, same = by["unprocessed", "encoder_wer", "0 dB"], by["ours", "encoder_wer", "0 dB"]
+    assert before["value"] == same["value"] and before["n"] == 2 and not before["harm"]
+    assert by["ours − unprocessed", "wer", "5 dB"]["value"] == 0
+    found = {"denoisers": [], "figures": [*by.values(), *bench.figures([line("a", 1.0)])], "missing": {}}
+    shown = {title: cells for title, cells in bench.tables(found)}
+    assert [cells[0] for cells in shown["word errors of the model, percent, people"]][1] == "unprocessed"
+    assert shown["SI-SDR gain, dB; clean speech: SI-SDR to the input, people"][1][0] == "ours"
+
+
+def test_word_errors_are_all_errors_over_all_words():
+    lines = [line(clip, errors, measure="wer", of=words) for clip, errors, words in (("a", 1, 2), ("b", 0, 8))]
+    (found,) = bench.figures(lines)
+    assert found["value"] == pytest.approx(0.1)
+
+
+def test_a_model_that_was_trained_on_a_test_speaker_is_refused(stage, smoke_run):
+    speaker = next(clip.speaker for clip in store.Corpus.load(smoke_run / "corpus").clips_of("train") if clip.text)
+    corpus = store.Corpus.load(stage.parent / "corpus")
+    clips = {name: replace(clip, speaker=speaker) if clip.text else clip for name, clip in corpus.clips.items()}
+    with pytest.raises(InputError, match=f"trained on test speakers of .* such as {speaker}"):
+        recognition.load(smoke_run / "sft", replace(corpus, clips=clips))
