@@ -287,13 +287,21 @@ def _with_change(row: Row, name: str) -> str:
 
 
 def _enhance(runs: list[Path]) -> str:
-    """The denoiser's own figures."""
+    """The denoiser's own figures, and its gain on validation mixtures while it trained."""
     rows = [row for run in runs for row in ledger.read(run / "ledger.jsonl") if kind(row) == "enhance"]
     lines = [["figure", *(f"`{row.run}`" for row in rows)]]
     for name in (name for name in rows[0].metrics if name.startswith("enhance/") and rows[0].metrics[name].get("ci95")):
         said = [_value(row, name) if name in row.metrics else "–" for row in rows]
         lines.append([label(name), *said])
-    return table(lines, raw=True, side="---")
+    shown = [table(lines, raw=True, side="---")]
+    for row in rows:
+        gains = row.train_metrics.get("valid_si_sdr_gain", {})
+        lines = [["steps", *(f"at {snr_db} dB" for snr_db in next(iter(gains.values()), {}))]]
+        lines += [[step, *(f"{gain:+.1f}" for gain in found.values())] for step, found in gains.items()]
+        kept = row.train_metrics.get("weights_of_step")
+        shown += [f"SI-SDR gain in dB on validation mixtures; the weights of step {kept} are kept:"] * bool(gains)
+        shown += [table(lines, raw=True, side="---")] * bool(gains)
+    return "\n\n".join(shown)
 
 
 def _value(row: Row, name: str) -> str:

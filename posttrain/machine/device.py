@@ -6,11 +6,25 @@ import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+QUIET_S = 5.0
+"""Work that takes less has no bar of its own."""
 
 
 def say(text: str) -> None:
     """Print progress to stderr; stdout carries results only."""
     print(text, file=sys.stderr, flush=True)
+
+
+def progress(total: int, what: str, unit: str) -> "tqdm[Any]":
+    """A bar on stderr that appears after QUIET_S, and disappears when the work is done."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=what, unit=unit, delay=QUIET_S, leave=False, dynamic_ncols=True)
 
 
 def quiet_libraries() -> None:

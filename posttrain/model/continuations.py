@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from posttrain.machine.device import progress
 from posttrain.model.decoding import by_length, read_prompts
 
 MOST = 16
@@ -38,10 +39,12 @@ def log_likelihoods(
     model.eval()
     nodes = [1 + len(tree.words) for tree in trees]
     lengths = [len(prompt) + count for prompt, count in zip(prompts, nodes, strict=True)]
-    for batch in by_length(lengths, batch_size, model.config.vocab_size, nodes):
-        of_batch = _read(model, [prompts[i] for i in batch], [trees[i] for i in batch], pad_id)
-        for number, of_tree in zip(batch, of_batch, strict=True):
-            found.update(zip(groups[number], of_tree, strict=True))
+    with progress(len(rows), "scoring", "text") as bar:
+        for batch in by_length(lengths, batch_size, model.config.vocab_size, nodes):
+            of_batch = _read(model, [prompts[i] for i in batch], [trees[i] for i in batch], pad_id)
+            for number, of_tree in zip(batch, of_batch, strict=True):
+                found.update(zip(groups[number], of_tree, strict=True))
+                bar.update(len(groups[number]))
     model.train(training)
     return [found[i] for i in range(len(rows))]
 

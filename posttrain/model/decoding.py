@@ -21,6 +21,7 @@ from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 
+from posttrain.machine.device import progress
 from posttrain.model.limits import LOGITS_BYTES, PIECE
 
 SHARED = 8
@@ -78,11 +79,13 @@ def generate_ids(
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]) + len(drafts[i]), len(prompts[i])))
     training = model.training
     model.eval()
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        rows = [_Row(prompts[i], [], drafts[i]) for i in batch]
-        _greedy(model, rows, pad_id, frozenset(eos_ids), max_new_tokens, tally or Tally())
-        answers.update((i, row.answer) for i, row in zip(batch, rows, strict=True))
+    with progress(len(prompts), "answering", "answer") as bar:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            rows = [_Row(prompts[i], [], drafts[i]) for i in batch]
+            _greedy(model, rows, pad_id, frozenset(eos_ids), max_new_tokens, tally or Tally())
+            answers.update((i, row.answer) for i, row in zip(batch, rows, strict=True))
+            bar.update(len(batch))
     model.train(training)
     return [answers[i] for i in range(len(prompts))]
 

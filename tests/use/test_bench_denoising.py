@@ -132,7 +132,7 @@ def test_word_errors_of_a_model_behind_each_denoiser_and_without(stage, smoke_ru
     assert before["value"] == same["value"] and before["n"] == 2 and not before["harm"]
     assert by["ours − unprocessed", "wer", "5 dB"]["value"] == 0
     found = {"denoisers": [], "figures": [*by.values(), *bench.figures([line("a", 1.0)])], "missing": {}}
-    shown = {title: cells for title, cells in bench.tables(found)}
+    shown = dict(bench.tables(found))
     assert [cells[0] for cells in shown["word errors of the model, percent, people"]][1] == "unprocessed"
     assert shown["SI-SDR gain, dB; clean speech: SI-SDR to the input, people"][1][0] == "ours"
 

@@ -25,7 +25,7 @@ from posttrain.acoustics.hearing_loss import HearingLoss
 from posttrain.acoustics.levels import present
 from posttrain.acoustics.mixtures import Mixture, si_sdr
 from posttrain.corpus.store import Corpus
-from posttrain.machine.device import say
+from posttrain.machine.device import progress, say
 from posttrain.stages.training.enhance_data import audio_of, clean_speech, in_turn, listener, recorded_noises
 from posttrain.stages.training.enhance_losses import sdr
 
@@ -52,9 +52,12 @@ def evaluate(checkpoint: Path, corpus: Corpus, device: str) -> tuple[list[Line],
     lines: list[Line] = []
     sources = sorted({clip.source for clip in clean_speech(corpus, "test")}, key=lambda name: (name == "made", name))
     for source in sources:
-        for mixture in mixtures_of(corpus, source, SNRS_DB):
-            content = {"content": corpus.clips[mixture.id].text or mixture.id}
-            lines += [line | content for line in _measure(made, ear, mixture, source)]
+        speech = in_turn(clean_speech(corpus, "test"), source)[:CLIPS]
+        with progress(len(SNRS_DB) * len(speech), f"measuring, {source}", "mixture") as bar:
+            for mixture in mixtures_of(corpus, source, SNRS_DB):
+                content = {"content": corpus.clips[mixture.id].text or mixture.id}
+                lines += [line | content for line in _measure(made, ear, mixture, source)]
+                bar.update()
     timed = [corpus.audio(clip.id) for clip in clean_speech(corpus, "test")[:TIMED]]
     return lines, {"cost/latency_ms": made.latency_ms, "cost/rtf": round(real_time_factor(made, timed), 4)}
 
