@@ -14,6 +14,7 @@ from posttrain.report import cards
 from posttrain.report.markdown import plain, table
 from posttrain.run import ledger, place
 from posttrain.run.ledger import Row
+from posttrain.use.enhance import FIGURES
 
 ABOUT = (
     "A causal denoiser of speech at 16 kHz, which may heed the listener's audiogram: `posttrain enhance IN OUT "
@@ -39,14 +40,15 @@ def export(checkpoint: Path, folder: Path) -> dict[str, Any]:
             shutil.copyfile(checkpoint / name, partial / name)
         if (encoder := checkpoint / encoders.TRAINED_WITH).is_dir():
             shutil.copytree(encoder, partial / encoders.TRAINED_WITH)
-        (partial / "README.md").write_text(card(checkpoint), encoding="utf-8")
+        row = _row(checkpoint)
+        if row is not None:
+            files.write_json(partial / FIGURES, row.metrics)
+        (partial / "README.md").write_text(card(checkpoint, row), encoding="utf-8")
     return {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": None, **listed(folder)}
 
 
-def card(checkpoint: Path) -> str:
-    """The card: what it is, its sources with their licences, every figure, how it was made."""
-    rows = ledger.read(checkpoint.parent / "ledger.jsonl")
-    row = next((row for row in rows if _is(checkpoint, row)), None)
+def card(checkpoint: Path, row: Row | None) -> str:
+    """The card: what it is, its sources with their licences, every figure of its row, how it was made."""
     if row is None:
         return f"# {plain(checkpoint.name)}\n\n{ABOUT}\n\nIt has no figures: the ledger of its run was not beside it.\n"
     weights = {enhancer.WEIGHTS: files.sha256(checkpoint / enhancer.WEIGHTS)}
@@ -54,6 +56,12 @@ def card(checkpoint: Path) -> str:
     parts += [f"Recipe: {plain(str(row.config.get('recipe', '–')))}, by `make enhance RECIPE=… DATA_ROOT=…`."]
     parts += [*cards.every_figure(row), "## How it was made", cards.made(row, weights)]
     return "\n\n".join([*parts, "## Licence", LICENCE, "## Limits", cards.LIMITS]) + "\n"
+
+
+def _row(checkpoint: Path) -> Row | None:
+    """Its row in the ledger beside it, if there is one."""
+    rows = ledger.read(checkpoint.parent / "ledger.jsonl")
+    return next((row for row in rows if _is(checkpoint, row)), None)
 
 
 def _is(checkpoint: Path, row: Row) -> bool:

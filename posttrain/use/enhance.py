@@ -4,11 +4,13 @@ Sounds are (S,), or the channels of one recording, (C, S). Channels share the en
 so that the direction of sounds survives, and all get the gain for the aid's one ear.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config import assets
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from posttrain.acoustics.fitting import NALR, Compressor
     from posttrain.acoustics.peers import Peer
 
+FIGURES = "figures.json"
+"""An exported enhancer's figures by name, as in its stage's row."""
 Compression = Literal["none", "slow", "fast"]
 PEERS = ("wiener", "rnnoise", "deepfilternet3")
 """The names in `acoustics.peers`."""
@@ -164,6 +168,25 @@ def build(
     gain = NALR(hearing, ear) if audiogram else None
     compressor = None if compression == "none" else Compressor(hearing, ear, compression)
     return Aid(checkpoint, hearing, ear, model, gain, denoise, compressor)
+
+
+def words_lost(checkpoint: Path) -> list[str]:
+    """Conditions in which a model surely makes more word errors behind this enhancer, as far as that was measured.
+
+    Read from the figures beside it: those of its stage (`make listeners`) or of an exported folder.
+    """
+    found: dict[str, Any] = {}
+    for name in (FIGURES, "metrics.json"):
+        with suppress(OSError, ValueError):
+            content = json.loads((checkpoint / name).read_text(encoding="utf-8"))
+            found = content.get("metrics", content) if isinstance(content, dict) else {}
+    lost = []
+    for name, metric in found.items():
+        interval = metric.get("delta_without_ci95") if isinstance(metric, dict) else None
+        if interval and interval[0] > 0 and name.startswith(("wer_enhanced/", "wer_real_enhanced/")):
+            change, low, high = (100 * value for value in (metric["delta_vs_without"], *interval))
+            lost.append(f"{name.partition('/')[2]} +{change:.1f} points [{low:.1f}, {high:.1f}]")
+    return lost
 
 
 def _peer(name: Path) -> "Peer | None":

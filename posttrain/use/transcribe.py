@@ -11,11 +11,12 @@ from posttrain import files
 from posttrain.corpus.instructions import REPEAT
 from posttrain.errors import InputError
 from posttrain.machine import lock
+from posttrain.machine.device import say
 from posttrain.model.encoders import kinds
 from posttrain.model.folder import checkpoint_problems
 from posttrain.use import captions as captioning
 from posttrain.use import outputs
-from posttrain.use.enhance import Aid, build
+from posttrain.use.enhance import Aid, build, words_lost
 
 if TYPE_CHECKING:
     from posttrain.model.encoders.contract import Encoder
@@ -107,6 +108,8 @@ def transcribe(
     aid = build(enhancer, audiogram, None, 1.0, problems) if enhance else None
     if problems:
         raise InputError(problems)
+    if aid and (lost := words_lost(aid.checkpoint)):
+        say(f"--enhance is known to cost words with {aid.checkpoint}: {', '.join(lost)}")
     encoder, minimum_samples = _encoder(checkpoint, device, aid)
     if problems := _unusable(recordings, minimum_samples, None):
         raise InputError(problems)

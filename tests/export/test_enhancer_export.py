@@ -46,7 +46,9 @@ def made(tmp_path, monkeypatch):
 def test_it_is_the_same_enhancer_with_a_card(made, tmp_path, capsys):
     assert run(["export", str(made), "mine", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [file["name"] for file in said["files"]] == ["README.md", enhancer.SPEC, enhancer.WEIGHTS]
+    assert [file["name"] for file in said["files"]] == ["README.md", enhancer.SPEC, enhancer.WEIGHTS, enhance.FIGURES]
+    figures = json.loads((tmp_path / "mine" / enhance.FIGURES).read_text())
+    assert figures["enhance/si_sdr_gain/fsdd/snr20"]["value"] == -1.5
     first, again = (enhancer.load(folder).state_dict() for folder in (made, tmp_path / "mine"))
     assert all(torch.equal(first[name], again[name]) for name in first)
     card = (tmp_path / "mine" / "README.md").read_text()
