@@ -46,6 +46,7 @@ Condition = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """Scale and shift before the full-band recurrence (B, 1, width), and after the sub-band one (B, 1, 1, sub_width)."""
 WEIGHTS, SPEC = "enhancer.safetensors", "enhancer.json"
 FORMAT = 2
+SCALE = ".scale"
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,14 @@ class Enhancer(nn.Module):
         return 1000 * LATENCY_SAMPLES / SAMPLE_RATE
 
 
-def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = None) -> None:
+def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = None, eight_bits: bool = False) -> None:
     """Write weights and spec to temporary files and rename them, the spec last; RuntimeError if they do not read back.
 
     `heard_by`: hashes of the encoder trained with it (weights) and of the one that this started from (learned_from).
+    `eight_bits`: matrices as in `rounded`, in a quarter of the space.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in enhancer.state_dict().items()}
+    weights = rounded(weights) if eight_bits else weights
     with files.beside(folder / WEIGHTS) as partial:
         save_file(weights, partial)
     spec = {"format": FORMAT, "spec": asdict(enhancer.spec), "sample_rate": SAMPLE_RATE}
@@ -185,7 +188,7 @@ def save(folder: Path, enhancer: Enhancer, heard_by: dict[str, str] | None = Non
     spec |= {"heard_by": heard_by} if heard_by else {}
     files.write_json(folder / SPEC, spec)
     found = load(folder).state_dict()
-    if any(not torch.equal(found[name], tensor) for name, tensor in weights.items()):
+    if any(not torch.equal(found[name], tensor) for name, tensor in whole(weights).items()):
         raise RuntimeError(f"{folder / WEIGHTS} read back is not what was saved; look at the disk and save again")
 
 
@@ -206,7 +209,25 @@ def load(folder: str | Path, device: str = "cpu") -> Enhancer:
     try:
         if files.sha256(folder / WEIGHTS) != wanted:
             raise InputError(f"{folder / WEIGHTS} is not what {SPEC} says (sha256 differs); {fix}")
-        enhancer.load_state_dict(load_file(folder / WEIGHTS))
+        enhancer.load_state_dict(whole(load_file(folder / WEIGHTS)))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder / WEIGHTS} cannot be used: {error}; {fix}") from error
     return enhancer.requires_grad_(False).eval().to(device)
+
+
+def rounded(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each matrix as 8-bit integers and a scale for each of its rows (NAME + SCALE); the rest as it is."""
+    found = {}
+    for name, tensor in weights.items():
+        if tensor.dim() == 2:
+            found[name + SCALE] = (tensor.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+            tensor = (tensor / found[name + SCALE]).round().to(torch.int8)
+        found[name] = tensor
+    return found
+
+
+def whole(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights as floats again, of those that `rounded` may have made."""
+    scales = {name.removesuffix(SCALE): scale for name, scale in weights.items() if name.endswith(SCALE)}
+    kept = {name: tensor for name, tensor in weights.items() if not name.endswith(SCALE)}
+    return {name: tensor.float() * scales[name] if name in scales else tensor for name, tensor in kept.items()}

@@ -63,7 +63,7 @@ def evaluation(folder: Path, probes: Path | None, data_root: Path | None = None)
         raise InputError(problems)
 
 
-def export(folder: Path, out: Path, merge: bool) -> None:
+def export(folder: Path, out: Path, merge: bool, int8: bool) -> None:
     """Raise InputError listing why the checkpoint in `folder` cannot be exported to `out`."""
     alone = is_enhancer(folder)
     problems = [] if alone else checkpoint_problems(folder, hears=True)
@@ -71,6 +71,8 @@ def export(folder: Path, out: Path, merge: bool) -> None:
         problems.append(f"FOLDER is {out}, which is there and not empty; name a new folder, or remove that one")
     if alone and merge:
         problems.append(f"{folder} holds an enhancer, which has no adapter; leave --merge out")
+    if int8 and not alone:
+        problems.append(f"{folder} holds no enhancer, and --int8 is for one; leave --int8 out")
     if not problems and not alone:
         spec = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
         path = folder / "adapter" / "adapter_config.json"

@@ -19,6 +19,9 @@ def export(
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge the adapter into the weights. Default: a PEFT adapter beside them.")
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="An enhancer's matrices as 8-bit integers, a quarter of the size.")
+    ] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,9 +35,9 @@ def export(
     posttrain export runs/tiny/sft my_model --merge
     posttrain export runs/tiny/sft my_model_and_adapter
     posttrain export runs/tiny/grpo my_model --merge --json
-    posttrain export runs/tiny/enhance my_denoiser
+    posttrain export runs/tiny/enhance my_denoiser --int8
     """
-    early.export(checkpoint, folder, merge)
+    early.export(checkpoint, folder, merge, int8)
     if dry_run:
         line(f"would write {checkpoint} to {folder}" + (", merged" if merge else ""))
         return
@@ -43,7 +46,7 @@ def export(
         if early.is_enhancer(checkpoint):
             from posttrain.export.enhancer import export as export_enhancer
 
-            written = export_enhancer(checkpoint, folder)
+            written = export_enhancer(checkpoint, folder, int8)
         else:
             from posttrain.export.export import export as export_model
 

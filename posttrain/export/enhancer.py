@@ -20,6 +20,10 @@ ABOUT = (
     "A causal denoiser of speech at 16 kHz, which may heed the listener's audiogram: `posttrain enhance IN OUT "
     "--checkpoint FOLDER`. Weights are safetensors; no code is in this folder."
 )
+EIGHT_BITS = (
+    "Its matrices are 8-bit integers with a scale for each row, and are floats again once loaded. The figures below "
+    "are those of the weights before that."
+)
 SPLITS = (
     "Sources of the corpus. Each is split by speaker or recording, so some only test; clean speech that is noisy "
     "itself is left out of training (`enhance.own_snr_db`)."
@@ -27,32 +31,39 @@ SPLITS = (
 LICENCE = "The licences of the recordings above may bind what learned from them; whoever publishes the weights decides."
 
 
-def export(checkpoint: Path, folder: Path) -> dict[str, Any]:
+def export(checkpoint: Path, folder: Path, eight_bits: bool = False) -> dict[str, Any]:
     """Write an enhancer's files and its card (README.md) to a new folder; returns its files, sizes and a hash.
 
-    With the encoder that was trained with it, if there is one.
+    With the encoder that was trained with it, if there is one. eight_bits: matrices as 8-bit integers; the figures stay
+    those of the enhancer as it was trained.
 
     InputError if the enhancer is damaged. The figures are those of its row in its run's ledger, if that is beside it.
     """
-    enhancer.load(checkpoint)
+    made = enhancer.load(checkpoint)
     with files.new_folder(folder) as partial:
-        for name in (enhancer.WEIGHTS, enhancer.SPEC):
+        if eight_bits:
+            enhancer.save(partial, made, files.read_json(checkpoint / enhancer.SPEC).get("heard_by"), eight_bits)
+        for name in () if eight_bits else (enhancer.WEIGHTS, enhancer.SPEC):
             shutil.copyfile(checkpoint / name, partial / name)
         if (encoder := checkpoint / encoders.TRAINED_WITH).is_dir():
             shutil.copytree(encoder, partial / encoders.TRAINED_WITH)
         row = _row(checkpoint)
         if row is not None:
             files.write_json(partial / FIGURES, row.metrics)
-        (partial / "README.md").write_text(card(checkpoint, row), encoding="utf-8")
+        (partial / "README.md").write_text(card(checkpoint, row, partial, eight_bits), encoding="utf-8")
     return {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": None, **listed(folder)}
 
 
-def card(checkpoint: Path, row: Row | None) -> str:
-    """The card: what it is, its sources with their licences, every figure of its row, how it was made."""
+def card(checkpoint: Path, row: Row | None, folder: Path, eight_bits: bool) -> str:
+    """The card: what it is, its sources with their licences, every figure of its row, how it was made.
+
+    folder: that of the weights to be hashed.
+    """
     if row is None:
         return f"# {plain(checkpoint.name)}\n\n{ABOUT}\n\nIt has no figures: the ledger of its run was not beside it.\n"
-    weights = {enhancer.WEIGHTS: files.sha256(checkpoint / enhancer.WEIGHTS)}
-    parts = [f"# {plain(row.run)}, {plain(row.stage)}", ABOUT, "## Its corpus", SPLITS, _sources(checkpoint)]
+    weights = {enhancer.WEIGHTS: files.sha256(folder / enhancer.WEIGHTS)}
+    about = [ABOUT, EIGHT_BITS] if eight_bits else [ABOUT]
+    parts = [f"# {plain(row.run)}, {plain(row.stage)}", *about, "## Its corpus", SPLITS, _sources(checkpoint)]
     parts += [f"Recipe: {plain(str(row.config.get('recipe', '–')))}, by `make enhance RECIPE=… DATA_ROOT=…`."]
     parts += [*cards.every_figure(row), "## How it was made", cards.made(row, weights)]
     return "\n\n".join([*parts, "## Licence", LICENCE, "## Limits", cards.LIMITS]) + "\n"

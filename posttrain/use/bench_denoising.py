@@ -6,6 +6,7 @@ noises where the run's corpus has them, else synthetic ones. Everything is also 
 """
 
 import argparse
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from posttrain.stages.training.enhance_data import clean_speech, listener
 from posttrain.use import bench_recognition
 from posttrain.use.bench_case import Case, Timing, Work, machine, timed
 
-OURS, LESS = "ours", " − "
+OURS, LESS, INT8 = "ours", " − ", "ours, int8"
 CLEAN = "clean"
 """The condition where clean speech goes in; SI-SDR is then the output's to the input, and no gain."""
 GAINS = {"si_sdr": "SI-SDR gain, dB; clean speech: SI-SDR to the input", "stoi": "STOI gain, points"}
@@ -101,7 +102,9 @@ def compared(made: Enhancer, corpus: Corpus, clips: int, model: Machine | None =
     InputError if the corpus has no clean test speech.
     """
     peers = [peer for peer in PEERS.values() if not peer.missing]
-    known = [_ours(made), *(_theirs(peer) for peer in peers)]
+    in_8_bits = copy.deepcopy(made)
+    in_8_bits.load_state_dict(enhancer.whole(enhancer.rounded(made.state_dict())))
+    known = [_ours(made), _ours(in_8_bits, INT8), *(_theirs(peer) for peer in peers)]
     sources = _sources(corpus)
     lines = list(chain.from_iterable(_lines(known, corpus, source, clips) for source in sources))
     if model:
@@ -219,7 +222,7 @@ def _lines(known: list[Denoiser], corpus: Corpus, source: str, clips: int) -> It
                     yield about | {"denoiser": one.name} | found
 
 
-def _ours(made: Enhancer) -> Denoiser:
+def _ours(made: Enhancer, name: str = OURS) -> Denoiser:
     hl_db = listener("normal").levels()
     hearing = torch.from_numpy(hl_db).float()
 
@@ -232,7 +235,7 @@ def _ours(made: Enhancer) -> Denoiser:
 
     params = sum(parameter.numel() for parameter in made.parameters())
     latency = partial(latency_ms, enhance, HOP, SAMPLE_RATE)
-    return Denoiser(OURS, OURS, params, enhance, latency, streamed)
+    return Denoiser(name, name, params, enhance, latency, streamed)
 
 
 def _theirs(peer: Peer) -> Denoiser:

@@ -200,6 +200,21 @@ def test_a_saved_enhancer_is_the_same_and_a_changed_file_is_refused(tmp_path):
         enhancer.load(tmp_path)
 
 
+def test_in_8_bits_it_is_a_quarter_of_the_size_and_each_weight_is_off_by_half_a_step_at_most(tmp_path):
+    made = wild(EnhancerSpec())
+    with torch.no_grad():
+        made.enter.weight[0] = 0
+    enhancer.save(tmp_path / "whole", made)
+    enhancer.save(tmp_path / "int8", made, eight_bits=True)
+    sizes = [(tmp_path / name / enhancer.WEIGHTS).stat().st_size for name in ("int8", "whole")]
+    assert sizes[0] < 0.3 * sizes[1]
+    before, after = made.state_dict(), enhancer.load(tmp_path / "int8").state_dict()
+    assert before.keys() == after.keys()
+    for name, weights in before.items():
+        step = weights.abs().amax(-1, keepdim=True) / 127 if weights.dim() == 2 else torch.zeros(1)
+        assert ((after[name] - weights).abs() <= 0.501 * step).all(), name
+
+
 @pytest.mark.parametrize("content", ["{", "{}", json.dumps({"spec": {"depth": 3}, "sha256": "x"})])
 def test_a_spec_that_is_none_is_named(content, tmp_path):
     (tmp_path / "enhancer.json").write_text(content)

@@ -65,6 +65,16 @@ def test_it_is_the_same_enhancer_with_a_card(made, tmp_path, capsys):
     assert files.sha256(made / enhancer.WEIGHTS) in card
 
 
+def test_in_8_bits_it_is_smaller_and_its_card_says_so(made, tmp_path, capsys):
+    assert run(["export", str(made), "mine", "--int8"]) == 0
+    small, large = (tmp_path / "mine" / enhancer.WEIGHTS, made / enhancer.WEIGHTS)
+    assert small.stat().st_size < large.stat().st_size
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "8-bit integers" in card and files.sha256(small) in card
+    weights = enhancer.load(tmp_path / "mine").state_dict()
+    assert not torch.equal(weights["enter.weight"], enhancer.load(made).state_dict()["enter.weight"])
+
+
 def test_one_alone_has_a_card_without_figures_and_a_damaged_one_is_refused(made, tmp_path, capsys):
     alone = made.rename(tmp_path / "alone")
     assert run(["export", str(alone), "mine"]) == 0
