@@ -298,8 +298,7 @@ def enhance(
         Path | None,
         typer.Option(
             metavar="FOLDER|NAME",
-            help="An enhance stage's folder, or wiener, rnnoise or deepfilternet3. Default: the project's own, else the"
-            " newest of run tiny.",
+            help="An enhance stage's folder, or wiener, rnnoise or deepfilternet3. Default: the project's own.",
         ),
     ] = None,
     audiogram: AudiogramOption = None,

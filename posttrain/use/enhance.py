@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config import assets
-from posttrain.config.stage_table import spec_of
 from posttrain.errors import InputError, collecting
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ FIGURES = "figures.json"
 Compression = Literal["none", "slow", "fast"]
 PEERS = ("wiener", "rnnoise", "deepfilternet3")
 """The names in `acoustics.peers`."""
-DEFAULT_RUN = Path("runs/tiny")
 LONG_SAMPLES, BLOCK = 60 * SAMPLE_RATE, 5 * SAMPLE_RATE
 
 
@@ -199,23 +197,8 @@ def _peer(name: Path) -> "Peer | None":
 
 
 def default() -> Path:
-    """The enhancer that comes with the project; while none does, the newest of run tiny."""
-    shipped = assets.folder("adapters") / "enhancer"
-    return shipped if (shipped / "enhancer.json").is_file() else newest()
-
-
-def newest() -> Path:
-    """The checkpoint of the newest finished `enhance` stage of run tiny; InputError if there is none."""
-    from posttrain.run import ledger, place
-
-    rows = [row for row in ledger.read(DEFAULT_RUN / "ledger.jsonl") if spec_of(str(row.config.get("stage"))).aside]
-    if not rows:
-        raise InputError(
-            f"{DEFAULT_RUN} has no finished enhance stage; run `make enhance`, or name another run's, such as "
-            "runs/mine/enhance (`transcribe --enhancer`, `enhance --checkpoint`)"
-        )
-    row = max(rows, key=lambda row: row.started)
-    return place.of_row(DEFAULT_RUN, row) or Path(row.checkpoint)
+    """The enhancer that comes with the project."""
+    return assets.folder("adapters") / "enhancer"
 
 
 def _cut(blocks: "Iterable[np.ndarray]", samples: int) -> "Iterator[np.ndarray]":

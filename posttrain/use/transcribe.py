@@ -87,9 +87,9 @@ def transcribe(
     Silence is trimmed. Long recordings are cut at their pauses, transcribed window by window and stitched; another task
     gets all the speech of a recording at once, at most `listen.LONGEST_TASK_S` of it. A clip without speech gives no
     words, and as an answer only that nothing was heard. With `enhance`, recordings pass through an aid first: the
-    enhancer (default: the project's own, else the newest of run tiny; or a name in `acoustics.peers`) and, with an
-    audiogram, the gain for it. If an encoder was trained with the enhancer, it replaces the checkpoint's. With
-    `llama_alone`, the word head has no say in transcripts.
+    enhancer (default: the project's own; or a name in `acoustics.peers`) and, with an audiogram, the gain for it. If an
+    encoder was trained with the enhancer, it replaces the checkpoint's. With `llama_alone`, the word head has no say in
+    transcripts.
     Without `drafts`, each is written word by word instead of being checked against the encoder's: slower, and the same.
     `captions`: a folder, made if need be, for each recording's captions, written as it is transcribed.
 

@@ -87,7 +87,7 @@ WRONG = {
     "a manifest to enhance": (["enhance", "bad.csv", "out", "--checkpoint", "nowhere"], "bad.csv:2"),
     "a plot": (["enhance", "no.wav", "out.wav", "--plot", "plot.jpg"], "plot.jpg"),
     "a denoiser": (["enhance", "no.wav", "out.wav", "--checkpoint", "nowhere"], "no enhancer"),
-    "no denoiser at all": (["enhance", "no.wav", "out.wav"], "make enhance"),
+    "no recording": (["enhance", "no.wav", "out.wav"], "no.wav"),
     "an audiogram": (["enhance", "no.wav", "out.wav", "--audiogram", "N9"], "N9"),
     "responses": (["hearing", "validate", "--responses", "no.csv"], "no.csv"),
     "bad responses": (["hearing", "fit", "--responses", "bad.csv"], "bad.csv"),

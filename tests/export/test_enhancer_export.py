@@ -10,7 +10,6 @@ from posttrain import files
 from posttrain.__main__ import run
 from posttrain.acoustics import enhancer
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
-from posttrain.config import assets
 from posttrain.corpus import store
 from posttrain.corpus.types import Clip
 from posttrain.run import ledger
@@ -83,12 +82,3 @@ def test_one_alone_has_a_card_without_figures_and_a_damaged_one_is_refused(made,
     capsys.readouterr()
     assert run(["export", str(alone), "other"]) == 2
     assert "sha256 differs" in capsys.readouterr().err and not (tmp_path / "other").exists()
-
-
-def test_the_enhancer_that_comes_with_the_project_goes_before_that_of_run_tiny(made, tmp_path, monkeypatch):
-    (tmp_path / "adapters").mkdir()
-    monkeypatch.setattr(assets, "folder", lambda kind: tmp_path / kind)
-    monkeypatch.setattr(enhance, "newest", lambda: made)
-    assert enhance.default() == made
-    made.rename(tmp_path / "adapters" / "enhancer")
-    assert enhance.default() == tmp_path / "adapters" / "enhancer"

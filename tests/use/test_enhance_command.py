@@ -13,9 +13,7 @@ from posttrain.acoustics.audiogram import bisgaard
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.corpus import audio
-from posttrain.run import ledger
 from posttrain.use import enhance as use_enhance
-from posttrain.use.enhance import DEFAULT_RUN, newest
 
 STANDARD = ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 
@@ -36,13 +34,6 @@ def checkpoint(tmp_path):
     torch.manual_seed(0)
     enhancer.save(folder, Enhancer(EnhancerSpec(width=16, sub_width=8)))
     return folder
-
-
-def finish(folder, started: str) -> None:
-    """A row of a finished enhance stage in run tiny."""
-    row = dict.fromkeys(("run", "code", "base", "data", "device"), "x") | {"stage": folder.name, "seed": 0}
-    row |= {"checkpoint": str(folder), "config": {"stage": "enhance"}, "parents": {}, "train_metrics": {}}
-    ledger.put(DEFAULT_RUN / "ledger.jsonl", row | {"metrics": {}, "started": started, "wall_s": 1.0})
 
 
 def enhance(*arguments, capsys) -> dict:
@@ -117,15 +108,6 @@ def test_a_persons_file_and_the_other_ear(checkpoint, capsys):
     )
     assert (better["ear"], worse["ear"], worse["audiogram"]) == ("right", "left", "L1")
     assert worse["levels"]["out_db_spl"] > better["levels"]["out_db_spl"]
-
-
-def test_without_a_checkpoint_it_takes_the_newest_of_run_tiny_and_names_it(checkpoint, capsys):
-    finish(checkpoint, "2026-01-02T00:00:00+00:00")
-    finish(checkpoint.with_name("older"), "2026-01-01T00:00:00+00:00")
-    assert newest().absolute() == checkpoint
-    assert run(["enhance", "in.wav", "out.wav", "--audiogram", "N3"]) == 0
-    said = capsys.readouterr().out
-    assert str(newest()) in said and "N3" in said and "dB SPL in" in said and "latency" in said
 
 
 def test_a_dry_run_says_what_it_would_use_and_writes_nothing(checkpoint, capsys, tmp_path):
