@@ -170,8 +170,7 @@ figures: .venv/.ready  ## update the blocks of figures in README.md and docs/ fr
 
 bench: .venv/.ready  ## time denoiser, NAL-R, simulated loss, HASPI, encoder and RUN's transcripts and training on one core, compared with other packages; also the quality of RUN's denoiser, and what it does to the words that a checkpoint (FROM) hears
 	.venv/bin/python -m posttrain.use.bench $(if $(bench_stage),--checkpoint "$(run_folder)/$(or $(STAGE),sft)") $(if $(CLIPS),--clips "$(CLIPS)")
-	$(if $(wildcard $(run_folder)/enhance/metrics.json),.venv/bin/python -m posttrain.use.bench_denoising "$(run_folder)/enhance" \
-	  $(if $(FROM),--model "$(FROM)") $(if $(CLIPS),--clips "$(CLIPS)"))
+	$(if $(wildcard $(run_folder)/enhance/metrics.json),.venv/bin/python -m posttrain.use.bench_denoising "$(run_folder)/enhance" $(if $(FROM),--model "$(FROM)") $(if $(CLIPS),--clips "$(CLIPS)"))
 
 scale: .venv/.ready  ## time and memory to list, decode and encode a thousand to a hundred thousand recordings; list a million
 	.venv/bin/python -m posttrain.use.scale

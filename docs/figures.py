@@ -297,7 +297,7 @@ def _enhance(runs: list[Path]) -> str:
     for row in rows:
         gains = row.train_metrics.get("valid_si_sdr_gain", {})
         lines = [["steps", *(f"at {snr_db} dB" for snr_db in next(iter(gains.values()), {}))]]
-        lines += [[step, *(f"{gain:+.1f}" for gain in found.values())] for step, found in gains.items()]
+        lines += [[step, *(f"{x:+.1f}".replace("-", "−") for x in found.values())] for step, found in gains.items()]
         kept = row.train_metrics.get("weights_of_step")
         shown += [f"SI-SDR gain in dB on validation mixtures; the weights of step {kept} are kept:"] * bool(gains)
         shown += [table(lines, raw=True, side="---")] * bool(gains)

@@ -116,4 +116,6 @@ def test_the_bench_measures_the_stages_that_a_run_has(tmp_path):
 
     assert modules() == [f'bench --checkpoint "{tmp_path}/sft"']
     assert modules("enhance") == ["bench", f'bench_denoising "{tmp_path}/enhance"']
+    from_model = make("bench", f"RUN={tmp_path}", "FROM=runs/smol/sft").stdout
+    assert f'bench_denoising "{tmp_path}/enhance" --model "runs/smol/sft"' in from_model
     assert modules("sft") == [f'bench --checkpoint "{tmp_path}/sft"', f'bench_denoising "{tmp_path}/enhance"']

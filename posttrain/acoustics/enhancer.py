@@ -47,6 +47,7 @@ Condition = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 WEIGHTS, SPEC = "enhancer.safetensors", "enhancer.json"
 FORMAT = 2
 SCALE = ".scale"
+"""After the name of a matrix in 8 bits: what a step of each row is."""
 
 
 @dataclass(frozen=True)

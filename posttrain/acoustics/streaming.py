@@ -23,6 +23,7 @@ from posttrain.acoustics.bands import (
 )
 
 Weights = Mapping[str, Sequence[torch.Tensor]]
+"""Part of the network → its matrices and biases."""
 
 
 class Network:
@@ -124,7 +125,7 @@ class Stream:
 
     def _above(self, level: np.ndarray) -> np.ndarray:
         """The next frame of `bands.above_floor`, (BANDS,) → (2, BANDS)."""
-        if level.max() <= SILENT_LEVEL:
+        if not level.max() > SILENT_LEVEL:  # silence, and what is not a number
             return np.zeros((2, BANDS), np.float32)
         if self.tracked is None:
             self.tracked = level, level, level

@@ -39,7 +39,7 @@ def export(
     """
     early.export(checkpoint, folder, merge, int8)
     if dry_run:
-        line(f"would write {checkpoint} to {folder}" + (", merged" if merge else ""))
+        line(f"would write {checkpoint} to {folder}" + (", merged" if merge else "") + (", in 8 bits" if int8 else ""))
         return
     hide_loading()
     with quiet_stdout():

@@ -21,8 +21,8 @@ ABOUT = (
     "--checkpoint FOLDER`. Weights are safetensors; no code is in this folder."
 )
 EIGHT_BITS = (
-    "Its matrices are 8-bit integers with a scale for each row, and are floats again once loaded. The figures below "
-    "are those of the weights before that."
+    "Its matrices are 8-bit integers with a scale for each row, and are floats again once loaded. Figures are those of "
+    "the weights before that."
 )
 SPLITS = (
     "Sources of the corpus. Each is split by speaker or recording, so some only test; clean speech that is noisy "
@@ -50,6 +50,8 @@ def export(checkpoint: Path, folder: Path, eight_bits: bool = False) -> dict[str
         row = _row(checkpoint)
         if row is not None:
             files.write_json(partial / FIGURES, row.metrics)
+        elif (checkpoint / FIGURES).is_file():
+            shutil.copyfile(checkpoint / FIGURES, partial / FIGURES)
         (partial / "README.md").write_text(card(checkpoint, row, partial, eight_bits), encoding="utf-8")
     return {"checkpoint": str(checkpoint), "folder": str(folder), "adapter": None, **listed(folder)}
 
@@ -59,10 +61,11 @@ def card(checkpoint: Path, row: Row | None, folder: Path, eight_bits: bool) -> s
 
     folder: that of the weights to be hashed.
     """
-    if row is None:
-        return f"# {plain(checkpoint.name)}\n\n{ABOUT}\n\nIt has no figures: the ledger of its run was not beside it.\n"
-    weights = {enhancer.WEIGHTS: files.sha256(folder / enhancer.WEIGHTS)}
     about = [ABOUT, EIGHT_BITS] if eight_bits else [ABOUT]
+    if row is None:
+        none = "It has no figures here: the ledger of its run was not beside it.\n"
+        return "\n\n".join([f"# {plain(checkpoint.name)}", *about, none])
+    weights = {enhancer.WEIGHTS: files.sha256(folder / enhancer.WEIGHTS)}
     parts = [f"# {plain(row.run)}, {plain(row.stage)}", *about, "## Its corpus", SPLITS, _sources(checkpoint)]
     parts += [f"Recipe: {plain(str(row.config.get('recipe', '–')))}, by `make enhance RECIPE=… DATA_ROOT=…`."]
     parts += [*cards.every_figure(row), "## How it was made", cards.made(row, weights)]

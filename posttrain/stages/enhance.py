@@ -29,7 +29,7 @@ from posttrain.stages.training import stopped
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.enhance_data import listener, training_mixtures, valid_mixtures
 from posttrain.stages.training.enhance_losses import Critic, Losses, Recogniser
-from posttrain.stages.training.pieces import side_by_side
+from posttrain.stages.training.pieces import in_pieces
 
 LISTENERS = ("normal", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "S1", "S2", "S3")
 TALKER_DB_SPL = (55.0, 75.0)
@@ -126,7 +126,7 @@ def _train(
     with (
         tqdm(total=config.steps, initial=known["step"], desc="enhance", dynamic_ncols=True) as bar,
         _curves(context) as write,
-        side_by_side(device) as learn,
+        in_pieces(device) as learn,
     ):
         for step in range(known["step"], config.steps):
             drawn_now = np.random.default_rng([context.seed, 3, step])

@@ -34,13 +34,16 @@ from posttrain.evals.hearing.machine_hearing import Machine
 from posttrain.evals.measures import Ratio
 from posttrain.evals.metrics import harms
 from posttrain.machine import streams
+from posttrain.machine.device import quiet_libraries
 from posttrain.machine.source import code_of
 from posttrain.model import origin
 from posttrain.stages.training.enhance_data import clean_speech, listener
 from posttrain.use import bench_recognition
 from posttrain.use.bench_case import Case, Timing, Work, machine, timed
 
-OURS, LESS, INT8 = "ours", " − ", "ours, int8"
+OURS, LESS = "ours", " − "
+INT8 = "ours, int8"
+"""Ours with 8-bit matrices (`enhancer.rounded`), computed in floats."""
 CLEAN = "clean"
 """The condition where clean speech goes in; SI-SDR is then the output's to the input, and no gain."""
 GAINS = {"si_sdr": "SI-SDR gain, dB; clean speech: SI-SDR to the input", "stoi": "STOI gain, points"}
@@ -81,12 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.clips < 1:
         parser.error(f"--clips is {given.clips}, expected 1 or more")
-    torch.set_num_threads(1)
+    quiet_libraries()
     try:
         perception.available()
         made, corpus = enhancer.load(given.folder), Corpus.load(origin.resolve(given.folder).corpus)
-        model = bench_recognition.load(given.model, corpus) if given.model else None
-        found = compared(made, corpus, given.clips, model)
+        models = bench_recognition.load(given.model, given.folder, corpus) if given.model else None
+        found = compared(made, corpus, given.clips, models)
     except InputError as error:
         parser.error(str(error))
     about = {"machine": machine(), "checkpoint": str(given.folder), "code": code_of("denoising")}
@@ -96,9 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("\n".join([*about["machine"], "", *text(found), "", str(OUT)]))
 
 
-def compared(made: Enhancer, corpus: Corpus, clips: int, model: Machine | None = None) -> dict[str, Any]:
+def compared(
+    made: Enhancer, corpus: Corpus, clips: int, models: tuple[Machine, Machine] | None = None
+) -> dict[str, Any]:
     """`denoisers` with their costs, `figures`, and `missing`: the fix for each peer whose package is not installed.
 
+    models: for word errors, a model and the same behind ours (`bench_recognition.load`).
     InputError if the corpus has no clean test speech.
     """
     peers = [peer for peer in PEERS.values() if not peer.missing]
@@ -107,11 +113,10 @@ def compared(made: Enhancer, corpus: Corpus, clips: int, model: Machine | None =
     known = [_ours(made), _ours(in_8_bits, INT8), *(_theirs(peer) for peer in peers)]
     sources = _sources(corpus)
     lines = list(chain.from_iterable(_lines(known, corpus, source, clips) for source in sources))
-    if model:
-        by_name = {one.name: one.enhance for one in known}
-        lines += chain.from_iterable(
-            bench_recognition.lines(by_name, model, corpus, source, clips) for source in sources
-        )
+    if models:
+        alone, behind = models
+        hears = {one.name: (one.enhance, behind if one.name in (OURS, INT8) else alone) for one in known}
+        lines += chain.from_iterable(bench_recognition.lines(hears, alone, corpus, source, clips) for source in sources)
     return {
         "clips": clips,
         "denoisers": _costs(known, _timed_sound(corpus, sources[0])),
@@ -138,7 +143,8 @@ def figures(lines: list[Line]) -> list[dict[str, Any]]:
             units = {clip: (line["content"], line["speaker"]) for clip, line in good.items()}
             ratio = Ratio({c: (line["value"], line.get("of", 1.0)) for c, line in good.items()}, "clips", units=units)
             ci = ratio.interval(0, BOOTSTRAP)
-            one |= {"value": ci.value, "ci95": [ci.lo, ci.hi]}
+            nothing_changed = LESS in name and not any(line["value"] for line in good.values())
+            one |= {"value": ci.value, "ci95": [-ci.hi if nothing_changed else ci.lo, ci.hi]}
             gain = measure in GAINS and condition != CLEAN and LESS not in name
             one["harm"] = gain and harms(f"enhance/{measure}_gain/", one)
             one |= {"speakers": len({line["speaker"] for line in good.values()})}
@@ -262,7 +268,10 @@ def _costs(known: list[Denoiser], sound: np.ndarray) -> list[dict[str, Any]]:
         work, peer = other.streamed(sound), ours.streamed(sound)
         return timed(Case(other.name, work, ours.name, peer, "second of sound", amount))
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     times = {other.name: against(other) for other in others}
+    torch.set_num_threads(threads)
     first = next(iter(times.values()))
     seconds = {ours.name: first.peers} | {name: timing.ours for name, timing in times.items()}
     ratios = {ours.name: (1.0, 1.0, 1.0)} | {name: timing.ratio for name, timing in times.items()}

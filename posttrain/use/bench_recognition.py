@@ -16,36 +16,33 @@ from posttrain.model import origin
 from posttrain.stages.training.enhance_data import clean_speech
 
 SNRS_DB = (0.0, 5.0, 10.0)
+"""Where words are counted."""
 UNPROCESSED = "unprocessed"
+"""The noisy recordings themselves."""
 MEASURES = {"wer": "word errors of the model, percent", "encoder_wer": "word errors of its encoder alone, percent"}
 Line = dict[str, Any]
+Hears = Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], Machine]]
+"""Name of a denoiser → what it does to a waveform (S,) → (S,), and the model that hears the result."""
 
 
-def load(checkpoint: Path, corpus: Corpus) -> Machine:
-    """The model of a checkpoint, to be tested on this corpus.
+def load(checkpoint: Path, denoiser: Path, corpus: Corpus) -> tuple[Machine, Machine]:
+    """The model of a checkpoint, to be tested on this corpus, and the same with the encoder trained with the denoiser.
 
-    InputError if it takes no speech, or was trained on a speaker of the corpus's test.
+    InputError if it takes no speech, or its corpus trains on a speaker of the test.
     """
-    machine = Machine.load(checkpoint, "cpu")
     trained_on = {clip.speaker for clip in Corpus.load(origin.resolve(checkpoint).corpus).clips_of("train")}
     both = sorted({clip.speaker for clip in clean_speech(corpus, "test")} & trained_on)
     if both:
-        raise InputError(
-            f"{checkpoint} was trained on test speakers of {corpus.folder}, such as {both[0]}; name another"
-        )
-    return machine
+        fix = "name a model that was not"
+        raise InputError(f"{checkpoint} was trained on test speakers of {corpus.folder}, such as {both[0]}; {fix}")
+    machine = Machine.load(checkpoint, "cpu")
+    return machine, machine.behind(denoiser)
 
 
-def lines(
-    denoisers: Mapping[str, Callable[[np.ndarray], np.ndarray]],
-    machine: Machine,
-    corpus: Corpus,
-    source: str,
-    clips: int,
-) -> Iterator[Line]:
+def lines(hears: Hears, alone: Machine, corpus: Corpus, source: str, clips: int) -> Iterator[Line]:
     """Word errors and words of each clip, SNR and measure, first without a denoiser, then behind each."""
-    mixed = [m for m in mixtures_of(corpus, source, SNRS_DB, clips) if corpus.clips[m.id].text]
-    for name, enhance in ({UNPROCESSED: lambda sound: sound} | dict(denoisers)).items():
+    mixed = list(mixtures_of(corpus, source, SNRS_DB, clips))
+    for name, (enhance, machine) in {UNPROCESSED: (lambda sound: sound, alone), **hears}.items():
         made = [enhance(mixture.noisy) for mixture in tqdm(mixed, f"{source}, {name}", unit="mixture", leave=False)]
         for mixture, outputs in zip(mixed, machine.transcribe(made), strict=True):
             text = corpus.clips[mixture.id].text

@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from posttrain.acoustics import SAMPLE_RATE
 from posttrain.config import assets
 from posttrain.errors import InputError, collecting
+from posttrain.machine.streams import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,22 +170,22 @@ def build(
 
 
 def words_lost(checkpoint: Path) -> list[str]:
-    """Conditions in which a model surely makes more word errors behind this enhancer, as far as that was measured.
+    """Conditions in which a model surely made more word errors behind this enhancer, as far as that was measured.
 
     Read from the figures beside it: those of its stage (`make listeners`) or of an exported folder.
     """
-    found: dict[str, Any] = {}
-    for name in (FIGURES, "metrics.json"):
-        with suppress(OSError, ValueError):
-            content = json.loads((checkpoint / name).read_text(encoding="utf-8"))
-            found = content.get("metrics", content) if isinstance(content, dict) else {}
-    lost = []
-    for name, metric in found.items():
-        interval = metric.get("delta_without_ci95") if isinstance(metric, dict) else None
-        if interval and interval[0] > 0 and name.startswith(("wer_enhanced/", "wer_real_enhanced/")):
-            change, low, high = (100 * value for value in (metric["delta_vs_without"], *interval))
-            lost.append(f"{name.partition('/')[2]} +{change:.1f} points [{low:.1f}, {high:.1f}]")
-    return lost
+    lost: dict[str, str] = {}
+    for file in (FIGURES, "metrics.json"):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            found = json.loads((checkpoint / file).read_text(encoding="utf-8"))
+            for name, metric in found.get("metrics", found).items():
+                kind, _, condition = name.partition("/")
+                if kind in ("wer_enhanced", "wer_real_enhanced") and "delta_without_ci95" in metric:
+                    low, high = metric["delta_without_ci95"]
+                    points = [f"{100 * value:.1f}" for value in (metric["delta_vs_without"], low, high)]
+                    if low > 0:
+                        lost[condition] = f"{condition} +{points[0]} points [{points[1]}, {points[2]}]"
+    return [visible(said) for said in lost.values()]
 
 
 def _peer(name: Path) -> "Peer | None":

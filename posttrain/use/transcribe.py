@@ -109,7 +109,7 @@ def transcribe(
     if problems:
         raise InputError(problems)
     if aid and (lost := words_lost(aid.checkpoint)):
-        say(f"--enhance is known to cost words with {aid.checkpoint}: {', '.join(lost)}")
+        say(f"--enhance is known to cost words: word errors behind {aid.checkpoint} rose in {', '.join(lost)}")
     encoder, minimum_samples = _encoder(checkpoint, device, aid)
     if problems := _unusable(recordings, minimum_samples, None):
         raise InputError(problems)

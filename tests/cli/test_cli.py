@@ -81,7 +81,7 @@ def test_a_stage_that_stands_aside_has_a_plan_of_its_own_in_every_recipe(capsys)
         (["frobnicate"], "frobnicate"),
         (["run", "--frobnicate"], "--frobnicate"),
         (["transcribe", "a.wav"], "--checkpoint"),
-        (["enhance", "a.wav", "b.wav"], "make enhance"),
+        (["enhance", "a.wav", "b.wav"], "a.wav"),
         (["run", "tiny", "--set", "enhance.stepz=3"], "did you mean steps?"),
     ],
 )

@@ -87,6 +87,7 @@ WRONG = {
     "a manifest to enhance": (["enhance", "bad.csv", "out", "--checkpoint", "nowhere"], "bad.csv:2"),
     "a plot": (["enhance", "no.wav", "out.wav", "--plot", "plot.jpg"], "plot.jpg"),
     "a denoiser": (["enhance", "no.wav", "out.wav", "--checkpoint", "nowhere"], "no enhancer"),
+    "8 bits": (["export", "runs/tiny/sft", "out", "--int8"], "--int8 is for one"),
     "no recording": (["enhance", "no.wav", "out.wav"], "no.wav"),
     "an audiogram": (["enhance", "no.wav", "out.wav", "--audiogram", "N9"], "N9"),
     "responses": (["hearing", "validate", "--responses", "no.csv"], "no.csv"),

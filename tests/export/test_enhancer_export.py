@@ -72,12 +72,15 @@ def test_in_8_bits_it_is_smaller_and_its_card_says_so(made, tmp_path, capsys):
     assert "8-bit integers" in card and files.sha256(small) in card
     weights = enhancer.load(tmp_path / "mine").state_dict()
     assert not torch.equal(weights["enter.weight"], enhancer.load(made).state_dict()["enter.weight"])
+    assert run(["export", "mine", "again", "--int8"]) == 0
+    figures = [(tmp_path / name / enhance.FIGURES).read_text() for name in ("mine", "again")]
+    assert figures[0] == figures[1] and "8-bit integers" in (tmp_path / "again" / "README.md").read_text()
 
 
 def test_one_alone_has_a_card_without_figures_and_a_damaged_one_is_refused(made, tmp_path, capsys):
     alone = made.rename(tmp_path / "alone")
     assert run(["export", str(alone), "mine"]) == 0
-    assert "has no figures" in (tmp_path / "mine" / "README.md").read_text()
+    assert "has no figures here" in (tmp_path / "mine" / "README.md").read_text()
     (alone / enhancer.WEIGHTS).write_bytes(b"cut")
     capsys.readouterr()
     assert run(["export", str(alone), "other"]) == 2

@@ -23,7 +23,7 @@ from posttrain.model.encoders import parakeet
 from posttrain.run import ledger, runner
 from posttrain.run.graph import nodes
 from posttrain.stages import enhance
-from posttrain.stages.training import enhance_data, enhance_losses
+from posttrain.stages.training import enhance_data, enhance_losses, pieces
 from posttrain.stages.training.context import StageContext
 from posttrain.stages.training.enhance_losses import (
     Critic,
@@ -129,12 +129,17 @@ def test_the_other_stages_may_run_beside_a_finished_enhancer(recipe, finished, t
     assert [row.stage for row in ledger.read(folder / "ledger.jsonl")] == ["enhance"]
 
 
-def test_training_moves_every_weight_and_a_seed_is_one_result(finished, tmp_path):
+def test_training_moves_every_weight_and_a_seed_is_one_result_on_any_number_of_cores(finished, tmp_path, monkeypatch):
     folder, _ = finished
+    monkeypatch.setattr(pieces, "PIECE", 1)
     corpus = Corpus.load(folder / "corpus")
     config = EnhanceConfig(width=16, sub_width=8, steps=3, batch_size=2, segment_s=0.5, noises=6)
     made = [context(tmp_path / name, corpus, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
-    metrics = [enhance.run(config, one) for one in made]
+    threads, metrics = torch.get_num_threads(), []
+    for cores, one in zip((1, 2, 2), made, strict=True):
+        torch.set_num_threads(cores)
+        metrics.append(enhance.run(config, one))
+    torch.set_num_threads(threads)
     first, again, other = (load_file(one.folder / "enhancer.safetensors") for one in made)
     torch.manual_seed(0)
     before = Enhancer(EnhancerSpec(16, 8)).state_dict()
@@ -216,6 +221,7 @@ def test_a_stopped_training_goes_on_to_the_very_same_weights_and_by_the_same_cod
     finished, tmp_path, monkeypatch, capsys
 ):
     corpus = Corpus.load(finished[0] / "corpus")
+    monkeypatch.setattr(pieces, "PIECE", 1)
     config = EnhanceConfig(width=16, sub_width=8, steps=6, batch_size=2, segment_s=0.5, noises=6)
     whole, halted = (replace(context(tmp_path / name, corpus), stopped=tmp_path / "stopped") for name in ("a", "b"))
     wanted = enhance.run(config, replace(whole, stopped=None))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posttrain.stages.training.pieces import PIECE, side_by_side
+from posttrain.stages.training.pieces import PIECE, in_pieces
 
 SIZE = 2 * PIECE + 1
 
@@ -30,7 +30,7 @@ def test_gradients_and_losses_are_those_of_the_whole_batch_to_the_bit_with_any_n
     objective, found = squares(inputs, weight), []
     for cores in (1, 3):
         threads(cores)
-        with side_by_side("cpu") as learn:
+        with in_pieces("cpu") as learn:
             losses = learn(objective, {"loss": [weight]}, SIZE)
         found.append((losses, weight.grad.clone()))
         assert torch.get_num_threads() == cores
@@ -47,7 +47,7 @@ def test_each_loss_trains_its_own_weights_and_what_it_does_not_use_has_no_gradie
     def objective(rows):
         return {"ours": (2 * ours * theirs.detach()).mean(), "theirs": (3 * theirs).mean()}
 
-    with side_by_side("cpu") as learn:
+    with in_pieces("cpu") as learn:
         learn(objective, {"ours": [ours, unused], "theirs": [theirs]}, SIZE)
     assert (ours.grad.item(), theirs.grad.item(), unused.grad) == (pytest.approx(2), pytest.approx(3), None)
 
@@ -56,5 +56,5 @@ def test_an_error_in_a_piece_is_the_callers():
     def objective(rows):
         raise ValueError(f"from row {rows.start}")
 
-    with pytest.raises(ValueError, match="from row 0"), side_by_side("cpu") as learn:
+    with pytest.raises(ValueError, match="from row 0"), in_pieces("cpu") as learn:
         learn(objective, {}, SIZE)

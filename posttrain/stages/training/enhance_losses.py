@@ -150,7 +150,8 @@ class Recogniser(nn.Module):
     """Loss of an encoder that learns to encode denoised speech as another encodes clean speech; (B, S) twice → ().
 
     The squared distance of their frames, divided by that of the clean frames from their mean: from 0, if nothing is
-    missed, to about 1. Gradients go to learner and denoiser; batch normalisation and dropout stay in eval().
+    missed, to about 1; both are means over a piece of a batch (`pieces`). Gradients go to learner and denoiser; batch
+    normalisation and dropout stay in eval().
     """
 
     def __init__(self, learner: Encoder, teacher: Encoder):

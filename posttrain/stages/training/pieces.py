@@ -1,4 +1,4 @@
-"""A batch of a training loop of our own in pieces, which the machine's cores work on side by side.
+"""A batch of a training loop of our own in pieces, which cores work on side by side, at most one each.
 
 A recurrence is thousands of small steps, in which two cores are no faster than one; two pieces of a batch are. The
 result does not depend on the number of cores: one thread computes a piece, and they are added up in order.
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import torch
 
 PIECE = 4
-"""Examples that one core works on at a time."""
-Losses = dict[str, torch.Tensor]
-Objective = Callable[[slice], Losses]
+"""Examples that one core works on at a time: a batch of eight keeps two cores busy."""
+Means = dict[str, torch.Tensor]
+Objective = Callable[[slice], Means]
 """Rows of a batch → their mean losses, () each."""
 Goals = Mapping[str, Sequence[torch.nn.Parameter]]
 """Name of a loss → what it trains."""
@@ -22,7 +22,7 @@ Learn = Callable[[Objective, Goals, int], dict[str, float]]
 
 
 @contextmanager
-def side_by_side(device: str) -> Iterator[Learn]:
+def in_pieces(device: str) -> Iterator[Learn]:
     """A function that computes a batch's losses and gradients, in pieces on the CPU, elsewhere at once."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -43,7 +43,7 @@ def side_by_side(device: str) -> Iterator[Learn]:
             torch.set_num_threads(threads)
 
 
-def _gradients(objective: Objective, goals: Goals, rows: slice) -> tuple[Losses, list[torch.Tensor | None]]:
+def _gradients(objective: Objective, goals: Goals, rows: slice) -> tuple[Means, list[torch.Tensor | None]]:
     losses = objective(rows)
     gradients = [torch.autograd.grad(losses[goal], list(weights), allow_unused=True) for goal, weights in goals.items()]
     return {name: loss.detach() for name, loss in losses.items()}, [each for of in gradients for each in of]
