@@ -204,6 +204,8 @@ def test_in_8_bits_it_is_a_quarter_of_the_size_and_each_weight_is_off_by_half_a_
     made = wild(EnhancerSpec())
     with torch.no_grad():
         made.enter.weight[0] = 0
+    for name in ("whole", "int8"):
+        (tmp_path / name).mkdir()
     enhancer.save(tmp_path / "whole", made)
     enhancer.save(tmp_path / "int8", made, eight_bits=True)
     sizes = [(tmp_path / name / enhancer.WEIGHTS).stat().st_size for name in ("int8", "whole")]
