@@ -33,6 +33,7 @@ from posttrain.acoustics.bands import (
     windows,
 )
 from posttrain.errors import InputError
+from posttrain.machine import threads
 
 OPEN = 1.0
 """Bias of the mask before its sigmoid: an untrained mask passes most of the signal."""
@@ -145,7 +146,9 @@ class Enhancer(nn.Module):
         """Enhance one waveform (S,), or its channels (C, S) together, for thresholds hl_db (8,); float32, as many."""
         device = self.analysis.device
         noisy, loss = (torch.atleast_2d(torch.from_numpy(array).float().to(device)) for array in (waveform, hl_db))
-        return self(noisy, loss, denoise, together=True).view(waveform.shape).cpu().numpy()
+        with threads.single():
+            enhanced: torch.Tensor = self(noisy, loss, denoise, together=True)
+        return enhanced.view(waveform.shape).cpu().numpy()
 
     @torch.no_grad()
     def stream(self, hl_db: torch.Tensor, denoise: float = 1.0) -> streaming.Stream:

@@ -21,6 +21,7 @@ from posttrain.acoustics import SAMPLE_RATE, drawn, enhancer, mixtures
 from posttrain.acoustics.enhancer import Enhancer, EnhancerSpec
 from posttrain.acoustics.fitting import NALR
 from posttrain.config.sections import EnhanceConfig
+from posttrain.machine import threads
 from posttrain.machine.device import say
 from posttrain.machine.source import stage_code
 from posttrain.model.encoders import loading as encoders
@@ -78,11 +79,11 @@ def gains(made: Enhancer, mixed: Sequence[mixtures.Mixture]) -> dict[str, float]
     """SNR → mean SI-SDR improvement (dB) for normal hearing, over the mixtures that can be measured."""
     hearing = listener("normal").levels()
     found: dict[str, list[float]] = {}
-    for mixture in mixed:
-        enhanced = made.enhance(mixture.noisy, hearing)
-        gain = mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean)
-        if math.isfinite(gain):
-            found.setdefault(f"{mixture.snr_db:g}", []).append(gain)
+    with threads.pool() as pool:
+        for mixture, enhanced in zip(mixed, pool.map(lambda m: made.enhance(m.noisy, hearing), mixed), strict=True):
+            gain = mixtures.si_sdr(enhanced, mixture.clean) - mixtures.si_sdr(mixture.noisy, mixture.clean)
+            if math.isfinite(gain):
+                found.setdefault(f"{mixture.snr_db:g}", []).append(gain)
     return {snr_db: sum(each) / len(each) for snr_db, each in found.items()}
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from posttrain.corpus.store import Corpus
 from posttrain.errors import InputError
 from posttrain.evals.hearing import enhancement
 from posttrain.evals.standalone import evaluate_checkpoint
+from posttrain.machine import threads
 from posttrain.model.encoders import loading as encoders
 from posttrain.model.encoders import parakeet
 from posttrain.run import ledger, runner
@@ -135,11 +137,10 @@ def test_training_moves_every_weight_and_a_seed_is_one_result_on_any_number_of_c
     corpus = Corpus.load(folder / "corpus")
     config = EnhanceConfig(width=16, sub_width=8, steps=3, batch_size=2, segment_s=0.5, noises=6)
     made = [context(tmp_path / name, corpus, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
-    threads, metrics = torch.get_num_threads(), []
+    metrics = []
     for cores, one in zip((1, 2, 2), made, strict=True):
-        torch.set_num_threads(cores)
+        monkeypatch.setattr(threads, "ThreadPoolExecutor", lambda _, n=cores, **more: ThreadPoolExecutor(n, **more))
         metrics.append(enhance.run(config, one))
-    torch.set_num_threads(threads)
     first, again, other = (load_file(one.folder / "enhancer.safetensors") for one in made)
     torch.manual_seed(0)
     before = Enhancer(EnhancerSpec(16, 8)).state_dict()

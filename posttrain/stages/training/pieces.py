@@ -5,10 +5,11 @@ result does not depend on the number of cores: one thread computes a piece, and 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
+
+from posttrain.machine import threads
 
 PIECE = 4
 """Examples that one core works on at a time: a batch of eight keeps two cores busy."""
@@ -24,8 +25,7 @@ Learn = Callable[[Objective, Goals, int], dict[str, float]]
 @contextmanager
 def in_pieces(device: str) -> Iterator[Learn]:
     """A function that computes a batch's losses and gradients, in pieces on the CPU, elsewhere at once."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with threads.pool() as pool:
 
         def learn(objective: Objective, goals: Goals, size: int) -> dict[str, float]:
             piece = PIECE if device == "cpu" else size
@@ -37,10 +37,7 @@ def in_pieces(device: str) -> Iterator[Learn]:
                 weight.grad = None if found[0] is None else _mean(found, shares)
             return {name: _mean([each[name] for each in losses], shares).item() for name in losses[0]}
 
-        try:
-            yield learn
-        finally:
-            torch.set_num_threads(threads)
+        yield learn
 
 
 def _gradients(objective: Objective, goals: Goals, rows: slice) -> tuple[Means, list[torch.Tensor | None]]:
