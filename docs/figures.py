@@ -286,11 +286,14 @@ def _with_change(row: Row, name: str) -> str:
     return said
 
 
+DENOISES = tuple(f"enhance/{of}/" for of in ("si_sdr_gain", "stoi_gain", "clean", "ear_gain", "own_snr"))
+
+
 def _enhance(runs: list[Path]) -> str:
     """The denoiser's own figures, and its gain on validation mixtures while it trained."""
     rows = [row for run in runs for row in ledger.read(run / "ledger.jsonl") if kind(row) == "enhance"]
-    lines = [["figure", *(f"`{row.run}`" for row in rows)]]
-    for name in (name for name in rows[0].metrics if name.startswith("enhance/") and rows[0].metrics[name].get("ci95")):
+    lines = [["figure", *(row.run for row in rows)]]
+    for name in sorted((name for name in rows[0].metrics if name.startswith(DENOISES)), key=_naturally):
         said = [_value(row, name) if name in row.metrics else "–" for row in rows]
         lines.append([label(name), *said])
     shown = [table(lines, raw=True, side="---")]
@@ -302,6 +305,11 @@ def _enhance(runs: list[Path]) -> str:
         shown += [f"SI-SDR gain in dB on validation mixtures; the weights of step {kept} are kept:"] * bool(gains)
         shown += [table(lines, raw=True, side="---")] * bool(gains)
     return "\n\n".join(shown)
+
+
+def _naturally(name: str) -> list[tuple[int, str]]:
+    """Sorts by the numbers in names: 5 dB before 10 dB."""
+    return [(int(part) if part.lstrip("-").isdigit() else 0, part) for part in re.split(r"(-?\d+)", name)]
 
 
 def _value(row: Row, name: str) -> str:
