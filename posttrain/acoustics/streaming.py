@@ -1,7 +1,7 @@
 """The enhancer hop by hop, in NumPy, as on a device: for one listener, whose audiogram is in the weights already.
 
-A hop is some fifty operations on arrays so small that what counts is the cost of starting one, and that of NumPy's is
-a fifth of PyTorch's. The output equals that of `enhancer.Enhancer` up to rounding.
+A hop is some fifty operations on arrays so small that what counts is the cost of starting one, which is lower in NumPy
+than in PyTorch. The output equals that of `enhancer.Enhancer` up to rounding.
 """
 
 from collections.abc import Mapping, Sequence

@@ -322,15 +322,14 @@ def test_with_enhance_it_hears_what_the_enhancer_gives(peer, model_folder, speec
     enhancer.save(speech / "aid", Enhancer(EnhancerSpec(width=16, sub_width=8)))
     figures = '{"wer_enhanced/clean": {"delta_vs_without": 0.02, "delta_without_ci95": [0.01, 0.03]}}'
     (speech / "aid" / "figures.json").write_text(figures)
-    named = peer or str(speech / "aid")
+    named, asked = peer or str(speech / "aid"), ("--checkpoint", model_folder / "align", "--json")
     aid, recorded, written = ("--audiogram", "N4"), ("a.wav", "c.wav"), ("ea.wav", "ec.wav")
     for name, out in zip(recorded, written, strict=True):
         assert run(["enhance", str(speech / name), str(speech / out), "--checkpoint", named, *aid]) == 0
     capsys.readouterr()
     heard = []
     for names, options in ((recorded, ("--enhance", "--enhancer", named, *aid)), (written, ()), (recorded, ())):
-        audio = [speech / name for name in names]
-        assert transcribe(*audio, "--checkpoint", model_folder / "align", "--json", *options) == 0
+        assert transcribe(*map(speech.joinpath, names), *asked, *options) == 0
         heard.append(json.loads((said := capsys.readouterr()).out))
         assert ("known to cost words" in said.err) == (bool(options) and not peer)
     assert heard[0]["enhancer"] == named and heard[0]["audiogram"] == "N4"
